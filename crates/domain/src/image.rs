@@ -1,0 +1,122 @@
+//! Container images as the other parts see them: the contract of the registry.
+
+use crate::door::UnixMillis;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// An image found in the registry, ready for the runtime to unpack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedImage {
+    /// Digest of the manifest, `sha256:…`.
+    pub digest: String,
+    pub config: ImageConfig,
+    /// Bottom layer first.
+    pub layers: Vec<LayerBlob>,
+}
+
+/// The part of an image's configuration that decides how it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    pub working_dir: Option<String>,
+    /// `user[:group]`, names or numbers.
+    pub user: Option<String>,
+    /// Name of the signal that asks it to stop, if not SIGTERM.
+    pub stop_signal: Option<String>,
+}
+
+/// A compressed layer in the content store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerBlob {
+    /// Digest of the blob as stored.
+    pub digest: String,
+    /// Digest of the uncompressed tar stream; checked while unpacking.
+    pub diff_id: String,
+    pub media_type: String,
+    pub path: PathBuf,
+}
+
+/// Why an image cannot be used. Shown as `CannotPullContainerError: …` in a task's stopped reason.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    #[error("repository {repository} does not exist in the registry: create it and push the image")]
+    NoRepository { repository: String },
+    #[error("{reference}: not found in repository {repository}: push it, or correct the tag or digest")]
+    NoImage { repository: String, reference: String },
+    #[error("{image}: images come from this registry only; push it to {registry}/<repository> first")]
+    ForeignRegistry { image: String, registry: String },
+    #[error("{image} is not a valid image reference: {reason}")]
+    BadReference { image: String, reason: String },
+    #[error("the image's {what} is damaged: {reason}")]
+    Damaged { what: String, reason: String },
+    #[error("the registry's storage failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What a task's image name means. `localhost:<port>/<name>` and
+/// `<account>.dkr.ecr.<region>.amazonaws.com/<name>` are the same repository.
+pub trait ImageStore: Send + Sync + 'static {
+    fn resolve(&self, image: &str) -> Result<ResolvedImage, PullError>;
+}
+
+/// One image in a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    pub digest: String,
+    /// Sorted.
+    pub tags: Vec<String>,
+    pub media_type: String,
+    /// Of manifest's layers, in bytes.
+    pub size: u64,
+    pub pushed_at_ms: UnixMillis,
+}
+
+/// A failure of the repository catalogue, mapped to ECR's and the distribution API's own codes.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("The repository with name '{0}' does not exist in the registry")]
+    NoRepository(String),
+    #[error("The repository with name '{0}' already exists in the registry")]
+    RepositoryExists(String),
+    #[error("The repository with name '{0}' cannot be deleted because it still contains images")]
+    NotEmpty(String),
+    #[error("{0}")]
+    NoImage(String),
+    #[error("{0}")]
+    TagImmutable(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the registry's storage failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// The repositories of the registry, as the ECR API manages them. All calls are durable on return.
+pub trait ImageCatalog: Send + Sync + 'static {
+    /// `immutable_tags`: a pushed tag cannot be moved to another digest.
+    fn create_repository(&self, name: &str, immutable_tags: bool) -> Result<(), CatalogError>;
+    /// With `force`, images in it are deleted too.
+    fn delete_repository(&self, name: &str, force: bool) -> Result<(), CatalogError>;
+    fn repositories(&self) -> Result<Vec<String>, CatalogError>;
+    fn images(&self, repository: &str) -> Result<Vec<ImageRecord>, CatalogError>;
+    /// `reference`: a tag or a digest. Returns media type, digest and the manifest's bytes.
+    fn manifest(&self, repository: &str, reference: &str) -> Result<(String, String, Vec<u8>), CatalogError>;
+    /// Stores a manifest whose blobs are present; returns its digest.
+    fn put_manifest(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<String, CatalogError>;
+    /// Removes a tag, or with a digest the image and all its tags.
+    fn delete_image(&self, repository: &str, reference: &str) -> Result<(), CatalogError>;
+}
+
+/// Who may use the registry: answered by control, asked on every request under `/v2/`.
+pub trait RegistryAuth: Send + Sync + 'static {
+    /// `authorization`: the header's value as sent (`Basic …`), if there was one.
+    fn allows(&self, authorization: Option<&str>) -> bool;
+}

@@ -1,0 +1,14 @@
+//! The thinking of Quarry, without any doing: identifiers, statuses and their
+//! transitions, rule matching, planners, and the contracts through which the
+//! doing crates (`control`, `proxy`, `dns`, `registry`, `runtime`) meet.
+//!
+//! Nothing here performs I/O, reads a clock or draws randomness by itself; both
+//! come in through [`door`].
+
+pub mod arn;
+pub mod door;
+pub mod image;
+pub mod isolation;
+pub mod link;
+pub mod snapshot;
+pub mod task;

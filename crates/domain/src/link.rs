@@ -1,0 +1,160 @@
+//! What `serve`, `proxy`, `holder` and `shim` say to each other.
+//!
+//! Between `serve` and `proxy`: one Unix stream socket at `<data>/control.sock` that `serve` listens
+//! on and every proxy connects to, again and again. Each message is one line of JSON. `serve` sends
+//! [`Down`], the proxy [`Up`].
+//!
+//! Between the proxy and a broker (a task's shim, or the hub's holder): one Unix `SOCK_SEQPACKET`
+//! socket, one packet of JSON per [`BrokerRequest`], one packet of JSON per [`BrokerReply`], with the
+//! descriptor attached (`SCM_RIGHTS`) where the reply is `Descriptor`. A connection serves any number
+//! of requests, one at a time.
+
+use crate::snapshot::Snapshot;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// From `serve` to every proxy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Down {
+    Snapshot(Box<Snapshot>),
+    /// Finish what is in flight, then exit.
+    Stop,
+}
+
+/// From a proxy to `serve`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Up {
+    /// First on every connection.
+    Hello { proxy: String, pid: u32, version: u64 },
+    /// The snapshot of this version is on disk and in force.
+    Applied { proxy: String, version: u64, listeners: Vec<ListenerStatus> },
+    /// Sent at once when a target's health changes or a draining target's last request ends, and
+    /// otherwise every second: all targets and counters, as of snapshot `version`.
+    Report { proxy: String, version: u64, targets: Vec<TargetReport>, counters: Counters },
+}
+
+/// Where a listener really listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    pub listener_arn: String,
+    /// The load balancer's own address first, then the shared 127.0.0.1.
+    pub bound: Vec<SocketAddr>,
+    /// One sentence on what went wrong and what to do, if an address could not be bound.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetReport {
+    pub target_group_arn: String,
+    pub registration: u64,
+    pub state: TargetState,
+    pub reason: Option<TargetReason>,
+    /// AWS's description, such as `Health checks failed with these codes: [500]`.
+    pub description: Option<String>,
+    pub in_flight: u32,
+}
+
+/// `TargetHealth.State`. `Unused` and `Draining` are decided by control and echoed by the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetState {
+    Initial,
+    Healthy,
+    Unhealthy,
+    Unused,
+    Draining,
+    Unavailable,
+}
+
+/// `TargetHealth.Reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TargetReason {
+    #[serde(rename = "Elb.RegistrationInProgress")]
+    RegistrationInProgress,
+    #[serde(rename = "Elb.InitialHealthChecking")]
+    InitialHealthChecking,
+    #[serde(rename = "Target.ResponseCodeMismatch")]
+    ResponseCodeMismatch,
+    #[serde(rename = "Target.Timeout")]
+    Timeout,
+    #[serde(rename = "Target.FailedHealthChecks")]
+    FailedHealthChecks,
+    #[serde(rename = "Target.NotRegistered")]
+    NotRegistered,
+    #[serde(rename = "Target.NotInUse")]
+    NotInUse,
+    #[serde(rename = "Target.DeregistrationInProgress")]
+    DeregistrationInProgress,
+    #[serde(rename = "Target.InvalidState")]
+    InvalidState,
+    #[serde(rename = "Target.HealthCheckDisabled")]
+    HealthCheckDisabled,
+}
+
+/// Counted since the proxy started; names follow CloudWatch's for Application Load Balancers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// By load balancer ARN.
+    pub load_balancers: BTreeMap<String, LoadBalancerCounters>,
+    /// By target group ARN.
+    pub target_groups: BTreeMap<String, TargetGroupCounters>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoadBalancerCounters {
+    pub request_count: u64,
+    pub new_connection_count: u64,
+    pub active_connection_count: u64,
+    pub processed_bytes: u64,
+    pub elb_3xx: u64,
+    pub elb_4xx: u64,
+    pub elb_5xx: u64,
+    pub elb_502: u64,
+    pub elb_503: u64,
+    pub elb_504: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetGroupCounters {
+    pub request_count: u64,
+    pub target_2xx: u64,
+    pub target_3xx: u64,
+    pub target_4xx: u64,
+    pub target_5xx: u64,
+    pub connection_errors: u64,
+    /// Sum of times from the request leaving to the response's head arriving, in microseconds.
+    pub response_time_micros: u64,
+}
+
+/// Asked of a broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum BrokerRequest {
+    /// A new unconnected, non-blocking IPv4 TCP socket made inside the broker's network namespace.
+    Stream,
+    /// A bound and listening TCP socket (holder only). The address is added to the hub if it is missing.
+    Listen { address: SocketAddr },
+    /// A bound UDP socket (holder only). The address is added to the hub if it is missing.
+    Datagram { address: SocketAddr },
+    /// The broker's network namespace.
+    NetworkNamespace,
+    /// The broker's user namespace (holder only).
+    UserNamespace,
+    /// Takes an address off the hub again (holder only).
+    Release { address: Ipv4Addr },
+    /// To a shim: pass a signal on to a container, or to all of them.
+    Signal { container: Option<String>, signal: i32 },
+    /// To the holder: end, and take the hub away.
+    Stop,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BrokerReply {
+    /// The descriptor comes with this packet.
+    Descriptor,
+    Done,
+    /// What went wrong, in words.
+    Failed(String),
+}

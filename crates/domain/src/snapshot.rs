@@ -1,0 +1,297 @@
+//! The routing snapshot: everything the proxy needs to serve, as one immutable value with a version.
+//!
+//! `control` makes it from the stored resources, the proxy writes it down, puts it in force and
+//! acknowledges its version. Names follow the Elastic Load Balancing API; durations are in seconds
+//! unless a name says otherwise.
+
+use crate::task::TaskEntry;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// One whole routing state. A receiver refuses a version older than the one it has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Grows with every change, also across restarts of `serve`.
+    pub version: u64,
+    pub load_balancers: Vec<LoadBalancer>,
+    /// By ARN.
+    pub target_groups: BTreeMap<String, TargetGroup>,
+    /// Names the tasks' DNS answers, each with its hub address.
+    pub names: Vec<NameRecord>,
+    /// Plain TCP forwarding: published host ports, and the AWS endpoint on the hub.
+    pub relays: Vec<Relay>,
+    /// The hub network, absent where tasks have no namespaces.
+    pub hub: Option<Hub>,
+}
+
+/// The network on which tasks reach load balancers, the name server and the AWS endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hub {
+    /// The holder's broker socket: it makes listening sockets inside the hub's network namespace.
+    pub broker: std::path::PathBuf,
+    /// The hub's own address: name server (UDP and TCP port 53) and AWS endpoint.
+    pub address: Ipv4Addr,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadBalancer {
+    pub arn: String,
+    pub name: String,
+    /// `<name>-<id>.<region>.elb.localhost`.
+    pub dns_name: String,
+    /// An address of its own in 127.0.0.0/8.
+    pub address: Ipv4Addr,
+    /// An address of its own on the hub, where tasks reach it.
+    pub hub_address: Option<Ipv4Addr>,
+    pub attributes: LoadBalancerAttributes,
+    pub listeners: Vec<Listener>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBalancerAttributes {
+    /// `idle_timeout.timeout_seconds`, 1–4000, default 60.
+    pub idle_timeout: u32,
+    /// `client_keep_alive.seconds`, 60–604800, default 3600.
+    pub client_keep_alive: u32,
+    /// `routing.http.xff_header_processing.mode`.
+    pub xff_mode: XffMode,
+    /// `routing.http.xff_client_port.enabled`.
+    pub xff_client_port: bool,
+    /// `routing.http.preserve_host_header.enabled`.
+    pub preserve_host_header: bool,
+    /// `routing.http.drop_invalid_header_fields.enabled`.
+    pub drop_invalid_header_fields: bool,
+    /// `routing.http.desync_mitigation_mode`.
+    pub desync_mode: DesyncMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum XffMode {
+    Append,
+    Preserve,
+    Remove,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DesyncMode {
+    Monitor,
+    Defensive,
+    Strictest,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listener {
+    pub arn: String,
+    /// As the API knows it. Where it may not be bound, the proxy takes 8000 more or the next free
+    /// one and reports what it took.
+    pub port: u16,
+    pub protocol: ListenerProtocol,
+    /// Ascending priority.
+    pub rules: Vec<Rule>,
+    pub default_action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListenerProtocol {
+    Http,
+    Https,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    pub arn: String,
+    pub priority: u32,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+    pub action: Action,
+}
+
+/// Values within a condition are alternatives. `*` matches any run of characters, `?` exactly one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// Case-sensitive, on the path without the query.
+    PathPattern(Vec<String>),
+    /// Case-insensitive.
+    HostHeader(Vec<String>),
+    /// Case-insensitive, name and value.
+    HttpHeader { name: String, values: Vec<String> },
+    /// Exact, case-sensitive, no wildcards.
+    HttpRequestMethod(Vec<String>),
+    /// Case-insensitive; a missing key matches the value under any key.
+    QueryString(Vec<(Option<String>, String)>),
+    /// CIDR blocks, matched against the connection's address.
+    SourceIp(Vec<String>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    Forward(Forward),
+    Redirect(Redirect),
+    FixedResponse(FixedResponse),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forward {
+    pub groups: Vec<WeightedGroup>,
+    /// Group stickiness: how long a client stays with the group it was given.
+    pub stickiness_seconds: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightedGroup {
+    pub target_group_arn: String,
+    /// 0–999.
+    pub weight: u32,
+}
+
+/// Each field may hold the placeholders `#{protocol} #{host} #{port} #{path} #{query}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    pub protocol: String,
+    pub host: String,
+    pub port: String,
+    pub path: String,
+    pub query: String,
+    /// 301 or 302.
+    pub status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixedResponse {
+    pub status: u16,
+    pub content_type: Option<String>,
+    pub body: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetGroup {
+    pub arn: String,
+    pub name: String,
+    pub protocol: ListenerProtocol,
+    pub protocol_version: ProtocolVersion,
+    pub health_check: HealthCheck,
+    pub attributes: TargetGroupAttributes,
+    pub targets: Vec<Target>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProtocolVersion {
+    Http1,
+    Http2,
+    Grpc,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    pub enabled: bool,
+    pub path: String,
+    /// `None`: the target's own port (`traffic-port`).
+    pub port: Option<u16>,
+    pub interval: u32,
+    pub timeout: u32,
+    pub healthy_threshold: u32,
+    pub unhealthy_threshold: u32,
+    /// Such as `200`, `200,202` or `200-299`.
+    pub matcher: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetGroupAttributes {
+    /// `deregistration_delay.timeout_seconds`, 0–3600, default 300.
+    pub deregistration_delay: u32,
+    /// `slow_start.duration_seconds`, 0 or 30–900.
+    pub slow_start: u32,
+    pub algorithm: Algorithm,
+    /// `None` unless `stickiness.enabled`.
+    pub stickiness: Option<Stickiness>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    RoundRobin,
+    LeastOutstandingRequests,
+    WeightedRandom,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stickiness {
+    /// `lb_cookie` with its duration in seconds.
+    LoadBalancerCookie { seconds: u32 },
+    /// `app_cookie`: the application's cookie name and the duration in seconds.
+    AppCookie { name: String, seconds: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Unique to this registration: a target that is registered again is another target.
+    pub registration: u64,
+    /// Instance id or address, as the API knows it.
+    pub id: String,
+    pub port: u16,
+    pub endpoint: Endpoint,
+    /// Deregistered: takes no new request, those in flight may finish.
+    pub draining: bool,
+    /// No load balancer needs it (`unused`): it is not probed.
+    pub probe: bool,
+}
+
+/// Where a target really is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Endpoint {
+    Tcp(SocketAddr),
+    /// A port inside a task.
+    Task {
+        task: String,
+        entry: TaskEntry,
+        container_port: u16,
+    },
+    /// Nothing listens there: an instance port no task holds. Probes fail with this reason.
+    Nowhere {
+        reason: String,
+    },
+}
+
+/// A name in the tasks' DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRecord {
+    /// Lower case, without the final dot.
+    pub name: String,
+    pub addresses: Vec<Ipv4Addr>,
+    pub ttl: u32,
+}
+
+/// Accept TCP at one place and forward it to another, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    pub listen: RelayListen,
+    pub to: Endpoint,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RelayListen {
+    /// On the host's loopback.
+    Host(SocketAddr),
+    /// Inside the hub's network namespace.
+    Hub(SocketAddr),
+}
+
+impl Default for LoadBalancerAttributes {
+    fn default() -> Self {
+        Self {
+            idle_timeout: 60,
+            client_keep_alive: 3600,
+            xff_mode: XffMode::Append,
+            xff_client_port: false,
+            preserve_host_header: false,
+            drop_invalid_header_fields: false,
+            desync_mode: DesyncMode::Defensive,
+        }
+    }
+}
+
+impl Default for TargetGroupAttributes {
+    fn default() -> Self {
+        Self { deregistration_delay: 300, slow_start: 0, algorithm: Algorithm::RoundRobin, stickiness: None }
+    }
+}

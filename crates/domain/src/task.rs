@@ -1,0 +1,176 @@
+//! Tasks as the runtime sees them: what is wanted, what is seen, and the contract between
+//! the scheduler and whatever starts processes.
+
+use crate::door::UnixMillis;
+use crate::image::ResolvedImage;
+use crate::isolation::IsolationReport;
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+/// 32 lower-case hexadecimal digits, the last segment of a task's ARN.
+pub type TaskId = String;
+
+/// Everything a shim needs to run one task. Written to the task's directory before the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    pub id: TaskId,
+    /// Host name inside the task.
+    pub hostname: String,
+    /// In start order.
+    pub containers: Vec<ContainerSpec>,
+    /// The task's address on the hub network; absent with [`Isolation::None`](crate::isolation::Isolation::None).
+    pub address: Option<Ipv4Addr>,
+    /// Name server that is written to `/etc/resolv.conf`.
+    pub dns: Option<Ipv4Addr>,
+    /// Limits over all containers of the task; `None` where the task definition names none.
+    pub limits: Limits,
+}
+
+/// Limits enforced by a control group, where the machine allows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// ECS CPU units (1024 = one core) as a share under contention.
+    pub cpu_shares: Option<u32>,
+    /// ECS CPU units as a ceiling.
+    pub cpu_quota: Option<u32>,
+    /// Hard limit in MiB: beyond it the container is killed with OutOfMemoryError.
+    pub memory: Option<u32>,
+    /// Soft limit in MiB.
+    pub memory_reservation: Option<u32>,
+    pub pids: Option<u32>,
+}
+
+/// One container of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    pub name: String,
+    pub image: ResolvedImage,
+    /// Program and arguments: entry point and command, overrides applied. Never empty.
+    pub args: Vec<String>,
+    /// `NAME=value`, image's and task definition's, overrides applied.
+    pub env: Vec<String>,
+    pub working_dir: String,
+    /// `user[:group]`, empty for root.
+    pub user: String,
+    pub read_only_root: bool,
+    /// Run a small init as PID 1 that reaps and forwards signals.
+    pub init: bool,
+    pub mounts: Vec<Mount>,
+    pub limits: Limits,
+    /// Ports the container listens on. With no isolation the runtime passes `PORT`.
+    pub ports: Vec<u16>,
+}
+
+/// A directory of the host shown inside a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// On the host; made if it is missing.
+    pub source: PathBuf,
+    /// Absolute, inside the container.
+    pub target: String,
+    pub read_only: bool,
+}
+
+/// What is seen of a task. "Unknown" is never "absent": a task whose state cannot be read is `Lost`
+/// only if its shim is certainly dead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedTask {
+    pub id: TaskId,
+    pub phase: TaskPhase,
+    /// In the order of the specification; empty while starting.
+    pub containers: Vec<ObservedContainer>,
+    /// Where connections into the task come from.
+    pub entry: Option<TaskEntry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskPhase {
+    /// The shim was started and has not reported yet.
+    Starting,
+    Running,
+    /// All containers have ended; their exit codes are known.
+    Exited,
+    /// The shim died with the task, no exit code is known.
+    Lost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedContainer {
+    pub name: String,
+    pub state: ContainerState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerState {
+    Pending,
+    Running {
+        pid: u32,
+        started_at_ms: UnixMillis,
+    },
+    Exited {
+        /// 128 + signal where a signal ended it, as shells and ECS show it.
+        code: i32,
+        oom_killed: bool,
+        at_ms: UnixMillis,
+    },
+    /// It could not be started; the reason in words.
+    Failed {
+        reason: String,
+        at_ms: UnixMillis,
+    },
+}
+
+/// How the balancer reaches a port of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TaskEntry {
+    /// The shim's socket: it hands out TCP sockets made inside the task's network namespace
+    /// (see [`crate::link::BrokerRequest`]); connect them to `127.0.0.1:<container port>`.
+    Broker(PathBuf),
+    /// No namespace of its own: the process listens on these host ports, `(container port, host port)`.
+    Host(Vec<(u16, u16)>),
+}
+
+/// Why a task could not be launched.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The image's layers cannot be unpacked; shown as CannotPullContainerError.
+    #[error("CannotPullContainerError: {0}")]
+    Image(String),
+    /// Shown as CannotCreateContainerError.
+    #[error("CannotCreateContainerError: {0}")]
+    Create(String),
+    /// Shown as ResourceInitializationError.
+    #[error("ResourceInitializationError: {0}")]
+    Resource(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signal {
+    Term,
+    Kill,
+    /// Another one by its number, from an image's stop signal.
+    Other(i32),
+}
+
+/// Starts, watches and ends tasks. Calls block for milliseconds; call them off the async threads.
+/// Every call may be repeated after a crash with the same outcome.
+pub trait TaskRuntime: Send + Sync + 'static {
+    fn isolation(&self) -> &IsolationReport;
+    /// Unpacks what is missing of the images, then starts the task's shim. Returns once the shim
+    /// runs; progress shows in [`observe`](Self::observe). Launching an id again is no error.
+    fn launch(&self, spec: &TaskSpec) -> Result<(), LaunchError>;
+    /// All tasks with a directory, also those of before a restart.
+    fn observe(&self) -> Vec<ObservedTask>;
+    fn observe_one(&self, id: &str) -> Option<ObservedTask>;
+    /// To the container, or to all of the task. A task that is gone is no error.
+    fn signal(&self, id: &str, container: Option<&str>, signal: Signal) -> std::io::Result<()>;
+    /// Ends what is left of the task and frees its directory, control group and network.
+    fn remove(&self, id: &str) -> std::io::Result<()>;
+    /// `wake` is called, from any thread, whenever what `observe` returns may have changed.
+    fn subscribe(&self, wake: Box<dyn Fn() + Send + Sync>);
+    /// Where a container's output goes; appended to, never truncated while the task is there.
+    fn log_path(&self, id: &str, container: &str) -> PathBuf;
+    /// The directory of a named volume, shared by all tasks that name it; made if it is missing.
+    fn volume_path(&self, name: &str) -> std::io::Result<PathBuf>;
+}
