@@ -1,0 +1,79 @@
+//! What every operation and reconciler can reach: the store, the place, the other parts.
+
+use crate::store::{Store, StoreError};
+use crate::wake::Wake;
+use quarry_domain::arn::Place;
+use quarry_domain::door::Door;
+use quarry_domain::image::{ImageCatalog, ImageStore};
+use quarry_domain::link::{Counters, ListenerStatus, TargetReport};
+use quarry_domain::snapshot::Hub;
+use quarry_domain::task::TaskRuntime;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Settled once at start.
+#[derive(Clone, Debug)]
+pub struct PlatformConfig {
+    pub data_dir: PathBuf,
+    pub place: Place,
+    /// The port of the AWS endpoint and the registry on loopback.
+    pub port: u16,
+    /// The hub network, where tasks have namespaces.
+    pub hub: Option<Hub>,
+}
+
+/// Shared by all operations and reconcilers.
+pub struct Platform {
+    pub config: PlatformConfig,
+    pub door: Door,
+    pub store: Store,
+    pub runtime: Arc<dyn TaskRuntime>,
+    pub images: Arc<dyn ImageStore>,
+    pub catalog: Arc<dyn ImageCatalog>,
+    live: Mutex<Live>,
+    /// Rises when [`Live`] changes or the runtime reports a change.
+    pub seen: Wake,
+}
+
+/// What was last reported from the outside and is not stored: it is reported again after a restart.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// By target group ARN and registration.
+    pub targets: HashMap<(String, u64), TargetReport>,
+    /// By listener ARN.
+    pub listeners: HashMap<String, ListenerStatus>,
+    /// By proxy: the version of the snapshot it has in force.
+    pub applied: BTreeMap<String, u64>,
+    /// By proxy.
+    pub counters: BTreeMap<String, Counters>,
+}
+
+impl Platform {
+    pub fn new(
+        config: PlatformConfig,
+        door: Door,
+        runtime: Arc<dyn TaskRuntime>,
+        images: Arc<dyn ImageStore>,
+        catalog: Arc<dyn ImageCatalog>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let store = Store::open(&config.data_dir.join("control.db"))?;
+        let seen = Wake::default();
+        let wake = seen.clone();
+        runtime.subscribe(Box::new(move || wake.signal()));
+        Ok(Arc::new(Self { config, door, store, runtime, images, catalog, live: Mutex::default(), seen }))
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.config.place
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.door.now_ms()
+    }
+
+    /// What is reported right now.
+    pub fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
