@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    board::run::main(board::config::Role::Api)
+}
