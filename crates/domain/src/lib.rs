@@ -7,8 +7,10 @@
 
 pub mod arn;
 pub mod door;
+pub mod health;
 pub mod image;
 pub mod isolation;
 pub mod link;
+pub mod rule;
 pub mod snapshot;
 pub mod task;
