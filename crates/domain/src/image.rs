@@ -50,6 +50,8 @@ pub enum PullError {
     ForeignRegistry { image: String, registry: String },
     #[error("{image} is not a valid image reference: {reason}")]
     BadReference { image: String, reason: String },
+    #[error("{image}: image Manifest does not contain descriptor matching platform '{wanted}': it has {found}")]
+    WrongPlatform { image: String, wanted: String, found: String },
     #[error("the image's {what} is damaged: {reason}")]
     Damaged { what: String, reason: String },
     #[error("the registry's storage failed: {0}")]
