@@ -1,1 +1,25 @@
+//! AWS's wire protocols as data-driven codecs, SigV4 and error envelopes.
+//!
+//! Generated structs (crate `quarry-aws`) carry member tables ([`Schema`]);
+//! one codec per protocol walks any of them as `dyn` [`Structure`]. No handler
+//! builds JSON or XML.
 
+pub mod error;
+pub mod form;
+pub mod json;
+pub mod scalar;
+pub mod schema;
+pub mod shape;
+pub mod xml;
+
+#[doc(hidden)]
+pub use serde;
+
+pub use error::{DecodeError, ServiceError};
+pub use scalar::{Blob, Document, Timestamp};
+pub use schema::{
+    Element, ErrorModel, Kind, Member, OperationModel, Paginator, Protocol, Schema, ServiceModel, Type,
+};
+pub use shape::{Empty, List, Map, Operation, Shape, Slot, Structure, Value, View};
+#[doc(hidden)]
+pub use shape::{debug, no_such_member};
