@@ -59,11 +59,7 @@ pub async fn open(config: &Config) -> Result<Router, StartError> {
         threads: link(Feature::Threads, &config.threads),
         posts: link(Feature::Posts, &config.posts),
     };
-    let app = App {
-        db,
-        links,
-        keys_purged: AtomicI64::new(0),
-    };
+    let app = App { db, links, keys_purged: AtomicI64::new(0) };
     Ok(router(config.role, Some(Arc::new(app))))
 }
 
@@ -81,10 +77,7 @@ pub fn migrations(features: &[Feature]) -> Vec<Migration> {
 }
 
 fn router(role: Role, app: Option<Arc<App>>) -> Router {
-    let info = ServiceInfo {
-        name: role.name(),
-        db: app.as_ref().map(|app| app.db.clone()),
-    };
+    let info = ServiceInfo { name: role.name(), db: app.as_ref().map(|app| app.db.clone()) };
     let mut router = health_routes(info).merge(web::routes(role.has_page()));
     if let Some(app) = app {
         for feature in role.features() {
@@ -96,9 +89,7 @@ fn router(role: Role, app: Option<Arc<App>>) -> Router {
             router = router.merge(routes.with_state(app.clone()));
         }
     }
-    router
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_method)
+    router.fallback(no_such_path).method_not_allowed_fallback(no_such_method)
 }
 
 async fn no_such_path(uri: Uri) -> Problem {
@@ -107,8 +98,5 @@ async fn no_such_path(uri: Uri) -> Problem {
 }
 
 async fn no_such_method(method: Method) -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("{method} is not possible here; see Allow."),
-    )
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not possible here; see Allow."))
 }

@@ -130,14 +130,8 @@ struct Stored {
 
 impl Config {
     /// Reads flags and environment; the error is clap's, with the usage.
-    pub fn parse(
-        role: Role,
-        args: impl IntoIterator<Item = std::ffi::OsString>,
-    ) -> Result<Config, clap::Error> {
-        let mut command = Common::command()
-            .name(role.binary())
-            .version(env!("CARGO_PKG_VERSION"))
-            .about(role.about());
+    pub fn parse(role: Role, args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Config, clap::Error> {
+        let mut command = Common::command().name(role.binary()).version(env!("CARGO_PKG_VERSION")).about(role.about());
         if role != Role::Web {
             command = Stored::augment_args(command);
         }
@@ -184,27 +178,21 @@ fn peer(name: &str, url: Option<String>) -> Result<Option<Peer>, String> {
 fn storage(role: Role, path: Option<PathBuf>, url: Option<String>) -> Result<Storage, String> {
     let path = filled(path);
     match (path, url.filter(|url| !url.is_empty())) {
-        (Some(_), Some(_)) => {
-            Err("give DATABASE_PATH (SQLite) or DATABASE_URL (PostgreSQL), not both".into())
-        }
+        (Some(_), Some(_)) => Err("give DATABASE_PATH (SQLite) or DATABASE_URL (PostgreSQL), not both".into()),
         (Some(path), None) => Ok(Storage::Sqlite(path)),
         (None, None) => Ok(Storage::Sqlite(format!("/data/{}.db", role.name()).into())),
         (None, Some(url)) => {
             let scheme = url.split("://").next().unwrap_or_default();
             if url.contains("sslmode=require") || url.contains("sslmode=verify") {
-                return Err(
-                    "DATABASE_URL asks for TLS (sslmode), which the board does not speak; \
+                return Err("DATABASE_URL asks for TLS (sslmode), which the board does not speak; \
                      reach PostgreSQL over a private network"
-                        .into(),
-                );
+                    .into());
             }
             match scheme {
                 "postgres" | "postgresql" if url.contains("://") => Ok(Storage::Postgres(url)),
-                _ => Err(
-                    "DATABASE_URL must begin with postgres://; several hosts cannot share a SQLite \
+                _ => Err("DATABASE_URL must begin with postgres://; several hosts cannot share a SQLite \
                      file, and on one host DATABASE_PATH names it"
-                        .into(),
-                ),
+                    .into()),
             }
         }
     }
@@ -221,10 +209,7 @@ mod tests {
         assert_eq!(storage(Role::Posts, None, None), sqlite("/data/posts.db"));
         assert_eq!(storage(Role::Api, Some("/x".into()), url("")), sqlite("/x"));
         let postgres = "postgres://board@db/board";
-        assert_eq!(
-            storage(Role::Api, None, url(postgres)),
-            Ok(Storage::Postgres(postgres.into()))
-        );
+        assert_eq!(storage(Role::Api, None, url(postgres)), Ok(Storage::Postgres(postgres.into())));
         for bad in ["sqlite:///data/a.db", "mysql://x/y", "/data/a.db", "postgres://h/d?sslmode=require"] {
             assert!(storage(Role::Api, None, url(bad)).is_err(), "{bad}");
         }

@@ -104,11 +104,7 @@ impl Feature {
 
 impl Links {
     /// Asks other services whether what a record points to exists.
-    pub async fn ask_elsewhere(
-        &self,
-        references: &[Reference],
-        trace: Option<&HeaderValue>,
-    ) -> Result<(), Problem> {
+    pub async fn ask_elsewhere(&self, references: &[Reference], trace: Option<&HeaderValue>) -> Result<(), Problem> {
         let mut missing = Vec::new();
         for reference in references {
             let path = format!("/api/{}/{}", reference.feature.name(), reference.id);
@@ -151,8 +147,8 @@ impl Links {
             match self.get(dependent.feature, &path, trace).await? {
                 None => {}
                 Some((StatusCode::OK, body)) => {
-                    let rows: Vec<serde_json::Value> = serde_json::from_slice(&body)
-                        .map_err(|_| no_sense(dependent.feature, StatusCode::OK))?;
+                    let rows: Vec<serde_json::Value> =
+                        serde_json::from_slice(&body).map_err(|_| no_sense(dependent.feature, StatusCode::OK))?;
                     if !rows.is_empty() {
                         return Err(still_used(feature, id, dependent.feature));
                     }
@@ -219,37 +215,23 @@ impl Links {
 
 fn gone(reference: &Reference) -> (String, String) {
     let noun = reference.feature.noun();
-    (
-        format!("/{}", reference.field),
-        format!("there is no {noun} {}", reference.id),
-    )
+    (format!("/{}", reference.field), format!("there is no {noun} {}", reference.id))
 }
 
 fn all_there(missing: Vec<(String, String)>) -> Result<(), Problem> {
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(Problem::invalid(missing))
-    }
+    if missing.is_empty() { Ok(()) } else { Err(Problem::invalid(missing)) }
 }
 
 /// A 404 from a load balancer without that path says nothing about the record.
 fn is_problem_of_ours(body: &[u8]) -> bool {
     let body: Result<serde_json::Value, _> = serde_json::from_slice(body);
     body.is_ok_and(|body| {
-        body["status"] == 404
-            && body["detail"]
-                .as_str()
-                .is_some_and(|detail| detail.starts_with("There is no "))
+        body["status"] == 404 && body["detail"].as_str().is_some_and(|detail| detail.starts_with("There is no "))
     })
 }
 
 fn still_used(feature: Feature, id: i64, by: Feature) -> Problem {
-    Problem::conflict(format!(
-        "There are {} that belong to {} {id}; delete those first.",
-        by.name(),
-        feature.noun()
-    ))
+    Problem::conflict(format!("There are {} that belong to {} {id}; delete those first.", by.name(), feature.noun()))
 }
 
 fn no_sense(feature: Feature, status: StatusCode) -> Problem {

@@ -16,19 +16,9 @@ pub fn main(role: Role) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_target(false)
-        .with_max_level(config.log_level)
-        .init();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(4)
-        .build();
-    let result = runtime
-        .map_err(StartError::System)
-        .and_then(|runtime| runtime.block_on(run(&config)));
+    tracing_subscriber::fmt().json().flatten_event(true).with_target(false).with_max_level(config.log_level).init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
+    let result = runtime.map_err(StartError::System).and_then(|runtime| runtime.block_on(run(&config)));
     match result {
         Ok(true) => {
             tracing::info!("ended");

@@ -25,8 +25,7 @@ pub async fn run(db: &Db, migrations: &[Migration]) -> Result<(), DbError> {
     }
     let mut tx = db.begin().await?;
     if let Tx::Postgres(tx) = &mut tx {
-        tx.query("SELECT pg_advisory_xact_lock($1)::text", vec![LOCK.into()])
-            .await?;
+        tx.query("SELECT pg_advisory_xact_lock($1)::text", vec![LOCK.into()]).await?;
     }
     tx.query(
         "CREATE TABLE IF NOT EXISTS board_migrations (\
@@ -41,11 +40,7 @@ pub async fn run(db: &Db, migrations: &[Migration]) -> Result<(), DbError> {
                 vec![migration.feature.into(), migration.number.into()],
             )
             .await?;
-        let newest = migrations
-            .iter()
-            .filter(|m| m.feature == migration.feature)
-            .map(|m| m.number)
-            .max();
+        let newest = migrations.iter().filter(|m| m.feature == migration.feature).map(|m| m.number).max();
         if let Some(ahead) = known.iter().map(|row| row.int(0)).max()
             && Some(ahead) > newest
         {
@@ -74,22 +69,13 @@ pub async fn run(db: &Db, migrations: &[Migration]) -> Result<(), DbError> {
 
 /// A start with nothing to do takes no write lock, so it never waits for another task's write.
 async fn is_current(db: &Db, migrations: &[Migration]) -> bool {
-    let Ok(rows) = db
-        .query("SELECT feature, number FROM board_migrations", vec![])
-        .await
-    else {
+    let Ok(rows) = db.query("SELECT feature, number FROM board_migrations", vec![]).await else {
         return false;
     };
-    let ours: Vec<(Value, Value)> = migrations
-        .iter()
-        .map(|m| (m.feature.into(), m.number.into()))
-        .collect();
+    let ours: Vec<(Value, Value)> = migrations.iter().map(|m| (m.feature.into(), m.number.into())).collect();
     let newer = rows.iter().any(|row| {
         let feature = migrations.iter().filter(|m| row.text(0) == m.feature);
         feature.map(|m| m.number).max().is_some_and(|max| row.int(1) > max)
     });
-    !newer
-        && ours
-            .iter()
-            .all(|(f, n)| rows.iter().any(|row| row.0[0] == *f && row.0[1] == *n))
+    !newer && ours.iter().all(|(f, n)| rows.iter().any(|row| row.0[0] == *f && row.0[1] == *n))
 }

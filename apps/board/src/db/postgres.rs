@@ -42,16 +42,11 @@ struct Connection {
 impl Postgres {
     /// Connects once, so that a wrong URL shows at the start.
     pub async fn open(url: &str) -> Result<Postgres, DbError> {
-        let mut config: Config = url
-            .parse()
-            .map_err(|e| DbError::Failed(format!("DATABASE_URL cannot be read: {e}")))?;
+        let mut config: Config =
+            url.parse().map_err(|e| DbError::Failed(format!("DATABASE_URL cannot be read: {e}")))?;
         config.connect_timeout(CONNECT_LIMIT);
         config.application_name("board");
-        let pool = Arc::new(Pool {
-            config,
-            idle: Mutex::new(Vec::new()),
-            permits: Arc::new(Semaphore::new(POOL)),
-        });
+        let pool = Arc::new(Pool { config, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(POOL)) });
         let first = pool.connect().await?;
         pool.put_back(first);
         Ok(Postgres(pool))
@@ -69,11 +64,7 @@ impl Postgres {
         let permit = self.0.permit().await?;
         let connection = self.0.take().await?;
         connection.batch("BEGIN").await?;
-        Ok(PostgresTx {
-            connection,
-            pool: self.0.clone(),
-            _permit: permit,
-        })
+        Ok(PostgresTx { connection, pool: self.0.clone(), _permit: permit })
     }
 }
 
@@ -128,10 +119,7 @@ impl Pool {
                 tracing::warn!(error = full(&error), "a PostgreSQL connection ended");
             }
         });
-        Ok(Connection {
-            client,
-            prepared: HashMap::new(),
-        })
+        Ok(Connection { client, prepared: HashMap::new() })
     }
 }
 
@@ -146,15 +134,11 @@ impl Connection {
                 statement
             }
         };
-        let params: Vec<&(dyn ToSql + Sync)> =
-            params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p as &(dyn ToSql + Sync)).collect();
         let rows = in_time(self.client.query(&statement, &params)).await?;
         rows.iter()
             .map(|row| {
-                (0..row.len())
-                    .map(|i| row.try_get(i).map_err(failed))
-                    .collect::<Result<Vec<Value>, _>>()
-                    .map(Row)
+                (0..row.len()).map(|i| row.try_get(i).map_err(failed)).collect::<Result<Vec<Value>, _>>().map(Row)
             })
             .collect()
     }
@@ -164,9 +148,7 @@ impl Connection {
     }
 }
 
-async fn in_time<T>(
-    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, DbError> {
+async fn in_time<T>(work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, DbError> {
     match tokio::time::timeout(STATEMENT_LIMIT, work).await {
         Ok(result) => result.map_err(failed),
         Err(_) => Err(DbError::Unavailable("PostgreSQL does not answer".into())),

@@ -55,10 +55,7 @@ impl Sqlite {
     pub fn open(path: &Path) -> Result<Sqlite, DbError> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir).map_err(|e| {
-                DbError::Failed(format!(
-                    "cannot make the directory {} for the database: {e}",
-                    dir.display()
-                ))
+                DbError::Failed(format!("cannot make the directory {} for the database: {e}", dir.display()))
             })?;
         }
         let (writer, transactions) = mpsc::channel();
@@ -68,18 +65,12 @@ impl Sqlite {
         for _ in 0..READERS {
             let (reader, statements) = mpsc::channel();
             let connection = connect(path)?;
-            connection
-                .pragma_update(None, "query_only", true)
-                .map_err(failed)?;
+            connection.pragma_update(None, "query_only", true).map_err(failed)?;
             spawn("board-reader", move || read_loop(&connection, &statements))?;
             readers.push(reader);
         }
         let next = AtomicUsize::new(0);
-        Ok(Sqlite(Arc::new(Threads {
-            writer,
-            readers,
-            next,
-        })))
+        Ok(Sqlite(Arc::new(Threads { writer, readers, next })))
     }
 
     pub async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
@@ -130,12 +121,8 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), DbError
 }
 
 fn connect(path: &Path) -> Result<Connection, DbError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let cannot = |e: rusqlite::Error| {
-        DbError::Failed(format!("cannot open the database {}: {e}", path.display()))
-    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let cannot = |e: rusqlite::Error| DbError::Failed(format!("cannot open the database {}: {e}", path.display()));
     let connection = Connection::open_with_flags(path, flags).map_err(cannot)?;
     connection.busy_handler(Some(wait_for_lock)).map_err(cannot)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -143,9 +130,7 @@ fn connect(path: &Path) -> Result<Connection, DbError> {
     // that open a new file together try again here.
     let started = Instant::now();
     loop {
-        let wal = connection.query_row("PRAGMA journal_mode = WAL", [], |row| {
-            row.get::<_, String>(0)
-        });
+        let wal = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
         match wal {
             Ok(mode) if mode == "wal" => break,
             Ok(mode) => {
@@ -251,18 +236,13 @@ fn rows(connection: &Connection, sql: &str, params: &[Value]) -> rusqlite::Resul
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-    )
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 fn failed(error: rusqlite::Error) -> DbError {
     let extended = error.sqlite_error().map(|e| e.extended_code);
     match extended {
-        Some(
-            rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
-        ) => DbError::Unique,
+        Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => DbError::Unique,
         _ if is_busy(&error) => DbError::Unavailable(error.to_string()),
         _ => DbError::Failed(error.to_string()),
     }

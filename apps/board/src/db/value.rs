@@ -75,9 +75,7 @@ impl Value {
             ValueRef::Null => Value::Null,
             ValueRef::Integer(n) => Value::Int(n),
             ValueRef::Real(n) => Value::Text(n.to_string()),
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-                Value::Text(String::from_utf8_lossy(bytes).into_owned())
-            }
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
         }
     }
 }
@@ -93,10 +91,7 @@ impl ToSql for Value {
     }
 
     fn accepts(ty: &Type) -> bool {
-        matches!(
-            *ty,
-            Type::INT8 | Type::INT4 | Type::TEXT | Type::VARCHAR | Type::UNKNOWN
-        )
+        matches!(*ty, Type::INT8 | Type::INT4 | Type::TEXT | Type::VARCHAR | Type::UNKNOWN)
     }
 
     to_sql_checked!();

@@ -27,8 +27,8 @@ pub struct Body {
 
 /// A JSON answer that caches must ask about again.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, Problem> {
-    let bytes = serde_json::to_vec(value)
-        .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let bytes =
+        serde_json::to_vec(value).map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     Ok(json_bytes(status, bytes))
 }
 
@@ -36,10 +36,7 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, Prob
 pub(super) fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Response {
     let mut response = (status, bytes).into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json; charset=utf-8"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
@@ -53,19 +50,13 @@ impl<S: Sync> FromRequest<S> for Body {
         let essence = kind.split(';').next().unwrap_or_default().trim();
         let merge = essence.eq_ignore_ascii_case("application/merge-patch+json");
         if !merge && !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "Send the body as application/json.",
-            ));
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json."));
         }
         let collecting = Limited::new(request.into_body(), MAX_BODY).collect();
         let collected = tokio::time::timeout(READ_LIMIT, collecting).await;
         let bytes = match collected {
             Err(_) => {
-                return Err(Problem::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "The body did not arrive in time.",
-                ));
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."));
             }
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 return Err(Problem::new(
@@ -76,8 +67,8 @@ impl<S: Sync> FromRequest<S> for Body {
             Ok(Err(_)) => return Err(Problem::bad_request("The body ended too early.")),
             Ok(Ok(collected)) => collected.to_bytes(),
         };
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|e| Problem::bad_request(format!("The body is not JSON: {e}.")))?;
+        let value =
+            serde_json::from_slice(&bytes).map_err(|e| Problem::bad_request(format!("The body is not JSON: {e}.")))?;
         Ok(Body { bytes, value })
     }
 }

@@ -26,16 +26,10 @@ impl Fields {
     /// Like [`Fields::new`], with the object's own JSON pointer before each field's.
     pub fn within(prefix: &str, value: Value) -> Result<Fields, Problem> {
         match value {
-            Value::Object(given) => Ok(Fields {
-                given,
-                base: Map::new(),
-                prefix: prefix.to_owned(),
-                errors: Vec::new(),
-            }),
-            _ => Err(Problem::invalid(vec![(
-                prefix.to_owned(),
-                "must be a JSON object".into(),
-            )])),
+            Value::Object(given) => {
+                Ok(Fields { given, base: Map::new(), prefix: prefix.to_owned(), errors: Vec::new() })
+            }
+            _ => Err(Problem::invalid(vec![(prefix.to_owned(), "must be a JSON object".into())])),
         }
     }
 
@@ -105,8 +99,7 @@ impl Fields {
 
     /// Notes a mistake in a field.
     pub fn wrong<T: Default>(&mut self, name: &str, detail: &str) -> T {
-        self.errors
-            .push((format!("{}/{name}", self.prefix), detail.to_owned()));
+        self.errors.push((format!("{}/{name}", self.prefix), detail.to_owned()));
         T::default()
     }
 
@@ -119,11 +112,7 @@ impl Fields {
             let name = name.replace('~', "~0").replace('/', "~1");
             let () = self.wrong(&name, "is not a field of this resource");
         }
-        if self.errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Problem::invalid(self.errors))
-        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {

@@ -16,11 +16,8 @@ use super::{Problem, body::json_bytes, unix_seconds};
 use crate::db::{Db, DbError, Migration, Row, Tx};
 
 /// The table of keys.
-pub const MIGRATION: Migration = Migration {
-    feature: "idempotency",
-    number: 1,
-    sql: include_str!("0001_idempotency.sql"),
-};
+pub const MIGRATION: Migration =
+    Migration { feature: "idempotency", number: 1, sql: include_str!("0001_idempotency.sql") };
 
 const KEEP_SECONDS: i64 = 24 * 60 * 60;
 const PURGE_EVERY_SECONDS: i64 = 10 * 60;
@@ -43,11 +40,7 @@ pub enum Claim {
 
 impl Key {
     /// From the request's headers; `None` without the header.
-    pub fn from_headers(
-        headers: &HeaderMap,
-        scope: &'static str,
-        body: &[u8],
-    ) -> Result<Option<Key>, Problem> {
+    pub fn from_headers(headers: &HeaderMap, scope: &'static str, body: &[u8]) -> Result<Option<Key>, Problem> {
         let mut values = headers.get_all("idempotency-key").iter();
         let Some(value) = values.next() else {
             return Ok(None);
@@ -63,11 +56,7 @@ impl Key {
         for byte in Sha256::digest(body) {
             let _ = write!(fingerprint, "{byte:02x}");
         }
-        Ok(Some(Key {
-            scope,
-            key: key.to_owned(),
-            fingerprint,
-        }))
+        Ok(Some(Key { scope, key: key.to_owned(), fingerprint }))
     }
 
     /// The stored answer, before any work is begun.
@@ -88,20 +77,12 @@ impl Key {
         }
         match tx.query(FIND, self.name()).await?.first() {
             Some(row) => self.answer(row).map(Claim::Done),
-            None => Err(Problem::unavailable(
-                "Another request with this Idempotency-Key has just ended; try again.",
-            )),
+            None => Err(Problem::unavailable("Another request with this Idempotency-Key has just ended; try again.")),
         }
     }
 
     /// Stores the answer, still inside the write's transaction.
-    pub async fn store(
-        &self,
-        tx: &mut Tx,
-        status: StatusCode,
-        location: &str,
-        body: &str,
-    ) -> Result<(), DbError> {
+    pub async fn store(&self, tx: &mut Tx, status: StatusCode, location: &str, body: &str) -> Result<(), DbError> {
         let mut params = self.name();
         params.push(i64::from(status.as_u16()).into());
         params.push(location.into());
@@ -122,14 +103,8 @@ impl Key {
         }
         let status = u16::try_from(row.int(1)).ok();
         let status = status.and_then(|s| StatusCode::from_u16(s).ok());
-        let mut response = created(
-            status.unwrap_or(StatusCode::CREATED),
-            &row.text(2),
-            row.text(3),
-        );
-        response
-            .headers_mut()
-            .insert("idempotency-replayed", HeaderValue::from_static("true"));
+        let mut response = created(status.unwrap_or(StatusCode::CREATED), &row.text(2), row.text(3));
+        response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
         Ok(response)
     }
 }
@@ -151,9 +126,7 @@ pub async fn purge(tx: &mut Tx, last: &AtomicI64) -> Result<(), DbError> {
         return Ok(());
     }
     last.store(now, Ordering::Relaxed);
-    tx.query(PURGE, vec![(now - KEEP_SECONDS).into()])
-        .await
-        .map(|_| ())
+    tx.query(PURGE, vec![(now - KEEP_SECONDS).into()]).await.map(|_| ())
 }
 
 const FIND: &str = "SELECT fingerprint, status, location, body FROM idempotency_keys \

@@ -22,7 +22,5 @@ pub use server::{Bound, Shutdown, access_log, serve};
 
 /// Seconds since 1970; the one place where the board asks for the wall clock.
 pub fn unix_seconds() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64)
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }

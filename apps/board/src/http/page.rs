@@ -28,21 +28,16 @@ impl Page {
             None => None,
             Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => Some(limit),
             Some(_) => {
-                return Err(Problem::bad_request(format!(
-                    "limit must be a number from 1 to {MAX_LIMIT}."
-                )));
+                return Err(Problem::bad_request(format!("limit must be a number from 1 to {MAX_LIMIT}.")));
             }
         };
         let after = match query.get("cursor") {
             None => None,
-            Some(text) => Some(decode(text).ok_or_else(|| {
-                Problem::bad_request("cursor is not one that this service gave out.")
-            })?),
+            Some(text) => Some(
+                decode(text).ok_or_else(|| Problem::bad_request("cursor is not one that this service gave out."))?,
+            ),
         };
-        Ok(Page {
-            after: after.unwrap_or(0),
-            limit: limit.or(after.map(|_| DEFAULT_LIMIT)),
-        })
+        Ok(Page { after: after.unwrap_or(0), limit: limit.or(after.map(|_| DEFAULT_LIMIT)) })
     }
 }
 
@@ -90,7 +85,15 @@ mod tests {
 
     #[test]
     fn bad_pages_are_refused() {
-        for bad in [("limit", "0"), ("limit", "201"), ("limit", "x"), ("cursor", ""), ("cursor", "12"), ("cursor", "a+1"), ("cursor", "a-1")] {
+        for bad in [
+            ("limit", "0"),
+            ("limit", "201"),
+            ("limit", "x"),
+            ("cursor", ""),
+            ("cursor", "12"),
+            ("cursor", "a+1"),
+            ("cursor", "a-1"),
+        ] {
             assert_eq!(Page::parse(&query(&[bad])).unwrap_err().status, 400, "{bad:?}");
         }
     }

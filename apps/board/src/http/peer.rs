@@ -50,13 +50,9 @@ struct Inner {
 impl Peer {
     /// Reads a base URL such as `http://users.board:3000`. The error is a sentence.
     pub fn parse(url: &str) -> Result<Peer, String> {
-        let uri: Uri = url
-            .parse()
-            .map_err(|e| format!("{url:?} is not a URL: {e}"))?;
+        let uri: Uri = url.parse().map_err(|e| format!("{url:?} is not a URL: {e}"))?;
         if uri.scheme_str() != Some("http") {
-            return Err(format!(
-                "{url:?} must begin with http:// — services ask each other inside the cluster"
-            ));
+            return Err(format!("{url:?} must begin with http:// — services ask each other inside the cluster"));
         }
         if uri.query().is_some() {
             return Err(format!("{url:?} is a base URL and has no query"));
@@ -78,11 +74,7 @@ impl Peer {
 
     /// `GET path`: the status and the body, of at most 1 MiB. A connection that the other side
     /// closed while it was idle is replaced once: a GET may be sent again.
-    pub async fn get(
-        &self,
-        path: &str,
-        trace: Option<&HeaderValue>,
-    ) -> Result<(StatusCode, Bytes), PeerError> {
+    pub async fn get(&self, path: &str, trace: Option<&HeaderValue>) -> Result<(StatusCode, Bytes), PeerError> {
         let work = self.get_within(path, trace);
         match tokio::time::timeout(ANSWER_LIMIT, work).await {
             Ok(result) => result,
@@ -90,20 +82,14 @@ impl Peer {
         }
     }
 
-    async fn get_within(
-        &self,
-        path: &str,
-        trace: Option<&HeaderValue>,
-    ) -> Result<(StatusCode, Bytes), PeerError> {
+    async fn get_within(&self, path: &str, trace: Option<&HeaderValue>) -> Result<(StatusCode, Bytes), PeerError> {
         while let Some(connection) = self.idle() {
             if let Ok(answer) = self.send(connection, path, trace).await {
                 return Ok(answer);
             }
         }
         let connection = self.connect().await?;
-        self.send(connection, path, trace)
-            .await
-            .map_err(|e| PeerError::Answer(self.0.authority.clone(), e.to_string()))
+        self.send(connection, path, trace).await.map_err(|e| PeerError::Answer(self.0.authority.clone(), e.to_string()))
     }
 
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, PeerError> {
@@ -114,9 +100,7 @@ impl Peer {
             .map_err(|_| cannot(format!("no answer within {CONNECT_LIMIT:?}")))?
             .map_err(|e| cannot(e.to_string()))?;
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| cannot(e.to_string()))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| cannot(e.to_string()))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to a peer ended");

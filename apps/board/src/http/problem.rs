@@ -22,12 +22,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with a status and a sentence.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem {
-            status,
-            detail: detail.into(),
-            errors: Vec::new(),
-            retry_after: None,
-        }
+        Problem { status, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
     /// 400: the request cannot be read.
@@ -49,19 +44,13 @@ impl Problem {
     pub fn invalid(errors: Vec<(String, String)>) -> Problem {
         Problem {
             errors,
-            ..Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "Some fields are not acceptable; see errors.",
-            )
+            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "Some fields are not acceptable; see errors.")
         }
     }
 
     /// 503 with `Retry-After: 1`.
     pub fn unavailable(detail: impl Into<String>) -> Problem {
-        Problem {
-            retry_after: Some(1),
-            ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-        }
+        Problem { retry_after: Some(1), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 }
 
@@ -75,10 +64,7 @@ impl From<DbError> for Problem {
             }
             DbError::Failed(reason) => {
                 tracing::error!(reason, "storage failed");
-                Problem::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "The storage failed; the request changed nothing.",
-                )
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The storage failed; the request changed nothing.")
             }
         }
     }
@@ -94,16 +80,12 @@ impl IntoResponse for Problem {
         });
         if !self.errors.is_empty() {
             let errors = self.errors.into_iter();
-            body["errors"] = errors
-                .map(|(pointer, detail)| json!({ "pointer": pointer, "detail": detail }))
-                .collect::<Value>();
+            body["errors"] =
+                errors.map(|(pointer, detail)| json!({ "pointer": pointer, "detail": detail })).collect::<Value>();
         }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

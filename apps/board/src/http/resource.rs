@@ -73,13 +73,7 @@ pub fn routes<R: Resource>() -> Router<Arc<App>> {
     let name = R::FEATURE.name();
     Router::new()
         .route(&format!("/api/{name}"), axum::routing::post(create::<R>))
-        .route(
-            &format!("/api/{name}/{{id}}"),
-            get(one::<R>)
-                .put(replace::<R>)
-                .patch(patch::<R>)
-                .delete(delete::<R>),
-        )
+        .route(&format!("/api/{name}/{{id}}"), get(one::<R>).put(replace::<R>).patch(patch::<R>).delete(delete::<R>))
 }
 
 /// A list, whole or in pages, with a `Link` to the next page.
@@ -129,11 +123,7 @@ async fn one<R: Resource>(State(app): Shared, uri: Uri) -> Result<Response, Prob
     json(StatusCode::OK, &find::<R>(&app, id).await?)
 }
 
-async fn create<R: Resource>(
-    State(app): Shared,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+async fn create<R: Resource>(State(app): Shared, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let key = Key::from_headers(&headers, R::FEATURE.name(), &body.bytes)?;
     let mut fields = Fields::new(body.value)?;
     let mut record = R::read(&mut fields);
@@ -157,8 +147,8 @@ async fn create<R: Resource>(
     let rows = rows.map_err(taken::<R>)?;
     record.set_id(rows.first().map_or(0, |row| row.int(0)));
     let location = format!("/api/{}/{}", R::FEATURE.name(), record.id());
-    let body = serde_json::to_string(&record)
-        .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let body =
+        serde_json::to_string(&record).map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     if let Some(key) = &key {
         key.store(&mut tx, StatusCode::CREATED, &location, &body).await?;
         idempotency::purge(&mut tx, &app.keys_purged).await?;
@@ -176,12 +166,7 @@ async fn replace<R: Resource>(
     change::<R>(&app, &uri, &headers, body, false).await
 }
 
-async fn patch<R: Resource>(
-    State(app): Shared,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+async fn patch<R: Resource>(State(app): Shared, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     change::<R>(&app, &uri, &headers, body, true).await
 }
 
@@ -219,22 +204,14 @@ async fn change<R: Resource>(
     json(StatusCode::OK, &after)
 }
 
-async fn delete<R: Resource>(
-    State(app): Shared,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+async fn delete<R: Resource>(State(app): Shared, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let id = id_in::<R>(&uri)?;
     find::<R>(&app, id).await?;
     let trace = headers.get(TRACE_HEADER);
-    app.links
-        .ask_dependents(R::FEATURE, R::DEPENDENTS, id, trace)
-        .await?;
+    app.links.ask_dependents(R::FEATURE, R::DEPENDENTS, id, trace).await?;
     let mut tx = app.db.begin().await?;
     lock::<R>(&mut tx, id).await?;
-    app.links
-        .look_for_dependents(&mut tx, R::FEATURE, R::DEPENDENTS, id)
-        .await?;
+    app.links.look_for_dependents(&mut tx, R::FEATURE, R::DEPENDENTS, id).await?;
     tx.query(R::DELETE, vec![id.into()]).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -275,10 +252,6 @@ fn taken<R: Resource>(error: DbError) -> Problem {
 }
 
 /// The list of a feature without filters.
-pub async fn plain_list<R: Resource>(
-    State(app): Shared,
-    uri: Uri,
-    Query(query): Params,
-) -> Result<Response, Problem> {
+pub async fn plain_list<R: Resource>(State(app): Shared, uri: Uri, Query(query): Params) -> Result<Response, Problem> {
     list::<R>(&app, &uri, &query, None).await
 }

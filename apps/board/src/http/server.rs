@@ -159,11 +159,7 @@ async fn connection(stream: TcpStream, router: Router, mut close_idle: watch::Re
 }
 
 /// One line of log per request: reads at debug level, writes at info, failures of ours as errors.
-pub async fn access_log(
-    State(closing): State<Arc<AtomicBool>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub async fn access_log(State(closing): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();

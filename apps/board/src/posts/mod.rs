@@ -51,12 +51,7 @@ async fn by_user(State(app): State<Arc<App>>, uri: Uri, query: Params) -> Result
     filtered(&app, &uri, query, store::BY_USER).await
 }
 
-async fn filtered(
-    app: &App,
-    uri: &Uri,
-    Query(query): Params,
-    sql: &'static str,
-) -> Result<Response, Problem> {
+async fn filtered(app: &App, uri: &Uri, Query(query): Params, sql: &'static str) -> Result<Response, Problem> {
     let value = id_in::<Post>(uri)?;
     list::<Post>(app, uri, &query, Some(Filter { sql, value })).await
 }
@@ -74,21 +69,11 @@ impl Resource for Post {
     const TAKEN: &'static str = "That id is taken.";
 
     fn from_row(row: &Row) -> Post {
-        Post {
-            id: row.int(0),
-            thread: row.int(1),
-            text: row.text(2),
-            user: row.int(3),
-        }
+        Post { id: row.int(0), thread: row.int(1), text: row.text(2), user: row.int(3) }
     }
 
     fn read(fields: &mut Fields) -> Post {
-        Post {
-            id: 0,
-            thread: fields.id("thread"),
-            text: fields.text("text", 1..=10_000),
-            user: fields.id("user"),
-        }
+        Post { id: 0, thread: fields.id("thread"), text: fields.text("text", 1..=10_000), user: fields.id("user") }
     }
 
     fn set_id(&mut self, id: i64) {
@@ -105,16 +90,8 @@ impl Resource for Post {
 
     fn references(&self) -> Vec<Reference> {
         vec![
-            Reference {
-                feature: Feature::Threads,
-                id: self.thread,
-                field: "thread",
-            },
-            Reference {
-                feature: Feature::Users,
-                id: self.user,
-                field: "user",
-            },
+            Reference { feature: Feature::Threads, id: self.thread, field: "thread" },
+            Reference { feature: Feature::Users, id: self.user, field: "user" },
         ]
     }
 }

@@ -43,10 +43,7 @@ async fn threads(
 ) -> Result<Response, Problem> {
     let filter = match query.get("createdBy").map(|id| id.parse()) {
         None => None,
-        Some(Ok(value)) if value > 0 => Some(Filter {
-            sql: store::CREATED_BY,
-            value,
-        }),
+        Some(Ok(value)) if value > 0 => Some(Filter { sql: store::CREATED_BY, value }),
         Some(_) => return Err(Problem::bad_request("createdBy must be the id of a user.")),
     };
     list::<Thread>(&app, &uri, &query, filter).await
@@ -65,19 +62,11 @@ impl Resource for Thread {
     const TAKEN: &'static str = "That id is taken.";
 
     fn from_row(row: &Row) -> Thread {
-        Thread {
-            id: row.int(0),
-            title: row.text(1),
-            created_by: row.int(2),
-        }
+        Thread { id: row.int(0), title: row.text(1), created_by: row.int(2) }
     }
 
     fn read(fields: &mut Fields) -> Thread {
-        Thread {
-            id: 0,
-            title: fields.line("title", 1..=200),
-            created_by: fields.id("createdBy"),
-        }
+        Thread { id: 0, title: fields.line("title", 1..=200), created_by: fields.id("createdBy") }
     }
 
     fn set_id(&mut self, id: i64) {
@@ -93,10 +82,6 @@ impl Resource for Thread {
     }
 
     fn references(&self) -> Vec<Reference> {
-        vec![Reference {
-            feature: Feature::Users,
-            id: self.created_by,
-            field: "createdBy",
-        }]
+        vec![Reference { feature: Feature::Users, id: self.created_by, field: "createdBy" }]
     }
 }

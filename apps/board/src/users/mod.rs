@@ -46,12 +46,7 @@ impl Resource for User {
     const TAKEN: &'static str = "That username is taken.";
 
     fn from_row(row: &Row) -> User {
-        User {
-            id: row.int(0),
-            username: row.text(1),
-            name: row.text(2),
-            bio: row.text(3),
-        }
+        User { id: row.int(0), username: row.text(1), name: row.text(2), bio: row.text(3) }
     }
 
     fn read(fields: &mut Fields) -> User {
@@ -72,11 +67,7 @@ impl Resource for User {
     }
 
     fn values(&self) -> Vec<Value> {
-        vec![
-            self.username.as_str().into(),
-            self.name.as_str().into(),
-            self.bio.as_str().into(),
-        ]
+        vec![self.username.as_str().into(), self.name.as_str().into(), self.bio.as_str().into()]
     }
 
     fn references(&self) -> Vec<Reference> {

@@ -69,9 +69,7 @@ impl Page {
 /// A browser names text/html; `*/*` of curl and health checks does not ask for a page.
 fn wants_html(headers: &HeaderMap) -> bool {
     let ranges = headers.get_all(header::ACCEPT).iter();
-    let mut ranges = ranges
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
+    let mut ranges = ranges.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     ranges.any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let html = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));

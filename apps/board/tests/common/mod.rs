@@ -79,11 +79,7 @@ pub async fn start(config: Config) -> Running {
     let address = bound.address;
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(serve(bound, router, shutdown.clone()));
-    Running {
-        address,
-        shutdown,
-        serving,
-    }
+    Running { address, shutdown, serving }
 }
 
 impl Running {
@@ -95,8 +91,7 @@ impl Running {
 
 impl Reply {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -118,9 +113,8 @@ impl Connection {
     pub async fn open(address: SocketAddr) -> std::io::Result<Connection> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(std::io::Error::other)?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         tokio::spawn(connection);
         Ok(Connection(sender))
     }
@@ -139,11 +133,7 @@ impl Connection {
         let request = request.body(Full::new(body.into())).unwrap();
         let response = self.0.send_request(request).await?;
         let (parts, body) = response.into_parts();
-        Ok(Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.collect().await?.to_bytes(),
-        })
+        Ok(Reply { status: parts.status, headers: parts.headers, body: body.collect().await?.to_bytes() })
     }
 }
 
@@ -202,10 +192,7 @@ impl Process {
             log.push(line);
         };
         std::thread::spawn(move || lines.for_each(drop));
-        Process {
-            child,
-            address: (Ipv4Addr::LOCALHOST, port).into(),
-        }
+        Process { child, address: (Ipv4Addr::LOCALHOST, port).into() }
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
