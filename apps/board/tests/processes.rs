@@ -51,7 +51,8 @@ fn wrong_settings_are_one_clear_sentence() {
     let text = text.to_str().unwrap();
     let db = dir.path().join("a.db");
     let db = db.to_str().unwrap();
-    let cases: [(&[(&str, &str)], i32, &str); 8] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], i32, &'a str);
+    let cases: [Case; 8] = [
         (&[("DATABASE_URL", "sqlite:///data/posts.db")], 2, "several hosts cannot share a SQLite file"),
         (&[("DATABASE_URL", "postgres://h/d"), ("DATABASE_PATH", "/x")], 2, "not both"),
         (&[("USERS_URL", "https://users")], 2, "USERS_URL"),
@@ -237,7 +238,7 @@ async fn press(address: SocketAddr, client: usize) -> (usize, Vec<String>) {
         let text = format!("client {client}, text {i}");
         let body: Value = json!({ "thread": 1, "text": text, "user": 1 });
         let headers = [("content-type", "application/json")];
-        let sent = if client % 2 == 0 {
+        let sent = if client.is_multiple_of(2) {
             open.send(Method::GET, "/api/threads", &[], "").await
         } else {
             open.send(Method::POST, "/api/posts", &headers, body.to_string()).await

@@ -278,6 +278,38 @@ async fn posts_ask_the_other_services_and_read_without_them() {
     }
 }
 
+/// A users service that closes each connection after one answer, without saying so.
+#[tokio::test]
+async fn a_trace_goes_on_and_a_closed_connection_is_replaced() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut threads = config(Role::Threads, sqlite(dir.path(), "threads"));
+    threads.users = peer(listener.local_addr().unwrap());
+    let threads = start(threads).await;
+    let (asked, mut heads) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 4096];
+            let length = stream.read(&mut head).await.unwrap();
+            let _ = asked.send(String::from_utf8_lossy(&head[..length]).to_lowercase());
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    for i in 0..3 {
+        let trace = format!("Root=1-67891233-abcdef01234567891234567{i}");
+        let headers = [("content-type", "application/json"), ("x-amzn-trace-id", &trace)];
+        let body = json!({ "title": "Traced", "createdBy": 4 }).to_string();
+        let reply = send(threads.address, Method::POST, "/api/threads", &headers, body).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        let head = heads.recv().await.unwrap();
+        assert!(head.starts_with("get /api/users/4 http/1.1\r\n"), "{head}");
+        assert!(head.contains(&format!("x-amzn-trace-id: {}", trace.to_lowercase())), "{head}");
+    }
+    threads.stop().await;
+}
+
 #[tokio::test]
 async fn browsers_get_a_page_that_runs_only_its_own_script() {
     let board = start(config(Role::Web, None)).await;

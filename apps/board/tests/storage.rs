@@ -22,6 +22,7 @@ async fn rules_hold_over_sqlite() {
     a_dropped_transaction_leaves_nothing(storage("dropped")).await;
     starts_at_once_agree(storage("starts")).await;
     a_newer_schema_is_refused(storage("newer")).await;
+    a_full_disk_is_said(storage("full")).await;
 }
 
 #[tokio::test]
@@ -200,6 +201,20 @@ async fn a_newer_schema_is_refused(storage: Storage) {
     tx.commit().await.unwrap();
     let error = board::app::open(&config(Role::Api, Some(storage))).await.unwrap_err();
     assert!(error.to_string().contains("start a newer version"), "{error}");
+}
+
+async fn a_full_disk_is_said(storage: Storage) {
+    let db = open(&storage).await;
+    // SQLite's own limit on the file stands for the disk's.
+    let mut tx = db.begin().await.unwrap();
+    tx.query("PRAGMA max_page_count = 1", vec![]).await.unwrap();
+    let insert = "INSERT INTO users (username, name, bio) VALUES ($1, $2, $3)";
+    let values = vec!["a".into(), "A".into(), "x".repeat(100_000).into()];
+    let error = tx.query(insert, values).await.unwrap_err();
+    assert!(matches!(error, board::db::DbError::Full(_)), "{error}");
+    assert_eq!(board::http::Problem::from(error).status, 507);
+    drop(tx);
+    assert_eq!(db.query("SELECT count(*) FROM users", vec![]).await.unwrap()[0].int(0), 0);
 }
 
 async fn a_lost_server_is_503_and_comes_back(mut server: Postgres) {

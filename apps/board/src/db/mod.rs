@@ -37,7 +37,7 @@ pub enum Tx {
     /// On the SQLite file's one writer.
     Sqlite(sqlite::SqliteTx),
     /// On a PostgreSQL connection of its own.
-    Postgres(postgres::PostgresTx),
+    Postgres(Box<postgres::PostgresTx>),
 }
 
 /// What the two databases spell differently.
@@ -58,7 +58,10 @@ pub enum DbError {
     /// The database cannot be reached or is locked for too long; trying again may help.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// Anything else: a full disk, a damaged file, a mistake of ours.
+    /// There is no room for the write.
+    #[error("the database's disk is full: {0}")]
+    Full(String),
+    /// Anything else: a damaged file, a disk that fails, a mistake of ours.
     #[error("the database failed: {0}")]
     Failed(String),
 }
@@ -95,7 +98,7 @@ impl Db {
     pub async fn begin(&self) -> Result<Tx, DbError> {
         Ok(match self {
             Db::Sqlite(db) => Tx::Sqlite(db.begin().await?),
-            Db::Postgres(db) => Tx::Postgres(db.begin().await?),
+            Db::Postgres(db) => Tx::Postgres(Box::new(db.begin().await?)),
         })
     }
 

@@ -167,6 +167,7 @@ fn failed(error: tokio_postgres::Error) -> DbError {
         {
             DbError::Unavailable(full(&error))
         }
+        Some(code) if *code == SqlState::DISK_FULL => DbError::Full(full(&error)),
         Some(_) => DbError::Failed(full(&error)),
         // Without a server's code the connection itself broke.
         None => DbError::Unavailable(full(&error)),

@@ -243,6 +243,7 @@ fn failed(error: rusqlite::Error) -> DbError {
     let extended = error.sqlite_error().map(|e| e.extended_code);
     match extended {
         Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => DbError::Unique,
+        Some(rusqlite::ffi::SQLITE_FULL) => DbError::Full(error.to_string()),
         _ if is_busy(&error) => DbError::Unavailable(error.to_string()),
         _ => DbError::Failed(error.to_string()),
     }

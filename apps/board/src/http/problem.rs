@@ -62,6 +62,13 @@ impl From<DbError> for Problem {
                 tracing::warn!(reason, "storage unavailable");
                 Problem::unavailable("The storage does not answer at the moment.")
             }
+            DbError::Full(reason) => {
+                tracing::error!(reason, "storage full");
+                Problem::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "The storage is full; the request changed nothing. Make room and try again.",
+                )
+            }
             DbError::Failed(reason) => {
                 tracing::error!(reason, "storage failed");
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The storage failed; the request changed nothing.")
