@@ -4,12 +4,16 @@
 //! one codec per protocol walks any of them as `dyn` [`Structure`]. No handler
 //! builds JSON or XML.
 
+pub mod client;
 pub mod error;
 pub mod form;
 pub mod json;
 pub mod scalar;
 pub mod schema;
 pub mod shape;
+pub mod server;
+pub mod sigv4;
+pub mod validate;
 pub mod xml;
 
 #[doc(hidden)]

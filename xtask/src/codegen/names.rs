@@ -81,7 +81,7 @@ mod tests {
             assert_eq!(field(name), expected, "{name}");
         }
         assert_eq!(constant("awsvpc"), "AWSVPC");
-        assert_eq!(constant("2X"), "_2X");
+        assert_eq!(constant("2x"), "_2X");
         assert_eq!(type_name("filter"), "Filter");
     }
 }

@@ -1,0 +1,160 @@
+//! The client's side of the protocols: a request for an input, an output from an answer.
+
+use http::HeaderMap;
+use serde_json::Value as Json;
+
+use crate::error::{DecodeError, ServiceError};
+use crate::schema::{OperationModel, Protocol, ServiceModel};
+use crate::shape::{Shape, Structure, View};
+use crate::{form, json, xml};
+
+/// A request to be sent by POST to `/`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+/// What an answer can be besides an output.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AnswerError {
+    /// The service refused.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// It is not an answer of this protocol.
+    #[error("the answer cannot be read: {0}")]
+    Malformed(#[from] DecodeError),
+}
+
+/// The request that calls an operation with this input.
+pub fn request(service: &ServiceModel, operation: &OperationModel, input: &dyn Structure) -> Request {
+    match service.protocol {
+        Protocol::Json => Request {
+            headers: vec![
+                ("content-type", format!("application/x-amz-json-{}", service.json_version)),
+                ("x-amz-target", format!("{}.{}", service.target_prefix, operation.name)),
+            ],
+            body: json::to_vec(input),
+        },
+        Protocol::Query | Protocol::Ec2 => {
+            let mut params = vec![
+                ("Action".to_owned(), operation.name.to_owned()),
+                ("Version".to_owned(), service.api_version.to_owned()),
+            ];
+            params.extend(form::to_params(input, service.protocol));
+            Request {
+                headers: vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8".to_owned())],
+                body: form::encode(&params).into_bytes(),
+            }
+        }
+    }
+}
+
+/// The output, or the error, in an answer.
+pub fn answer<T: Shape>(
+    service: &ServiceModel,
+    operation: &OperationModel,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<T, AnswerError> {
+    if !(200..300).contains(&status) {
+        return Err(AnswerError::Service(error(service.protocol, status, headers, body)));
+    }
+    let mut output = T::default();
+    if !operation.has_output {
+        return Ok(output);
+    }
+    match service.protocol {
+        Protocol::Json => json::read_slice(&mut output, body)?,
+        Protocol::Query | Protocol::Ec2 => {
+            let root = xml::Node::parse(utf8(body)?)?;
+            let wrapper = operation.result_wrapper;
+            let result = if wrapper.is_empty() { Some(&root) } else { root.child(wrapper) };
+            let result = result.ok_or_else(|| DecodeError::new(format!("{wrapper} is missing")))?;
+            result.read(&mut output)?;
+        }
+    }
+    Ok(output)
+}
+
+/// The value of a top-level text member, by its model name: for page tokens.
+pub fn text_member<'a>(shape: &'a dyn Structure, name: &str) -> Option<&'a str> {
+    match shape.member(shape.schema().position(name)?).view() {
+        View::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Sets a top-level text member, by its model name; whether there is one.
+pub fn set_text_member(shape: &mut dyn Structure, name: &str, text: &str) -> bool {
+    let Some(index) = shape.schema().position(name) else {
+        return false;
+    };
+    match shape.member_mut(index).slot() {
+        crate::Slot::String(slot) => {
+            text.clone_into(slot);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Gives each top-level idempotency token that is absent a fresh value.
+pub fn fill_tokens(shape: &mut dyn Structure, fresh: &mut dyn FnMut() -> String) {
+    for (i, member) in shape.schema().members.iter().enumerate() {
+        if member.idempotency_token && matches!(shape.member(i).view(), View::Absent) {
+            set_text_member(shape, member.name, &fresh());
+        }
+    }
+}
+
+fn utf8(body: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(body).map_err(|_| DecodeError::new("not UTF-8"))
+}
+
+fn error(protocol: Protocol, status: u16, headers: &HeaderMap, body: &[u8]) -> ServiceError {
+    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let read = match protocol {
+        Protocol::Json => json_error(status, header("x-amzn-errortype"), body),
+        Protocol::Query | Protocol::Ec2 => xml_error(status, body),
+    };
+    let mut error = read.unwrap_or_else(|| {
+        let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
+        ServiceError::new(status.to_string(), start, status)
+    });
+    error.request_id = error.request_id.or_else(|| header("x-amzn-requestid"));
+    error
+}
+
+fn json_error(status: u16, header: Option<String>, body: &[u8]) -> Option<ServiceError> {
+    let object = match serde_json::from_slice(body) {
+        Ok(Json::Object(object)) => object,
+        _ => serde_json::Map::new(),
+    };
+    let text = |name: &str| object.get(name).and_then(Json::as_str);
+    let code = header.as_deref().or(text("__type")).or(text("code"))?;
+    // `namespace#Code` and `Code:http://…` both mean `Code`.
+    let code = code.rsplit('#').next().unwrap_or(code);
+    let code = code.split(':').next().unwrap_or(code);
+    let message = text("message").or(text("Message")).unwrap_or_default();
+    let mut error = ServiceError::new(code, message, status);
+    let known = ["__type", "code", "message", "Message"];
+    error.details = object.into_iter().filter(|(name, _)| !known.contains(&name.as_str())).collect();
+    Some(error)
+}
+
+fn xml_error(status: u16, body: &[u8]) -> Option<ServiceError> {
+    let root = xml::Node::parse(utf8(body).ok()?).ok()?;
+    let node = match root.child("Errors") {
+        Some(errors) => errors.child("Error")?,
+        None => root.child("Error")?,
+    };
+    let mut error =
+        ServiceError::new(node.child_text("Code")?, node.child_text("Message").unwrap_or_default(), status);
+    error.request_id = root.child_text("RequestId").or(root.child_text("RequestID")).map(str::to_owned);
+    let known = ["Type", "Code", "Message"];
+    let others = node.children.iter().filter(|c| !known.contains(&c.name.as_str()));
+    error.details = others.map(|c| (c.name.clone(), c.text.clone().into())).collect();
+    Some(error)
+}
