@@ -11,6 +11,8 @@ pub mod health;
 pub mod image;
 pub mod isolation;
 pub mod link;
+pub mod placement;
 pub mod rule;
+pub mod service;
 pub mod snapshot;
 pub mod task;
