@@ -22,6 +22,7 @@ async fn rules_hold_over_sqlite() {
     a_dropped_transaction_leaves_nothing(storage("dropped")).await;
     starts_at_once_agree(storage("starts")).await;
     a_newer_schema_is_refused(storage("newer")).await;
+    posts_and_their_thread_never_part(storage("race")).await;
     a_full_disk_is_said(storage("full")).await;
 }
 
@@ -38,6 +39,7 @@ async fn rules_hold_over_postgresql() {
     a_dropped_transaction_leaves_nothing(server.database("dropped")).await;
     starts_at_once_agree(server.database("starts")).await;
     a_newer_schema_is_refused(server.database("newer")).await;
+    posts_and_their_thread_never_part(server.database("race")).await;
     a_lost_server_is_503_and_comes_back(server).await;
 }
 
@@ -201,6 +203,44 @@ async fn a_newer_schema_is_refused(storage: Storage) {
     tx.commit().await.unwrap();
     let error = board::app::open(&config(Role::Api, Some(storage))).await.unwrap_err();
     assert!(error.to_string().contains("start a newer version"), "{error}");
+}
+
+/// Posts are written into a thread while it is being deleted, by two processes' worth of boards.
+async fn posts_and_their_thread_never_part(storage: Storage) {
+    let one = start(config(Role::Api, Some(storage.clone()))).await;
+    let two = start(config(Role::Api, Some(storage))).await;
+    let user = json!({ "username": "ana", "name": "Ana" });
+    post(one.address, "/api/users", &user).await;
+    let (mut deleted, mut kept) = (0, 0);
+    for round in 0..40 {
+        let thread = json!({ "title": "Short", "createdBy": 1 });
+        let thread = post(one.address, "/api/threads", &thread).await.json()["id"].clone();
+        let text = json!({ "thread": thread, "text": "late", "user": 1 });
+        let path = format!("/api/threads/{thread}");
+        let write = async {
+            // Now the one and now the other is first.
+            if round % 2 == 0 {
+                tokio::time::sleep(std::time::Duration::from_micros(round * 50)).await;
+            }
+            post(one.address, "/api/posts", &text).await.status.as_u16()
+        };
+        let (written, gone) = tokio::join!(write, delete(two.address, &path));
+        let posts = get(two.address, &format!("/api/posts/in-thread/{thread}")).await.json();
+        match (written, gone.status.as_u16()) {
+            (422, 204) => {
+                assert_eq!(posts, json!([]));
+                deleted += 1;
+            }
+            (201, 409) => {
+                assert_eq!(get(one.address, &path).await.status, 200);
+                kept += 1;
+            }
+            other => panic!("round {round}: {other:?}"),
+        }
+    }
+    println!("{deleted} threads deleted, {kept} kept");
+    one.stop().await;
+    two.stop().await;
 }
 
 async fn a_full_disk_is_said(storage: Storage) {
