@@ -1,1 +1,20 @@
+//! A signed AWS client over the generated shapes, and an OCI client.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use quarry_aws::ecs;
+//! use quarry_client::{Client, Credentials};
+//! let client = Client::new("http://127.0.0.1:4566", "us-east-1", Credentials::from_env()?)?;
+//! let clusters = client.call::<ecs::op::ListClusters>(Default::default()).await?;
+//! # Ok(()) }
+//! ```
 
+mod call;
+mod credentials;
+mod http;
+pub mod oci;
+
+pub use call::{CallError, Client};
+pub use credentials::{Credentials, NoCredentials};
+pub use http::{InvalidEndpoint, TransportError};
+pub use quarry_wire::ServiceError;

@@ -1,0 +1,207 @@
+//! Signed calls of AWS operations, with retries and pages.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use quarry_wire::client::{self as codec, AnswerError};
+use quarry_wire::{Operation, ServiceError, Structure as _, Timestamp, View, sigv4};
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use crate::credentials::Credentials;
+use crate::http::{Endpoint, InvalidEndpoint, TransportError};
+
+/// Calls before giving up.
+const ATTEMPTS: u32 = 4;
+/// Wait after the first failure; doubles with each further one.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// More pages than this are a fault of the server.
+const MAX_PAGES: usize = 10_000;
+
+/// A client of one endpoint. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    region: String,
+    credentials: Credentials,
+}
+
+/// Why a call did not return an output.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The service refused: code, message, HTTP status, request id.
+    #[error(transparent)]
+    Service(ServiceError),
+    /// No readable answer came.
+    #[error(transparent)]
+    Transport(TransportError),
+}
+
+impl Client {
+    /// A client of an endpoint like `http://127.0.0.1:4566`.
+    pub fn new(
+        endpoint: &str,
+        region: impl Into<String>,
+        credentials: Credentials,
+    ) -> Result<Self, InvalidEndpoint> {
+        Ok(Client { endpoint: Endpoint::new(endpoint)?, region: region.into(), credentials })
+    }
+
+    /// The same client with another limit for one exchange; 60 s unless set.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.endpoint.set_timeout(timeout);
+        self
+    }
+
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Calls an operation. Idempotency tokens that are absent are filled in. Failed
+    /// connections, answers of 500 and above and throttling are tried again.
+    pub async fn call<O: Operation>(&self, mut input: O::Input) -> Result<O::Output, CallError> {
+        codec::fill_tokens(&mut input, &mut token);
+        let request = codec::request(O::service(), O::model(), &input);
+        let body = Bytes::from(request.body);
+        let mut attempt = 1;
+        loop {
+            let result = self.once::<O>(&request.headers, body.clone()).await;
+            match result {
+                Err(error) if attempt < ATTEMPTS && error.is_passing() => {
+                    tokio::time::sleep(wait(attempt)).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Calls an operation until its last page, and returns the pages.
+    pub async fn paginate<O: Operation>(&self, mut input: O::Input) -> Result<Vec<O::Output>, CallError> {
+        let mut pages = Vec::new();
+        while pages.len() < MAX_PAGES {
+            let page = self.call::<O>(input.clone()).await?;
+            let next = next_tokens::<O>(&page, &input);
+            pages.push(page);
+            let Some(tokens) = next else { return Ok(pages) };
+            for (name, token) in tokens {
+                codec::set_text_member(&mut input, name, &token);
+            }
+        }
+        Err(CallError::Transport(TransportError {
+            message: format!("{} does not end after {MAX_PAGES} pages", O::NAME),
+            unsent: false,
+            source: None,
+        }))
+    }
+
+    async fn once<O: Operation>(
+        &self,
+        request_headers: &[(&'static str, String)],
+        body: Bytes,
+    ) -> Result<O::Output, CallError> {
+        let mut headers = HeaderMap::new();
+        put(&mut headers, "host", self.endpoint.authority())?;
+        for (name, value) in request_headers {
+            put(&mut headers, name, value)?;
+        }
+        let unsigned = sigv4::Request { method: "POST", path: "/", query: "", headers: &headers, body: &body };
+        let service = O::service();
+        let signature =
+            sigv4::sign(&unsigned, now(), &self.region, service.signing_name, self.credentials.signing());
+        for (name, value) in &signature {
+            put(&mut headers, name, value)?;
+        }
+        let answer = self.endpoint.send(Method::POST, "/", headers, body).await.map_err(CallError::Transport)?;
+        let status = answer.status.as_u16();
+        codec::answer(service, O::model(), status, &answer.headers, &answer.body).map_err(|error| match error {
+            AnswerError::Service(error) => CallError::Service(error),
+            AnswerError::Malformed(error) => CallError::Transport(TransportError {
+                message: format!("the answer to {} cannot be read", O::NAME),
+                unsent: false,
+                source: Some(error.into()),
+            }),
+        })
+    }
+}
+
+impl CallError {
+    /// The service's code, if it was the service.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            CallError::Service(error) => Some(&error.code),
+            CallError::Transport(_) => None,
+        }
+    }
+
+    /// Whether the same call may go well a moment later.
+    fn is_passing(&self) -> bool {
+        match self {
+            CallError::Service(error) => {
+                let throttled = ["Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"];
+                error.status >= 500 || throttled.contains(&error.code.as_str())
+            }
+            CallError::Transport(error) => error.unsent,
+        }
+    }
+}
+
+/// The tokens of the next page by their input members; `None` after the last page.
+fn next_tokens<O: Operation>(page: &O::Output, input: &O::Input) -> Option<Vec<(&'static str, String)>> {
+    let paginator = O::model().paginator?;
+    if let Some(index) = page.schema().position(paginator.more_results) {
+        if matches!(page.member(index).view(), View::Boolean(false) | View::Absent) {
+            return None;
+        }
+    }
+    let pairs = paginator.input_token.iter().zip(paginator.output_token);
+    let tokens: Vec<(&'static str, String)> = pairs
+        .filter_map(|(into, from)| Some((*into, codec::text_member(page, from)?.to_owned())))
+        .filter(|(_, token)| !token.is_empty())
+        .collect();
+    // A server that hands back the token it was given would never end.
+    let fresh = tokens.iter().any(|(name, token)| codec::text_member(input, name) != Some(token));
+    fresh.then_some(tokens)
+}
+
+fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), CallError> {
+    let unusable = |source: Box<dyn std::error::Error + Send + Sync>| {
+        CallError::Transport(TransportError {
+            message: format!("{name} cannot be sent as a header"),
+            unsent: false,
+            source: Some(source),
+        })
+    };
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| unusable(e.into()))?;
+    let value = HeaderValue::from_str(value).map_err(|e| unusable(e.into()))?;
+    headers.insert(name, value);
+    Ok(())
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Doubles with each attempt, and up to half is left out at random.
+fn wait(attempt: u32) -> Duration {
+    let longest = BACKOFF * 2u32.saturating_pow(attempt - 1);
+    longest - longest.mul_f64(f64::from(random::<1>()[0]) / 512.0)
+}
+
+/// A random UUID, version 4.
+fn token() -> String {
+    let mut b = random::<16>();
+    b[6] = (b[6] & 0x0f) | 0x40;
+    b[8] = (b[8] & 0x3f) | 0x80;
+    let hex: String = b.iter().map(|b| format!("{b:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // The kernel's generator does not fail after boot; zeros would only mean no jitter.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    bytes
+}
