@@ -6,6 +6,7 @@
 //! come in through [`door`].
 
 pub mod arn;
+pub mod container;
 pub mod door;
 pub mod health;
 pub mod image;

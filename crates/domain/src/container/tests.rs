@@ -1,0 +1,171 @@
+use super::*;
+use crate::image::{ImageConfig, ResolvedImage};
+use std::collections::BTreeMap;
+
+fn definition(json: serde_json::Value) -> TaskDefinition {
+    serde_json::from_value(json).unwrap()
+}
+
+fn api() -> serde_json::Value {
+    serde_json::json!({
+        "family": "api",
+        "containerDefinitions": [{
+            "name": "api", "image": "api:v1", "cpu": 256, "memory": 256,
+            "portMappings": [{"containerPort": 3000, "hostPort": 0}],
+            "environment": [{"name": "A", "value": "1"}],
+        }],
+    })
+}
+
+/// `api()` with one member of its container (or, with a leading `/`, of itself) set.
+fn with(member: &str, value: serde_json::Value) -> TaskDefinition {
+    let mut json = api();
+    match member.strip_prefix('/') {
+        Some(member) => json[member] = value,
+        None => json["containerDefinitions"][0][member] = value,
+    }
+    definition(json)
+}
+
+#[test]
+fn the_tutorials_definition_is_valid_and_completed() {
+    let mut api = definition(api());
+    assert_eq!(validate(&api, "us-east-1"), Ok(()));
+    complete(&mut api);
+    let container = &containers(&api)[0];
+    assert_eq!(container.essential, Some(true));
+    assert_eq!(container.port_mappings.as_ref().unwrap()[0].protocol.as_deref(), Some("tcp"));
+    let demands = demands(&api, &TaskOverride::default());
+    assert_eq!((demands.demand.cpu, demands.demand.memory), (256, 256));
+    assert_eq!(demands.ports, [PortWanted { container: "api".into(), container_port: 3000, host_port: 0 }]);
+    assert_eq!(stop_timeout(&api), DEFAULT_STOP_TIMEOUT);
+}
+
+#[test]
+fn what_is_wrong_or_not_offered_is_refused_in_words() {
+    use serde_json::json;
+    let cases = [
+        ("name", json!(""), "Container.name should not be null or empty."),
+        ("name", json!("a b"), "Container.name contains invalid characters"),
+        ("image", json!(""), "Container.image should not be null or empty."),
+        ("memory", json!(null), "At least one of 'memory' or 'memoryReservation' must be specified."),
+        ("memory", json!(3), "at least 6 MiB"),
+        ("memoryReservation", json!(300), "greater than or equal to 'memoryReservation'"),
+        ("cpu", json!(-1), "Invalid 'cpu' setting for container 'api'."),
+        ("essential", json!(false), "must be marked as essential"),
+        ("portMappings", json!([{"containerPort": 0}]), "between 1 and 65535"),
+        ("portMappings", json!([{"containerPort": 80}, {"containerPort": 80}]), "more than once"),
+        ("portMappings", json!([{"containerPort": 80, "protocol": "udp"}]), "udp"),
+        ("mountPoints", json!([{"sourceVolume": "x", "containerPath": "/x"}]), "Unknown volume 'x'."),
+        ("workingDirectory", json!("data"), "absolute path"),
+        ("privileged", json!(true), "'containerDefinitions[api].privileged' is not supported"),
+        ("healthCheck", json!({"command": ["CMD", "x"]}), "healthCheck' is not supported"),
+        ("secrets", json!([{"name": "A", "valueFrom": "b"}]), "secrets' is not supported"),
+        ("linuxParameters", json!({"capabilities": {"add": ["SYS_ADMIN"]}}), "capabilities.add' is not supported"),
+        ("logConfiguration", json!({"logDriver": "awslogs"}), "requires options: awslogs-group"),
+        ("logConfiguration", json!({"logDriver": "syslog"}), "not supported"),
+        ("/family", json!("a/b"), "Family contains invalid characters"),
+        ("/networkMode", json!("host"), "network mode 'host' is not supported"),
+        ("/networkMode", json!("bus"), "Invalid network mode"),
+        ("/containerDefinitions", json!([]), "Container list cannot be empty."),
+        ("/taskRoleArn", json!("arn:aws:iam::1:role/x"), "'taskRoleArn' is not supported"),
+        ("/pidMode", json!("host"), "'pidMode' is not supported"),
+        ("/cpu", json!("many"), "Invalid 'cpu' setting for task"),
+        ("/memory", json!("100"), "must not be greater than the 'memory' of the task"),
+        ("/requiresCompatibilities", json!(["FARGATE"]), "FARGATE"),
+        ("/volumes", json!([{"name": "v", "host": {"sourcePath": "/etc"}}]), "names a path of the host"),
+        ("/volumes", json!([{"name": "v"}, {"name": "v"}]), "Duplicate volume name"),
+        ("/volumes", json!([{"name": "../v"}]), "invalid"),
+        ("/volumes", json!([{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]), "efs"),
+        ("/placementConstraints", json!([{"type": "memberOf", "expression": "x"}]), "Invalid expression"),
+    ];
+    for (member, value, words) in cases {
+        let error = validate(&with(member, value.clone()), "us-east-1").expect_err(&format!("{member} {value}"));
+        assert!(error.0.contains(words), "{member} {value}: {error}");
+    }
+}
+
+#[test]
+fn neutral_values_of_what_is_not_offered_are_no_reason_to_refuse() {
+    use serde_json::json;
+    for (member, value) in [
+        ("privileged", json!(false)),
+        ("secrets", json!([])),
+        ("linuxParameters", json!({"capabilities": {"drop": ["ALL"]}, "initProcessEnabled": true})),
+        ("/volumes", json!([{"name": "v", "host": {}}])),
+        ("/requiresCompatibilities", json!(["EC2"])),
+    ] {
+        assert_eq!(validate(&with(member, value.clone()), "us-east-1"), Ok(()), "{member} {value}");
+    }
+}
+
+#[test]
+fn lowering_joins_image_definition_and_overrides() {
+    let mut json = api();
+    json["cpu"] = "0.5 vCPU".into();
+    json["memory"] = "1GB".into();
+    json["volumes"] = serde_json::json!([
+        {"name": "data", "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true}},
+        {"name": "scratch", "host": {}},
+    ]);
+    let container = &mut json["containerDefinitions"][0];
+    container["mountPoints"] = serde_json::json!([
+        {"sourceVolume": "data", "containerPath": "/data"},
+        {"sourceVolume": "scratch", "containerPath": "/tmp", "readOnly": true},
+    ]);
+    let definition = definition(json);
+    assert_eq!(validate(&definition, "us-east-1"), Ok(()));
+    let overrides: TaskOverride = serde_json::from_value(serde_json::json!({
+        "containerOverrides": [{"name": "api", "command": ["--debug"], "environment": [{"name": "A", "value": "2"}]}],
+    }))
+    .unwrap();
+    assert_eq!(check_overrides(&definition, &overrides), Ok(()));
+    let image = ResolvedImage {
+        digest: "sha256:0".into(),
+        config: ImageConfig {
+            entrypoint: vec!["/api".into()],
+            cmd: vec!["serve".into()],
+            env: vec!["PATH=/bin".into(), "A=0".into()],
+            ..ImageConfig::default()
+        },
+        layers: Vec::new(),
+    };
+    let spec = lower(
+        &definition,
+        &overrides,
+        &Context {
+            task_id: "0123456789abcdef",
+            address: None,
+            dns: None,
+            environment: &[("AWS_ENDPOINT_URL".into(), "http://198.19.0.1:4566".into())],
+            images: &BTreeMap::from([("api".to_owned(), image)]),
+            volume: &|source| {
+                Ok(match source {
+                    VolumeSource::Shared(name) => format!("/volumes/{name}").into(),
+                    VolumeSource::Task(name) => format!("/task/{name}").into(),
+                })
+            },
+        },
+    )
+    .unwrap();
+    assert_eq!(spec.hostname, "0123456789ab");
+    assert_eq!((spec.limits.cpu_quota, spec.limits.memory), (Some(512), Some(1024)));
+    let container = &spec.containers[0];
+    assert_eq!(container.args, ["/api", "--debug"]);
+    assert_eq!(container.env, ["A=2", "AWS_ENDPOINT_URL=http://198.19.0.1:4566", "PATH=/bin"]);
+    assert_eq!(container.working_dir, "/");
+    assert_eq!((container.limits.cpu_shares, container.limits.memory), (Some(256), Some(256)));
+    assert_eq!(container.ports, [3000]);
+    let mounts: Vec<_> = container.mounts.iter().map(|m| (m.source.to_str().unwrap(), m.read_only)).collect();
+    assert_eq!(mounts, [("/volumes/data", false), ("/task/scratch", true)]);
+}
+
+#[test]
+fn overrides_name_containers_of_the_definition() {
+    let overrides: TaskOverride =
+        serde_json::from_value(serde_json::json!({"containerOverrides": [{"name": "web"}]})).unwrap();
+    assert_eq!(
+        check_overrides(&definition(api()), &overrides),
+        Err(Invalid("Override for container named web is not a container in the TaskDefinition.".into()))
+    );
+}
