@@ -17,6 +17,7 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A manifest that was understood.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, for one request")]
 pub(crate) enum Document {
     Image(ImageManifest),
     Index(ImageIndex),
