@@ -1,5 +1,7 @@
 //! Member tables: what the models say about each shape, as static data.
 
+use crate::shape::{Shape, Structure};
+
 /// The table of one structure.
 #[derive(Debug)]
 pub struct Schema {
@@ -109,6 +111,10 @@ pub struct ServiceModel {
 #[derive(Debug)]
 pub struct OperationModel {
     pub name: &'static str,
+    /// An empty input, for those who know the operation only by name.
+    pub new_input: fn() -> Box<dyn Structure>,
+    /// An empty output.
+    pub new_output: fn() -> Box<dyn Structure>,
     pub input: &'static Schema,
     pub output: &'static Schema,
     /// Whether the model has an output shape; a Query response without one has no result element.
@@ -139,6 +145,11 @@ pub struct Paginator {
     pub result_key: &'static [&'static str],
     /// A boolean member of the output that says whether more follows; empty when the token says it.
     pub more_results: &'static str,
+}
+
+/// For [`OperationModel::new_input`] and [`OperationModel::new_output`].
+pub fn boxed<T: Shape>() -> Box<dyn Structure> {
+    Box::new(T::default())
 }
 
 /// Plain scalars, shared by all services.

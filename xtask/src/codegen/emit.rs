@@ -305,6 +305,7 @@ fn types(model: &Service) -> Result<String> {
 fn operations(model: &Service) -> Result<String> {
     let mut out = format!(
         "{HEAD}//! The operations, as marker types and tables.\n#![allow(unused_imports)]\n\n\
+         use quarry_wire::schema::boxed;\n\
          use quarry_wire::{{Empty, OperationModel, Paginator, Shape}};\n\n\
          use crate::macros::operation;\nuse super::{{error, shapes}};\n"
     );
@@ -325,6 +326,8 @@ fn operations(model: &Service) -> Result<String> {
         let _ = writeln!(out, "\noperation!({name}, {table}, {input}, {output});");
         let _ = writeln!(out, "pub(crate) static {table}: OperationModel = OperationModel {{");
         let _ = writeln!(out, "    name: {name:?},");
+        let _ = writeln!(out, "    new_input: boxed::<{input}>,");
+        let _ = writeln!(out, "    new_output: boxed::<{output}>,");
         let _ = writeln!(out, "    input: <{input} as Shape>::SCHEMA,");
         let _ = writeln!(out, "    output: <{output} as Shape>::SCHEMA,");
         let _ = writeln!(out, "    has_output: {},", operation["output"].is_object());

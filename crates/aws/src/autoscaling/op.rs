@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(CreateAutoScalingGroup, CREATE_AUTO_SCALING_GROUP, shapes::CreateAutoScalingGroupType, Empty);
 pub(crate) static CREATE_AUTO_SCALING_GROUP: OperationModel = OperationModel {
     name: "CreateAutoScalingGroup",
+    new_input: boxed::<shapes::CreateAutoScalingGroupType>,
+    new_output: boxed::<Empty>,
     input: <shapes::CreateAutoScalingGroupType as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -21,6 +24,8 @@ pub(crate) static CREATE_AUTO_SCALING_GROUP: OperationModel = OperationModel {
 operation!(CreateLaunchConfiguration, CREATE_LAUNCH_CONFIGURATION, shapes::CreateLaunchConfigurationType, Empty);
 pub(crate) static CREATE_LAUNCH_CONFIGURATION: OperationModel = OperationModel {
     name: "CreateLaunchConfiguration",
+    new_input: boxed::<shapes::CreateLaunchConfigurationType>,
+    new_output: boxed::<Empty>,
     input: <shapes::CreateLaunchConfigurationType as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -32,6 +37,8 @@ pub(crate) static CREATE_LAUNCH_CONFIGURATION: OperationModel = OperationModel {
 operation!(CreateOrUpdateTags, CREATE_OR_UPDATE_TAGS, shapes::CreateOrUpdateTagsType, Empty);
 pub(crate) static CREATE_OR_UPDATE_TAGS: OperationModel = OperationModel {
     name: "CreateOrUpdateTags",
+    new_input: boxed::<shapes::CreateOrUpdateTagsType>,
+    new_output: boxed::<Empty>,
     input: <shapes::CreateOrUpdateTagsType as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -43,6 +50,8 @@ pub(crate) static CREATE_OR_UPDATE_TAGS: OperationModel = OperationModel {
 operation!(DeleteAutoScalingGroup, DELETE_AUTO_SCALING_GROUP, shapes::DeleteAutoScalingGroupType, Empty);
 pub(crate) static DELETE_AUTO_SCALING_GROUP: OperationModel = OperationModel {
     name: "DeleteAutoScalingGroup",
+    new_input: boxed::<shapes::DeleteAutoScalingGroupType>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteAutoScalingGroupType as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -54,6 +63,8 @@ pub(crate) static DELETE_AUTO_SCALING_GROUP: OperationModel = OperationModel {
 operation!(DeleteLaunchConfiguration, DELETE_LAUNCH_CONFIGURATION, shapes::LaunchConfigurationNameType, Empty);
 pub(crate) static DELETE_LAUNCH_CONFIGURATION: OperationModel = OperationModel {
     name: "DeleteLaunchConfiguration",
+    new_input: boxed::<shapes::LaunchConfigurationNameType>,
+    new_output: boxed::<Empty>,
     input: <shapes::LaunchConfigurationNameType as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -65,6 +76,8 @@ pub(crate) static DELETE_LAUNCH_CONFIGURATION: OperationModel = OperationModel {
 operation!(DeleteTags, DELETE_TAGS, shapes::DeleteTagsType, Empty);
 pub(crate) static DELETE_TAGS: OperationModel = OperationModel {
     name: "DeleteTags",
+    new_input: boxed::<shapes::DeleteTagsType>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteTagsType as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -76,6 +89,8 @@ pub(crate) static DELETE_TAGS: OperationModel = OperationModel {
 operation!(DescribeAutoScalingGroups, DESCRIBE_AUTO_SCALING_GROUPS, shapes::AutoScalingGroupNamesType, shapes::AutoScalingGroupsType);
 pub(crate) static DESCRIBE_AUTO_SCALING_GROUPS: OperationModel = OperationModel {
     name: "DescribeAutoScalingGroups",
+    new_input: boxed::<shapes::AutoScalingGroupNamesType>,
+    new_output: boxed::<shapes::AutoScalingGroupsType>,
     input: <shapes::AutoScalingGroupNamesType as Shape>::SCHEMA,
     output: <shapes::AutoScalingGroupsType as Shape>::SCHEMA,
     has_output: true,
@@ -87,6 +102,8 @@ pub(crate) static DESCRIBE_AUTO_SCALING_GROUPS: OperationModel = OperationModel 
 operation!(DescribeAutoScalingInstances, DESCRIBE_AUTO_SCALING_INSTANCES, shapes::DescribeAutoScalingInstancesType, shapes::AutoScalingInstancesType);
 pub(crate) static DESCRIBE_AUTO_SCALING_INSTANCES: OperationModel = OperationModel {
     name: "DescribeAutoScalingInstances",
+    new_input: boxed::<shapes::DescribeAutoScalingInstancesType>,
+    new_output: boxed::<shapes::AutoScalingInstancesType>,
     input: <shapes::DescribeAutoScalingInstancesType as Shape>::SCHEMA,
     output: <shapes::AutoScalingInstancesType as Shape>::SCHEMA,
     has_output: true,
@@ -98,6 +115,8 @@ pub(crate) static DESCRIBE_AUTO_SCALING_INSTANCES: OperationModel = OperationMod
 operation!(DescribeLaunchConfigurations, DESCRIBE_LAUNCH_CONFIGURATIONS, shapes::LaunchConfigurationNamesType, shapes::LaunchConfigurationsType);
 pub(crate) static DESCRIBE_LAUNCH_CONFIGURATIONS: OperationModel = OperationModel {
     name: "DescribeLaunchConfigurations",
+    new_input: boxed::<shapes::LaunchConfigurationNamesType>,
+    new_output: boxed::<shapes::LaunchConfigurationsType>,
     input: <shapes::LaunchConfigurationNamesType as Shape>::SCHEMA,
     output: <shapes::LaunchConfigurationsType as Shape>::SCHEMA,
     has_output: true,
@@ -109,6 +128,8 @@ pub(crate) static DESCRIBE_LAUNCH_CONFIGURATIONS: OperationModel = OperationMode
 operation!(DescribeScalingActivities, DESCRIBE_SCALING_ACTIVITIES, shapes::DescribeScalingActivitiesType, shapes::ActivitiesType);
 pub(crate) static DESCRIBE_SCALING_ACTIVITIES: OperationModel = OperationModel {
     name: "DescribeScalingActivities",
+    new_input: boxed::<shapes::DescribeScalingActivitiesType>,
+    new_output: boxed::<shapes::ActivitiesType>,
     input: <shapes::DescribeScalingActivitiesType as Shape>::SCHEMA,
     output: <shapes::ActivitiesType as Shape>::SCHEMA,
     has_output: true,
@@ -120,6 +141,8 @@ pub(crate) static DESCRIBE_SCALING_ACTIVITIES: OperationModel = OperationModel {
 operation!(DescribeTags, DESCRIBE_TAGS, shapes::DescribeTagsType, shapes::TagsType);
 pub(crate) static DESCRIBE_TAGS: OperationModel = OperationModel {
     name: "DescribeTags",
+    new_input: boxed::<shapes::DescribeTagsType>,
+    new_output: boxed::<shapes::TagsType>,
     input: <shapes::DescribeTagsType as Shape>::SCHEMA,
     output: <shapes::TagsType as Shape>::SCHEMA,
     has_output: true,
@@ -131,6 +154,8 @@ pub(crate) static DESCRIBE_TAGS: OperationModel = OperationModel {
 operation!(SetDesiredCapacity, SET_DESIRED_CAPACITY, shapes::SetDesiredCapacityType, Empty);
 pub(crate) static SET_DESIRED_CAPACITY: OperationModel = OperationModel {
     name: "SetDesiredCapacity",
+    new_input: boxed::<shapes::SetDesiredCapacityType>,
+    new_output: boxed::<Empty>,
     input: <shapes::SetDesiredCapacityType as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -142,6 +167,8 @@ pub(crate) static SET_DESIRED_CAPACITY: OperationModel = OperationModel {
 operation!(SetInstanceProtection, SET_INSTANCE_PROTECTION, shapes::SetInstanceProtectionQuery, shapes::SetInstanceProtectionAnswer);
 pub(crate) static SET_INSTANCE_PROTECTION: OperationModel = OperationModel {
     name: "SetInstanceProtection",
+    new_input: boxed::<shapes::SetInstanceProtectionQuery>,
+    new_output: boxed::<shapes::SetInstanceProtectionAnswer>,
     input: <shapes::SetInstanceProtectionQuery as Shape>::SCHEMA,
     output: <shapes::SetInstanceProtectionAnswer as Shape>::SCHEMA,
     has_output: true,
@@ -153,6 +180,8 @@ pub(crate) static SET_INSTANCE_PROTECTION: OperationModel = OperationModel {
 operation!(TerminateInstanceInAutoScalingGroup, TERMINATE_INSTANCE_IN_AUTO_SCALING_GROUP, shapes::TerminateInstanceInAutoScalingGroupType, shapes::ActivityType);
 pub(crate) static TERMINATE_INSTANCE_IN_AUTO_SCALING_GROUP: OperationModel = OperationModel {
     name: "TerminateInstanceInAutoScalingGroup",
+    new_input: boxed::<shapes::TerminateInstanceInAutoScalingGroupType>,
+    new_output: boxed::<shapes::ActivityType>,
     input: <shapes::TerminateInstanceInAutoScalingGroupType as Shape>::SCHEMA,
     output: <shapes::ActivityType as Shape>::SCHEMA,
     has_output: true,
@@ -164,6 +193,8 @@ pub(crate) static TERMINATE_INSTANCE_IN_AUTO_SCALING_GROUP: OperationModel = Ope
 operation!(UpdateAutoScalingGroup, UPDATE_AUTO_SCALING_GROUP, shapes::UpdateAutoScalingGroupType, Empty);
 pub(crate) static UPDATE_AUTO_SCALING_GROUP: OperationModel = OperationModel {
     name: "UpdateAutoScalingGroup",
+    new_input: boxed::<shapes::UpdateAutoScalingGroupType>,
+    new_output: boxed::<Empty>,
     input: <shapes::UpdateAutoScalingGroupType as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,

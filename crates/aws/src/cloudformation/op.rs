@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(CreateChangeSet, CREATE_CHANGE_SET, shapes::CreateChangeSetInput, shapes::CreateChangeSetOutput);
 pub(crate) static CREATE_CHANGE_SET: OperationModel = OperationModel {
     name: "CreateChangeSet",
+    new_input: boxed::<shapes::CreateChangeSetInput>,
+    new_output: boxed::<shapes::CreateChangeSetOutput>,
     input: <shapes::CreateChangeSetInput as Shape>::SCHEMA,
     output: <shapes::CreateChangeSetOutput as Shape>::SCHEMA,
     has_output: true,
@@ -21,6 +24,8 @@ pub(crate) static CREATE_CHANGE_SET: OperationModel = OperationModel {
 operation!(CreateStack, CREATE_STACK, shapes::CreateStackInput, shapes::CreateStackOutput);
 pub(crate) static CREATE_STACK: OperationModel = OperationModel {
     name: "CreateStack",
+    new_input: boxed::<shapes::CreateStackInput>,
+    new_output: boxed::<shapes::CreateStackOutput>,
     input: <shapes::CreateStackInput as Shape>::SCHEMA,
     output: <shapes::CreateStackOutput as Shape>::SCHEMA,
     has_output: true,
@@ -32,6 +37,8 @@ pub(crate) static CREATE_STACK: OperationModel = OperationModel {
 operation!(DeleteChangeSet, DELETE_CHANGE_SET, shapes::DeleteChangeSetInput, shapes::DeleteChangeSetOutput);
 pub(crate) static DELETE_CHANGE_SET: OperationModel = OperationModel {
     name: "DeleteChangeSet",
+    new_input: boxed::<shapes::DeleteChangeSetInput>,
+    new_output: boxed::<shapes::DeleteChangeSetOutput>,
     input: <shapes::DeleteChangeSetInput as Shape>::SCHEMA,
     output: <shapes::DeleteChangeSetOutput as Shape>::SCHEMA,
     has_output: true,
@@ -43,6 +50,8 @@ pub(crate) static DELETE_CHANGE_SET: OperationModel = OperationModel {
 operation!(DeleteStack, DELETE_STACK, shapes::DeleteStackInput, Empty);
 pub(crate) static DELETE_STACK: OperationModel = OperationModel {
     name: "DeleteStack",
+    new_input: boxed::<shapes::DeleteStackInput>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteStackInput as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -54,6 +63,8 @@ pub(crate) static DELETE_STACK: OperationModel = OperationModel {
 operation!(DescribeChangeSet, DESCRIBE_CHANGE_SET, shapes::DescribeChangeSetInput, shapes::DescribeChangeSetOutput);
 pub(crate) static DESCRIBE_CHANGE_SET: OperationModel = OperationModel {
     name: "DescribeChangeSet",
+    new_input: boxed::<shapes::DescribeChangeSetInput>,
+    new_output: boxed::<shapes::DescribeChangeSetOutput>,
     input: <shapes::DescribeChangeSetInput as Shape>::SCHEMA,
     output: <shapes::DescribeChangeSetOutput as Shape>::SCHEMA,
     has_output: true,
@@ -65,6 +76,8 @@ pub(crate) static DESCRIBE_CHANGE_SET: OperationModel = OperationModel {
 operation!(DescribeStackEvents, DESCRIBE_STACK_EVENTS, shapes::DescribeStackEventsInput, shapes::DescribeStackEventsOutput);
 pub(crate) static DESCRIBE_STACK_EVENTS: OperationModel = OperationModel {
     name: "DescribeStackEvents",
+    new_input: boxed::<shapes::DescribeStackEventsInput>,
+    new_output: boxed::<shapes::DescribeStackEventsOutput>,
     input: <shapes::DescribeStackEventsInput as Shape>::SCHEMA,
     output: <shapes::DescribeStackEventsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -76,6 +89,8 @@ pub(crate) static DESCRIBE_STACK_EVENTS: OperationModel = OperationModel {
 operation!(DescribeStackResource, DESCRIBE_STACK_RESOURCE, shapes::DescribeStackResourceInput, shapes::DescribeStackResourceOutput);
 pub(crate) static DESCRIBE_STACK_RESOURCE: OperationModel = OperationModel {
     name: "DescribeStackResource",
+    new_input: boxed::<shapes::DescribeStackResourceInput>,
+    new_output: boxed::<shapes::DescribeStackResourceOutput>,
     input: <shapes::DescribeStackResourceInput as Shape>::SCHEMA,
     output: <shapes::DescribeStackResourceOutput as Shape>::SCHEMA,
     has_output: true,
@@ -87,6 +102,8 @@ pub(crate) static DESCRIBE_STACK_RESOURCE: OperationModel = OperationModel {
 operation!(DescribeStackResources, DESCRIBE_STACK_RESOURCES, shapes::DescribeStackResourcesInput, shapes::DescribeStackResourcesOutput);
 pub(crate) static DESCRIBE_STACK_RESOURCES: OperationModel = OperationModel {
     name: "DescribeStackResources",
+    new_input: boxed::<shapes::DescribeStackResourcesInput>,
+    new_output: boxed::<shapes::DescribeStackResourcesOutput>,
     input: <shapes::DescribeStackResourcesInput as Shape>::SCHEMA,
     output: <shapes::DescribeStackResourcesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -98,6 +115,8 @@ pub(crate) static DESCRIBE_STACK_RESOURCES: OperationModel = OperationModel {
 operation!(DescribeStacks, DESCRIBE_STACKS, shapes::DescribeStacksInput, shapes::DescribeStacksOutput);
 pub(crate) static DESCRIBE_STACKS: OperationModel = OperationModel {
     name: "DescribeStacks",
+    new_input: boxed::<shapes::DescribeStacksInput>,
+    new_output: boxed::<shapes::DescribeStacksOutput>,
     input: <shapes::DescribeStacksInput as Shape>::SCHEMA,
     output: <shapes::DescribeStacksOutput as Shape>::SCHEMA,
     has_output: true,
@@ -109,6 +128,8 @@ pub(crate) static DESCRIBE_STACKS: OperationModel = OperationModel {
 operation!(ExecuteChangeSet, EXECUTE_CHANGE_SET, shapes::ExecuteChangeSetInput, shapes::ExecuteChangeSetOutput);
 pub(crate) static EXECUTE_CHANGE_SET: OperationModel = OperationModel {
     name: "ExecuteChangeSet",
+    new_input: boxed::<shapes::ExecuteChangeSetInput>,
+    new_output: boxed::<shapes::ExecuteChangeSetOutput>,
     input: <shapes::ExecuteChangeSetInput as Shape>::SCHEMA,
     output: <shapes::ExecuteChangeSetOutput as Shape>::SCHEMA,
     has_output: true,
@@ -120,6 +141,8 @@ pub(crate) static EXECUTE_CHANGE_SET: OperationModel = OperationModel {
 operation!(GetTemplate, GET_TEMPLATE, shapes::GetTemplateInput, shapes::GetTemplateOutput);
 pub(crate) static GET_TEMPLATE: OperationModel = OperationModel {
     name: "GetTemplate",
+    new_input: boxed::<shapes::GetTemplateInput>,
+    new_output: boxed::<shapes::GetTemplateOutput>,
     input: <shapes::GetTemplateInput as Shape>::SCHEMA,
     output: <shapes::GetTemplateOutput as Shape>::SCHEMA,
     has_output: true,
@@ -131,6 +154,8 @@ pub(crate) static GET_TEMPLATE: OperationModel = OperationModel {
 operation!(GetTemplateSummary, GET_TEMPLATE_SUMMARY, shapes::GetTemplateSummaryInput, shapes::GetTemplateSummaryOutput);
 pub(crate) static GET_TEMPLATE_SUMMARY: OperationModel = OperationModel {
     name: "GetTemplateSummary",
+    new_input: boxed::<shapes::GetTemplateSummaryInput>,
+    new_output: boxed::<shapes::GetTemplateSummaryOutput>,
     input: <shapes::GetTemplateSummaryInput as Shape>::SCHEMA,
     output: <shapes::GetTemplateSummaryOutput as Shape>::SCHEMA,
     has_output: true,
@@ -142,6 +167,8 @@ pub(crate) static GET_TEMPLATE_SUMMARY: OperationModel = OperationModel {
 operation!(ListChangeSets, LIST_CHANGE_SETS, shapes::ListChangeSetsInput, shapes::ListChangeSetsOutput);
 pub(crate) static LIST_CHANGE_SETS: OperationModel = OperationModel {
     name: "ListChangeSets",
+    new_input: boxed::<shapes::ListChangeSetsInput>,
+    new_output: boxed::<shapes::ListChangeSetsOutput>,
     input: <shapes::ListChangeSetsInput as Shape>::SCHEMA,
     output: <shapes::ListChangeSetsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -153,6 +180,8 @@ pub(crate) static LIST_CHANGE_SETS: OperationModel = OperationModel {
 operation!(ListExports, LIST_EXPORTS, shapes::ListExportsInput, shapes::ListExportsOutput);
 pub(crate) static LIST_EXPORTS: OperationModel = OperationModel {
     name: "ListExports",
+    new_input: boxed::<shapes::ListExportsInput>,
+    new_output: boxed::<shapes::ListExportsOutput>,
     input: <shapes::ListExportsInput as Shape>::SCHEMA,
     output: <shapes::ListExportsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -164,6 +193,8 @@ pub(crate) static LIST_EXPORTS: OperationModel = OperationModel {
 operation!(ListImports, LIST_IMPORTS, shapes::ListImportsInput, shapes::ListImportsOutput);
 pub(crate) static LIST_IMPORTS: OperationModel = OperationModel {
     name: "ListImports",
+    new_input: boxed::<shapes::ListImportsInput>,
+    new_output: boxed::<shapes::ListImportsOutput>,
     input: <shapes::ListImportsInput as Shape>::SCHEMA,
     output: <shapes::ListImportsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -175,6 +206,8 @@ pub(crate) static LIST_IMPORTS: OperationModel = OperationModel {
 operation!(ListStackResources, LIST_STACK_RESOURCES, shapes::ListStackResourcesInput, shapes::ListStackResourcesOutput);
 pub(crate) static LIST_STACK_RESOURCES: OperationModel = OperationModel {
     name: "ListStackResources",
+    new_input: boxed::<shapes::ListStackResourcesInput>,
+    new_output: boxed::<shapes::ListStackResourcesOutput>,
     input: <shapes::ListStackResourcesInput as Shape>::SCHEMA,
     output: <shapes::ListStackResourcesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -186,6 +219,8 @@ pub(crate) static LIST_STACK_RESOURCES: OperationModel = OperationModel {
 operation!(ListStacks, LIST_STACKS, shapes::ListStacksInput, shapes::ListStacksOutput);
 pub(crate) static LIST_STACKS: OperationModel = OperationModel {
     name: "ListStacks",
+    new_input: boxed::<shapes::ListStacksInput>,
+    new_output: boxed::<shapes::ListStacksOutput>,
     input: <shapes::ListStacksInput as Shape>::SCHEMA,
     output: <shapes::ListStacksOutput as Shape>::SCHEMA,
     has_output: true,
@@ -197,6 +232,8 @@ pub(crate) static LIST_STACKS: OperationModel = OperationModel {
 operation!(SignalResource, SIGNAL_RESOURCE, shapes::SignalResourceInput, Empty);
 pub(crate) static SIGNAL_RESOURCE: OperationModel = OperationModel {
     name: "SignalResource",
+    new_input: boxed::<shapes::SignalResourceInput>,
+    new_output: boxed::<Empty>,
     input: <shapes::SignalResourceInput as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -208,6 +245,8 @@ pub(crate) static SIGNAL_RESOURCE: OperationModel = OperationModel {
 operation!(UpdateStack, UPDATE_STACK, shapes::UpdateStackInput, shapes::UpdateStackOutput);
 pub(crate) static UPDATE_STACK: OperationModel = OperationModel {
     name: "UpdateStack",
+    new_input: boxed::<shapes::UpdateStackInput>,
+    new_output: boxed::<shapes::UpdateStackOutput>,
     input: <shapes::UpdateStackInput as Shape>::SCHEMA,
     output: <shapes::UpdateStackOutput as Shape>::SCHEMA,
     has_output: true,
@@ -219,6 +258,8 @@ pub(crate) static UPDATE_STACK: OperationModel = OperationModel {
 operation!(ValidateTemplate, VALIDATE_TEMPLATE, shapes::ValidateTemplateInput, shapes::ValidateTemplateOutput);
 pub(crate) static VALIDATE_TEMPLATE: OperationModel = OperationModel {
     name: "ValidateTemplate",
+    new_input: boxed::<shapes::ValidateTemplateInput>,
+    new_output: boxed::<shapes::ValidateTemplateOutput>,
     input: <shapes::ValidateTemplateInput as Shape>::SCHEMA,
     output: <shapes::ValidateTemplateOutput as Shape>::SCHEMA,
     has_output: true,

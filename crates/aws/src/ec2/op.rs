@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(AssociateRouteTable, ASSOCIATE_ROUTE_TABLE, shapes::AssociateRouteTableRequest, shapes::AssociateRouteTableResult);
 pub(crate) static ASSOCIATE_ROUTE_TABLE: OperationModel = OperationModel {
     name: "AssociateRouteTable",
+    new_input: boxed::<shapes::AssociateRouteTableRequest>,
+    new_output: boxed::<shapes::AssociateRouteTableResult>,
     input: <shapes::AssociateRouteTableRequest as Shape>::SCHEMA,
     output: <shapes::AssociateRouteTableResult as Shape>::SCHEMA,
     has_output: true,
@@ -21,6 +24,8 @@ pub(crate) static ASSOCIATE_ROUTE_TABLE: OperationModel = OperationModel {
 operation!(AttachInternetGateway, ATTACH_INTERNET_GATEWAY, shapes::AttachInternetGatewayRequest, Empty);
 pub(crate) static ATTACH_INTERNET_GATEWAY: OperationModel = OperationModel {
     name: "AttachInternetGateway",
+    new_input: boxed::<shapes::AttachInternetGatewayRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::AttachInternetGatewayRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -32,6 +37,8 @@ pub(crate) static ATTACH_INTERNET_GATEWAY: OperationModel = OperationModel {
 operation!(AuthorizeSecurityGroupEgress, AUTHORIZE_SECURITY_GROUP_EGRESS, shapes::AuthorizeSecurityGroupEgressRequest, shapes::AuthorizeSecurityGroupEgressResult);
 pub(crate) static AUTHORIZE_SECURITY_GROUP_EGRESS: OperationModel = OperationModel {
     name: "AuthorizeSecurityGroupEgress",
+    new_input: boxed::<shapes::AuthorizeSecurityGroupEgressRequest>,
+    new_output: boxed::<shapes::AuthorizeSecurityGroupEgressResult>,
     input: <shapes::AuthorizeSecurityGroupEgressRequest as Shape>::SCHEMA,
     output: <shapes::AuthorizeSecurityGroupEgressResult as Shape>::SCHEMA,
     has_output: true,
@@ -43,6 +50,8 @@ pub(crate) static AUTHORIZE_SECURITY_GROUP_EGRESS: OperationModel = OperationMod
 operation!(AuthorizeSecurityGroupIngress, AUTHORIZE_SECURITY_GROUP_INGRESS, shapes::AuthorizeSecurityGroupIngressRequest, shapes::AuthorizeSecurityGroupIngressResult);
 pub(crate) static AUTHORIZE_SECURITY_GROUP_INGRESS: OperationModel = OperationModel {
     name: "AuthorizeSecurityGroupIngress",
+    new_input: boxed::<shapes::AuthorizeSecurityGroupIngressRequest>,
+    new_output: boxed::<shapes::AuthorizeSecurityGroupIngressResult>,
     input: <shapes::AuthorizeSecurityGroupIngressRequest as Shape>::SCHEMA,
     output: <shapes::AuthorizeSecurityGroupIngressResult as Shape>::SCHEMA,
     has_output: true,
@@ -54,6 +63,8 @@ pub(crate) static AUTHORIZE_SECURITY_GROUP_INGRESS: OperationModel = OperationMo
 operation!(CreateInternetGateway, CREATE_INTERNET_GATEWAY, shapes::CreateInternetGatewayRequest, shapes::CreateInternetGatewayResult);
 pub(crate) static CREATE_INTERNET_GATEWAY: OperationModel = OperationModel {
     name: "CreateInternetGateway",
+    new_input: boxed::<shapes::CreateInternetGatewayRequest>,
+    new_output: boxed::<shapes::CreateInternetGatewayResult>,
     input: <shapes::CreateInternetGatewayRequest as Shape>::SCHEMA,
     output: <shapes::CreateInternetGatewayResult as Shape>::SCHEMA,
     has_output: true,
@@ -65,6 +76,8 @@ pub(crate) static CREATE_INTERNET_GATEWAY: OperationModel = OperationModel {
 operation!(CreateLaunchTemplate, CREATE_LAUNCH_TEMPLATE, shapes::CreateLaunchTemplateRequest, shapes::CreateLaunchTemplateResult);
 pub(crate) static CREATE_LAUNCH_TEMPLATE: OperationModel = OperationModel {
     name: "CreateLaunchTemplate",
+    new_input: boxed::<shapes::CreateLaunchTemplateRequest>,
+    new_output: boxed::<shapes::CreateLaunchTemplateResult>,
     input: <shapes::CreateLaunchTemplateRequest as Shape>::SCHEMA,
     output: <shapes::CreateLaunchTemplateResult as Shape>::SCHEMA,
     has_output: true,
@@ -76,6 +89,8 @@ pub(crate) static CREATE_LAUNCH_TEMPLATE: OperationModel = OperationModel {
 operation!(CreateRoute, CREATE_ROUTE, shapes::CreateRouteRequest, shapes::CreateRouteResult);
 pub(crate) static CREATE_ROUTE: OperationModel = OperationModel {
     name: "CreateRoute",
+    new_input: boxed::<shapes::CreateRouteRequest>,
+    new_output: boxed::<shapes::CreateRouteResult>,
     input: <shapes::CreateRouteRequest as Shape>::SCHEMA,
     output: <shapes::CreateRouteResult as Shape>::SCHEMA,
     has_output: true,
@@ -87,6 +102,8 @@ pub(crate) static CREATE_ROUTE: OperationModel = OperationModel {
 operation!(CreateRouteTable, CREATE_ROUTE_TABLE, shapes::CreateRouteTableRequest, shapes::CreateRouteTableResult);
 pub(crate) static CREATE_ROUTE_TABLE: OperationModel = OperationModel {
     name: "CreateRouteTable",
+    new_input: boxed::<shapes::CreateRouteTableRequest>,
+    new_output: boxed::<shapes::CreateRouteTableResult>,
     input: <shapes::CreateRouteTableRequest as Shape>::SCHEMA,
     output: <shapes::CreateRouteTableResult as Shape>::SCHEMA,
     has_output: true,
@@ -98,6 +115,8 @@ pub(crate) static CREATE_ROUTE_TABLE: OperationModel = OperationModel {
 operation!(CreateSecurityGroup, CREATE_SECURITY_GROUP, shapes::CreateSecurityGroupRequest, shapes::CreateSecurityGroupResult);
 pub(crate) static CREATE_SECURITY_GROUP: OperationModel = OperationModel {
     name: "CreateSecurityGroup",
+    new_input: boxed::<shapes::CreateSecurityGroupRequest>,
+    new_output: boxed::<shapes::CreateSecurityGroupResult>,
     input: <shapes::CreateSecurityGroupRequest as Shape>::SCHEMA,
     output: <shapes::CreateSecurityGroupResult as Shape>::SCHEMA,
     has_output: true,
@@ -109,6 +128,8 @@ pub(crate) static CREATE_SECURITY_GROUP: OperationModel = OperationModel {
 operation!(CreateSubnet, CREATE_SUBNET, shapes::CreateSubnetRequest, shapes::CreateSubnetResult);
 pub(crate) static CREATE_SUBNET: OperationModel = OperationModel {
     name: "CreateSubnet",
+    new_input: boxed::<shapes::CreateSubnetRequest>,
+    new_output: boxed::<shapes::CreateSubnetResult>,
     input: <shapes::CreateSubnetRequest as Shape>::SCHEMA,
     output: <shapes::CreateSubnetResult as Shape>::SCHEMA,
     has_output: true,
@@ -120,6 +141,8 @@ pub(crate) static CREATE_SUBNET: OperationModel = OperationModel {
 operation!(CreateTags, CREATE_TAGS, shapes::CreateTagsRequest, Empty);
 pub(crate) static CREATE_TAGS: OperationModel = OperationModel {
     name: "CreateTags",
+    new_input: boxed::<shapes::CreateTagsRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::CreateTagsRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -131,6 +154,8 @@ pub(crate) static CREATE_TAGS: OperationModel = OperationModel {
 operation!(CreateVpc, CREATE_VPC, shapes::CreateVpcRequest, shapes::CreateVpcResult);
 pub(crate) static CREATE_VPC: OperationModel = OperationModel {
     name: "CreateVpc",
+    new_input: boxed::<shapes::CreateVpcRequest>,
+    new_output: boxed::<shapes::CreateVpcResult>,
     input: <shapes::CreateVpcRequest as Shape>::SCHEMA,
     output: <shapes::CreateVpcResult as Shape>::SCHEMA,
     has_output: true,
@@ -142,6 +167,8 @@ pub(crate) static CREATE_VPC: OperationModel = OperationModel {
 operation!(DeleteInternetGateway, DELETE_INTERNET_GATEWAY, shapes::DeleteInternetGatewayRequest, Empty);
 pub(crate) static DELETE_INTERNET_GATEWAY: OperationModel = OperationModel {
     name: "DeleteInternetGateway",
+    new_input: boxed::<shapes::DeleteInternetGatewayRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteInternetGatewayRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -153,6 +180,8 @@ pub(crate) static DELETE_INTERNET_GATEWAY: OperationModel = OperationModel {
 operation!(DeleteLaunchTemplate, DELETE_LAUNCH_TEMPLATE, shapes::DeleteLaunchTemplateRequest, shapes::DeleteLaunchTemplateResult);
 pub(crate) static DELETE_LAUNCH_TEMPLATE: OperationModel = OperationModel {
     name: "DeleteLaunchTemplate",
+    new_input: boxed::<shapes::DeleteLaunchTemplateRequest>,
+    new_output: boxed::<shapes::DeleteLaunchTemplateResult>,
     input: <shapes::DeleteLaunchTemplateRequest as Shape>::SCHEMA,
     output: <shapes::DeleteLaunchTemplateResult as Shape>::SCHEMA,
     has_output: true,
@@ -164,6 +193,8 @@ pub(crate) static DELETE_LAUNCH_TEMPLATE: OperationModel = OperationModel {
 operation!(DeleteRoute, DELETE_ROUTE, shapes::DeleteRouteRequest, Empty);
 pub(crate) static DELETE_ROUTE: OperationModel = OperationModel {
     name: "DeleteRoute",
+    new_input: boxed::<shapes::DeleteRouteRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteRouteRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -175,6 +206,8 @@ pub(crate) static DELETE_ROUTE: OperationModel = OperationModel {
 operation!(DeleteRouteTable, DELETE_ROUTE_TABLE, shapes::DeleteRouteTableRequest, Empty);
 pub(crate) static DELETE_ROUTE_TABLE: OperationModel = OperationModel {
     name: "DeleteRouteTable",
+    new_input: boxed::<shapes::DeleteRouteTableRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteRouteTableRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -186,6 +219,8 @@ pub(crate) static DELETE_ROUTE_TABLE: OperationModel = OperationModel {
 operation!(DeleteSecurityGroup, DELETE_SECURITY_GROUP, shapes::DeleteSecurityGroupRequest, shapes::DeleteSecurityGroupResult);
 pub(crate) static DELETE_SECURITY_GROUP: OperationModel = OperationModel {
     name: "DeleteSecurityGroup",
+    new_input: boxed::<shapes::DeleteSecurityGroupRequest>,
+    new_output: boxed::<shapes::DeleteSecurityGroupResult>,
     input: <shapes::DeleteSecurityGroupRequest as Shape>::SCHEMA,
     output: <shapes::DeleteSecurityGroupResult as Shape>::SCHEMA,
     has_output: true,
@@ -197,6 +232,8 @@ pub(crate) static DELETE_SECURITY_GROUP: OperationModel = OperationModel {
 operation!(DeleteSubnet, DELETE_SUBNET, shapes::DeleteSubnetRequest, Empty);
 pub(crate) static DELETE_SUBNET: OperationModel = OperationModel {
     name: "DeleteSubnet",
+    new_input: boxed::<shapes::DeleteSubnetRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteSubnetRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -208,6 +245,8 @@ pub(crate) static DELETE_SUBNET: OperationModel = OperationModel {
 operation!(DeleteTags, DELETE_TAGS, shapes::DeleteTagsRequest, Empty);
 pub(crate) static DELETE_TAGS: OperationModel = OperationModel {
     name: "DeleteTags",
+    new_input: boxed::<shapes::DeleteTagsRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteTagsRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -219,6 +258,8 @@ pub(crate) static DELETE_TAGS: OperationModel = OperationModel {
 operation!(DeleteVpc, DELETE_VPC, shapes::DeleteVpcRequest, Empty);
 pub(crate) static DELETE_VPC: OperationModel = OperationModel {
     name: "DeleteVpc",
+    new_input: boxed::<shapes::DeleteVpcRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteVpcRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -230,6 +271,8 @@ pub(crate) static DELETE_VPC: OperationModel = OperationModel {
 operation!(DescribeAccountAttributes, DESCRIBE_ACCOUNT_ATTRIBUTES, shapes::DescribeAccountAttributesRequest, shapes::DescribeAccountAttributesResult);
 pub(crate) static DESCRIBE_ACCOUNT_ATTRIBUTES: OperationModel = OperationModel {
     name: "DescribeAccountAttributes",
+    new_input: boxed::<shapes::DescribeAccountAttributesRequest>,
+    new_output: boxed::<shapes::DescribeAccountAttributesResult>,
     input: <shapes::DescribeAccountAttributesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeAccountAttributesResult as Shape>::SCHEMA,
     has_output: true,
@@ -241,6 +284,8 @@ pub(crate) static DESCRIBE_ACCOUNT_ATTRIBUTES: OperationModel = OperationModel {
 operation!(DescribeAvailabilityZones, DESCRIBE_AVAILABILITY_ZONES, shapes::DescribeAvailabilityZonesRequest, shapes::DescribeAvailabilityZonesResult);
 pub(crate) static DESCRIBE_AVAILABILITY_ZONES: OperationModel = OperationModel {
     name: "DescribeAvailabilityZones",
+    new_input: boxed::<shapes::DescribeAvailabilityZonesRequest>,
+    new_output: boxed::<shapes::DescribeAvailabilityZonesResult>,
     input: <shapes::DescribeAvailabilityZonesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeAvailabilityZonesResult as Shape>::SCHEMA,
     has_output: true,
@@ -252,6 +297,8 @@ pub(crate) static DESCRIBE_AVAILABILITY_ZONES: OperationModel = OperationModel {
 operation!(DescribeImages, DESCRIBE_IMAGES, shapes::DescribeImagesRequest, shapes::DescribeImagesResult);
 pub(crate) static DESCRIBE_IMAGES: OperationModel = OperationModel {
     name: "DescribeImages",
+    new_input: boxed::<shapes::DescribeImagesRequest>,
+    new_output: boxed::<shapes::DescribeImagesResult>,
     input: <shapes::DescribeImagesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeImagesResult as Shape>::SCHEMA,
     has_output: true,
@@ -263,6 +310,8 @@ pub(crate) static DESCRIBE_IMAGES: OperationModel = OperationModel {
 operation!(DescribeInstances, DESCRIBE_INSTANCES, shapes::DescribeInstancesRequest, shapes::DescribeInstancesResult);
 pub(crate) static DESCRIBE_INSTANCES: OperationModel = OperationModel {
     name: "DescribeInstances",
+    new_input: boxed::<shapes::DescribeInstancesRequest>,
+    new_output: boxed::<shapes::DescribeInstancesResult>,
     input: <shapes::DescribeInstancesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeInstancesResult as Shape>::SCHEMA,
     has_output: true,
@@ -274,6 +323,8 @@ pub(crate) static DESCRIBE_INSTANCES: OperationModel = OperationModel {
 operation!(DescribeInternetGateways, DESCRIBE_INTERNET_GATEWAYS, shapes::DescribeInternetGatewaysRequest, shapes::DescribeInternetGatewaysResult);
 pub(crate) static DESCRIBE_INTERNET_GATEWAYS: OperationModel = OperationModel {
     name: "DescribeInternetGateways",
+    new_input: boxed::<shapes::DescribeInternetGatewaysRequest>,
+    new_output: boxed::<shapes::DescribeInternetGatewaysResult>,
     input: <shapes::DescribeInternetGatewaysRequest as Shape>::SCHEMA,
     output: <shapes::DescribeInternetGatewaysResult as Shape>::SCHEMA,
     has_output: true,
@@ -285,6 +336,8 @@ pub(crate) static DESCRIBE_INTERNET_GATEWAYS: OperationModel = OperationModel {
 operation!(DescribeLaunchTemplateVersions, DESCRIBE_LAUNCH_TEMPLATE_VERSIONS, shapes::DescribeLaunchTemplateVersionsRequest, shapes::DescribeLaunchTemplateVersionsResult);
 pub(crate) static DESCRIBE_LAUNCH_TEMPLATE_VERSIONS: OperationModel = OperationModel {
     name: "DescribeLaunchTemplateVersions",
+    new_input: boxed::<shapes::DescribeLaunchTemplateVersionsRequest>,
+    new_output: boxed::<shapes::DescribeLaunchTemplateVersionsResult>,
     input: <shapes::DescribeLaunchTemplateVersionsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeLaunchTemplateVersionsResult as Shape>::SCHEMA,
     has_output: true,
@@ -296,6 +349,8 @@ pub(crate) static DESCRIBE_LAUNCH_TEMPLATE_VERSIONS: OperationModel = OperationM
 operation!(DescribeLaunchTemplates, DESCRIBE_LAUNCH_TEMPLATES, shapes::DescribeLaunchTemplatesRequest, shapes::DescribeLaunchTemplatesResult);
 pub(crate) static DESCRIBE_LAUNCH_TEMPLATES: OperationModel = OperationModel {
     name: "DescribeLaunchTemplates",
+    new_input: boxed::<shapes::DescribeLaunchTemplatesRequest>,
+    new_output: boxed::<shapes::DescribeLaunchTemplatesResult>,
     input: <shapes::DescribeLaunchTemplatesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeLaunchTemplatesResult as Shape>::SCHEMA,
     has_output: true,
@@ -307,6 +362,8 @@ pub(crate) static DESCRIBE_LAUNCH_TEMPLATES: OperationModel = OperationModel {
 operation!(DescribeNetworkAcls, DESCRIBE_NETWORK_ACLS, shapes::DescribeNetworkAclsRequest, shapes::DescribeNetworkAclsResult);
 pub(crate) static DESCRIBE_NETWORK_ACLS: OperationModel = OperationModel {
     name: "DescribeNetworkAcls",
+    new_input: boxed::<shapes::DescribeNetworkAclsRequest>,
+    new_output: boxed::<shapes::DescribeNetworkAclsResult>,
     input: <shapes::DescribeNetworkAclsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeNetworkAclsResult as Shape>::SCHEMA,
     has_output: true,
@@ -318,6 +375,8 @@ pub(crate) static DESCRIBE_NETWORK_ACLS: OperationModel = OperationModel {
 operation!(DescribeNetworkInterfaces, DESCRIBE_NETWORK_INTERFACES, shapes::DescribeNetworkInterfacesRequest, shapes::DescribeNetworkInterfacesResult);
 pub(crate) static DESCRIBE_NETWORK_INTERFACES: OperationModel = OperationModel {
     name: "DescribeNetworkInterfaces",
+    new_input: boxed::<shapes::DescribeNetworkInterfacesRequest>,
+    new_output: boxed::<shapes::DescribeNetworkInterfacesResult>,
     input: <shapes::DescribeNetworkInterfacesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeNetworkInterfacesResult as Shape>::SCHEMA,
     has_output: true,
@@ -329,6 +388,8 @@ pub(crate) static DESCRIBE_NETWORK_INTERFACES: OperationModel = OperationModel {
 operation!(DescribeRouteTables, DESCRIBE_ROUTE_TABLES, shapes::DescribeRouteTablesRequest, shapes::DescribeRouteTablesResult);
 pub(crate) static DESCRIBE_ROUTE_TABLES: OperationModel = OperationModel {
     name: "DescribeRouteTables",
+    new_input: boxed::<shapes::DescribeRouteTablesRequest>,
+    new_output: boxed::<shapes::DescribeRouteTablesResult>,
     input: <shapes::DescribeRouteTablesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeRouteTablesResult as Shape>::SCHEMA,
     has_output: true,
@@ -340,6 +401,8 @@ pub(crate) static DESCRIBE_ROUTE_TABLES: OperationModel = OperationModel {
 operation!(DescribeSecurityGroupRules, DESCRIBE_SECURITY_GROUP_RULES, shapes::DescribeSecurityGroupRulesRequest, shapes::DescribeSecurityGroupRulesResult);
 pub(crate) static DESCRIBE_SECURITY_GROUP_RULES: OperationModel = OperationModel {
     name: "DescribeSecurityGroupRules",
+    new_input: boxed::<shapes::DescribeSecurityGroupRulesRequest>,
+    new_output: boxed::<shapes::DescribeSecurityGroupRulesResult>,
     input: <shapes::DescribeSecurityGroupRulesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeSecurityGroupRulesResult as Shape>::SCHEMA,
     has_output: true,
@@ -351,6 +414,8 @@ pub(crate) static DESCRIBE_SECURITY_GROUP_RULES: OperationModel = OperationModel
 operation!(DescribeSecurityGroups, DESCRIBE_SECURITY_GROUPS, shapes::DescribeSecurityGroupsRequest, shapes::DescribeSecurityGroupsResult);
 pub(crate) static DESCRIBE_SECURITY_GROUPS: OperationModel = OperationModel {
     name: "DescribeSecurityGroups",
+    new_input: boxed::<shapes::DescribeSecurityGroupsRequest>,
+    new_output: boxed::<shapes::DescribeSecurityGroupsResult>,
     input: <shapes::DescribeSecurityGroupsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeSecurityGroupsResult as Shape>::SCHEMA,
     has_output: true,
@@ -362,6 +427,8 @@ pub(crate) static DESCRIBE_SECURITY_GROUPS: OperationModel = OperationModel {
 operation!(DescribeSubnets, DESCRIBE_SUBNETS, shapes::DescribeSubnetsRequest, shapes::DescribeSubnetsResult);
 pub(crate) static DESCRIBE_SUBNETS: OperationModel = OperationModel {
     name: "DescribeSubnets",
+    new_input: boxed::<shapes::DescribeSubnetsRequest>,
+    new_output: boxed::<shapes::DescribeSubnetsResult>,
     input: <shapes::DescribeSubnetsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeSubnetsResult as Shape>::SCHEMA,
     has_output: true,
@@ -373,6 +440,8 @@ pub(crate) static DESCRIBE_SUBNETS: OperationModel = OperationModel {
 operation!(DescribeTags, DESCRIBE_TAGS, shapes::DescribeTagsRequest, shapes::DescribeTagsResult);
 pub(crate) static DESCRIBE_TAGS: OperationModel = OperationModel {
     name: "DescribeTags",
+    new_input: boxed::<shapes::DescribeTagsRequest>,
+    new_output: boxed::<shapes::DescribeTagsResult>,
     input: <shapes::DescribeTagsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeTagsResult as Shape>::SCHEMA,
     has_output: true,
@@ -384,6 +453,8 @@ pub(crate) static DESCRIBE_TAGS: OperationModel = OperationModel {
 operation!(DescribeVpcAttribute, DESCRIBE_VPC_ATTRIBUTE, shapes::DescribeVpcAttributeRequest, shapes::DescribeVpcAttributeResult);
 pub(crate) static DESCRIBE_VPC_ATTRIBUTE: OperationModel = OperationModel {
     name: "DescribeVpcAttribute",
+    new_input: boxed::<shapes::DescribeVpcAttributeRequest>,
+    new_output: boxed::<shapes::DescribeVpcAttributeResult>,
     input: <shapes::DescribeVpcAttributeRequest as Shape>::SCHEMA,
     output: <shapes::DescribeVpcAttributeResult as Shape>::SCHEMA,
     has_output: true,
@@ -395,6 +466,8 @@ pub(crate) static DESCRIBE_VPC_ATTRIBUTE: OperationModel = OperationModel {
 operation!(DescribeVpcs, DESCRIBE_VPCS, shapes::DescribeVpcsRequest, shapes::DescribeVpcsResult);
 pub(crate) static DESCRIBE_VPCS: OperationModel = OperationModel {
     name: "DescribeVpcs",
+    new_input: boxed::<shapes::DescribeVpcsRequest>,
+    new_output: boxed::<shapes::DescribeVpcsResult>,
     input: <shapes::DescribeVpcsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeVpcsResult as Shape>::SCHEMA,
     has_output: true,
@@ -406,6 +479,8 @@ pub(crate) static DESCRIBE_VPCS: OperationModel = OperationModel {
 operation!(DetachInternetGateway, DETACH_INTERNET_GATEWAY, shapes::DetachInternetGatewayRequest, Empty);
 pub(crate) static DETACH_INTERNET_GATEWAY: OperationModel = OperationModel {
     name: "DetachInternetGateway",
+    new_input: boxed::<shapes::DetachInternetGatewayRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DetachInternetGatewayRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -417,6 +492,8 @@ pub(crate) static DETACH_INTERNET_GATEWAY: OperationModel = OperationModel {
 operation!(DisassociateRouteTable, DISASSOCIATE_ROUTE_TABLE, shapes::DisassociateRouteTableRequest, Empty);
 pub(crate) static DISASSOCIATE_ROUTE_TABLE: OperationModel = OperationModel {
     name: "DisassociateRouteTable",
+    new_input: boxed::<shapes::DisassociateRouteTableRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DisassociateRouteTableRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -428,6 +505,8 @@ pub(crate) static DISASSOCIATE_ROUTE_TABLE: OperationModel = OperationModel {
 operation!(ModifySubnetAttribute, MODIFY_SUBNET_ATTRIBUTE, shapes::ModifySubnetAttributeRequest, Empty);
 pub(crate) static MODIFY_SUBNET_ATTRIBUTE: OperationModel = OperationModel {
     name: "ModifySubnetAttribute",
+    new_input: boxed::<shapes::ModifySubnetAttributeRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::ModifySubnetAttributeRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -439,6 +518,8 @@ pub(crate) static MODIFY_SUBNET_ATTRIBUTE: OperationModel = OperationModel {
 operation!(ModifyVpcAttribute, MODIFY_VPC_ATTRIBUTE, shapes::ModifyVpcAttributeRequest, Empty);
 pub(crate) static MODIFY_VPC_ATTRIBUTE: OperationModel = OperationModel {
     name: "ModifyVpcAttribute",
+    new_input: boxed::<shapes::ModifyVpcAttributeRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::ModifyVpcAttributeRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -450,6 +531,8 @@ pub(crate) static MODIFY_VPC_ATTRIBUTE: OperationModel = OperationModel {
 operation!(RevokeSecurityGroupEgress, REVOKE_SECURITY_GROUP_EGRESS, shapes::RevokeSecurityGroupEgressRequest, shapes::RevokeSecurityGroupEgressResult);
 pub(crate) static REVOKE_SECURITY_GROUP_EGRESS: OperationModel = OperationModel {
     name: "RevokeSecurityGroupEgress",
+    new_input: boxed::<shapes::RevokeSecurityGroupEgressRequest>,
+    new_output: boxed::<shapes::RevokeSecurityGroupEgressResult>,
     input: <shapes::RevokeSecurityGroupEgressRequest as Shape>::SCHEMA,
     output: <shapes::RevokeSecurityGroupEgressResult as Shape>::SCHEMA,
     has_output: true,
@@ -461,6 +544,8 @@ pub(crate) static REVOKE_SECURITY_GROUP_EGRESS: OperationModel = OperationModel 
 operation!(RevokeSecurityGroupIngress, REVOKE_SECURITY_GROUP_INGRESS, shapes::RevokeSecurityGroupIngressRequest, shapes::RevokeSecurityGroupIngressResult);
 pub(crate) static REVOKE_SECURITY_GROUP_INGRESS: OperationModel = OperationModel {
     name: "RevokeSecurityGroupIngress",
+    new_input: boxed::<shapes::RevokeSecurityGroupIngressRequest>,
+    new_output: boxed::<shapes::RevokeSecurityGroupIngressResult>,
     input: <shapes::RevokeSecurityGroupIngressRequest as Shape>::SCHEMA,
     output: <shapes::RevokeSecurityGroupIngressResult as Shape>::SCHEMA,
     has_output: true,

@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(BatchCheckLayerAvailability, BATCH_CHECK_LAYER_AVAILABILITY, shapes::BatchCheckLayerAvailabilityRequest, shapes::BatchCheckLayerAvailabilityResponse);
 pub(crate) static BATCH_CHECK_LAYER_AVAILABILITY: OperationModel = OperationModel {
     name: "BatchCheckLayerAvailability",
+    new_input: boxed::<shapes::BatchCheckLayerAvailabilityRequest>,
+    new_output: boxed::<shapes::BatchCheckLayerAvailabilityResponse>,
     input: <shapes::BatchCheckLayerAvailabilityRequest as Shape>::SCHEMA,
     output: <shapes::BatchCheckLayerAvailabilityResponse as Shape>::SCHEMA,
     has_output: true,
@@ -21,6 +24,8 @@ pub(crate) static BATCH_CHECK_LAYER_AVAILABILITY: OperationModel = OperationMode
 operation!(BatchDeleteImage, BATCH_DELETE_IMAGE, shapes::BatchDeleteImageRequest, shapes::BatchDeleteImageResponse);
 pub(crate) static BATCH_DELETE_IMAGE: OperationModel = OperationModel {
     name: "BatchDeleteImage",
+    new_input: boxed::<shapes::BatchDeleteImageRequest>,
+    new_output: boxed::<shapes::BatchDeleteImageResponse>,
     input: <shapes::BatchDeleteImageRequest as Shape>::SCHEMA,
     output: <shapes::BatchDeleteImageResponse as Shape>::SCHEMA,
     has_output: true,
@@ -32,6 +37,8 @@ pub(crate) static BATCH_DELETE_IMAGE: OperationModel = OperationModel {
 operation!(BatchGetImage, BATCH_GET_IMAGE, shapes::BatchGetImageRequest, shapes::BatchGetImageResponse);
 pub(crate) static BATCH_GET_IMAGE: OperationModel = OperationModel {
     name: "BatchGetImage",
+    new_input: boxed::<shapes::BatchGetImageRequest>,
+    new_output: boxed::<shapes::BatchGetImageResponse>,
     input: <shapes::BatchGetImageRequest as Shape>::SCHEMA,
     output: <shapes::BatchGetImageResponse as Shape>::SCHEMA,
     has_output: true,
@@ -43,6 +50,8 @@ pub(crate) static BATCH_GET_IMAGE: OperationModel = OperationModel {
 operation!(CompleteLayerUpload, COMPLETE_LAYER_UPLOAD, shapes::CompleteLayerUploadRequest, shapes::CompleteLayerUploadResponse);
 pub(crate) static COMPLETE_LAYER_UPLOAD: OperationModel = OperationModel {
     name: "CompleteLayerUpload",
+    new_input: boxed::<shapes::CompleteLayerUploadRequest>,
+    new_output: boxed::<shapes::CompleteLayerUploadResponse>,
     input: <shapes::CompleteLayerUploadRequest as Shape>::SCHEMA,
     output: <shapes::CompleteLayerUploadResponse as Shape>::SCHEMA,
     has_output: true,
@@ -54,6 +63,8 @@ pub(crate) static COMPLETE_LAYER_UPLOAD: OperationModel = OperationModel {
 operation!(CreateRepository, CREATE_REPOSITORY, shapes::CreateRepositoryRequest, shapes::CreateRepositoryResponse);
 pub(crate) static CREATE_REPOSITORY: OperationModel = OperationModel {
     name: "CreateRepository",
+    new_input: boxed::<shapes::CreateRepositoryRequest>,
+    new_output: boxed::<shapes::CreateRepositoryResponse>,
     input: <shapes::CreateRepositoryRequest as Shape>::SCHEMA,
     output: <shapes::CreateRepositoryResponse as Shape>::SCHEMA,
     has_output: true,
@@ -65,6 +76,8 @@ pub(crate) static CREATE_REPOSITORY: OperationModel = OperationModel {
 operation!(DeleteLifecyclePolicy, DELETE_LIFECYCLE_POLICY, shapes::DeleteLifecyclePolicyRequest, shapes::DeleteLifecyclePolicyResponse);
 pub(crate) static DELETE_LIFECYCLE_POLICY: OperationModel = OperationModel {
     name: "DeleteLifecyclePolicy",
+    new_input: boxed::<shapes::DeleteLifecyclePolicyRequest>,
+    new_output: boxed::<shapes::DeleteLifecyclePolicyResponse>,
     input: <shapes::DeleteLifecyclePolicyRequest as Shape>::SCHEMA,
     output: <shapes::DeleteLifecyclePolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -76,6 +89,8 @@ pub(crate) static DELETE_LIFECYCLE_POLICY: OperationModel = OperationModel {
 operation!(DeleteRepository, DELETE_REPOSITORY, shapes::DeleteRepositoryRequest, shapes::DeleteRepositoryResponse);
 pub(crate) static DELETE_REPOSITORY: OperationModel = OperationModel {
     name: "DeleteRepository",
+    new_input: boxed::<shapes::DeleteRepositoryRequest>,
+    new_output: boxed::<shapes::DeleteRepositoryResponse>,
     input: <shapes::DeleteRepositoryRequest as Shape>::SCHEMA,
     output: <shapes::DeleteRepositoryResponse as Shape>::SCHEMA,
     has_output: true,
@@ -87,6 +102,8 @@ pub(crate) static DELETE_REPOSITORY: OperationModel = OperationModel {
 operation!(DeleteRepositoryPolicy, DELETE_REPOSITORY_POLICY, shapes::DeleteRepositoryPolicyRequest, shapes::DeleteRepositoryPolicyResponse);
 pub(crate) static DELETE_REPOSITORY_POLICY: OperationModel = OperationModel {
     name: "DeleteRepositoryPolicy",
+    new_input: boxed::<shapes::DeleteRepositoryPolicyRequest>,
+    new_output: boxed::<shapes::DeleteRepositoryPolicyResponse>,
     input: <shapes::DeleteRepositoryPolicyRequest as Shape>::SCHEMA,
     output: <shapes::DeleteRepositoryPolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -98,6 +115,8 @@ pub(crate) static DELETE_REPOSITORY_POLICY: OperationModel = OperationModel {
 operation!(DescribeImages, DESCRIBE_IMAGES, shapes::DescribeImagesRequest, shapes::DescribeImagesResponse);
 pub(crate) static DESCRIBE_IMAGES: OperationModel = OperationModel {
     name: "DescribeImages",
+    new_input: boxed::<shapes::DescribeImagesRequest>,
+    new_output: boxed::<shapes::DescribeImagesResponse>,
     input: <shapes::DescribeImagesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeImagesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -109,6 +128,8 @@ pub(crate) static DESCRIBE_IMAGES: OperationModel = OperationModel {
 operation!(DescribeRepositories, DESCRIBE_REPOSITORIES, shapes::DescribeRepositoriesRequest, shapes::DescribeRepositoriesResponse);
 pub(crate) static DESCRIBE_REPOSITORIES: OperationModel = OperationModel {
     name: "DescribeRepositories",
+    new_input: boxed::<shapes::DescribeRepositoriesRequest>,
+    new_output: boxed::<shapes::DescribeRepositoriesResponse>,
     input: <shapes::DescribeRepositoriesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeRepositoriesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -120,6 +141,8 @@ pub(crate) static DESCRIBE_REPOSITORIES: OperationModel = OperationModel {
 operation!(GetAuthorizationToken, GET_AUTHORIZATION_TOKEN, shapes::GetAuthorizationTokenRequest, shapes::GetAuthorizationTokenResponse);
 pub(crate) static GET_AUTHORIZATION_TOKEN: OperationModel = OperationModel {
     name: "GetAuthorizationToken",
+    new_input: boxed::<shapes::GetAuthorizationTokenRequest>,
+    new_output: boxed::<shapes::GetAuthorizationTokenResponse>,
     input: <shapes::GetAuthorizationTokenRequest as Shape>::SCHEMA,
     output: <shapes::GetAuthorizationTokenResponse as Shape>::SCHEMA,
     has_output: true,
@@ -131,6 +154,8 @@ pub(crate) static GET_AUTHORIZATION_TOKEN: OperationModel = OperationModel {
 operation!(GetDownloadUrlForLayer, GET_DOWNLOAD_URL_FOR_LAYER, shapes::GetDownloadUrlForLayerRequest, shapes::GetDownloadUrlForLayerResponse);
 pub(crate) static GET_DOWNLOAD_URL_FOR_LAYER: OperationModel = OperationModel {
     name: "GetDownloadUrlForLayer",
+    new_input: boxed::<shapes::GetDownloadUrlForLayerRequest>,
+    new_output: boxed::<shapes::GetDownloadUrlForLayerResponse>,
     input: <shapes::GetDownloadUrlForLayerRequest as Shape>::SCHEMA,
     output: <shapes::GetDownloadUrlForLayerResponse as Shape>::SCHEMA,
     has_output: true,
@@ -142,6 +167,8 @@ pub(crate) static GET_DOWNLOAD_URL_FOR_LAYER: OperationModel = OperationModel {
 operation!(GetLifecyclePolicy, GET_LIFECYCLE_POLICY, shapes::GetLifecyclePolicyRequest, shapes::GetLifecyclePolicyResponse);
 pub(crate) static GET_LIFECYCLE_POLICY: OperationModel = OperationModel {
     name: "GetLifecyclePolicy",
+    new_input: boxed::<shapes::GetLifecyclePolicyRequest>,
+    new_output: boxed::<shapes::GetLifecyclePolicyResponse>,
     input: <shapes::GetLifecyclePolicyRequest as Shape>::SCHEMA,
     output: <shapes::GetLifecyclePolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -153,6 +180,8 @@ pub(crate) static GET_LIFECYCLE_POLICY: OperationModel = OperationModel {
 operation!(GetRepositoryPolicy, GET_REPOSITORY_POLICY, shapes::GetRepositoryPolicyRequest, shapes::GetRepositoryPolicyResponse);
 pub(crate) static GET_REPOSITORY_POLICY: OperationModel = OperationModel {
     name: "GetRepositoryPolicy",
+    new_input: boxed::<shapes::GetRepositoryPolicyRequest>,
+    new_output: boxed::<shapes::GetRepositoryPolicyResponse>,
     input: <shapes::GetRepositoryPolicyRequest as Shape>::SCHEMA,
     output: <shapes::GetRepositoryPolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -164,6 +193,8 @@ pub(crate) static GET_REPOSITORY_POLICY: OperationModel = OperationModel {
 operation!(InitiateLayerUpload, INITIATE_LAYER_UPLOAD, shapes::InitiateLayerUploadRequest, shapes::InitiateLayerUploadResponse);
 pub(crate) static INITIATE_LAYER_UPLOAD: OperationModel = OperationModel {
     name: "InitiateLayerUpload",
+    new_input: boxed::<shapes::InitiateLayerUploadRequest>,
+    new_output: boxed::<shapes::InitiateLayerUploadResponse>,
     input: <shapes::InitiateLayerUploadRequest as Shape>::SCHEMA,
     output: <shapes::InitiateLayerUploadResponse as Shape>::SCHEMA,
     has_output: true,
@@ -175,6 +206,8 @@ pub(crate) static INITIATE_LAYER_UPLOAD: OperationModel = OperationModel {
 operation!(ListImages, LIST_IMAGES, shapes::ListImagesRequest, shapes::ListImagesResponse);
 pub(crate) static LIST_IMAGES: OperationModel = OperationModel {
     name: "ListImages",
+    new_input: boxed::<shapes::ListImagesRequest>,
+    new_output: boxed::<shapes::ListImagesResponse>,
     input: <shapes::ListImagesRequest as Shape>::SCHEMA,
     output: <shapes::ListImagesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -186,6 +219,8 @@ pub(crate) static LIST_IMAGES: OperationModel = OperationModel {
 operation!(ListTagsForResource, LIST_TAGS_FOR_RESOURCE, shapes::ListTagsForResourceRequest, shapes::ListTagsForResourceResponse);
 pub(crate) static LIST_TAGS_FOR_RESOURCE: OperationModel = OperationModel {
     name: "ListTagsForResource",
+    new_input: boxed::<shapes::ListTagsForResourceRequest>,
+    new_output: boxed::<shapes::ListTagsForResourceResponse>,
     input: <shapes::ListTagsForResourceRequest as Shape>::SCHEMA,
     output: <shapes::ListTagsForResourceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -197,6 +232,8 @@ pub(crate) static LIST_TAGS_FOR_RESOURCE: OperationModel = OperationModel {
 operation!(PutImage, PUT_IMAGE, shapes::PutImageRequest, shapes::PutImageResponse);
 pub(crate) static PUT_IMAGE: OperationModel = OperationModel {
     name: "PutImage",
+    new_input: boxed::<shapes::PutImageRequest>,
+    new_output: boxed::<shapes::PutImageResponse>,
     input: <shapes::PutImageRequest as Shape>::SCHEMA,
     output: <shapes::PutImageResponse as Shape>::SCHEMA,
     has_output: true,
@@ -208,6 +245,8 @@ pub(crate) static PUT_IMAGE: OperationModel = OperationModel {
 operation!(PutImageScanningConfiguration, PUT_IMAGE_SCANNING_CONFIGURATION, shapes::PutImageScanningConfigurationRequest, shapes::PutImageScanningConfigurationResponse);
 pub(crate) static PUT_IMAGE_SCANNING_CONFIGURATION: OperationModel = OperationModel {
     name: "PutImageScanningConfiguration",
+    new_input: boxed::<shapes::PutImageScanningConfigurationRequest>,
+    new_output: boxed::<shapes::PutImageScanningConfigurationResponse>,
     input: <shapes::PutImageScanningConfigurationRequest as Shape>::SCHEMA,
     output: <shapes::PutImageScanningConfigurationResponse as Shape>::SCHEMA,
     has_output: true,
@@ -219,6 +258,8 @@ pub(crate) static PUT_IMAGE_SCANNING_CONFIGURATION: OperationModel = OperationMo
 operation!(PutImageTagMutability, PUT_IMAGE_TAG_MUTABILITY, shapes::PutImageTagMutabilityRequest, shapes::PutImageTagMutabilityResponse);
 pub(crate) static PUT_IMAGE_TAG_MUTABILITY: OperationModel = OperationModel {
     name: "PutImageTagMutability",
+    new_input: boxed::<shapes::PutImageTagMutabilityRequest>,
+    new_output: boxed::<shapes::PutImageTagMutabilityResponse>,
     input: <shapes::PutImageTagMutabilityRequest as Shape>::SCHEMA,
     output: <shapes::PutImageTagMutabilityResponse as Shape>::SCHEMA,
     has_output: true,
@@ -230,6 +271,8 @@ pub(crate) static PUT_IMAGE_TAG_MUTABILITY: OperationModel = OperationModel {
 operation!(PutLifecyclePolicy, PUT_LIFECYCLE_POLICY, shapes::PutLifecyclePolicyRequest, shapes::PutLifecyclePolicyResponse);
 pub(crate) static PUT_LIFECYCLE_POLICY: OperationModel = OperationModel {
     name: "PutLifecyclePolicy",
+    new_input: boxed::<shapes::PutLifecyclePolicyRequest>,
+    new_output: boxed::<shapes::PutLifecyclePolicyResponse>,
     input: <shapes::PutLifecyclePolicyRequest as Shape>::SCHEMA,
     output: <shapes::PutLifecyclePolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -241,6 +284,8 @@ pub(crate) static PUT_LIFECYCLE_POLICY: OperationModel = OperationModel {
 operation!(SetRepositoryPolicy, SET_REPOSITORY_POLICY, shapes::SetRepositoryPolicyRequest, shapes::SetRepositoryPolicyResponse);
 pub(crate) static SET_REPOSITORY_POLICY: OperationModel = OperationModel {
     name: "SetRepositoryPolicy",
+    new_input: boxed::<shapes::SetRepositoryPolicyRequest>,
+    new_output: boxed::<shapes::SetRepositoryPolicyResponse>,
     input: <shapes::SetRepositoryPolicyRequest as Shape>::SCHEMA,
     output: <shapes::SetRepositoryPolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -252,6 +297,8 @@ pub(crate) static SET_REPOSITORY_POLICY: OperationModel = OperationModel {
 operation!(TagResource, TAG_RESOURCE, shapes::TagResourceRequest, shapes::TagResourceResponse);
 pub(crate) static TAG_RESOURCE: OperationModel = OperationModel {
     name: "TagResource",
+    new_input: boxed::<shapes::TagResourceRequest>,
+    new_output: boxed::<shapes::TagResourceResponse>,
     input: <shapes::TagResourceRequest as Shape>::SCHEMA,
     output: <shapes::TagResourceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -263,6 +310,8 @@ pub(crate) static TAG_RESOURCE: OperationModel = OperationModel {
 operation!(UntagResource, UNTAG_RESOURCE, shapes::UntagResourceRequest, shapes::UntagResourceResponse);
 pub(crate) static UNTAG_RESOURCE: OperationModel = OperationModel {
     name: "UntagResource",
+    new_input: boxed::<shapes::UntagResourceRequest>,
+    new_output: boxed::<shapes::UntagResourceResponse>,
     input: <shapes::UntagResourceRequest as Shape>::SCHEMA,
     output: <shapes::UntagResourceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -274,6 +323,8 @@ pub(crate) static UNTAG_RESOURCE: OperationModel = OperationModel {
 operation!(UploadLayerPart, UPLOAD_LAYER_PART, shapes::UploadLayerPartRequest, shapes::UploadLayerPartResponse);
 pub(crate) static UPLOAD_LAYER_PART: OperationModel = OperationModel {
     name: "UploadLayerPart",
+    new_input: boxed::<shapes::UploadLayerPartRequest>,
+    new_output: boxed::<shapes::UploadLayerPartResponse>,
     input: <shapes::UploadLayerPartRequest as Shape>::SCHEMA,
     output: <shapes::UploadLayerPartResponse as Shape>::SCHEMA,
     has_output: true,

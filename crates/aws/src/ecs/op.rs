@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(CreateCluster, CREATE_CLUSTER, shapes::CreateClusterRequest, shapes::CreateClusterResponse);
 pub(crate) static CREATE_CLUSTER: OperationModel = OperationModel {
     name: "CreateCluster",
+    new_input: boxed::<shapes::CreateClusterRequest>,
+    new_output: boxed::<shapes::CreateClusterResponse>,
     input: <shapes::CreateClusterRequest as Shape>::SCHEMA,
     output: <shapes::CreateClusterResponse as Shape>::SCHEMA,
     has_output: true,
@@ -21,6 +24,8 @@ pub(crate) static CREATE_CLUSTER: OperationModel = OperationModel {
 operation!(CreateService, CREATE_SERVICE, shapes::CreateServiceRequest, shapes::CreateServiceResponse);
 pub(crate) static CREATE_SERVICE: OperationModel = OperationModel {
     name: "CreateService",
+    new_input: boxed::<shapes::CreateServiceRequest>,
+    new_output: boxed::<shapes::CreateServiceResponse>,
     input: <shapes::CreateServiceRequest as Shape>::SCHEMA,
     output: <shapes::CreateServiceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -32,6 +37,8 @@ pub(crate) static CREATE_SERVICE: OperationModel = OperationModel {
 operation!(DeleteAccountSetting, DELETE_ACCOUNT_SETTING, shapes::DeleteAccountSettingRequest, shapes::DeleteAccountSettingResponse);
 pub(crate) static DELETE_ACCOUNT_SETTING: OperationModel = OperationModel {
     name: "DeleteAccountSetting",
+    new_input: boxed::<shapes::DeleteAccountSettingRequest>,
+    new_output: boxed::<shapes::DeleteAccountSettingResponse>,
     input: <shapes::DeleteAccountSettingRequest as Shape>::SCHEMA,
     output: <shapes::DeleteAccountSettingResponse as Shape>::SCHEMA,
     has_output: true,
@@ -43,6 +50,8 @@ pub(crate) static DELETE_ACCOUNT_SETTING: OperationModel = OperationModel {
 operation!(DeleteCluster, DELETE_CLUSTER, shapes::DeleteClusterRequest, shapes::DeleteClusterResponse);
 pub(crate) static DELETE_CLUSTER: OperationModel = OperationModel {
     name: "DeleteCluster",
+    new_input: boxed::<shapes::DeleteClusterRequest>,
+    new_output: boxed::<shapes::DeleteClusterResponse>,
     input: <shapes::DeleteClusterRequest as Shape>::SCHEMA,
     output: <shapes::DeleteClusterResponse as Shape>::SCHEMA,
     has_output: true,
@@ -54,6 +63,8 @@ pub(crate) static DELETE_CLUSTER: OperationModel = OperationModel {
 operation!(DeleteService, DELETE_SERVICE, shapes::DeleteServiceRequest, shapes::DeleteServiceResponse);
 pub(crate) static DELETE_SERVICE: OperationModel = OperationModel {
     name: "DeleteService",
+    new_input: boxed::<shapes::DeleteServiceRequest>,
+    new_output: boxed::<shapes::DeleteServiceResponse>,
     input: <shapes::DeleteServiceRequest as Shape>::SCHEMA,
     output: <shapes::DeleteServiceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -65,6 +76,8 @@ pub(crate) static DELETE_SERVICE: OperationModel = OperationModel {
 operation!(DeleteTaskDefinitions, DELETE_TASK_DEFINITIONS, shapes::DeleteTaskDefinitionsRequest, shapes::DeleteTaskDefinitionsResponse);
 pub(crate) static DELETE_TASK_DEFINITIONS: OperationModel = OperationModel {
     name: "DeleteTaskDefinitions",
+    new_input: boxed::<shapes::DeleteTaskDefinitionsRequest>,
+    new_output: boxed::<shapes::DeleteTaskDefinitionsResponse>,
     input: <shapes::DeleteTaskDefinitionsRequest as Shape>::SCHEMA,
     output: <shapes::DeleteTaskDefinitionsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -76,6 +89,8 @@ pub(crate) static DELETE_TASK_DEFINITIONS: OperationModel = OperationModel {
 operation!(DeregisterContainerInstance, DEREGISTER_CONTAINER_INSTANCE, shapes::DeregisterContainerInstanceRequest, shapes::DeregisterContainerInstanceResponse);
 pub(crate) static DEREGISTER_CONTAINER_INSTANCE: OperationModel = OperationModel {
     name: "DeregisterContainerInstance",
+    new_input: boxed::<shapes::DeregisterContainerInstanceRequest>,
+    new_output: boxed::<shapes::DeregisterContainerInstanceResponse>,
     input: <shapes::DeregisterContainerInstanceRequest as Shape>::SCHEMA,
     output: <shapes::DeregisterContainerInstanceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -87,6 +102,8 @@ pub(crate) static DEREGISTER_CONTAINER_INSTANCE: OperationModel = OperationModel
 operation!(DeregisterTaskDefinition, DEREGISTER_TASK_DEFINITION, shapes::DeregisterTaskDefinitionRequest, shapes::DeregisterTaskDefinitionResponse);
 pub(crate) static DEREGISTER_TASK_DEFINITION: OperationModel = OperationModel {
     name: "DeregisterTaskDefinition",
+    new_input: boxed::<shapes::DeregisterTaskDefinitionRequest>,
+    new_output: boxed::<shapes::DeregisterTaskDefinitionResponse>,
     input: <shapes::DeregisterTaskDefinitionRequest as Shape>::SCHEMA,
     output: <shapes::DeregisterTaskDefinitionResponse as Shape>::SCHEMA,
     has_output: true,
@@ -98,6 +115,8 @@ pub(crate) static DEREGISTER_TASK_DEFINITION: OperationModel = OperationModel {
 operation!(DescribeCapacityProviders, DESCRIBE_CAPACITY_PROVIDERS, shapes::DescribeCapacityProvidersRequest, shapes::DescribeCapacityProvidersResponse);
 pub(crate) static DESCRIBE_CAPACITY_PROVIDERS: OperationModel = OperationModel {
     name: "DescribeCapacityProviders",
+    new_input: boxed::<shapes::DescribeCapacityProvidersRequest>,
+    new_output: boxed::<shapes::DescribeCapacityProvidersResponse>,
     input: <shapes::DescribeCapacityProvidersRequest as Shape>::SCHEMA,
     output: <shapes::DescribeCapacityProvidersResponse as Shape>::SCHEMA,
     has_output: true,
@@ -109,6 +128,8 @@ pub(crate) static DESCRIBE_CAPACITY_PROVIDERS: OperationModel = OperationModel {
 operation!(DescribeClusters, DESCRIBE_CLUSTERS, shapes::DescribeClustersRequest, shapes::DescribeClustersResponse);
 pub(crate) static DESCRIBE_CLUSTERS: OperationModel = OperationModel {
     name: "DescribeClusters",
+    new_input: boxed::<shapes::DescribeClustersRequest>,
+    new_output: boxed::<shapes::DescribeClustersResponse>,
     input: <shapes::DescribeClustersRequest as Shape>::SCHEMA,
     output: <shapes::DescribeClustersResponse as Shape>::SCHEMA,
     has_output: true,
@@ -120,6 +141,8 @@ pub(crate) static DESCRIBE_CLUSTERS: OperationModel = OperationModel {
 operation!(DescribeContainerInstances, DESCRIBE_CONTAINER_INSTANCES, shapes::DescribeContainerInstancesRequest, shapes::DescribeContainerInstancesResponse);
 pub(crate) static DESCRIBE_CONTAINER_INSTANCES: OperationModel = OperationModel {
     name: "DescribeContainerInstances",
+    new_input: boxed::<shapes::DescribeContainerInstancesRequest>,
+    new_output: boxed::<shapes::DescribeContainerInstancesResponse>,
     input: <shapes::DescribeContainerInstancesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeContainerInstancesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -131,6 +154,8 @@ pub(crate) static DESCRIBE_CONTAINER_INSTANCES: OperationModel = OperationModel 
 operation!(DescribeServiceDeployments, DESCRIBE_SERVICE_DEPLOYMENTS, shapes::DescribeServiceDeploymentsRequest, shapes::DescribeServiceDeploymentsResponse);
 pub(crate) static DESCRIBE_SERVICE_DEPLOYMENTS: OperationModel = OperationModel {
     name: "DescribeServiceDeployments",
+    new_input: boxed::<shapes::DescribeServiceDeploymentsRequest>,
+    new_output: boxed::<shapes::DescribeServiceDeploymentsResponse>,
     input: <shapes::DescribeServiceDeploymentsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeServiceDeploymentsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -142,6 +167,8 @@ pub(crate) static DESCRIBE_SERVICE_DEPLOYMENTS: OperationModel = OperationModel 
 operation!(DescribeServiceRevisions, DESCRIBE_SERVICE_REVISIONS, shapes::DescribeServiceRevisionsRequest, shapes::DescribeServiceRevisionsResponse);
 pub(crate) static DESCRIBE_SERVICE_REVISIONS: OperationModel = OperationModel {
     name: "DescribeServiceRevisions",
+    new_input: boxed::<shapes::DescribeServiceRevisionsRequest>,
+    new_output: boxed::<shapes::DescribeServiceRevisionsResponse>,
     input: <shapes::DescribeServiceRevisionsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeServiceRevisionsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -153,6 +180,8 @@ pub(crate) static DESCRIBE_SERVICE_REVISIONS: OperationModel = OperationModel {
 operation!(DescribeServices, DESCRIBE_SERVICES, shapes::DescribeServicesRequest, shapes::DescribeServicesResponse);
 pub(crate) static DESCRIBE_SERVICES: OperationModel = OperationModel {
     name: "DescribeServices",
+    new_input: boxed::<shapes::DescribeServicesRequest>,
+    new_output: boxed::<shapes::DescribeServicesResponse>,
     input: <shapes::DescribeServicesRequest as Shape>::SCHEMA,
     output: <shapes::DescribeServicesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -164,6 +193,8 @@ pub(crate) static DESCRIBE_SERVICES: OperationModel = OperationModel {
 operation!(DescribeTaskDefinition, DESCRIBE_TASK_DEFINITION, shapes::DescribeTaskDefinitionRequest, shapes::DescribeTaskDefinitionResponse);
 pub(crate) static DESCRIBE_TASK_DEFINITION: OperationModel = OperationModel {
     name: "DescribeTaskDefinition",
+    new_input: boxed::<shapes::DescribeTaskDefinitionRequest>,
+    new_output: boxed::<shapes::DescribeTaskDefinitionResponse>,
     input: <shapes::DescribeTaskDefinitionRequest as Shape>::SCHEMA,
     output: <shapes::DescribeTaskDefinitionResponse as Shape>::SCHEMA,
     has_output: true,
@@ -175,6 +206,8 @@ pub(crate) static DESCRIBE_TASK_DEFINITION: OperationModel = OperationModel {
 operation!(DescribeTasks, DESCRIBE_TASKS, shapes::DescribeTasksRequest, shapes::DescribeTasksResponse);
 pub(crate) static DESCRIBE_TASKS: OperationModel = OperationModel {
     name: "DescribeTasks",
+    new_input: boxed::<shapes::DescribeTasksRequest>,
+    new_output: boxed::<shapes::DescribeTasksResponse>,
     input: <shapes::DescribeTasksRequest as Shape>::SCHEMA,
     output: <shapes::DescribeTasksResponse as Shape>::SCHEMA,
     has_output: true,
@@ -186,6 +219,8 @@ pub(crate) static DESCRIBE_TASKS: OperationModel = OperationModel {
 operation!(ListAccountSettings, LIST_ACCOUNT_SETTINGS, shapes::ListAccountSettingsRequest, shapes::ListAccountSettingsResponse);
 pub(crate) static LIST_ACCOUNT_SETTINGS: OperationModel = OperationModel {
     name: "ListAccountSettings",
+    new_input: boxed::<shapes::ListAccountSettingsRequest>,
+    new_output: boxed::<shapes::ListAccountSettingsResponse>,
     input: <shapes::ListAccountSettingsRequest as Shape>::SCHEMA,
     output: <shapes::ListAccountSettingsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -197,6 +232,8 @@ pub(crate) static LIST_ACCOUNT_SETTINGS: OperationModel = OperationModel {
 operation!(ListClusters, LIST_CLUSTERS, shapes::ListClustersRequest, shapes::ListClustersResponse);
 pub(crate) static LIST_CLUSTERS: OperationModel = OperationModel {
     name: "ListClusters",
+    new_input: boxed::<shapes::ListClustersRequest>,
+    new_output: boxed::<shapes::ListClustersResponse>,
     input: <shapes::ListClustersRequest as Shape>::SCHEMA,
     output: <shapes::ListClustersResponse as Shape>::SCHEMA,
     has_output: true,
@@ -208,6 +245,8 @@ pub(crate) static LIST_CLUSTERS: OperationModel = OperationModel {
 operation!(ListContainerInstances, LIST_CONTAINER_INSTANCES, shapes::ListContainerInstancesRequest, shapes::ListContainerInstancesResponse);
 pub(crate) static LIST_CONTAINER_INSTANCES: OperationModel = OperationModel {
     name: "ListContainerInstances",
+    new_input: boxed::<shapes::ListContainerInstancesRequest>,
+    new_output: boxed::<shapes::ListContainerInstancesResponse>,
     input: <shapes::ListContainerInstancesRequest as Shape>::SCHEMA,
     output: <shapes::ListContainerInstancesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -219,6 +258,8 @@ pub(crate) static LIST_CONTAINER_INSTANCES: OperationModel = OperationModel {
 operation!(ListServiceDeployments, LIST_SERVICE_DEPLOYMENTS, shapes::ListServiceDeploymentsRequest, shapes::ListServiceDeploymentsResponse);
 pub(crate) static LIST_SERVICE_DEPLOYMENTS: OperationModel = OperationModel {
     name: "ListServiceDeployments",
+    new_input: boxed::<shapes::ListServiceDeploymentsRequest>,
+    new_output: boxed::<shapes::ListServiceDeploymentsResponse>,
     input: <shapes::ListServiceDeploymentsRequest as Shape>::SCHEMA,
     output: <shapes::ListServiceDeploymentsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -230,6 +271,8 @@ pub(crate) static LIST_SERVICE_DEPLOYMENTS: OperationModel = OperationModel {
 operation!(ListServices, LIST_SERVICES, shapes::ListServicesRequest, shapes::ListServicesResponse);
 pub(crate) static LIST_SERVICES: OperationModel = OperationModel {
     name: "ListServices",
+    new_input: boxed::<shapes::ListServicesRequest>,
+    new_output: boxed::<shapes::ListServicesResponse>,
     input: <shapes::ListServicesRequest as Shape>::SCHEMA,
     output: <shapes::ListServicesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -241,6 +284,8 @@ pub(crate) static LIST_SERVICES: OperationModel = OperationModel {
 operation!(ListTagsForResource, LIST_TAGS_FOR_RESOURCE, shapes::ListTagsForResourceRequest, shapes::ListTagsForResourceResponse);
 pub(crate) static LIST_TAGS_FOR_RESOURCE: OperationModel = OperationModel {
     name: "ListTagsForResource",
+    new_input: boxed::<shapes::ListTagsForResourceRequest>,
+    new_output: boxed::<shapes::ListTagsForResourceResponse>,
     input: <shapes::ListTagsForResourceRequest as Shape>::SCHEMA,
     output: <shapes::ListTagsForResourceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -252,6 +297,8 @@ pub(crate) static LIST_TAGS_FOR_RESOURCE: OperationModel = OperationModel {
 operation!(ListTaskDefinitionFamilies, LIST_TASK_DEFINITION_FAMILIES, shapes::ListTaskDefinitionFamiliesRequest, shapes::ListTaskDefinitionFamiliesResponse);
 pub(crate) static LIST_TASK_DEFINITION_FAMILIES: OperationModel = OperationModel {
     name: "ListTaskDefinitionFamilies",
+    new_input: boxed::<shapes::ListTaskDefinitionFamiliesRequest>,
+    new_output: boxed::<shapes::ListTaskDefinitionFamiliesResponse>,
     input: <shapes::ListTaskDefinitionFamiliesRequest as Shape>::SCHEMA,
     output: <shapes::ListTaskDefinitionFamiliesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -263,6 +310,8 @@ pub(crate) static LIST_TASK_DEFINITION_FAMILIES: OperationModel = OperationModel
 operation!(ListTaskDefinitions, LIST_TASK_DEFINITIONS, shapes::ListTaskDefinitionsRequest, shapes::ListTaskDefinitionsResponse);
 pub(crate) static LIST_TASK_DEFINITIONS: OperationModel = OperationModel {
     name: "ListTaskDefinitions",
+    new_input: boxed::<shapes::ListTaskDefinitionsRequest>,
+    new_output: boxed::<shapes::ListTaskDefinitionsResponse>,
     input: <shapes::ListTaskDefinitionsRequest as Shape>::SCHEMA,
     output: <shapes::ListTaskDefinitionsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -274,6 +323,8 @@ pub(crate) static LIST_TASK_DEFINITIONS: OperationModel = OperationModel {
 operation!(ListTasks, LIST_TASKS, shapes::ListTasksRequest, shapes::ListTasksResponse);
 pub(crate) static LIST_TASKS: OperationModel = OperationModel {
     name: "ListTasks",
+    new_input: boxed::<shapes::ListTasksRequest>,
+    new_output: boxed::<shapes::ListTasksResponse>,
     input: <shapes::ListTasksRequest as Shape>::SCHEMA,
     output: <shapes::ListTasksResponse as Shape>::SCHEMA,
     has_output: true,
@@ -285,6 +336,8 @@ pub(crate) static LIST_TASKS: OperationModel = OperationModel {
 operation!(PutAccountSetting, PUT_ACCOUNT_SETTING, shapes::PutAccountSettingRequest, shapes::PutAccountSettingResponse);
 pub(crate) static PUT_ACCOUNT_SETTING: OperationModel = OperationModel {
     name: "PutAccountSetting",
+    new_input: boxed::<shapes::PutAccountSettingRequest>,
+    new_output: boxed::<shapes::PutAccountSettingResponse>,
     input: <shapes::PutAccountSettingRequest as Shape>::SCHEMA,
     output: <shapes::PutAccountSettingResponse as Shape>::SCHEMA,
     has_output: true,
@@ -296,6 +349,8 @@ pub(crate) static PUT_ACCOUNT_SETTING: OperationModel = OperationModel {
 operation!(PutAccountSettingDefault, PUT_ACCOUNT_SETTING_DEFAULT, shapes::PutAccountSettingDefaultRequest, shapes::PutAccountSettingDefaultResponse);
 pub(crate) static PUT_ACCOUNT_SETTING_DEFAULT: OperationModel = OperationModel {
     name: "PutAccountSettingDefault",
+    new_input: boxed::<shapes::PutAccountSettingDefaultRequest>,
+    new_output: boxed::<shapes::PutAccountSettingDefaultResponse>,
     input: <shapes::PutAccountSettingDefaultRequest as Shape>::SCHEMA,
     output: <shapes::PutAccountSettingDefaultResponse as Shape>::SCHEMA,
     has_output: true,
@@ -307,6 +362,8 @@ pub(crate) static PUT_ACCOUNT_SETTING_DEFAULT: OperationModel = OperationModel {
 operation!(PutClusterCapacityProviders, PUT_CLUSTER_CAPACITY_PROVIDERS, shapes::PutClusterCapacityProvidersRequest, shapes::PutClusterCapacityProvidersResponse);
 pub(crate) static PUT_CLUSTER_CAPACITY_PROVIDERS: OperationModel = OperationModel {
     name: "PutClusterCapacityProviders",
+    new_input: boxed::<shapes::PutClusterCapacityProvidersRequest>,
+    new_output: boxed::<shapes::PutClusterCapacityProvidersResponse>,
     input: <shapes::PutClusterCapacityProvidersRequest as Shape>::SCHEMA,
     output: <shapes::PutClusterCapacityProvidersResponse as Shape>::SCHEMA,
     has_output: true,
@@ -318,6 +375,8 @@ pub(crate) static PUT_CLUSTER_CAPACITY_PROVIDERS: OperationModel = OperationMode
 operation!(RegisterTaskDefinition, REGISTER_TASK_DEFINITION, shapes::RegisterTaskDefinitionRequest, shapes::RegisterTaskDefinitionResponse);
 pub(crate) static REGISTER_TASK_DEFINITION: OperationModel = OperationModel {
     name: "RegisterTaskDefinition",
+    new_input: boxed::<shapes::RegisterTaskDefinitionRequest>,
+    new_output: boxed::<shapes::RegisterTaskDefinitionResponse>,
     input: <shapes::RegisterTaskDefinitionRequest as Shape>::SCHEMA,
     output: <shapes::RegisterTaskDefinitionResponse as Shape>::SCHEMA,
     has_output: true,
@@ -329,6 +388,8 @@ pub(crate) static REGISTER_TASK_DEFINITION: OperationModel = OperationModel {
 operation!(RunTask, RUN_TASK, shapes::RunTaskRequest, shapes::RunTaskResponse);
 pub(crate) static RUN_TASK: OperationModel = OperationModel {
     name: "RunTask",
+    new_input: boxed::<shapes::RunTaskRequest>,
+    new_output: boxed::<shapes::RunTaskResponse>,
     input: <shapes::RunTaskRequest as Shape>::SCHEMA,
     output: <shapes::RunTaskResponse as Shape>::SCHEMA,
     has_output: true,
@@ -340,6 +401,8 @@ pub(crate) static RUN_TASK: OperationModel = OperationModel {
 operation!(StopTask, STOP_TASK, shapes::StopTaskRequest, shapes::StopTaskResponse);
 pub(crate) static STOP_TASK: OperationModel = OperationModel {
     name: "StopTask",
+    new_input: boxed::<shapes::StopTaskRequest>,
+    new_output: boxed::<shapes::StopTaskResponse>,
     input: <shapes::StopTaskRequest as Shape>::SCHEMA,
     output: <shapes::StopTaskResponse as Shape>::SCHEMA,
     has_output: true,
@@ -351,6 +414,8 @@ pub(crate) static STOP_TASK: OperationModel = OperationModel {
 operation!(TagResource, TAG_RESOURCE, shapes::TagResourceRequest, shapes::TagResourceResponse);
 pub(crate) static TAG_RESOURCE: OperationModel = OperationModel {
     name: "TagResource",
+    new_input: boxed::<shapes::TagResourceRequest>,
+    new_output: boxed::<shapes::TagResourceResponse>,
     input: <shapes::TagResourceRequest as Shape>::SCHEMA,
     output: <shapes::TagResourceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -362,6 +427,8 @@ pub(crate) static TAG_RESOURCE: OperationModel = OperationModel {
 operation!(UntagResource, UNTAG_RESOURCE, shapes::UntagResourceRequest, shapes::UntagResourceResponse);
 pub(crate) static UNTAG_RESOURCE: OperationModel = OperationModel {
     name: "UntagResource",
+    new_input: boxed::<shapes::UntagResourceRequest>,
+    new_output: boxed::<shapes::UntagResourceResponse>,
     input: <shapes::UntagResourceRequest as Shape>::SCHEMA,
     output: <shapes::UntagResourceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -373,6 +440,8 @@ pub(crate) static UNTAG_RESOURCE: OperationModel = OperationModel {
 operation!(UpdateCluster, UPDATE_CLUSTER, shapes::UpdateClusterRequest, shapes::UpdateClusterResponse);
 pub(crate) static UPDATE_CLUSTER: OperationModel = OperationModel {
     name: "UpdateCluster",
+    new_input: boxed::<shapes::UpdateClusterRequest>,
+    new_output: boxed::<shapes::UpdateClusterResponse>,
     input: <shapes::UpdateClusterRequest as Shape>::SCHEMA,
     output: <shapes::UpdateClusterResponse as Shape>::SCHEMA,
     has_output: true,
@@ -384,6 +453,8 @@ pub(crate) static UPDATE_CLUSTER: OperationModel = OperationModel {
 operation!(UpdateClusterSettings, UPDATE_CLUSTER_SETTINGS, shapes::UpdateClusterSettingsRequest, shapes::UpdateClusterSettingsResponse);
 pub(crate) static UPDATE_CLUSTER_SETTINGS: OperationModel = OperationModel {
     name: "UpdateClusterSettings",
+    new_input: boxed::<shapes::UpdateClusterSettingsRequest>,
+    new_output: boxed::<shapes::UpdateClusterSettingsResponse>,
     input: <shapes::UpdateClusterSettingsRequest as Shape>::SCHEMA,
     output: <shapes::UpdateClusterSettingsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -395,6 +466,8 @@ pub(crate) static UPDATE_CLUSTER_SETTINGS: OperationModel = OperationModel {
 operation!(UpdateContainerInstancesState, UPDATE_CONTAINER_INSTANCES_STATE, shapes::UpdateContainerInstancesStateRequest, shapes::UpdateContainerInstancesStateResponse);
 pub(crate) static UPDATE_CONTAINER_INSTANCES_STATE: OperationModel = OperationModel {
     name: "UpdateContainerInstancesState",
+    new_input: boxed::<shapes::UpdateContainerInstancesStateRequest>,
+    new_output: boxed::<shapes::UpdateContainerInstancesStateResponse>,
     input: <shapes::UpdateContainerInstancesStateRequest as Shape>::SCHEMA,
     output: <shapes::UpdateContainerInstancesStateResponse as Shape>::SCHEMA,
     has_output: true,
@@ -406,6 +479,8 @@ pub(crate) static UPDATE_CONTAINER_INSTANCES_STATE: OperationModel = OperationMo
 operation!(UpdateService, UPDATE_SERVICE, shapes::UpdateServiceRequest, shapes::UpdateServiceResponse);
 pub(crate) static UPDATE_SERVICE: OperationModel = OperationModel {
     name: "UpdateService",
+    new_input: boxed::<shapes::UpdateServiceRequest>,
+    new_output: boxed::<shapes::UpdateServiceResponse>,
     input: <shapes::UpdateServiceRequest as Shape>::SCHEMA,
     output: <shapes::UpdateServiceResponse as Shape>::SCHEMA,
     has_output: true,

@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(AddTags, ADD_TAGS, shapes::AddTagsInput, shapes::AddTagsOutput);
 pub(crate) static ADD_TAGS: OperationModel = OperationModel {
     name: "AddTags",
+    new_input: boxed::<shapes::AddTagsInput>,
+    new_output: boxed::<shapes::AddTagsOutput>,
     input: <shapes::AddTagsInput as Shape>::SCHEMA,
     output: <shapes::AddTagsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -21,6 +24,8 @@ pub(crate) static ADD_TAGS: OperationModel = OperationModel {
 operation!(CreateListener, CREATE_LISTENER, shapes::CreateListenerInput, shapes::CreateListenerOutput);
 pub(crate) static CREATE_LISTENER: OperationModel = OperationModel {
     name: "CreateListener",
+    new_input: boxed::<shapes::CreateListenerInput>,
+    new_output: boxed::<shapes::CreateListenerOutput>,
     input: <shapes::CreateListenerInput as Shape>::SCHEMA,
     output: <shapes::CreateListenerOutput as Shape>::SCHEMA,
     has_output: true,
@@ -32,6 +37,8 @@ pub(crate) static CREATE_LISTENER: OperationModel = OperationModel {
 operation!(CreateLoadBalancer, CREATE_LOAD_BALANCER, shapes::CreateLoadBalancerInput, shapes::CreateLoadBalancerOutput);
 pub(crate) static CREATE_LOAD_BALANCER: OperationModel = OperationModel {
     name: "CreateLoadBalancer",
+    new_input: boxed::<shapes::CreateLoadBalancerInput>,
+    new_output: boxed::<shapes::CreateLoadBalancerOutput>,
     input: <shapes::CreateLoadBalancerInput as Shape>::SCHEMA,
     output: <shapes::CreateLoadBalancerOutput as Shape>::SCHEMA,
     has_output: true,
@@ -43,6 +50,8 @@ pub(crate) static CREATE_LOAD_BALANCER: OperationModel = OperationModel {
 operation!(CreateRule, CREATE_RULE, shapes::CreateRuleInput, shapes::CreateRuleOutput);
 pub(crate) static CREATE_RULE: OperationModel = OperationModel {
     name: "CreateRule",
+    new_input: boxed::<shapes::CreateRuleInput>,
+    new_output: boxed::<shapes::CreateRuleOutput>,
     input: <shapes::CreateRuleInput as Shape>::SCHEMA,
     output: <shapes::CreateRuleOutput as Shape>::SCHEMA,
     has_output: true,
@@ -54,6 +63,8 @@ pub(crate) static CREATE_RULE: OperationModel = OperationModel {
 operation!(CreateTargetGroup, CREATE_TARGET_GROUP, shapes::CreateTargetGroupInput, shapes::CreateTargetGroupOutput);
 pub(crate) static CREATE_TARGET_GROUP: OperationModel = OperationModel {
     name: "CreateTargetGroup",
+    new_input: boxed::<shapes::CreateTargetGroupInput>,
+    new_output: boxed::<shapes::CreateTargetGroupOutput>,
     input: <shapes::CreateTargetGroupInput as Shape>::SCHEMA,
     output: <shapes::CreateTargetGroupOutput as Shape>::SCHEMA,
     has_output: true,
@@ -65,6 +76,8 @@ pub(crate) static CREATE_TARGET_GROUP: OperationModel = OperationModel {
 operation!(DeleteListener, DELETE_LISTENER, shapes::DeleteListenerInput, shapes::DeleteListenerOutput);
 pub(crate) static DELETE_LISTENER: OperationModel = OperationModel {
     name: "DeleteListener",
+    new_input: boxed::<shapes::DeleteListenerInput>,
+    new_output: boxed::<shapes::DeleteListenerOutput>,
     input: <shapes::DeleteListenerInput as Shape>::SCHEMA,
     output: <shapes::DeleteListenerOutput as Shape>::SCHEMA,
     has_output: true,
@@ -76,6 +89,8 @@ pub(crate) static DELETE_LISTENER: OperationModel = OperationModel {
 operation!(DeleteLoadBalancer, DELETE_LOAD_BALANCER, shapes::DeleteLoadBalancerInput, shapes::DeleteLoadBalancerOutput);
 pub(crate) static DELETE_LOAD_BALANCER: OperationModel = OperationModel {
     name: "DeleteLoadBalancer",
+    new_input: boxed::<shapes::DeleteLoadBalancerInput>,
+    new_output: boxed::<shapes::DeleteLoadBalancerOutput>,
     input: <shapes::DeleteLoadBalancerInput as Shape>::SCHEMA,
     output: <shapes::DeleteLoadBalancerOutput as Shape>::SCHEMA,
     has_output: true,
@@ -87,6 +102,8 @@ pub(crate) static DELETE_LOAD_BALANCER: OperationModel = OperationModel {
 operation!(DeleteRule, DELETE_RULE, shapes::DeleteRuleInput, shapes::DeleteRuleOutput);
 pub(crate) static DELETE_RULE: OperationModel = OperationModel {
     name: "DeleteRule",
+    new_input: boxed::<shapes::DeleteRuleInput>,
+    new_output: boxed::<shapes::DeleteRuleOutput>,
     input: <shapes::DeleteRuleInput as Shape>::SCHEMA,
     output: <shapes::DeleteRuleOutput as Shape>::SCHEMA,
     has_output: true,
@@ -98,6 +115,8 @@ pub(crate) static DELETE_RULE: OperationModel = OperationModel {
 operation!(DeleteTargetGroup, DELETE_TARGET_GROUP, shapes::DeleteTargetGroupInput, shapes::DeleteTargetGroupOutput);
 pub(crate) static DELETE_TARGET_GROUP: OperationModel = OperationModel {
     name: "DeleteTargetGroup",
+    new_input: boxed::<shapes::DeleteTargetGroupInput>,
+    new_output: boxed::<shapes::DeleteTargetGroupOutput>,
     input: <shapes::DeleteTargetGroupInput as Shape>::SCHEMA,
     output: <shapes::DeleteTargetGroupOutput as Shape>::SCHEMA,
     has_output: true,
@@ -109,6 +128,8 @@ pub(crate) static DELETE_TARGET_GROUP: OperationModel = OperationModel {
 operation!(DeregisterTargets, DEREGISTER_TARGETS, shapes::DeregisterTargetsInput, shapes::DeregisterTargetsOutput);
 pub(crate) static DEREGISTER_TARGETS: OperationModel = OperationModel {
     name: "DeregisterTargets",
+    new_input: boxed::<shapes::DeregisterTargetsInput>,
+    new_output: boxed::<shapes::DeregisterTargetsOutput>,
     input: <shapes::DeregisterTargetsInput as Shape>::SCHEMA,
     output: <shapes::DeregisterTargetsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -120,6 +141,8 @@ pub(crate) static DEREGISTER_TARGETS: OperationModel = OperationModel {
 operation!(DescribeAccountLimits, DESCRIBE_ACCOUNT_LIMITS, shapes::DescribeAccountLimitsInput, shapes::DescribeAccountLimitsOutput);
 pub(crate) static DESCRIBE_ACCOUNT_LIMITS: OperationModel = OperationModel {
     name: "DescribeAccountLimits",
+    new_input: boxed::<shapes::DescribeAccountLimitsInput>,
+    new_output: boxed::<shapes::DescribeAccountLimitsOutput>,
     input: <shapes::DescribeAccountLimitsInput as Shape>::SCHEMA,
     output: <shapes::DescribeAccountLimitsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -131,6 +154,8 @@ pub(crate) static DESCRIBE_ACCOUNT_LIMITS: OperationModel = OperationModel {
 operation!(DescribeCapacityReservation, DESCRIBE_CAPACITY_RESERVATION, shapes::DescribeCapacityReservationInput, shapes::DescribeCapacityReservationOutput);
 pub(crate) static DESCRIBE_CAPACITY_RESERVATION: OperationModel = OperationModel {
     name: "DescribeCapacityReservation",
+    new_input: boxed::<shapes::DescribeCapacityReservationInput>,
+    new_output: boxed::<shapes::DescribeCapacityReservationOutput>,
     input: <shapes::DescribeCapacityReservationInput as Shape>::SCHEMA,
     output: <shapes::DescribeCapacityReservationOutput as Shape>::SCHEMA,
     has_output: true,
@@ -142,6 +167,8 @@ pub(crate) static DESCRIBE_CAPACITY_RESERVATION: OperationModel = OperationModel
 operation!(DescribeListenerAttributes, DESCRIBE_LISTENER_ATTRIBUTES, shapes::DescribeListenerAttributesInput, shapes::DescribeListenerAttributesOutput);
 pub(crate) static DESCRIBE_LISTENER_ATTRIBUTES: OperationModel = OperationModel {
     name: "DescribeListenerAttributes",
+    new_input: boxed::<shapes::DescribeListenerAttributesInput>,
+    new_output: boxed::<shapes::DescribeListenerAttributesOutput>,
     input: <shapes::DescribeListenerAttributesInput as Shape>::SCHEMA,
     output: <shapes::DescribeListenerAttributesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -153,6 +180,8 @@ pub(crate) static DESCRIBE_LISTENER_ATTRIBUTES: OperationModel = OperationModel 
 operation!(DescribeListenerCertificates, DESCRIBE_LISTENER_CERTIFICATES, shapes::DescribeListenerCertificatesInput, shapes::DescribeListenerCertificatesOutput);
 pub(crate) static DESCRIBE_LISTENER_CERTIFICATES: OperationModel = OperationModel {
     name: "DescribeListenerCertificates",
+    new_input: boxed::<shapes::DescribeListenerCertificatesInput>,
+    new_output: boxed::<shapes::DescribeListenerCertificatesOutput>,
     input: <shapes::DescribeListenerCertificatesInput as Shape>::SCHEMA,
     output: <shapes::DescribeListenerCertificatesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -164,6 +193,8 @@ pub(crate) static DESCRIBE_LISTENER_CERTIFICATES: OperationModel = OperationMode
 operation!(DescribeListeners, DESCRIBE_LISTENERS, shapes::DescribeListenersInput, shapes::DescribeListenersOutput);
 pub(crate) static DESCRIBE_LISTENERS: OperationModel = OperationModel {
     name: "DescribeListeners",
+    new_input: boxed::<shapes::DescribeListenersInput>,
+    new_output: boxed::<shapes::DescribeListenersOutput>,
     input: <shapes::DescribeListenersInput as Shape>::SCHEMA,
     output: <shapes::DescribeListenersOutput as Shape>::SCHEMA,
     has_output: true,
@@ -175,6 +206,8 @@ pub(crate) static DESCRIBE_LISTENERS: OperationModel = OperationModel {
 operation!(DescribeLoadBalancerAttributes, DESCRIBE_LOAD_BALANCER_ATTRIBUTES, shapes::DescribeLoadBalancerAttributesInput, shapes::DescribeLoadBalancerAttributesOutput);
 pub(crate) static DESCRIBE_LOAD_BALANCER_ATTRIBUTES: OperationModel = OperationModel {
     name: "DescribeLoadBalancerAttributes",
+    new_input: boxed::<shapes::DescribeLoadBalancerAttributesInput>,
+    new_output: boxed::<shapes::DescribeLoadBalancerAttributesOutput>,
     input: <shapes::DescribeLoadBalancerAttributesInput as Shape>::SCHEMA,
     output: <shapes::DescribeLoadBalancerAttributesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -186,6 +219,8 @@ pub(crate) static DESCRIBE_LOAD_BALANCER_ATTRIBUTES: OperationModel = OperationM
 operation!(DescribeLoadBalancers, DESCRIBE_LOAD_BALANCERS, shapes::DescribeLoadBalancersInput, shapes::DescribeLoadBalancersOutput);
 pub(crate) static DESCRIBE_LOAD_BALANCERS: OperationModel = OperationModel {
     name: "DescribeLoadBalancers",
+    new_input: boxed::<shapes::DescribeLoadBalancersInput>,
+    new_output: boxed::<shapes::DescribeLoadBalancersOutput>,
     input: <shapes::DescribeLoadBalancersInput as Shape>::SCHEMA,
     output: <shapes::DescribeLoadBalancersOutput as Shape>::SCHEMA,
     has_output: true,
@@ -197,6 +232,8 @@ pub(crate) static DESCRIBE_LOAD_BALANCERS: OperationModel = OperationModel {
 operation!(DescribeRules, DESCRIBE_RULES, shapes::DescribeRulesInput, shapes::DescribeRulesOutput);
 pub(crate) static DESCRIBE_RULES: OperationModel = OperationModel {
     name: "DescribeRules",
+    new_input: boxed::<shapes::DescribeRulesInput>,
+    new_output: boxed::<shapes::DescribeRulesOutput>,
     input: <shapes::DescribeRulesInput as Shape>::SCHEMA,
     output: <shapes::DescribeRulesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -208,6 +245,8 @@ pub(crate) static DESCRIBE_RULES: OperationModel = OperationModel {
 operation!(DescribeSSLPolicies, DESCRIBE_SSL_POLICIES, shapes::DescribeSSLPoliciesInput, shapes::DescribeSSLPoliciesOutput);
 pub(crate) static DESCRIBE_SSL_POLICIES: OperationModel = OperationModel {
     name: "DescribeSSLPolicies",
+    new_input: boxed::<shapes::DescribeSSLPoliciesInput>,
+    new_output: boxed::<shapes::DescribeSSLPoliciesOutput>,
     input: <shapes::DescribeSSLPoliciesInput as Shape>::SCHEMA,
     output: <shapes::DescribeSSLPoliciesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -219,6 +258,8 @@ pub(crate) static DESCRIBE_SSL_POLICIES: OperationModel = OperationModel {
 operation!(DescribeTags, DESCRIBE_TAGS, shapes::DescribeTagsInput, shapes::DescribeTagsOutput);
 pub(crate) static DESCRIBE_TAGS: OperationModel = OperationModel {
     name: "DescribeTags",
+    new_input: boxed::<shapes::DescribeTagsInput>,
+    new_output: boxed::<shapes::DescribeTagsOutput>,
     input: <shapes::DescribeTagsInput as Shape>::SCHEMA,
     output: <shapes::DescribeTagsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -230,6 +271,8 @@ pub(crate) static DESCRIBE_TAGS: OperationModel = OperationModel {
 operation!(DescribeTargetGroupAttributes, DESCRIBE_TARGET_GROUP_ATTRIBUTES, shapes::DescribeTargetGroupAttributesInput, shapes::DescribeTargetGroupAttributesOutput);
 pub(crate) static DESCRIBE_TARGET_GROUP_ATTRIBUTES: OperationModel = OperationModel {
     name: "DescribeTargetGroupAttributes",
+    new_input: boxed::<shapes::DescribeTargetGroupAttributesInput>,
+    new_output: boxed::<shapes::DescribeTargetGroupAttributesOutput>,
     input: <shapes::DescribeTargetGroupAttributesInput as Shape>::SCHEMA,
     output: <shapes::DescribeTargetGroupAttributesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -241,6 +284,8 @@ pub(crate) static DESCRIBE_TARGET_GROUP_ATTRIBUTES: OperationModel = OperationMo
 operation!(DescribeTargetGroups, DESCRIBE_TARGET_GROUPS, shapes::DescribeTargetGroupsInput, shapes::DescribeTargetGroupsOutput);
 pub(crate) static DESCRIBE_TARGET_GROUPS: OperationModel = OperationModel {
     name: "DescribeTargetGroups",
+    new_input: boxed::<shapes::DescribeTargetGroupsInput>,
+    new_output: boxed::<shapes::DescribeTargetGroupsOutput>,
     input: <shapes::DescribeTargetGroupsInput as Shape>::SCHEMA,
     output: <shapes::DescribeTargetGroupsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -252,6 +297,8 @@ pub(crate) static DESCRIBE_TARGET_GROUPS: OperationModel = OperationModel {
 operation!(DescribeTargetHealth, DESCRIBE_TARGET_HEALTH, shapes::DescribeTargetHealthInput, shapes::DescribeTargetHealthOutput);
 pub(crate) static DESCRIBE_TARGET_HEALTH: OperationModel = OperationModel {
     name: "DescribeTargetHealth",
+    new_input: boxed::<shapes::DescribeTargetHealthInput>,
+    new_output: boxed::<shapes::DescribeTargetHealthOutput>,
     input: <shapes::DescribeTargetHealthInput as Shape>::SCHEMA,
     output: <shapes::DescribeTargetHealthOutput as Shape>::SCHEMA,
     has_output: true,
@@ -263,6 +310,8 @@ pub(crate) static DESCRIBE_TARGET_HEALTH: OperationModel = OperationModel {
 operation!(ModifyListener, MODIFY_LISTENER, shapes::ModifyListenerInput, shapes::ModifyListenerOutput);
 pub(crate) static MODIFY_LISTENER: OperationModel = OperationModel {
     name: "ModifyListener",
+    new_input: boxed::<shapes::ModifyListenerInput>,
+    new_output: boxed::<shapes::ModifyListenerOutput>,
     input: <shapes::ModifyListenerInput as Shape>::SCHEMA,
     output: <shapes::ModifyListenerOutput as Shape>::SCHEMA,
     has_output: true,
@@ -274,6 +323,8 @@ pub(crate) static MODIFY_LISTENER: OperationModel = OperationModel {
 operation!(ModifyListenerAttributes, MODIFY_LISTENER_ATTRIBUTES, shapes::ModifyListenerAttributesInput, shapes::ModifyListenerAttributesOutput);
 pub(crate) static MODIFY_LISTENER_ATTRIBUTES: OperationModel = OperationModel {
     name: "ModifyListenerAttributes",
+    new_input: boxed::<shapes::ModifyListenerAttributesInput>,
+    new_output: boxed::<shapes::ModifyListenerAttributesOutput>,
     input: <shapes::ModifyListenerAttributesInput as Shape>::SCHEMA,
     output: <shapes::ModifyListenerAttributesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -285,6 +336,8 @@ pub(crate) static MODIFY_LISTENER_ATTRIBUTES: OperationModel = OperationModel {
 operation!(ModifyLoadBalancerAttributes, MODIFY_LOAD_BALANCER_ATTRIBUTES, shapes::ModifyLoadBalancerAttributesInput, shapes::ModifyLoadBalancerAttributesOutput);
 pub(crate) static MODIFY_LOAD_BALANCER_ATTRIBUTES: OperationModel = OperationModel {
     name: "ModifyLoadBalancerAttributes",
+    new_input: boxed::<shapes::ModifyLoadBalancerAttributesInput>,
+    new_output: boxed::<shapes::ModifyLoadBalancerAttributesOutput>,
     input: <shapes::ModifyLoadBalancerAttributesInput as Shape>::SCHEMA,
     output: <shapes::ModifyLoadBalancerAttributesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -296,6 +349,8 @@ pub(crate) static MODIFY_LOAD_BALANCER_ATTRIBUTES: OperationModel = OperationMod
 operation!(ModifyRule, MODIFY_RULE, shapes::ModifyRuleInput, shapes::ModifyRuleOutput);
 pub(crate) static MODIFY_RULE: OperationModel = OperationModel {
     name: "ModifyRule",
+    new_input: boxed::<shapes::ModifyRuleInput>,
+    new_output: boxed::<shapes::ModifyRuleOutput>,
     input: <shapes::ModifyRuleInput as Shape>::SCHEMA,
     output: <shapes::ModifyRuleOutput as Shape>::SCHEMA,
     has_output: true,
@@ -307,6 +362,8 @@ pub(crate) static MODIFY_RULE: OperationModel = OperationModel {
 operation!(ModifyTargetGroup, MODIFY_TARGET_GROUP, shapes::ModifyTargetGroupInput, shapes::ModifyTargetGroupOutput);
 pub(crate) static MODIFY_TARGET_GROUP: OperationModel = OperationModel {
     name: "ModifyTargetGroup",
+    new_input: boxed::<shapes::ModifyTargetGroupInput>,
+    new_output: boxed::<shapes::ModifyTargetGroupOutput>,
     input: <shapes::ModifyTargetGroupInput as Shape>::SCHEMA,
     output: <shapes::ModifyTargetGroupOutput as Shape>::SCHEMA,
     has_output: true,
@@ -318,6 +375,8 @@ pub(crate) static MODIFY_TARGET_GROUP: OperationModel = OperationModel {
 operation!(ModifyTargetGroupAttributes, MODIFY_TARGET_GROUP_ATTRIBUTES, shapes::ModifyTargetGroupAttributesInput, shapes::ModifyTargetGroupAttributesOutput);
 pub(crate) static MODIFY_TARGET_GROUP_ATTRIBUTES: OperationModel = OperationModel {
     name: "ModifyTargetGroupAttributes",
+    new_input: boxed::<shapes::ModifyTargetGroupAttributesInput>,
+    new_output: boxed::<shapes::ModifyTargetGroupAttributesOutput>,
     input: <shapes::ModifyTargetGroupAttributesInput as Shape>::SCHEMA,
     output: <shapes::ModifyTargetGroupAttributesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -329,6 +388,8 @@ pub(crate) static MODIFY_TARGET_GROUP_ATTRIBUTES: OperationModel = OperationMode
 operation!(RegisterTargets, REGISTER_TARGETS, shapes::RegisterTargetsInput, shapes::RegisterTargetsOutput);
 pub(crate) static REGISTER_TARGETS: OperationModel = OperationModel {
     name: "RegisterTargets",
+    new_input: boxed::<shapes::RegisterTargetsInput>,
+    new_output: boxed::<shapes::RegisterTargetsOutput>,
     input: <shapes::RegisterTargetsInput as Shape>::SCHEMA,
     output: <shapes::RegisterTargetsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -340,6 +401,8 @@ pub(crate) static REGISTER_TARGETS: OperationModel = OperationModel {
 operation!(RemoveTags, REMOVE_TAGS, shapes::RemoveTagsInput, shapes::RemoveTagsOutput);
 pub(crate) static REMOVE_TAGS: OperationModel = OperationModel {
     name: "RemoveTags",
+    new_input: boxed::<shapes::RemoveTagsInput>,
+    new_output: boxed::<shapes::RemoveTagsOutput>,
     input: <shapes::RemoveTagsInput as Shape>::SCHEMA,
     output: <shapes::RemoveTagsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -351,6 +414,8 @@ pub(crate) static REMOVE_TAGS: OperationModel = OperationModel {
 operation!(SetIpAddressType, SET_IP_ADDRESS_TYPE, shapes::SetIpAddressTypeInput, shapes::SetIpAddressTypeOutput);
 pub(crate) static SET_IP_ADDRESS_TYPE: OperationModel = OperationModel {
     name: "SetIpAddressType",
+    new_input: boxed::<shapes::SetIpAddressTypeInput>,
+    new_output: boxed::<shapes::SetIpAddressTypeOutput>,
     input: <shapes::SetIpAddressTypeInput as Shape>::SCHEMA,
     output: <shapes::SetIpAddressTypeOutput as Shape>::SCHEMA,
     has_output: true,
@@ -362,6 +427,8 @@ pub(crate) static SET_IP_ADDRESS_TYPE: OperationModel = OperationModel {
 operation!(SetRulePriorities, SET_RULE_PRIORITIES, shapes::SetRulePrioritiesInput, shapes::SetRulePrioritiesOutput);
 pub(crate) static SET_RULE_PRIORITIES: OperationModel = OperationModel {
     name: "SetRulePriorities",
+    new_input: boxed::<shapes::SetRulePrioritiesInput>,
+    new_output: boxed::<shapes::SetRulePrioritiesOutput>,
     input: <shapes::SetRulePrioritiesInput as Shape>::SCHEMA,
     output: <shapes::SetRulePrioritiesOutput as Shape>::SCHEMA,
     has_output: true,
@@ -373,6 +440,8 @@ pub(crate) static SET_RULE_PRIORITIES: OperationModel = OperationModel {
 operation!(SetSecurityGroups, SET_SECURITY_GROUPS, shapes::SetSecurityGroupsInput, shapes::SetSecurityGroupsOutput);
 pub(crate) static SET_SECURITY_GROUPS: OperationModel = OperationModel {
     name: "SetSecurityGroups",
+    new_input: boxed::<shapes::SetSecurityGroupsInput>,
+    new_output: boxed::<shapes::SetSecurityGroupsOutput>,
     input: <shapes::SetSecurityGroupsInput as Shape>::SCHEMA,
     output: <shapes::SetSecurityGroupsOutput as Shape>::SCHEMA,
     has_output: true,
@@ -384,6 +453,8 @@ pub(crate) static SET_SECURITY_GROUPS: OperationModel = OperationModel {
 operation!(SetSubnets, SET_SUBNETS, shapes::SetSubnetsInput, shapes::SetSubnetsOutput);
 pub(crate) static SET_SUBNETS: OperationModel = OperationModel {
     name: "SetSubnets",
+    new_input: boxed::<shapes::SetSubnetsInput>,
+    new_output: boxed::<shapes::SetSubnetsOutput>,
     input: <shapes::SetSubnetsInput as Shape>::SCHEMA,
     output: <shapes::SetSubnetsOutput as Shape>::SCHEMA,
     has_output: true,

@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(AddRoleToInstanceProfile, ADD_ROLE_TO_INSTANCE_PROFILE, shapes::AddRoleToInstanceProfileRequest, Empty);
 pub(crate) static ADD_ROLE_TO_INSTANCE_PROFILE: OperationModel = OperationModel {
     name: "AddRoleToInstanceProfile",
+    new_input: boxed::<shapes::AddRoleToInstanceProfileRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::AddRoleToInstanceProfileRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -21,6 +24,8 @@ pub(crate) static ADD_ROLE_TO_INSTANCE_PROFILE: OperationModel = OperationModel 
 operation!(AttachRolePolicy, ATTACH_ROLE_POLICY, shapes::AttachRolePolicyRequest, Empty);
 pub(crate) static ATTACH_ROLE_POLICY: OperationModel = OperationModel {
     name: "AttachRolePolicy",
+    new_input: boxed::<shapes::AttachRolePolicyRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::AttachRolePolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -32,6 +37,8 @@ pub(crate) static ATTACH_ROLE_POLICY: OperationModel = OperationModel {
 operation!(CreateInstanceProfile, CREATE_INSTANCE_PROFILE, shapes::CreateInstanceProfileRequest, shapes::CreateInstanceProfileResponse);
 pub(crate) static CREATE_INSTANCE_PROFILE: OperationModel = OperationModel {
     name: "CreateInstanceProfile",
+    new_input: boxed::<shapes::CreateInstanceProfileRequest>,
+    new_output: boxed::<shapes::CreateInstanceProfileResponse>,
     input: <shapes::CreateInstanceProfileRequest as Shape>::SCHEMA,
     output: <shapes::CreateInstanceProfileResponse as Shape>::SCHEMA,
     has_output: true,
@@ -43,6 +50,8 @@ pub(crate) static CREATE_INSTANCE_PROFILE: OperationModel = OperationModel {
 operation!(CreatePolicy, CREATE_POLICY, shapes::CreatePolicyRequest, shapes::CreatePolicyResponse);
 pub(crate) static CREATE_POLICY: OperationModel = OperationModel {
     name: "CreatePolicy",
+    new_input: boxed::<shapes::CreatePolicyRequest>,
+    new_output: boxed::<shapes::CreatePolicyResponse>,
     input: <shapes::CreatePolicyRequest as Shape>::SCHEMA,
     output: <shapes::CreatePolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -54,6 +63,8 @@ pub(crate) static CREATE_POLICY: OperationModel = OperationModel {
 operation!(CreateRole, CREATE_ROLE, shapes::CreateRoleRequest, shapes::CreateRoleResponse);
 pub(crate) static CREATE_ROLE: OperationModel = OperationModel {
     name: "CreateRole",
+    new_input: boxed::<shapes::CreateRoleRequest>,
+    new_output: boxed::<shapes::CreateRoleResponse>,
     input: <shapes::CreateRoleRequest as Shape>::SCHEMA,
     output: <shapes::CreateRoleResponse as Shape>::SCHEMA,
     has_output: true,
@@ -65,6 +76,8 @@ pub(crate) static CREATE_ROLE: OperationModel = OperationModel {
 operation!(CreateServiceLinkedRole, CREATE_SERVICE_LINKED_ROLE, shapes::CreateServiceLinkedRoleRequest, shapes::CreateServiceLinkedRoleResponse);
 pub(crate) static CREATE_SERVICE_LINKED_ROLE: OperationModel = OperationModel {
     name: "CreateServiceLinkedRole",
+    new_input: boxed::<shapes::CreateServiceLinkedRoleRequest>,
+    new_output: boxed::<shapes::CreateServiceLinkedRoleResponse>,
     input: <shapes::CreateServiceLinkedRoleRequest as Shape>::SCHEMA,
     output: <shapes::CreateServiceLinkedRoleResponse as Shape>::SCHEMA,
     has_output: true,
@@ -76,6 +89,8 @@ pub(crate) static CREATE_SERVICE_LINKED_ROLE: OperationModel = OperationModel {
 operation!(DeleteInstanceProfile, DELETE_INSTANCE_PROFILE, shapes::DeleteInstanceProfileRequest, Empty);
 pub(crate) static DELETE_INSTANCE_PROFILE: OperationModel = OperationModel {
     name: "DeleteInstanceProfile",
+    new_input: boxed::<shapes::DeleteInstanceProfileRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteInstanceProfileRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -87,6 +102,8 @@ pub(crate) static DELETE_INSTANCE_PROFILE: OperationModel = OperationModel {
 operation!(DeletePolicy, DELETE_POLICY, shapes::DeletePolicyRequest, Empty);
 pub(crate) static DELETE_POLICY: OperationModel = OperationModel {
     name: "DeletePolicy",
+    new_input: boxed::<shapes::DeletePolicyRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeletePolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -98,6 +115,8 @@ pub(crate) static DELETE_POLICY: OperationModel = OperationModel {
 operation!(DeleteRole, DELETE_ROLE, shapes::DeleteRoleRequest, Empty);
 pub(crate) static DELETE_ROLE: OperationModel = OperationModel {
     name: "DeleteRole",
+    new_input: boxed::<shapes::DeleteRoleRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteRoleRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -109,6 +128,8 @@ pub(crate) static DELETE_ROLE: OperationModel = OperationModel {
 operation!(DeleteRolePolicy, DELETE_ROLE_POLICY, shapes::DeleteRolePolicyRequest, Empty);
 pub(crate) static DELETE_ROLE_POLICY: OperationModel = OperationModel {
     name: "DeleteRolePolicy",
+    new_input: boxed::<shapes::DeleteRolePolicyRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteRolePolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -120,6 +141,8 @@ pub(crate) static DELETE_ROLE_POLICY: OperationModel = OperationModel {
 operation!(DetachRolePolicy, DETACH_ROLE_POLICY, shapes::DetachRolePolicyRequest, Empty);
 pub(crate) static DETACH_ROLE_POLICY: OperationModel = OperationModel {
     name: "DetachRolePolicy",
+    new_input: boxed::<shapes::DetachRolePolicyRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DetachRolePolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -131,6 +154,8 @@ pub(crate) static DETACH_ROLE_POLICY: OperationModel = OperationModel {
 operation!(GetInstanceProfile, GET_INSTANCE_PROFILE, shapes::GetInstanceProfileRequest, shapes::GetInstanceProfileResponse);
 pub(crate) static GET_INSTANCE_PROFILE: OperationModel = OperationModel {
     name: "GetInstanceProfile",
+    new_input: boxed::<shapes::GetInstanceProfileRequest>,
+    new_output: boxed::<shapes::GetInstanceProfileResponse>,
     input: <shapes::GetInstanceProfileRequest as Shape>::SCHEMA,
     output: <shapes::GetInstanceProfileResponse as Shape>::SCHEMA,
     has_output: true,
@@ -142,6 +167,8 @@ pub(crate) static GET_INSTANCE_PROFILE: OperationModel = OperationModel {
 operation!(GetPolicy, GET_POLICY, shapes::GetPolicyRequest, shapes::GetPolicyResponse);
 pub(crate) static GET_POLICY: OperationModel = OperationModel {
     name: "GetPolicy",
+    new_input: boxed::<shapes::GetPolicyRequest>,
+    new_output: boxed::<shapes::GetPolicyResponse>,
     input: <shapes::GetPolicyRequest as Shape>::SCHEMA,
     output: <shapes::GetPolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -153,6 +180,8 @@ pub(crate) static GET_POLICY: OperationModel = OperationModel {
 operation!(GetPolicyVersion, GET_POLICY_VERSION, shapes::GetPolicyVersionRequest, shapes::GetPolicyVersionResponse);
 pub(crate) static GET_POLICY_VERSION: OperationModel = OperationModel {
     name: "GetPolicyVersion",
+    new_input: boxed::<shapes::GetPolicyVersionRequest>,
+    new_output: boxed::<shapes::GetPolicyVersionResponse>,
     input: <shapes::GetPolicyVersionRequest as Shape>::SCHEMA,
     output: <shapes::GetPolicyVersionResponse as Shape>::SCHEMA,
     has_output: true,
@@ -164,6 +193,8 @@ pub(crate) static GET_POLICY_VERSION: OperationModel = OperationModel {
 operation!(GetRole, GET_ROLE, shapes::GetRoleRequest, shapes::GetRoleResponse);
 pub(crate) static GET_ROLE: OperationModel = OperationModel {
     name: "GetRole",
+    new_input: boxed::<shapes::GetRoleRequest>,
+    new_output: boxed::<shapes::GetRoleResponse>,
     input: <shapes::GetRoleRequest as Shape>::SCHEMA,
     output: <shapes::GetRoleResponse as Shape>::SCHEMA,
     has_output: true,
@@ -175,6 +206,8 @@ pub(crate) static GET_ROLE: OperationModel = OperationModel {
 operation!(GetRolePolicy, GET_ROLE_POLICY, shapes::GetRolePolicyRequest, shapes::GetRolePolicyResponse);
 pub(crate) static GET_ROLE_POLICY: OperationModel = OperationModel {
     name: "GetRolePolicy",
+    new_input: boxed::<shapes::GetRolePolicyRequest>,
+    new_output: boxed::<shapes::GetRolePolicyResponse>,
     input: <shapes::GetRolePolicyRequest as Shape>::SCHEMA,
     output: <shapes::GetRolePolicyResponse as Shape>::SCHEMA,
     has_output: true,
@@ -186,6 +219,8 @@ pub(crate) static GET_ROLE_POLICY: OperationModel = OperationModel {
 operation!(GetUser, GET_USER, shapes::GetUserRequest, shapes::GetUserResponse);
 pub(crate) static GET_USER: OperationModel = OperationModel {
     name: "GetUser",
+    new_input: boxed::<shapes::GetUserRequest>,
+    new_output: boxed::<shapes::GetUserResponse>,
     input: <shapes::GetUserRequest as Shape>::SCHEMA,
     output: <shapes::GetUserResponse as Shape>::SCHEMA,
     has_output: true,
@@ -197,6 +232,8 @@ pub(crate) static GET_USER: OperationModel = OperationModel {
 operation!(ListAttachedRolePolicies, LIST_ATTACHED_ROLE_POLICIES, shapes::ListAttachedRolePoliciesRequest, shapes::ListAttachedRolePoliciesResponse);
 pub(crate) static LIST_ATTACHED_ROLE_POLICIES: OperationModel = OperationModel {
     name: "ListAttachedRolePolicies",
+    new_input: boxed::<shapes::ListAttachedRolePoliciesRequest>,
+    new_output: boxed::<shapes::ListAttachedRolePoliciesResponse>,
     input: <shapes::ListAttachedRolePoliciesRequest as Shape>::SCHEMA,
     output: <shapes::ListAttachedRolePoliciesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -208,6 +245,8 @@ pub(crate) static LIST_ATTACHED_ROLE_POLICIES: OperationModel = OperationModel {
 operation!(ListInstanceProfiles, LIST_INSTANCE_PROFILES, shapes::ListInstanceProfilesRequest, shapes::ListInstanceProfilesResponse);
 pub(crate) static LIST_INSTANCE_PROFILES: OperationModel = OperationModel {
     name: "ListInstanceProfiles",
+    new_input: boxed::<shapes::ListInstanceProfilesRequest>,
+    new_output: boxed::<shapes::ListInstanceProfilesResponse>,
     input: <shapes::ListInstanceProfilesRequest as Shape>::SCHEMA,
     output: <shapes::ListInstanceProfilesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -219,6 +258,8 @@ pub(crate) static LIST_INSTANCE_PROFILES: OperationModel = OperationModel {
 operation!(ListInstanceProfilesForRole, LIST_INSTANCE_PROFILES_FOR_ROLE, shapes::ListInstanceProfilesForRoleRequest, shapes::ListInstanceProfilesForRoleResponse);
 pub(crate) static LIST_INSTANCE_PROFILES_FOR_ROLE: OperationModel = OperationModel {
     name: "ListInstanceProfilesForRole",
+    new_input: boxed::<shapes::ListInstanceProfilesForRoleRequest>,
+    new_output: boxed::<shapes::ListInstanceProfilesForRoleResponse>,
     input: <shapes::ListInstanceProfilesForRoleRequest as Shape>::SCHEMA,
     output: <shapes::ListInstanceProfilesForRoleResponse as Shape>::SCHEMA,
     has_output: true,
@@ -230,6 +271,8 @@ pub(crate) static LIST_INSTANCE_PROFILES_FOR_ROLE: OperationModel = OperationMod
 operation!(ListPolicies, LIST_POLICIES, shapes::ListPoliciesRequest, shapes::ListPoliciesResponse);
 pub(crate) static LIST_POLICIES: OperationModel = OperationModel {
     name: "ListPolicies",
+    new_input: boxed::<shapes::ListPoliciesRequest>,
+    new_output: boxed::<shapes::ListPoliciesResponse>,
     input: <shapes::ListPoliciesRequest as Shape>::SCHEMA,
     output: <shapes::ListPoliciesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -241,6 +284,8 @@ pub(crate) static LIST_POLICIES: OperationModel = OperationModel {
 operation!(ListPolicyVersions, LIST_POLICY_VERSIONS, shapes::ListPolicyVersionsRequest, shapes::ListPolicyVersionsResponse);
 pub(crate) static LIST_POLICY_VERSIONS: OperationModel = OperationModel {
     name: "ListPolicyVersions",
+    new_input: boxed::<shapes::ListPolicyVersionsRequest>,
+    new_output: boxed::<shapes::ListPolicyVersionsResponse>,
     input: <shapes::ListPolicyVersionsRequest as Shape>::SCHEMA,
     output: <shapes::ListPolicyVersionsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -252,6 +297,8 @@ pub(crate) static LIST_POLICY_VERSIONS: OperationModel = OperationModel {
 operation!(ListRolePolicies, LIST_ROLE_POLICIES, shapes::ListRolePoliciesRequest, shapes::ListRolePoliciesResponse);
 pub(crate) static LIST_ROLE_POLICIES: OperationModel = OperationModel {
     name: "ListRolePolicies",
+    new_input: boxed::<shapes::ListRolePoliciesRequest>,
+    new_output: boxed::<shapes::ListRolePoliciesResponse>,
     input: <shapes::ListRolePoliciesRequest as Shape>::SCHEMA,
     output: <shapes::ListRolePoliciesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -263,6 +310,8 @@ pub(crate) static LIST_ROLE_POLICIES: OperationModel = OperationModel {
 operation!(ListRoleTags, LIST_ROLE_TAGS, shapes::ListRoleTagsRequest, shapes::ListRoleTagsResponse);
 pub(crate) static LIST_ROLE_TAGS: OperationModel = OperationModel {
     name: "ListRoleTags",
+    new_input: boxed::<shapes::ListRoleTagsRequest>,
+    new_output: boxed::<shapes::ListRoleTagsResponse>,
     input: <shapes::ListRoleTagsRequest as Shape>::SCHEMA,
     output: <shapes::ListRoleTagsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -274,6 +323,8 @@ pub(crate) static LIST_ROLE_TAGS: OperationModel = OperationModel {
 operation!(ListRoles, LIST_ROLES, shapes::ListRolesRequest, shapes::ListRolesResponse);
 pub(crate) static LIST_ROLES: OperationModel = OperationModel {
     name: "ListRoles",
+    new_input: boxed::<shapes::ListRolesRequest>,
+    new_output: boxed::<shapes::ListRolesResponse>,
     input: <shapes::ListRolesRequest as Shape>::SCHEMA,
     output: <shapes::ListRolesResponse as Shape>::SCHEMA,
     has_output: true,
@@ -285,6 +336,8 @@ pub(crate) static LIST_ROLES: OperationModel = OperationModel {
 operation!(PutRolePolicy, PUT_ROLE_POLICY, shapes::PutRolePolicyRequest, Empty);
 pub(crate) static PUT_ROLE_POLICY: OperationModel = OperationModel {
     name: "PutRolePolicy",
+    new_input: boxed::<shapes::PutRolePolicyRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::PutRolePolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -296,6 +349,8 @@ pub(crate) static PUT_ROLE_POLICY: OperationModel = OperationModel {
 operation!(RemoveRoleFromInstanceProfile, REMOVE_ROLE_FROM_INSTANCE_PROFILE, shapes::RemoveRoleFromInstanceProfileRequest, Empty);
 pub(crate) static REMOVE_ROLE_FROM_INSTANCE_PROFILE: OperationModel = OperationModel {
     name: "RemoveRoleFromInstanceProfile",
+    new_input: boxed::<shapes::RemoveRoleFromInstanceProfileRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::RemoveRoleFromInstanceProfileRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -307,6 +362,8 @@ pub(crate) static REMOVE_ROLE_FROM_INSTANCE_PROFILE: OperationModel = OperationM
 operation!(TagRole, TAG_ROLE, shapes::TagRoleRequest, Empty);
 pub(crate) static TAG_ROLE: OperationModel = OperationModel {
     name: "TagRole",
+    new_input: boxed::<shapes::TagRoleRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::TagRoleRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -318,6 +375,8 @@ pub(crate) static TAG_ROLE: OperationModel = OperationModel {
 operation!(UntagRole, UNTAG_ROLE, shapes::UntagRoleRequest, Empty);
 pub(crate) static UNTAG_ROLE: OperationModel = OperationModel {
     name: "UntagRole",
+    new_input: boxed::<shapes::UntagRoleRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::UntagRoleRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -329,6 +388,8 @@ pub(crate) static UNTAG_ROLE: OperationModel = OperationModel {
 operation!(UpdateAssumeRolePolicy, UPDATE_ASSUME_ROLE_POLICY, shapes::UpdateAssumeRolePolicyRequest, Empty);
 pub(crate) static UPDATE_ASSUME_ROLE_POLICY: OperationModel = OperationModel {
     name: "UpdateAssumeRolePolicy",
+    new_input: boxed::<shapes::UpdateAssumeRolePolicyRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::UpdateAssumeRolePolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,

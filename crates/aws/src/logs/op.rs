@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(CreateLogGroup, CREATE_LOG_GROUP, shapes::CreateLogGroupRequest, Empty);
 pub(crate) static CREATE_LOG_GROUP: OperationModel = OperationModel {
     name: "CreateLogGroup",
+    new_input: boxed::<shapes::CreateLogGroupRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::CreateLogGroupRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -21,6 +24,8 @@ pub(crate) static CREATE_LOG_GROUP: OperationModel = OperationModel {
 operation!(CreateLogStream, CREATE_LOG_STREAM, shapes::CreateLogStreamRequest, Empty);
 pub(crate) static CREATE_LOG_STREAM: OperationModel = OperationModel {
     name: "CreateLogStream",
+    new_input: boxed::<shapes::CreateLogStreamRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::CreateLogStreamRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -32,6 +37,8 @@ pub(crate) static CREATE_LOG_STREAM: OperationModel = OperationModel {
 operation!(DeleteLogGroup, DELETE_LOG_GROUP, shapes::DeleteLogGroupRequest, Empty);
 pub(crate) static DELETE_LOG_GROUP: OperationModel = OperationModel {
     name: "DeleteLogGroup",
+    new_input: boxed::<shapes::DeleteLogGroupRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteLogGroupRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -43,6 +50,8 @@ pub(crate) static DELETE_LOG_GROUP: OperationModel = OperationModel {
 operation!(DeleteLogStream, DELETE_LOG_STREAM, shapes::DeleteLogStreamRequest, Empty);
 pub(crate) static DELETE_LOG_STREAM: OperationModel = OperationModel {
     name: "DeleteLogStream",
+    new_input: boxed::<shapes::DeleteLogStreamRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteLogStreamRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -54,6 +63,8 @@ pub(crate) static DELETE_LOG_STREAM: OperationModel = OperationModel {
 operation!(DeleteRetentionPolicy, DELETE_RETENTION_POLICY, shapes::DeleteRetentionPolicyRequest, Empty);
 pub(crate) static DELETE_RETENTION_POLICY: OperationModel = OperationModel {
     name: "DeleteRetentionPolicy",
+    new_input: boxed::<shapes::DeleteRetentionPolicyRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::DeleteRetentionPolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -65,6 +76,8 @@ pub(crate) static DELETE_RETENTION_POLICY: OperationModel = OperationModel {
 operation!(DescribeLogGroups, DESCRIBE_LOG_GROUPS, shapes::DescribeLogGroupsRequest, shapes::DescribeLogGroupsResponse);
 pub(crate) static DESCRIBE_LOG_GROUPS: OperationModel = OperationModel {
     name: "DescribeLogGroups",
+    new_input: boxed::<shapes::DescribeLogGroupsRequest>,
+    new_output: boxed::<shapes::DescribeLogGroupsResponse>,
     input: <shapes::DescribeLogGroupsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeLogGroupsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -76,6 +89,8 @@ pub(crate) static DESCRIBE_LOG_GROUPS: OperationModel = OperationModel {
 operation!(DescribeLogStreams, DESCRIBE_LOG_STREAMS, shapes::DescribeLogStreamsRequest, shapes::DescribeLogStreamsResponse);
 pub(crate) static DESCRIBE_LOG_STREAMS: OperationModel = OperationModel {
     name: "DescribeLogStreams",
+    new_input: boxed::<shapes::DescribeLogStreamsRequest>,
+    new_output: boxed::<shapes::DescribeLogStreamsResponse>,
     input: <shapes::DescribeLogStreamsRequest as Shape>::SCHEMA,
     output: <shapes::DescribeLogStreamsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -87,6 +102,8 @@ pub(crate) static DESCRIBE_LOG_STREAMS: OperationModel = OperationModel {
 operation!(FilterLogEvents, FILTER_LOG_EVENTS, shapes::FilterLogEventsRequest, shapes::FilterLogEventsResponse);
 pub(crate) static FILTER_LOG_EVENTS: OperationModel = OperationModel {
     name: "FilterLogEvents",
+    new_input: boxed::<shapes::FilterLogEventsRequest>,
+    new_output: boxed::<shapes::FilterLogEventsResponse>,
     input: <shapes::FilterLogEventsRequest as Shape>::SCHEMA,
     output: <shapes::FilterLogEventsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -98,6 +115,8 @@ pub(crate) static FILTER_LOG_EVENTS: OperationModel = OperationModel {
 operation!(GetLogEvents, GET_LOG_EVENTS, shapes::GetLogEventsRequest, shapes::GetLogEventsResponse);
 pub(crate) static GET_LOG_EVENTS: OperationModel = OperationModel {
     name: "GetLogEvents",
+    new_input: boxed::<shapes::GetLogEventsRequest>,
+    new_output: boxed::<shapes::GetLogEventsResponse>,
     input: <shapes::GetLogEventsRequest as Shape>::SCHEMA,
     output: <shapes::GetLogEventsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -109,6 +128,8 @@ pub(crate) static GET_LOG_EVENTS: OperationModel = OperationModel {
 operation!(ListTagsForResource, LIST_TAGS_FOR_RESOURCE, shapes::ListTagsForResourceRequest, shapes::ListTagsForResourceResponse);
 pub(crate) static LIST_TAGS_FOR_RESOURCE: OperationModel = OperationModel {
     name: "ListTagsForResource",
+    new_input: boxed::<shapes::ListTagsForResourceRequest>,
+    new_output: boxed::<shapes::ListTagsForResourceResponse>,
     input: <shapes::ListTagsForResourceRequest as Shape>::SCHEMA,
     output: <shapes::ListTagsForResourceResponse as Shape>::SCHEMA,
     has_output: true,
@@ -120,6 +141,8 @@ pub(crate) static LIST_TAGS_FOR_RESOURCE: OperationModel = OperationModel {
 operation!(ListTagsLogGroup, LIST_TAGS_LOG_GROUP, shapes::ListTagsLogGroupRequest, shapes::ListTagsLogGroupResponse);
 pub(crate) static LIST_TAGS_LOG_GROUP: OperationModel = OperationModel {
     name: "ListTagsLogGroup",
+    new_input: boxed::<shapes::ListTagsLogGroupRequest>,
+    new_output: boxed::<shapes::ListTagsLogGroupResponse>,
     input: <shapes::ListTagsLogGroupRequest as Shape>::SCHEMA,
     output: <shapes::ListTagsLogGroupResponse as Shape>::SCHEMA,
     has_output: true,
@@ -131,6 +154,8 @@ pub(crate) static LIST_TAGS_LOG_GROUP: OperationModel = OperationModel {
 operation!(PutLogEvents, PUT_LOG_EVENTS, shapes::PutLogEventsRequest, shapes::PutLogEventsResponse);
 pub(crate) static PUT_LOG_EVENTS: OperationModel = OperationModel {
     name: "PutLogEvents",
+    new_input: boxed::<shapes::PutLogEventsRequest>,
+    new_output: boxed::<shapes::PutLogEventsResponse>,
     input: <shapes::PutLogEventsRequest as Shape>::SCHEMA,
     output: <shapes::PutLogEventsResponse as Shape>::SCHEMA,
     has_output: true,
@@ -142,6 +167,8 @@ pub(crate) static PUT_LOG_EVENTS: OperationModel = OperationModel {
 operation!(PutRetentionPolicy, PUT_RETENTION_POLICY, shapes::PutRetentionPolicyRequest, Empty);
 pub(crate) static PUT_RETENTION_POLICY: OperationModel = OperationModel {
     name: "PutRetentionPolicy",
+    new_input: boxed::<shapes::PutRetentionPolicyRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::PutRetentionPolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -153,6 +180,8 @@ pub(crate) static PUT_RETENTION_POLICY: OperationModel = OperationModel {
 operation!(TagLogGroup, TAG_LOG_GROUP, shapes::TagLogGroupRequest, Empty);
 pub(crate) static TAG_LOG_GROUP: OperationModel = OperationModel {
     name: "TagLogGroup",
+    new_input: boxed::<shapes::TagLogGroupRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::TagLogGroupRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -164,6 +193,8 @@ pub(crate) static TAG_LOG_GROUP: OperationModel = OperationModel {
 operation!(TagResource, TAG_RESOURCE, shapes::TagResourceRequest, Empty);
 pub(crate) static TAG_RESOURCE: OperationModel = OperationModel {
     name: "TagResource",
+    new_input: boxed::<shapes::TagResourceRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::TagResourceRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -175,6 +206,8 @@ pub(crate) static TAG_RESOURCE: OperationModel = OperationModel {
 operation!(UntagLogGroup, UNTAG_LOG_GROUP, shapes::UntagLogGroupRequest, Empty);
 pub(crate) static UNTAG_LOG_GROUP: OperationModel = OperationModel {
     name: "UntagLogGroup",
+    new_input: boxed::<shapes::UntagLogGroupRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::UntagLogGroupRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
@@ -186,6 +219,8 @@ pub(crate) static UNTAG_LOG_GROUP: OperationModel = OperationModel {
 operation!(UntagResource, UNTAG_RESOURCE, shapes::UntagResourceRequest, Empty);
 pub(crate) static UNTAG_RESOURCE: OperationModel = OperationModel {
     name: "UntagResource",
+    new_input: boxed::<shapes::UntagResourceRequest>,
+    new_output: boxed::<Empty>,
     input: <shapes::UntagResourceRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,

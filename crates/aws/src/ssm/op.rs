@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(DeleteParameter, DELETE_PARAMETER, shapes::DeleteParameterRequest, shapes::DeleteParameterResult);
 pub(crate) static DELETE_PARAMETER: OperationModel = OperationModel {
     name: "DeleteParameter",
+    new_input: boxed::<shapes::DeleteParameterRequest>,
+    new_output: boxed::<shapes::DeleteParameterResult>,
     input: <shapes::DeleteParameterRequest as Shape>::SCHEMA,
     output: <shapes::DeleteParameterResult as Shape>::SCHEMA,
     has_output: true,
@@ -21,6 +24,8 @@ pub(crate) static DELETE_PARAMETER: OperationModel = OperationModel {
 operation!(DescribeParameters, DESCRIBE_PARAMETERS, shapes::DescribeParametersRequest, shapes::DescribeParametersResult);
 pub(crate) static DESCRIBE_PARAMETERS: OperationModel = OperationModel {
     name: "DescribeParameters",
+    new_input: boxed::<shapes::DescribeParametersRequest>,
+    new_output: boxed::<shapes::DescribeParametersResult>,
     input: <shapes::DescribeParametersRequest as Shape>::SCHEMA,
     output: <shapes::DescribeParametersResult as Shape>::SCHEMA,
     has_output: true,
@@ -32,6 +37,8 @@ pub(crate) static DESCRIBE_PARAMETERS: OperationModel = OperationModel {
 operation!(GetParameter, GET_PARAMETER, shapes::GetParameterRequest, shapes::GetParameterResult);
 pub(crate) static GET_PARAMETER: OperationModel = OperationModel {
     name: "GetParameter",
+    new_input: boxed::<shapes::GetParameterRequest>,
+    new_output: boxed::<shapes::GetParameterResult>,
     input: <shapes::GetParameterRequest as Shape>::SCHEMA,
     output: <shapes::GetParameterResult as Shape>::SCHEMA,
     has_output: true,
@@ -43,6 +50,8 @@ pub(crate) static GET_PARAMETER: OperationModel = OperationModel {
 operation!(GetParameters, GET_PARAMETERS, shapes::GetParametersRequest, shapes::GetParametersResult);
 pub(crate) static GET_PARAMETERS: OperationModel = OperationModel {
     name: "GetParameters",
+    new_input: boxed::<shapes::GetParametersRequest>,
+    new_output: boxed::<shapes::GetParametersResult>,
     input: <shapes::GetParametersRequest as Shape>::SCHEMA,
     output: <shapes::GetParametersResult as Shape>::SCHEMA,
     has_output: true,
@@ -54,6 +63,8 @@ pub(crate) static GET_PARAMETERS: OperationModel = OperationModel {
 operation!(GetParametersByPath, GET_PARAMETERS_BY_PATH, shapes::GetParametersByPathRequest, shapes::GetParametersByPathResult);
 pub(crate) static GET_PARAMETERS_BY_PATH: OperationModel = OperationModel {
     name: "GetParametersByPath",
+    new_input: boxed::<shapes::GetParametersByPathRequest>,
+    new_output: boxed::<shapes::GetParametersByPathResult>,
     input: <shapes::GetParametersByPathRequest as Shape>::SCHEMA,
     output: <shapes::GetParametersByPathResult as Shape>::SCHEMA,
     has_output: true,
@@ -65,6 +76,8 @@ pub(crate) static GET_PARAMETERS_BY_PATH: OperationModel = OperationModel {
 operation!(PutParameter, PUT_PARAMETER, shapes::PutParameterRequest, shapes::PutParameterResult);
 pub(crate) static PUT_PARAMETER: OperationModel = OperationModel {
     name: "PutParameter",
+    new_input: boxed::<shapes::PutParameterRequest>,
+    new_output: boxed::<shapes::PutParameterResult>,
     input: <shapes::PutParameterRequest as Shape>::SCHEMA,
     output: <shapes::PutParameterResult as Shape>::SCHEMA,
     has_output: true,

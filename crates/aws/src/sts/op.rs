@@ -2,6 +2,7 @@
 //! The operations, as marker types and tables.
 #![allow(unused_imports)]
 
+use quarry_wire::schema::boxed;
 use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 
 use crate::macros::operation;
@@ -10,6 +11,8 @@ use super::{error, shapes};
 operation!(AssumeRole, ASSUME_ROLE, shapes::AssumeRoleRequest, shapes::AssumeRoleResponse);
 pub(crate) static ASSUME_ROLE: OperationModel = OperationModel {
     name: "AssumeRole",
+    new_input: boxed::<shapes::AssumeRoleRequest>,
+    new_output: boxed::<shapes::AssumeRoleResponse>,
     input: <shapes::AssumeRoleRequest as Shape>::SCHEMA,
     output: <shapes::AssumeRoleResponse as Shape>::SCHEMA,
     has_output: true,
@@ -21,6 +24,8 @@ pub(crate) static ASSUME_ROLE: OperationModel = OperationModel {
 operation!(GetCallerIdentity, GET_CALLER_IDENTITY, shapes::GetCallerIdentityRequest, shapes::GetCallerIdentityResponse);
 pub(crate) static GET_CALLER_IDENTITY: OperationModel = OperationModel {
     name: "GetCallerIdentity",
+    new_input: boxed::<shapes::GetCallerIdentityRequest>,
+    new_output: boxed::<shapes::GetCallerIdentityResponse>,
     input: <shapes::GetCallerIdentityRequest as Shape>::SCHEMA,
     output: <shapes::GetCallerIdentityResponse as Shape>::SCHEMA,
     has_output: true,
