@@ -1,0 +1,3 @@
+//! CloudFormation.
+
+pub mod template;
