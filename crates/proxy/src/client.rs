@@ -1,0 +1,402 @@
+//! A client's connection: requests one after another, each answered or forwarded.
+
+use crate::exchange::{self, Exchange, Job};
+use crate::http::answer::{self, Style};
+use crate::http::body::Body;
+use crate::http::request::{self, Forwarding, Growth, Head, MAX_COUNT, Parsed, View};
+use crate::http::response::Asked;
+use crate::io::{Buf, Meter, write_all};
+use crate::table::{ActionEntry, Found, ListenerEntry, Place};
+use crate::target::{self, Balancer};
+use crate::watch::{Phase, Watch};
+use crate::worker::{Lease, Worker};
+use quarry_domain::rule::{RedirectFrom, location};
+use quarry_domain::snapshot::DesyncMode;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// A client's connection and what is known about it.
+pub struct Conn {
+    pub worker: Rc<Worker>,
+    pub stream: TcpStream,
+    pub watch: Watch,
+    peer: SocketAddr,
+    local_port: u16,
+    place: Rc<Place>,
+    opened: Instant,
+    balancer: RefCell<Option<Arc<Balancer>>>,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing is owed.
+    Close,
+    /// The last answer must arrive although the client may still be sending.
+    Linger,
+    /// The client must notice that the answer is not whole.
+    Reset,
+    TimedOut(Phase),
+}
+
+/// What a request head came to.
+enum Decision {
+    Partial,
+    Close,
+    /// The answer is in the out buffer.
+    Answer {
+        consumed: usize,
+        body: Body,
+        keep_alive: bool,
+    },
+    /// The head for the target is in the out buffer.
+    Forward {
+        consumed: usize,
+        job: Job,
+    },
+}
+
+/// Before a listener is known; AWS's default.
+const FIRST_LIMIT: Duration = Duration::from_secs(60);
+/// Of a request's body that nobody wants, this much is read to keep the connection.
+const MAX_DISCARD: u64 = 64 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves a connection until it ends.
+pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Rc<Place>) {
+    worker.opened();
+    let local_port = stream.local_addr().map_or(0, |a| a.port());
+    let conn = Conn {
+        watch: Watch::new(FIRST_LIMIT),
+        peer,
+        local_port,
+        place,
+        opened: Instant::now(),
+        balancer: RefCell::default(),
+        worker,
+        stream,
+    };
+    if let Found::Listener(listener) = conn.worker.shared.table.load().config.find(&conn.place, "") {
+        conn.adopt(listener);
+    }
+    let end = conn.run().await;
+    conn.finish(end).await;
+}
+
+impl Conn {
+    /// The requests, the timer and the call to stop, whichever ends first.
+    async fn run(&self) -> End {
+        let mut requests = pin!(self.requests());
+        let mut armed = self.watch.deadline();
+        let mut timer = pin!(tokio::time::sleep_until(armed.into()));
+        let mut stop = pin!(self.worker.stop.notified());
+        let mut stopping = self.worker.stopping.get();
+        poll_fn(|cx| {
+            if let Poll::Ready(end) = requests.as_mut().poll(cx) {
+                return Poll::Ready(end);
+            }
+            if !stopping && stop.as_mut().poll(cx).is_ready() {
+                stopping = true;
+            }
+            if stopping && self.watch.phase() == Phase::Idle {
+                return Poll::Ready(End::Close);
+            }
+            let deadline = self.watch.deadline();
+            if deadline < armed {
+                armed = deadline;
+                timer.as_mut().reset(armed.into());
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                let deadline = self.watch.deadline();
+                if deadline <= Instant::now() {
+                    return Poll::Ready(End::TimedOut(self.watch.phase()));
+                }
+                armed = deadline;
+                timer.as_mut().reset(armed.into());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn requests(&self) -> End {
+        let mut out = Vec::with_capacity(1024);
+        let mut lease: Option<Lease> = None;
+        loop {
+            self.watch.enter(Phase::Idle);
+            if lease.as_ref().is_none_or(|buffer| buffer.is_empty()) {
+                // An idle connection holds no buffer.
+                lease = None;
+                if self.worker.stopping.get() || self.stream.readable().await.is_err() {
+                    return End::Close;
+                }
+            }
+            let buffer = &mut **lease.get_or_insert_with(|| self.worker.lease());
+            out.clear();
+            let end = match self.next(buffer, &mut out).await {
+                Decision::Partial | Decision::Close => Some(End::Close),
+                Decision::Answer { consumed, body, keep_alive } => {
+                    buffer.consume(consumed);
+                    self.answer(buffer, &out, body, keep_alive).await
+                }
+                Decision::Forward { consumed, mut job } => {
+                    buffer.consume(consumed);
+                    match exchange::forward(self, buffer, &mut out, &mut job).await {
+                        Exchange::Done { keep_alive: true } => None,
+                        Exchange::Done { keep_alive: false } => Some(End::Linger),
+                        Exchange::Cut { reset } => Some(if reset { End::Reset } else { End::Close }),
+                        Exchange::Answer(status) => {
+                            let keep_alive = job.asked.keep_alive && job.body.is_done();
+                            out.clear();
+                            self.error(&mut out, status, keep_alive, job.asked.head);
+                            self.answer(buffer, &out, Body::None, keep_alive).await
+                        }
+                    }
+                }
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Reads until a request's head is whole, and decides about it.
+    async fn next(&self, buffer: &mut Buf, out: &mut Vec<u8>) -> Decision {
+        let mut growth = Growth::default();
+        // Most heads arrive whole: the first look is a parse. After that, only an empty line is
+        // reason to parse again.
+        let mut parse = !buffer.is_empty();
+        loop {
+            if !parse {
+                match buffer.fill(&self.stream).await {
+                    Ok(0) | Err(_) => return Decision::Close,
+                    Ok(_) if growth.is_new() => {}
+                    Ok(_) => match growth.advance(buffer.bytes()) {
+                        Err(status) => return self.refuse(out, status),
+                        Ok(false) => continue,
+                        Ok(true) => {}
+                    },
+                }
+            }
+            match self.decide(buffer.bytes(), out) {
+                Decision::Partial => {}
+                decision => return decision,
+            }
+            parse = false;
+            if growth.is_new() {
+                if let Err(status) = growth.advance(buffer.bytes()) {
+                    return self.refuse(out, status);
+                }
+                self.watch.enter(Phase::Head);
+            }
+        }
+    }
+
+    fn decide(&self, bytes: &[u8], out: &mut Vec<u8>) -> Decision {
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_COUNT];
+        let head = match request::parse(bytes, &mut fields) {
+            Parsed::Partial => return Decision::Partial,
+            Parsed::Refused(status) => return self.refuse(out, status),
+            Parsed::Whole(head) => head,
+        };
+        let table = self.worker.shared.table.load_full();
+        let listener = match table.config.find(&self.place, head.host()) {
+            Found::Listener(listener) => listener,
+            Found::Gone => return Decision::Close,
+            Found::NoSuchHost => {
+                let text = "Several load balancers share this address: send the Host header of one of them.\n";
+                let head_only = head.method == "HEAD";
+                self.worker.with_date(|date| answer::refusal(out, text, &Style { date, keep_alive: false, head_only }));
+                return Decision::Answer { consumed: head.len, body: Body::None, keep_alive: false };
+            }
+        };
+        self.adopt(listener);
+        if let Err(status) = head.check(&listener.attributes) {
+            return self.refuse(out, status);
+        }
+        target::add(&listener.balancer.counters(self.worker.id).requests, 1);
+        let close_both = head.ambiguous && listener.attributes.desync_mode != DesyncMode::Monitor;
+        let keep_alive = head.keep_alive
+            && !close_both
+            && !self.worker.stopping.get()
+            && self.opened.elapsed().as_secs() < u64::from(listener.attributes.client_keep_alive);
+        let view = View(head.headers);
+        let request = head.view(&view, self.peer.ip().to_canonical());
+        let action = listener.rules.iter().find(|(conditions, _)| conditions.match_request(&request));
+        match action.map_or(&listener.default_action, |(_, action)| action) {
+            ActionEntry::Forward(forward) => {
+                let Some(group) = forward.choose() else {
+                    return self.answered(out, &head, 503, keep_alive);
+                };
+                let millis = self.worker.shared.door.now_ms();
+                head.forward(
+                    out,
+                    &Forwarding {
+                        peer: self.peer,
+                        port: listener.port,
+                        attributes: &listener.attributes,
+                        dns_name: &listener.dns_name,
+                        unix_seconds: (millis / 1000) as u32,
+                        random: (self.worker.random(), self.worker.random() as u32),
+                        close: close_both,
+                    },
+                );
+                let job = Job {
+                    asked: Asked {
+                        head: head.method == "HEAD",
+                        http10: head.http10,
+                        upgrade: head.upgrade,
+                        keep_alive,
+                    },
+                    expects_continue: head.expects_continue,
+                    repeatable: matches!(head.method, "GET" | "HEAD" | "OPTIONS") && head.body.is_done(),
+                    close_target: close_both,
+                    body: head.body,
+                    balancer: listener.balancer.clone(),
+                    group,
+                    table: table.clone(),
+                };
+                Decision::Forward { consumed: head.len, job }
+            }
+            ActionEntry::Fixed { status, rest } => {
+                let head_only = head.method == "HEAD";
+                self.worker.with_date(|date| answer::fixed(out, *status, rest, &Style { date, keep_alive, head_only }));
+                self.count(*status);
+                Decision::Answer { consumed: head.len, body: head.body, keep_alive }
+            }
+            ActionEntry::Redirect(redirect) => {
+                let host = if head.authority.is_empty() { &listener.dns_name } else { head.host() };
+                let from = RedirectFrom {
+                    protocol: "http",
+                    host,
+                    // Where the listener's own port could not be bound, the client's next request
+                    // must find the one that was.
+                    port: self.local_port,
+                    path: head.path.strip_prefix('/').unwrap_or(head.path),
+                    query: head.query,
+                };
+                let location = location(redirect, &from);
+                let (status, head_only) = (redirect.status, head.method == "HEAD");
+                self.worker.with_date(|date| {
+                    answer::redirect(out, status, &location, &Style { date, keep_alive, head_only });
+                });
+                self.count(redirect.status);
+                Decision::Answer { consumed: head.len, body: head.body, keep_alive }
+            }
+        }
+    }
+
+    /// Takes a listener's settings over, and counts this connection for its load balancer once.
+    fn adopt(&self, listener: &ListenerEntry) {
+        self.watch.set_limit(Duration::from_secs(u64::from(listener.attributes.idle_timeout.max(1))));
+        let mut known = self.balancer.borrow_mut();
+        if known.as_ref().is_some_and(|b| Arc::ptr_eq(b, &listener.balancer)) {
+            return;
+        }
+        let counters = listener.balancer.counters(self.worker.id);
+        target::add(&counters.connections, 1);
+        target::add(&counters.active, 1);
+        if let Some(before) = known.replace(listener.balancer.clone()) {
+            target::sub(&before.counters(self.worker.id).active, 1);
+        }
+    }
+
+    /// An error after which the connection cannot go on.
+    fn refuse(&self, out: &mut Vec<u8>, status: u16) -> Decision {
+        self.error(out, status, false, false);
+        Decision::Answer { consumed: 0, body: Body::None, keep_alive: false }
+    }
+
+    fn answered(&self, out: &mut Vec<u8>, head: &Head<'_, '_>, status: u16, keep_alive: bool) -> Decision {
+        self.error(out, status, keep_alive, head.method == "HEAD");
+        Decision::Answer { consumed: head.len, body: head.body.clone(), keep_alive }
+    }
+
+    fn error(&self, out: &mut Vec<u8>, status: u16, keep_alive: bool, head_only: bool) {
+        self.worker.with_date(|date| answer::error(out, status, &Style { date, keep_alive, head_only }));
+        self.count(status);
+    }
+
+    fn count(&self, status: u16) {
+        if let Some(balancer) = &*self.balancer.borrow() {
+            balancer.counters(self.worker.id).answered(status);
+        }
+    }
+
+    /// Sends an answer of our own; the request's body is read past if it is short.
+    async fn answer(&self, buffer: &mut Buf, out: &[u8], mut body: Body, keep_alive: bool) -> Option<End> {
+        let meter = Meter { watch: &self.watch, phases: (Phase::Upload, Phase::Streaming), written: Cell::new(0) };
+        self.watch.enter(Phase::Streaming);
+        if write_all(&self.stream, &mut [IoSlice::new(out)], &meter).await.is_err() {
+            return Some(End::Close);
+        }
+        if !keep_alive {
+            return Some(End::Linger);
+        }
+        let mut discarded = 0;
+        while !body.is_done() {
+            let Ok(step) = body.step(buffer.bytes_mut()) else { return Some(End::Linger) };
+            buffer.consume(step.consumed);
+            discarded += step.consumed as u64;
+            if step.done {
+                break;
+            }
+            if discarded > MAX_DISCARD || !matches!(buffer.fill(&self.stream).await, Ok(1..)) {
+                return Some(End::Linger);
+            }
+        }
+        None
+    }
+
+    async fn finish(self, end: End) {
+        let mut out = Vec::new();
+        let linger = match end {
+            End::Close | End::TimedOut(Phase::Idle | Phase::Tunnel) => false,
+            End::Reset | End::TimedOut(Phase::Streaming) => {
+                let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                false
+            }
+            End::TimedOut(Phase::Head | Phase::Upload) => {
+                self.error(&mut out, 408, false, false);
+                true
+            }
+            End::TimedOut(Phase::Answer) => {
+                self.error(&mut out, 504, false, false);
+                true
+            }
+            End::Linger => true,
+        };
+        if !out.is_empty() {
+            let _ = self.stream.try_write(&out);
+        }
+        if linger && socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write).is_ok() {
+            // Closing with unread bytes would reset the connection and could take the answer with it.
+            let _ = tokio::time::timeout(LINGER, async {
+                let mut lease = self.worker.lease();
+                let mut read = 0;
+                while read < 4 * 1024 * 1024 {
+                    match lease.fill(&self.stream).await {
+                        Ok(0) | Err(_) => break,
+                        Ok(n) => read += n,
+                    }
+                    let held = lease.bytes().len();
+                    lease.consume(held);
+                }
+            })
+            .await;
+        }
+        if let Some(balancer) = self.balancer.borrow_mut().take() {
+            target::sub(&balancer.counters(self.worker.id).active, 1);
+        }
+        self.worker.closed();
+    }
+}

@@ -1,0 +1,78 @@
+//! Opening a TCP connection to wherever an endpoint is.
+
+use crate::broker::Brokers;
+use quarry_domain::link::BrokerRequest;
+use quarry_domain::snapshot::Endpoint;
+use quarry_domain::task::TaskEntry;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Connecting takes this long at most; then it is a 504.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Inside a task, the balancer's connections come from here, so that the application can tell them
+/// from its own.
+const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The fault is on this side: descriptors or ports have run out.
+    #[error("this proxy is out of descriptors or ports: {0}")]
+    Exhausted(io::Error),
+    #[error("{0}")]
+    Refused(io::Error),
+    #[error("{0}")]
+    Nowhere(String),
+}
+
+/// Connects within [`CONNECT_TIMEOUT`]. `port` replaces the endpoint's own, for health checks.
+pub async fn connect(endpoint: &Endpoint, port: Option<u16>, brokers: &Brokers) -> Result<TcpStream, ConnectError> {
+    let opened = tokio::time::timeout(CONNECT_TIMEOUT, open(endpoint, port, brokers));
+    let stream = match opened.await {
+        Err(_) => return Err(ConnectError::TimedOut),
+        Ok(Err(e)) => return Err(e),
+        Ok(Ok(stream)) => stream,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn open(endpoint: &Endpoint, port: Option<u16>, brokers: &Brokers) -> Result<TcpStream, ConnectError> {
+    match endpoint {
+        Endpoint::Tcp(address) => {
+            Ok(TcpStream::connect(SocketAddr::new(address.ip(), port.unwrap_or(address.port()))).await?)
+        }
+        Endpoint::Task { entry: TaskEntry::Broker(broker), container_port, .. } => {
+            let descriptor = brokers.descriptor(broker, &BrokerRequest::Stream).await?;
+            let stream = std::net::TcpStream::from(descriptor);
+            stream.set_nonblocking(true)?;
+            let socket = TcpSocket::from_std_stream(stream);
+            socket.bind(SocketAddr::from((SOURCE, 0)))?;
+            Ok(socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(*container_port)))).await?)
+        }
+        Endpoint::Task { entry: TaskEntry::Host(ports), container_port, task } => {
+            let wanted = port.unwrap_or(*container_port);
+            let Some((_, host_port)) = ports.iter().find(|(container, _)| *container == wanted) else {
+                return Err(ConnectError::Nowhere(format!("task {task} does not publish port {wanted}")));
+            };
+            Ok(TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, *host_port))).await?)
+        }
+        Endpoint::Nowhere { reason } => Err(ConnectError::Nowhere(reason.clone())),
+    }
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOBUFS | libc::ENOMEM) => {
+                Self::Exhausted(error)
+            }
+            _ => Self::Refused(error),
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The control thread: puts snapshots in force, keeps the routing table in step with health, reports.
+
+use crate::broker::Brokers;
+use crate::link::{self, Event};
+use crate::listen::Listening;
+use crate::names;
+use crate::probe::Prober;
+use crate::store::{self, Store};
+use crate::table::{Config, Table};
+use crate::target::{Balancer, Group, Target};
+use crate::worker::{self, Command, Shared};
+use crate::{Error, NameService, ProxyConfig};
+use arc_swap::ArcSwap;
+use quarry_domain::door::Door;
+use quarry_domain::health::Verdict;
+use quarry_domain::link::{BrokerRequest, Counters, Down, TargetReport, TargetState, Up};
+use quarry_domain::snapshot::{Hub, Snapshot};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+
+struct Control {
+    id: String,
+    store: Store,
+    names: NameService,
+    shared: Arc<Shared>,
+    workers: Vec<UnboundedSender<Command>>,
+    registry: Registry,
+    prober: Prober,
+    listening: Listening,
+    brokers: Rc<Brokers>,
+    snapshot: Arc<Snapshot>,
+    /// The snapshot in force is on disk.
+    saved: bool,
+    serve: Option<mpsc::Sender<Up>>,
+    name_server: Option<NameServer>,
+}
+
+/// What survives snapshot changes, by ARN and registration.
+struct Registry {
+    balancers: HashMap<String, Arc<Balancer>>,
+    groups: HashMap<String, Arc<Group>>,
+    targets: HashMap<(String, u64), Arc<Target>>,
+    next_uid: u64,
+    workers: usize,
+    wake: Arc<Notify>,
+}
+
+struct NameServer {
+    hub: Hub,
+    tasks: Vec<AbortHandle>,
+}
+
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Requests in flight may take this long to finish when the proxy is asked to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// At start, targets get this long to show their health before the first connection is accepted.
+const FIRST_PROBES: Duration = Duration::from_millis(400);
+
+/// Runs the control thread's part on this thread.
+pub fn run(config: ProxyConfig) -> Result<(), Error> {
+    let store = Store::open(&config.data_dir)?;
+    let count = config.workers.max(1);
+    let shared = Arc::new(Shared {
+        table: ArcSwap::from_pointee(empty_table()),
+        wake: Arc::new(Notify::new()),
+        door: Door::system(),
+    });
+    let mut workers = Vec::new();
+    let mut threads: Vec<JoinHandle<std::io::Result<()>>> = Vec::new();
+    for id in 0..count {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let shared = shared.clone();
+        let thread = std::thread::Builder::new().name(format!("worker-{id}"));
+        threads.push(thread.spawn(move || worker::run(id, shared, commands))?);
+        workers.push(sender);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let ended = local.block_on(&runtime, async {
+        let brokers = Rc::new(Brokers::default());
+        let control = Control {
+            id: shared.door.hex(16),
+            store,
+            names: config.names,
+            registry: Registry::new(count, shared.wake.clone()),
+            prober: Prober::new(shared.door.clone(), brokers.clone()),
+            listening: Listening::new(workers.clone(), brokers.clone()),
+            brokers,
+            shared: shared.clone(),
+            workers: workers.clone(),
+            snapshot: Arc::default(),
+            saved: true,
+            serve: None,
+            name_server: None,
+        };
+        control.run(config.data_dir.join("control.sock")).await
+    });
+    for worker in &workers {
+        let _ = worker.send(Command::Stop { within: STOP_WITHIN });
+    }
+    // Dropping the local tasks ends the link; the workers end by themselves.
+    drop(local);
+    for thread in threads {
+        if let Ok(result) = thread.join() {
+            result?;
+        }
+    }
+    ended
+}
+
+impl Control {
+    async fn run(mut self, socket: std::path::PathBuf) -> Result<(), Error> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        self.start_from_disk().await;
+        let (events, mut incoming) = mpsc::channel(16);
+        tokio::task::spawn_local(link::run(socket, events));
+        let mut tick = tokio::time::interval(REPORT_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let changed = self.prober.changed.clone();
+        let wake = self.shared.wake.clone();
+        loop {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = changed.notified() => {
+                    self.renew_table();
+                    self.report();
+                }
+                _ = wake.notified() => self.report(),
+                event = incoming.recv() => match event {
+                    Some(Event::Connected(serve)) => {
+                        self.serve = Some(serve);
+                        self.greet();
+                    }
+                    Some(Event::Disconnected) => self.serve = None,
+                    Some(Event::Down(down)) => match *down {
+                        Down::Stop => return Ok(()),
+                        Down::Snapshot(snapshot) => self.receive(*snapshot).await,
+                    },
+                    None => return Ok(()),
+                },
+                _ = tick.tick() => self.tick().await,
+            }
+        }
+    }
+
+    /// Routes as before the last end, without waiting for `serve`.
+    async fn start_from_disk(&mut self) {
+        let Some(snapshot) = self.store.load() else { return };
+        tracing::info!(version = snapshot.version, "starting from the last snapshot in force");
+        self.route(Arc::new(snapshot)).await;
+        let probed = async {
+            while !self.prober.all_probed() {
+                self.prober.changed.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(FIRST_PROBES, probed).await;
+        self.renew_table();
+        self.listen().await;
+    }
+
+    fn greet(&mut self) {
+        let version = self.snapshot.version;
+        self.send(Up::Hello { proxy: self.id.clone(), pid: std::process::id(), version });
+        if version > 0 && self.saved {
+            self.acknowledge();
+        }
+        self.report();
+    }
+
+    async fn receive(&mut self, snapshot: Snapshot) {
+        if snapshot.version < self.snapshot.version {
+            tracing::warn!(
+                version = snapshot.version,
+                in_force = self.snapshot.version,
+                "an older snapshot is refused"
+            );
+            return;
+        }
+        let again = *self.snapshot == snapshot;
+        if !again {
+            self.saved = false;
+            let snapshot = Arc::new(snapshot);
+            self.save(&snapshot).await;
+            self.route(snapshot).await;
+        }
+        self.listen().await;
+        if self.saved {
+            self.acknowledge();
+        }
+        self.report();
+    }
+
+    async fn tick(&mut self) {
+        self.brokers.retain(&self.snapshot);
+        if !self.saved {
+            let snapshot = self.snapshot.clone();
+            self.save(&snapshot).await;
+            if self.saved {
+                self.acknowledge();
+            }
+        }
+        let name_server_missing = self.snapshot.hub.is_some() && self.name_server.is_none();
+        if self.listening.has_failures() || name_server_missing {
+            let before = self.listening.statuses(&self.snapshot);
+            self.listen().await;
+            if self.saved && before != self.listening.statuses(&self.snapshot) {
+                self.acknowledge();
+            }
+        }
+        self.report();
+    }
+
+    async fn save(&mut self, snapshot: &Arc<Snapshot>) {
+        let (path, snapshot) = (self.store.snapshot_path(), snapshot.clone());
+        let written = tokio::task::spawn_blocking(move || store::save(&path, &snapshot)).await;
+        match written.map_err(std::io::Error::other).flatten() {
+            Ok(()) => self.saved = true,
+            Err(error) => tracing::error!(%error, "a snapshot cannot be written down; it is in force all the same"),
+        }
+    }
+
+    /// Puts a snapshot in force in all workers. When this returns, no worker begins a request by an
+    /// older one.
+    async fn route(&mut self, snapshot: Arc<Snapshot>) {
+        let registry = &mut self.registry;
+        let closed = registry.enter(&snapshot);
+        let config = Config::compile(
+            snapshot.clone(),
+            &mut |arn| registry.balancers[arn].clone(),
+            &mut |arn| registry.groups[arn].clone(),
+            &mut |arn, target| registry.targets[&(arn.to_owned(), target.registration)].clone(),
+        );
+        self.prober.update(&snapshot);
+        self.snapshot = snapshot;
+        self.publish(Arc::new(config));
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (done, answer) = oneshot::channel();
+            let _ = worker.send(Command::Purge { targets: closed.clone(), done });
+            answers.push(answer);
+        }
+        for answer in answers {
+            let _ = answer.await;
+        }
+    }
+
+    async fn listen(&mut self) {
+        self.listening.update(&self.snapshot.clone()).await;
+        self.serve_names().await;
+    }
+
+    /// Health has changed: the same configuration with other usable targets.
+    fn renew_table(&self) {
+        self.publish(self.shared.table.load().config.clone());
+    }
+
+    fn publish(&self, config: Arc<Config>) {
+        let states = self.prober.states();
+        let state = |target: &Target| {
+            let key = (target.group_arn.clone(), target.registration);
+            states.get(&key).copied().unwrap_or(TargetState::Unused)
+        };
+        self.shared.table.store(Arc::new(Table::new(config, &state)));
+    }
+
+    async fn serve_names(&mut self) {
+        let hub = self.snapshot.hub.clone();
+        if self.name_server.as_ref().map(|s| &s.hub) == hub.as_ref() {
+            return;
+        }
+        if let Some(old) = self.name_server.take() {
+            old.tasks.iter().for_each(AbortHandle::abort);
+        }
+        let Some(hub) = hub else { return };
+        let address = SocketAddr::from((hub.address, 53));
+        let opened = async {
+            let udp = self.brokers.descriptor(&hub.broker, &BrokerRequest::Datagram { address }).await?;
+            let tcp = self.brokers.descriptor(&hub.broker, &BrokerRequest::Listen { address }).await?;
+            let (udp, tcp) = (std::net::UdpSocket::from(udp), std::net::TcpListener::from(tcp));
+            udp.set_nonblocking(true)?;
+            tcp.set_nonblocking(true)?;
+            std::io::Result::Ok((UdpSocket::from_std(udp)?, TcpListener::from_std(tcp)?))
+        };
+        match opened.await {
+            Ok((udp, tcp)) => {
+                let udp = names::serve_udp(udp, self.names.clone(), self.shared.clone());
+                let tcp = names::serve_tcp(tcp, self.names.clone(), self.shared.clone());
+                let tasks =
+                    vec![tokio::task::spawn_local(udp).abort_handle(), tokio::task::spawn_local(tcp).abort_handle()];
+                self.name_server = Some(NameServer { hub, tasks });
+            }
+            Err(error) => tracing::warn!(%address, %error, "the name server cannot listen; tried again every second"),
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let listeners = self.listening.statuses(&self.snapshot);
+        self.send(Up::Applied { proxy: self.id.clone(), version: self.snapshot.version, listeners });
+    }
+
+    fn report(&mut self) {
+        if self.serve.is_none() {
+            return;
+        }
+        let mut targets = Vec::new();
+        for (arn, group) in &self.snapshot.target_groups {
+            for target in &group.targets {
+                let verdict = match (target.draining, target.probe) {
+                    (true, _) => Verdict::draining(),
+                    (false, false) => Verdict::unused(),
+                    (false, true) => {
+                        let Some(verdict) = self.prober.verdict(arn, target.registration) else { continue };
+                        verdict
+                    }
+                };
+                let known = self.registry.targets.get(&(arn.clone(), target.registration));
+                targets.push(TargetReport {
+                    target_group_arn: arn.clone(),
+                    registration: target.registration,
+                    state: verdict.state,
+                    reason: verdict.reason,
+                    description: verdict.description,
+                    in_flight: known.map_or(0, |t| t.in_flight()),
+                });
+            }
+        }
+        let counters = Counters {
+            load_balancers: self.registry.balancers.iter().map(|(arn, b)| (arn.clone(), b.total())).collect(),
+            target_groups: self.registry.groups.iter().map(|(arn, g)| (arn.clone(), g.total())).collect(),
+        };
+        self.send(Up::Report { proxy: self.id.clone(), version: self.snapshot.version, targets, counters });
+    }
+
+    fn send(&mut self, message: Up) {
+        // A `serve` that does not read for so long is not there: it will connect again.
+        if self.serve.as_ref().is_some_and(|serve| serve.try_send(message).is_err()) {
+            self.serve = None;
+        }
+    }
+}
+
+impl Registry {
+    fn new(workers: usize, wake: Arc<Notify>) -> Self {
+        Self { balancers: HashMap::new(), groups: HashMap::new(), targets: HashMap::new(), next_uid: 0, workers, wake }
+    }
+
+    /// Takes a snapshot's things in, forgets those that are gone, and closes every target that takes
+    /// no new request. Returns the closed ones, whose idle connections are to be closed too.
+    fn enter(&mut self, snapshot: &Snapshot) -> Vec<u64> {
+        let workers = self.workers;
+        let arns: HashSet<&str> = snapshot.load_balancers.iter().map(|lb| lb.arn.as_str()).collect();
+        self.balancers.retain(|arn, _| arns.contains(arn.as_str()));
+        self.groups.retain(|arn, _| snapshot.target_groups.contains_key(arn));
+        for arn in arns {
+            self.balancers.entry(arn.to_owned()).or_insert_with(|| Balancer::new(workers));
+        }
+        let mut before = std::mem::take(&mut self.targets);
+        let mut closed = Vec::new();
+        for (arn, group) in &snapshot.target_groups {
+            self.groups.entry(arn.clone()).or_insert_with(|| Group::new(arn.clone(), workers));
+            for wanted in &group.targets {
+                let key = (arn.clone(), wanted.registration);
+                let kept = match before.remove(&key) {
+                    Some(target) if target.endpoint == wanted.endpoint => Some(target),
+                    Some(moved) => {
+                        moved.close();
+                        closed.push(moved.uid);
+                        None
+                    }
+                    None => None,
+                };
+                let target = kept.unwrap_or_else(|| {
+                    self.next_uid += 1;
+                    let (endpoint, wake) = (wanted.endpoint.clone(), self.wake.clone());
+                    Target::new(self.next_uid, arn.clone(), wanted.registration, endpoint, wake)
+                });
+                if wanted.draining {
+                    target.close();
+                    closed.push(target.uid);
+                } else {
+                    target.open();
+                }
+                self.targets.insert(key, target);
+            }
+        }
+        for gone in before.into_values() {
+            gone.close();
+            closed.push(gone.uid);
+        }
+        closed
+    }
+}
+
+fn empty_table() -> Table {
+    let unreachable = "an empty snapshot names nothing";
+    let config = Config::compile(
+        Arc::default(),
+        &mut |_| unreachable!("{unreachable}"),
+        &mut |_| unreachable!("{unreachable}"),
+        &mut |_, _| unreachable!("{unreachable}"),
+    );
+    Table::new(Arc::new(config), &|_| TargetState::Unused)
+}

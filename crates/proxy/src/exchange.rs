@@ -1,0 +1,295 @@
+//! One request with a target: a connection is found or made, the request goes out, the answer comes
+//! back, both streamed. What may be repeated is repeated; nothing else is.
+
+use crate::balance::{Pick, pick};
+use crate::client::Conn;
+use crate::connect::{ConnectError, connect};
+use crate::http::body::Body;
+use crate::http::response::{self, Answer, Asked, Parsed};
+use crate::io::{Buf, Meter, RelayError, relay, tunnel, write_all};
+use crate::table::Table;
+use crate::target::{self, Balancer, Group, GroupCounters, Target};
+use crate::watch::Phase;
+use std::cell::Cell;
+use std::io::IoSlice;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// A request to be forwarded. Its head for the target is kept by the caller.
+pub struct Job {
+    pub table: Arc<Table>,
+    /// Index of the target group in the table.
+    pub group: usize,
+    pub balancer: Arc<Balancer>,
+    pub asked: Asked,
+    /// What is still to come of the request's body.
+    pub body: Body,
+    pub expects_continue: bool,
+    /// Safe and without a body: may be sent again if a kept connection turns out closed.
+    pub repeatable: bool,
+    /// The target's connection is not reused afterwards.
+    pub close_target: bool,
+}
+
+/// How an exchange ended.
+pub enum Exchange {
+    Done {
+        keep_alive: bool,
+    },
+    /// Nothing was sent to the client: answer with this error.
+    Answer(u16),
+    /// The client has part of an answer. `reset`: only a reset shows that it is not whole.
+    Cut {
+        reset: bool,
+    },
+}
+
+/// What one attempt on one connection came to.
+enum Attempt {
+    Ended(Exchange),
+    /// A kept connection turned out closed, and sending the request again is safe.
+    Again,
+}
+
+/// How the answer's way to the client ended.
+enum Failure {
+    /// Not a byte of an answer came.
+    Unanswered,
+    /// The answer broke off or broke the rules before any of it was passed on.
+    Broken,
+    Cut {
+        reset: bool,
+    },
+}
+
+/// A table that is out of date is loaded again this often before giving up.
+const MAX_STALE: u32 = 1000;
+
+/// Forwards a request whose head is `head` and whose body is next in `buffer`.
+pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &mut Vec<u8>, job: &mut Job) -> Exchange {
+    conn.watch.enter(Phase::Answer);
+    let worker = &conn.worker;
+    let group = job.table.config.groups[job.group].shared.clone();
+    let counters = group.counters(worker.id);
+    let mut tried: Vec<u64> = Vec::new();
+    let (mut stale, mut timed_out) = (0, false);
+    loop {
+        let entry = &job.table.config.groups[job.group];
+        let usable = &job.table.usable[job.group];
+        let flight = match pick(entry.algorithm, &group, usable, &tried, &mut || worker.random()) {
+            Pick::Target(flight) => flight,
+            Pick::Exhausted if tried.is_empty() => return Exchange::Answer(503),
+            Pick::Exhausted => return Exchange::Answer(if timed_out { 504 } else { 502 }),
+            Pick::Stale => {
+                stale += 1;
+                if stale > MAX_STALE || !renew(conn, job, &group, stale).await {
+                    return Exchange::Answer(503);
+                }
+                continue;
+            }
+        };
+        let target = &flight.target;
+        loop {
+            let kept = worker.pool.take(target.uid);
+            let reused = kept.is_some();
+            let stream = match kept {
+                Some(stream) => stream,
+                None => match connect(&target.endpoint, None, &worker.brokers).await {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        target::add(&counters.connection_errors, 1);
+                        tracing::debug!(group = group.arn, registration = target.registration, %error, "no connection");
+                        if let ConnectError::Exhausted(_) = error {
+                            worker.pool.clear();
+                            return Exchange::Answer(503);
+                        }
+                        timed_out |= matches!(error, ConnectError::TimedOut);
+                        break;
+                    }
+                },
+            };
+            match attempt(conn, buffer, head, job, target, stream, reused, counters).await {
+                Attempt::Again => continue,
+                Attempt::Ended(exchange) => return exchange,
+            }
+        }
+        tried.push(target.uid);
+    }
+}
+
+/// Loads the table in force. `false` if the group is no longer in it.
+async fn renew(conn: &Conn, job: &mut Job, group: &Arc<Group>, times: u32) -> bool {
+    // The new table follows within moments of the closing that made the old one stale.
+    match times {
+        0..=8 => tokio::task::yield_now().await,
+        _ => tokio::time::sleep(Duration::from_millis(1)).await,
+    }
+    let table = conn.worker.shared.table.load_full();
+    let Some(index) = table.config.groups.iter().position(|g| g.shared.arn == group.arn) else { return false };
+    (job.table, job.group) = (table, index);
+    true
+}
+
+#[allow(clippy::too_many_arguments)]
+async fn attempt(
+    conn: &Conn,
+    buffer: &mut Buf,
+    head: &[u8],
+    job: &mut Job,
+    target: &Target,
+    stream: TcpStream,
+    reused: bool,
+    counters: &GroupCounters,
+) -> Attempt {
+    let up = Meter { watch: &conn.watch, phases: (Phase::Upload, Phase::Answer), written: Cell::new(0) };
+    let down = Meter { watch: &conn.watch, phases: (Phase::Answer, Phase::Streaming), written: Cell::new(0) };
+    let mut answers = conn.worker.lease();
+    let asked = job.asked;
+    let expects = job.expects_continue;
+    let whole_body_is_here = match &job.body {
+        Body::None => true,
+        Body::Length(n) => *n <= buffer.bytes().len() as u64,
+        Body::Chunked(_) | Body::UntilClose => false,
+    };
+    let chunk = matches!(job.body, Body::Chunked(_));
+    let before = job.body.clone();
+    let (uploaded, downloaded);
+    if whole_body_is_here {
+        uploaded = Some(relay(head, &conn.stream, buffer, &mut job.body, &stream, chunk, &up).await);
+        // Not a byte went out on a kept connection: it was closed before, and nobody saw the request.
+        if matches!(uploaded, Some(Err(RelayError::Sink))) && up.written.get() == 0 && reused {
+            job.body = before;
+            return Attempt::Again;
+        }
+        downloaded = download(conn, &stream, &mut answers, asked, expects, &down).await;
+    } else {
+        let mut upload = pin!(relay(head, &conn.stream, buffer, &mut job.body, &stream, chunk, &up));
+        let mut download = pin!(download(conn, &stream, &mut answers, asked, expects, &down));
+        let mut upload_end = None;
+        downloaded = loop {
+            tokio::select! {
+                biased;
+                end = &mut download => break Some(end),
+                end = &mut upload, if upload_end.is_none() => {
+                    conn.watch.wait_for(Phase::Answer);
+                    let broken = matches!(end, Err(RelayError::Malformed | RelayError::SourceEnded));
+                    upload_end = Some(end);
+                    // The rest of the request will never come: whatever the target makes of it, the
+                    // client's fault decides.
+                    if broken {
+                        break None;
+                    }
+                }
+            }
+        }
+        .unwrap_or(Err(Failure::Unanswered));
+        uploaded = upload_end;
+        if matches!(uploaded, Some(Err(RelayError::Malformed | RelayError::SourceEnded))) {
+            count_bytes(conn, &job.balancer, &up, &down);
+            return Attempt::Ended(match down.written.get() {
+                0 => Exchange::Answer(400),
+                _ => Exchange::Cut { reset: true },
+            });
+        }
+    }
+    count_bytes(conn, &job.balancer, &up, &down);
+    match downloaded {
+        Ok((answer, sent_at, came_at)) => {
+            target::add(&counters.requests, 1);
+            counters.answered(answer.status, came_at.saturating_duration_since(sent_at).as_micros() as u64);
+            if answer.status == 101 {
+                conn.watch.enter(Phase::Tunnel);
+                let bytes = tunnel(&conn.stream, buffer, &stream, &mut answers, &conn.watch).await;
+                target::add(&job.balancer.counters(conn.worker.id).bytes, bytes);
+                return Attempt::Ended(Exchange::Done { keep_alive: false });
+            }
+            let sent_whole = matches!(uploaded, Some(Ok(())));
+            let clean = sent_whole && answer.target_keep_alive && !job.close_target && answers.is_empty();
+            if clean && !target.is_closed() {
+                conn.worker.pool.put(target.uid, stream, answer.target_patience);
+            }
+            Attempt::Ended(Exchange::Done { keep_alive: answer.client_keep_alive && sent_whole })
+        }
+        Err(Failure::Unanswered) if reused && job.repeatable => Attempt::Again,
+        Err(Failure::Unanswered | Failure::Broken) => {
+            target::add(&counters.requests, 1);
+            target::add(&counters.connection_errors, 1);
+            Attempt::Ended(Exchange::Answer(502))
+        }
+        Err(Failure::Cut { reset }) => {
+            target::add(&counters.requests, 1);
+            Attempt::Ended(Exchange::Cut { reset })
+        }
+    }
+}
+
+/// Reads the target's answer and passes it on. Returns it with the times at which the request had
+/// left and the answer's head had come.
+async fn download(
+    conn: &Conn,
+    stream: &TcpStream,
+    answers: &mut Buf,
+    asked: Asked,
+    expects_continue: bool,
+    meter: &Meter<'_>,
+) -> Result<(Answer, Instant, Instant), Failure> {
+    let sent_at = conn.watch.touch();
+    let mut out = Vec::with_capacity(512);
+    let mut interim = false;
+    loop {
+        // An answer that was begun is broken if it does not go on.
+        let failure = |answers: &Buf| match answers.is_empty() && !interim {
+            true => Failure::Unanswered,
+            false => Failure::Broken,
+        };
+        match answers.fill(stream).await {
+            Ok(0) | Err(_) => return Err(failure(answers)),
+            Ok(_) => {}
+        }
+        let came_at = conn.watch.touch();
+        loop {
+            out.clear();
+            match response::parse(answers.bytes(), asked, &mut out) {
+                Parsed::Partial => break,
+                Parsed::Malformed => return Err(Failure::Broken),
+                Parsed::Interim { status, head_len } => {
+                    interim = true;
+                    answers.consume(head_len);
+                    let wanted = if status == 100 { expects_continue } else { !asked.http10 };
+                    if wanted {
+                        let sent = write_all(&conn.stream, &mut [IoSlice::new(&out)], &uncounted(meter)).await;
+                        sent.map_err(|_| Failure::Cut { reset: false })?;
+                    }
+                    if answers.is_empty() {
+                        break;
+                    }
+                }
+                Parsed::Final(mut answer) => {
+                    answers.consume(answer.head_len);
+                    conn.watch.enter(Phase::Streaming);
+                    let (body, chunk) = (&mut answer.body, answer.rechunk);
+                    let unmarked_end = !chunk && *body == Body::UntilClose || asked.http10;
+                    return match relay(&out, stream, answers, body, &conn.stream, chunk, meter).await {
+                        Ok(()) => Ok((answer, sent_at, came_at)),
+                        Err(RelayError::Malformed | RelayError::SourceEnded) if meter.written.get() == 0 => {
+                            Err(Failure::Broken)
+                        }
+                        Err(_) => Err(Failure::Cut { reset: unmarked_end }),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// A meter for bytes that are not yet the answer.
+fn uncounted<'a>(meter: &Meter<'a>) -> Meter<'a> {
+    Meter { watch: meter.watch, phases: meter.phases, written: Cell::new(0) }
+}
+
+fn count_bytes(conn: &Conn, balancer: &Balancer, up: &Meter<'_>, down: &Meter<'_>) {
+    let bytes = up.written.get() + down.written.get();
+    target::add(&balancer.counters(conn.worker.id).bytes, bytes);
+}

@@ -1,0 +1,209 @@
+//! Buffers, and moving bytes between sockets in constant memory.
+
+use crate::http::body::Body;
+use crate::watch::{Phase, Watch};
+use std::cell::Cell;
+use std::io::{self, ErrorKind, IoSlice};
+use tokio::net::TcpStream;
+
+/// Size of a buffer at rest; only heads may make it grow.
+pub const BUFFER: usize = 32 * 1024;
+
+/// Bytes read and not yet used: `data[start..end]`.
+pub struct Buf {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// One direction of an exchange, as its relay reports it.
+pub struct Meter<'a> {
+    pub watch: &'a Watch,
+    /// What is waited for while reading and while writing.
+    pub phases: (Phase, Phase),
+    /// Bytes that the receiving socket has taken.
+    pub written: Cell<u64>,
+}
+
+/// Why a body did not get across.
+#[derive(Debug)]
+pub enum RelayError {
+    /// The sender closed or broke before the body's end.
+    SourceEnded,
+    /// The sender broke its framing.
+    Malformed,
+    /// The receiver closed or broke.
+    Sink,
+}
+
+impl Buf {
+    /// Over storage that is reused; its contents do not matter.
+    pub fn new(mut data: Vec<u8>) -> Self {
+        if data.len() != BUFFER {
+            data.resize(BUFFER, 0);
+        }
+        Self { data, start: 0, end: 0 }
+    }
+
+    /// Gives the storage back for reuse.
+    pub fn into_storage(self) -> Vec<u8> {
+        self.data
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.data[self.start..self.end]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub fn consume(&mut self, n: usize) {
+        self.start += n;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Reads once, waiting if need be; 0 is the end. Makes room first: what is unused moves to the
+    /// front, and if the buffer is full it doubles.
+    pub async fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+        if self.end == self.data.len() {
+            if self.start > 0 {
+                self.data.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            } else {
+                self.data.resize(self.data.len() * 2, 0);
+            }
+        }
+        loop {
+            match from.try_read(&mut self.data[self.end..]) {
+                Ok(n) => {
+                    self.end += n;
+                    return Ok(n);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => from.readable().await?,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// Writes all of the slices, waiting as the receiver takes them.
+pub async fn write_all(to: &TcpStream, mut slices: &mut [IoSlice<'_>], meter: &Meter<'_>) -> io::Result<()> {
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        let single = slices[1..].iter().all(|slice| slice.is_empty());
+        let result = if single { to.try_write(&slices[0]) } else { to.try_write_vectored(slices) };
+        match result {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                meter.written.set(meter.written.get() + n as u64);
+                meter.watch.touch();
+                IoSlice::advance_slices(&mut slices, n);
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                meter.watch.wait_for(meter.phases.1);
+                to.writable().await?;
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Moves a body from `from` (what is buffered first) to `to`, with `head` in front of it in the same
+/// write where that can be. With `chunk`, the payload goes out in chunks of our own.
+pub async fn relay(
+    head: &[u8],
+    from: &TcpStream,
+    buffer: &mut Buf,
+    body: &mut Body,
+    to: &TcpStream,
+    chunk: bool,
+    meter: &Meter<'_>,
+) -> Result<(), RelayError> {
+    let mut head = head;
+    loop {
+        let step = body.step(buffer.bytes_mut()).map_err(|_| RelayError::Malformed)?;
+        let mut size = [0u8; 18];
+        let size = if chunk && step.data > 0 { chunk_size(&mut size, step.data) } else { &[] };
+        let tail: &[u8] = match (chunk, step.data > 0, step.done) {
+            (true, true, true) => b"\r\n0\r\n\r\n",
+            (true, true, false) => b"\r\n",
+            (true, false, true) => b"0\r\n\r\n",
+            _ => b"",
+        };
+        let data = &buffer.bytes()[..step.data];
+        if !(head.is_empty() && data.is_empty() && tail.is_empty()) {
+            let mut slices = [IoSlice::new(head), IoSlice::new(size), IoSlice::new(data), IoSlice::new(tail)];
+            // Without chunks, an empty slice in the middle would cost a vectored write.
+            let mut plain = [IoSlice::new(head), IoSlice::new(data)];
+            let slices = if size.is_empty() && tail.is_empty() { &mut plain[..] } else { &mut slices[..] };
+            write_all(to, slices, meter).await.map_err(|_| RelayError::Sink)?;
+            head = &[];
+        }
+        buffer.consume(step.consumed);
+        if step.done {
+            return Ok(());
+        }
+        if step.consumed > 0 && !buffer.is_empty() {
+            continue;
+        }
+        meter.watch.wait_for(meter.phases.0);
+        match buffer.fill(from).await {
+            Ok(0) if *body == Body::UntilClose => {
+                if chunk {
+                    write_all(to, &mut [IoSlice::new(b"0\r\n\r\n")], meter).await.map_err(|_| RelayError::Sink)?;
+                }
+                return Ok(());
+            }
+            Ok(0) | Err(_) => return Err(RelayError::SourceEnded),
+            Ok(_) => {
+                meter.watch.touch();
+            }
+        }
+    }
+}
+
+/// `<hexadecimal size> CR LF`.
+fn chunk_size(space: &mut [u8; 18], n: usize) -> &[u8] {
+    let digits = (usize::BITS - n.leading_zeros()).div_ceil(4).max(1) as usize;
+    for (at, byte) in space[..digits].iter_mut().enumerate() {
+        *byte = b"0123456789abcdef"[n >> (4 * (digits - 1 - at)) & 15];
+    }
+    space[digits..digits + 2].copy_from_slice(b"\r\n");
+    &space[..digits + 2]
+}
+
+/// Bytes in both directions until both sides have ended; each end is passed on.
+pub async fn tunnel(a: &TcpStream, a_buffer: &mut Buf, b: &TcpStream, b_buffer: &mut Buf, watch: &Watch) -> u64 {
+    let meter = |watch| Meter { watch, phases: (Phase::Tunnel, Phase::Tunnel), written: Cell::new(0) };
+    let (there, back) = (meter(watch), meter(watch));
+    let one = |from, buffer, to, meter| async move {
+        let mut body = Body::UntilClose;
+        let result = relay(&[], from, buffer, &mut body, to, false, meter).await;
+        let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
+        result
+    };
+    let _ = tokio::try_join!(one(a, a_buffer, b, &there), one(b, b_buffer, a, &back));
+    there.written.get() + back.written.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_sizes_are_hexadecimal() {
+        for n in [1usize, 9, 15, 16, 255, 4096, 0x1_2345] {
+            assert_eq!(chunk_size(&mut [0; 18], n), format!("{n:x}\r\n").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The proxy's own files: its lock, and the last snapshot in force.
+
+use crate::Error;
+use quarry_domain::snapshot::Snapshot;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// `<data>/proxy`, locked for as long as this value lives.
+pub struct Store {
+    directory: PathBuf,
+    _lock: File,
+}
+
+impl Store {
+    /// Makes the directory if it is missing and takes its lock.
+    pub fn open(data_dir: &Path) -> Result<Self, Error> {
+        let directory = data_dir.join("proxy");
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Directory { path, source }
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(at(&directory))?;
+        let path = directory.join("lock");
+        let mut lock =
+            File::options().create(true).truncate(false).write(true).read(true).open(&path).map_err(at(&path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                return Err(Error::Locked { path, holder });
+            }
+            Err(e) => return Err(at(&path)(e.into())),
+        }
+        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        Ok(Self { directory, _lock: lock })
+    }
+
+    /// The last snapshot in force; `None` if there is none that can be read.
+    pub fn load(&self) -> Option<Snapshot> {
+        let path = self.directory.join("snapshot.json");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the last snapshot could not be read");
+                return None;
+            }
+        };
+        serde_json::from_slice(&bytes)
+            .inspect_err(|error| tracing::error!(path = %path.display(), %error, "the last snapshot is damaged"))
+            .ok()
+    }
+
+    /// Where a snapshot is to be written by [`save`].
+    pub fn snapshot_path(&self) -> PathBuf {
+        self.directory.join("snapshot.json")
+    }
+}
+
+/// Writes a snapshot so that after a crash either the old or the new one is there, whole.
+pub fn save(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
+    let bytes = serde_json::to_vec(snapshot)?;
+    let beside = path.with_extension("json.tmp");
+    let mut file = File::create(&beside)?;
+    file.write_all(&bytes)?;
+    file.sync_data()?;
+    fs::rename(&beside, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_proxy_is_refused_and_a_snapshot_comes_back() {
+        let dir = std::env::temp_dir().join(format!("quarry-store-{}", std::process::id()));
+        let store = Store::open(&dir).unwrap();
+        let error = Store::open(&dir).err().unwrap();
+        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        assert!(store.load().is_none());
+        let snapshot = Snapshot { version: 7, ..Snapshot::default() };
+        save(&store.snapshot_path(), &snapshot).unwrap();
+        assert_eq!(store.load(), Some(snapshot));
+        fs::write(store.snapshot_path(), "{").unwrap();
+        assert!(store.load().is_none());
+        drop(store);
+        Store::open(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

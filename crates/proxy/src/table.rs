@@ -1,0 +1,249 @@
+//! The routing table: a snapshot compiled for the hot path, with each group's usable targets.
+//! Immutable; a change of configuration or of health makes a new one.
+
+use crate::http::answer;
+use crate::target::{Balancer, Group, Target};
+use quarry_domain::link::TargetState;
+use quarry_domain::rule::Conditions;
+use quarry_domain::snapshot::{Action, Algorithm, Endpoint, LoadBalancerAttributes, Redirect, RelayListen, Snapshot};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What workers route by.
+pub struct Table {
+    pub config: Arc<Config>,
+    /// Parallel to `config.groups`.
+    pub usable: Vec<Vec<Arc<Target>>>,
+}
+
+/// A compiled snapshot.
+pub struct Config {
+    pub snapshot: Arc<Snapshot>,
+    pub listeners: Vec<ListenerEntry>,
+    by_arn: HashMap<String, usize>,
+    by_port: HashMap<u16, Vec<usize>>,
+    pub groups: Vec<GroupEntry>,
+    pub relays: HashMap<RelayListen, Endpoint>,
+}
+
+pub struct ListenerEntry {
+    pub port: u16,
+    pub balancer: Arc<Balancer>,
+    /// Lower case.
+    pub dns_name: String,
+    pub attributes: LoadBalancerAttributes,
+    pub rules: Vec<(Conditions, ActionEntry)>,
+    pub default_action: ActionEntry,
+}
+
+pub enum ActionEntry {
+    Forward(ForwardEntry),
+    Redirect(Redirect),
+    /// Status, and the answer's bytes from its Content-Type line on.
+    Fixed {
+        status: u16,
+        rest: Vec<u8>,
+    },
+}
+
+/// Groups by index, each with its weight.
+pub struct ForwardEntry {
+    groups: Vec<(usize, u32)>,
+    total: u32,
+    /// Coprime to `total`: stepping by it visits every residue once per period, well mixed.
+    stride: u32,
+    turn: AtomicUsize,
+}
+
+pub struct GroupEntry {
+    pub shared: Arc<Group>,
+    pub algorithm: Algorithm,
+    /// Those that are not draining, with registrations as in the snapshot.
+    pub open: Vec<Arc<Target>>,
+}
+
+/// Where a connection came in, which decides what listeners may answer it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A listener's own address, or its hub address.
+    Own(String),
+    /// 127.0.0.1, shared by all listeners of this port.
+    Shared(u16),
+}
+
+/// Which listener answers a request.
+pub enum Found<'a> {
+    Listener(&'a ListenerEntry),
+    /// Several load balancers share the address and the Host header names none of them.
+    NoSuchHost,
+    /// The listener is gone.
+    Gone,
+}
+
+impl Config {
+    pub fn compile(
+        snapshot: Arc<Snapshot>,
+        balancer: &mut dyn FnMut(&str) -> Arc<Balancer>,
+        group: &mut dyn FnMut(&str) -> Arc<Group>,
+        target: &mut dyn FnMut(&str, &quarry_domain::snapshot::Target) -> Arc<Target>,
+    ) -> Self {
+        let mut groups = Vec::with_capacity(snapshot.target_groups.len());
+        let mut index = HashMap::new();
+        for (arn, g) in &snapshot.target_groups {
+            index.insert(arn.as_str(), groups.len());
+            let open = g.targets.iter().filter(|t| !t.draining).map(|t| target(arn, t)).collect();
+            groups.push(GroupEntry { shared: group(arn), algorithm: g.attributes.algorithm, open });
+        }
+        let mut listeners = Vec::new();
+        let mut by_arn = HashMap::new();
+        let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
+        for lb in &snapshot.load_balancers {
+            let shared = balancer(&lb.arn);
+            for listener in &lb.listeners {
+                by_arn.insert(listener.arn.clone(), listeners.len());
+                by_port.entry(listener.port).or_default().push(listeners.len());
+                let mut rules: Vec<_> = listener.rules.iter().collect();
+                rules.sort_by_key(|rule| rule.priority);
+                listeners.push(ListenerEntry {
+                    port: listener.port,
+                    balancer: shared.clone(),
+                    dns_name: lb.dns_name.to_ascii_lowercase(),
+                    attributes: lb.attributes.clone(),
+                    rules: rules
+                        .into_iter()
+                        .map(|rule| (Conditions::compile(&rule.conditions), ActionEntry::compile(&rule.action, &index)))
+                        .collect(),
+                    default_action: ActionEntry::compile(&listener.default_action, &index),
+                });
+            }
+        }
+        let relays = snapshot.relays.iter().map(|r| (r.listen.clone(), r.to.clone())).collect();
+        Self { snapshot, listeners, by_arn, by_port, groups, relays }
+    }
+
+    /// `host` is lower case and without a port.
+    pub fn find(&self, place: &Place, host: &str) -> Found<'_> {
+        match place {
+            Place::Own(arn) => match self.by_arn.get(arn) {
+                Some(&n) => Found::Listener(&self.listeners[n]),
+                None => Found::Gone,
+            },
+            Place::Shared(port) => match self.by_port.get(port).map(Vec::as_slice) {
+                None | Some([]) => Found::Gone,
+                Some([only]) => Found::Listener(&self.listeners[*only]),
+                Some(several) => several
+                    .iter()
+                    .map(|n| &self.listeners[*n])
+                    .find(|l| l.dns_name.eq_ignore_ascii_case(host))
+                    .map_or(Found::NoSuchHost, Found::Listener),
+            },
+        }
+    }
+}
+
+impl Table {
+    /// Each group's usable targets: the healthy ones; if there is none, the unhealthy ones, since
+    /// some answer may be better than none (fail open); targets that were never probed take nothing.
+    pub fn new(config: Arc<Config>, state: &dyn Fn(&Target) -> TargetState) -> Self {
+        let usable = config
+            .groups
+            .iter()
+            .map(|group| {
+                let in_state = |wanted: &[TargetState]| -> Vec<_> {
+                    group.open.iter().filter(|t| wanted.contains(&state(t))).cloned().collect()
+                };
+                // Unavailable: health checks are off, so the target counts as able.
+                let healthy = in_state(&[TargetState::Healthy, TargetState::Unavailable]);
+                if healthy.is_empty() { in_state(&[TargetState::Unhealthy]) } else { healthy }
+            })
+            .collect();
+        Self { config, usable }
+    }
+}
+
+impl ActionEntry {
+    fn compile(action: &Action, groups: &HashMap<&str, usize>) -> Self {
+        match action {
+            Action::Forward(forward) => Self::Forward(ForwardEntry::new(
+                forward
+                    .groups
+                    .iter()
+                    .filter_map(|g| groups.get(g.target_group_arn.as_str()).map(|&n| (n, g.weight)))
+                    .collect(),
+            )),
+            Action::Redirect(redirect) => Self::Redirect(redirect.clone()),
+            Action::FixedResponse(fixed) => Self::Fixed { status: fixed.status, rest: answer::fixed_response(fixed) },
+        }
+    }
+}
+
+impl ForwardEntry {
+    fn new(groups: Vec<(usize, u32)>) -> Self {
+        // A single group needs no weight; among several a weight of 0 means nothing is sent there.
+        let groups = match groups[..] {
+            [(only, _)] => vec![(only, 1)],
+            _ => groups,
+        };
+        let total: u32 = groups.iter().map(|g| g.1).sum();
+        let gcd = |mut a: u32, mut b: u32| {
+            while b != 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let golden = (f64::from(total) * 0.618) as u32;
+        let stride = (golden.max(1)..).find(|s| gcd(*s, total) == 1).unwrap_or(1);
+        Self { groups, total, stride, turn: AtomicUsize::new(0) }
+    }
+
+    /// The index of the group whose turn it is, exactly by weight over each period.
+    /// `None` if there is no group, or all weights are 0.
+    pub fn choose(&self) -> Option<usize> {
+        if let [(only, _)] = self.groups[..] {
+            return Some(only);
+        }
+        if self.total == 0 {
+            return None;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) as u64;
+        let mut at = (turn % u64::from(self.total) * u64::from(self.stride) % u64::from(self.total)) as u32;
+        for (group, weight) in &self.groups {
+            if at < *weight {
+                return Some(*group);
+            }
+            at -= weight;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_exact_over_each_period() {
+        let forward = ForwardEntry::new(vec![(0, 70), (1, 20), (2, 10), (3, 0)]);
+        let mut counts = [0; 4];
+        for _ in 0..300 {
+            counts[forward.choose().unwrap()] += 1;
+        }
+        assert_eq!(counts, [210, 60, 30, 0]);
+    }
+
+    #[test]
+    fn small_shares_are_spread_out() {
+        let forward = ForwardEntry::new(vec![(0, 50), (1, 50)]);
+        let picks: Vec<_> = (0..100).map(|_| forward.choose().unwrap()).collect();
+        let longest = picks.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap();
+        assert!(longest <= 3, "{picks:?}");
+    }
+
+    #[test]
+    fn no_weight_at_all_chooses_nothing_but_a_single_group_needs_none() {
+        assert_eq!(ForwardEntry::new(vec![(0, 0), (1, 0)]).choose(), None);
+        assert_eq!(ForwardEntry::new(vec![]).choose(), None);
+        assert_eq!(ForwardEntry::new(vec![(7, 0)]).choose(), Some(7));
+    }
+}

@@ -1,0 +1,253 @@
+//! One worker: a thread with its own runtime, listening sockets and pools. Workers share nothing but
+//! the routing table and counters.
+
+use crate::broker::Brokers;
+use crate::client;
+use crate::io::{BUFFER, Buf};
+use crate::pool::Pool;
+use crate::relay;
+use crate::table::{Place, Table};
+use arc_swap::ArcSwap;
+use quarry_domain::door::{Door, UnixMillis};
+use quarry_domain::snapshot::RelayListen;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+/// What all threads of the proxy share.
+pub struct Shared {
+    pub table: ArcSwap<Table>,
+    /// Rung when `serve` should hear of something at once.
+    pub wake: Arc<Notify>,
+    pub door: Door,
+}
+
+/// What the control thread tells a worker.
+pub enum Command {
+    Listen {
+        id: u64,
+        listener: std::net::TcpListener,
+        place: Place,
+    },
+    Relay {
+        id: u64,
+        listener: std::net::TcpListener,
+        listen: RelayListen,
+    },
+    Close {
+        id: u64,
+    },
+    /// Close idle connections to these targets; answered when done, by when the worker also has
+    /// nothing left that was begun under an older table and not yet counted.
+    Purge {
+        targets: Vec<u64>,
+        done: oneshot::Sender<()>,
+    },
+    /// Take no more connections, finish what is in flight, end by the deadline.
+    Stop {
+        within: Duration,
+    },
+}
+
+/// A worker's own state.
+pub struct Worker {
+    pub id: usize,
+    pub shared: Arc<Shared>,
+    pub pool: Pool,
+    pub brokers: Brokers,
+    pub stopping: Cell<bool>,
+    /// Rung for all connections when stopping begins.
+    pub stop: Notify,
+    storage: RefCell<Vec<Vec<u8>>>,
+    random: Cell<u64>,
+    date: RefCell<(UnixMillis, String)>,
+    connections: Cell<usize>,
+    last_closed: Notify,
+}
+
+/// A buffer on loan from the worker.
+pub struct Lease {
+    buffer: Option<Buf>,
+    worker: Rc<Worker>,
+}
+
+/// Buffers kept for reuse at most.
+const MAX_STORED: usize = 256;
+const SWEEP: Duration = Duration::from_secs(2);
+const IMF_FIXDATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+
+/// Runs a worker on this thread until it is told to stop.
+pub fn run(id: usize, shared: Arc<Shared>, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, main(Rc::new(Worker::new(id, shared)), commands));
+    Ok(())
+}
+
+async fn main(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut listening: HashMap<u64, AbortHandle> = HashMap::new();
+    let mut sweep = tokio::time::interval(SWEEP);
+    let within = loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            _ = sweep.tick() => {
+                worker.pool.sweep();
+                worker.brokers.retain(&worker.shared.table.load().config.snapshot);
+                continue;
+            }
+        };
+        match command {
+            None => break Duration::ZERO,
+            Some(Command::Stop { within }) => break within,
+            Some(Command::Listen { id, listener, place }) => {
+                let task = tokio::task::spawn_local(accept(worker.clone(), listener, Rc::new(place)));
+                listening.insert(id, task.abort_handle());
+            }
+            Some(Command::Relay { id, listener, listen }) => {
+                let task = tokio::task::spawn_local(relay::accept(worker.clone(), listener, listen));
+                listening.insert(id, task.abort_handle());
+            }
+            Some(Command::Close { id }) => {
+                if let Some(task) = listening.remove(&id) {
+                    task.abort();
+                }
+            }
+            Some(Command::Purge { targets, done }) => {
+                targets.into_iter().for_each(|target| worker.pool.close(target));
+                let _ = done.send(());
+            }
+        }
+    };
+    worker.stopping.set(true);
+    worker.stop.notify_waiters();
+    // Accept loops take what already waits to be accepted, then end.
+    tokio::task::yield_now().await;
+    let _ = tokio::time::timeout(within, async {
+        while worker.connections.get() > 0 {
+            worker.last_closed.notified().await;
+        }
+    })
+    .await;
+    listening.into_values().for_each(|task| task.abort());
+}
+
+async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, place: Rc<Place>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a listening socket could not be used"),
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            _ = worker.stop.notified(), if !worker.stopping.get() => continue,
+            _ = std::future::ready(()), if worker.stopping.get() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let _ = stream.set_nodelay(true);
+                let connection = client::serve(worker.clone(), stream, peer, place.clone());
+                tokio::task::spawn_local(connection);
+            }
+            Err(error) => worker.accept_failed(&error).await,
+        }
+    }
+}
+
+impl Worker {
+    fn new(id: usize, shared: Arc<Shared>) -> Self {
+        let mut seed = [0u8; 8];
+        shared.door.entropy.fill(&mut seed);
+        Self {
+            id,
+            shared,
+            pool: Pool::default(),
+            brokers: Brokers::default(),
+            stopping: Cell::new(false),
+            stop: Notify::new(),
+            storage: RefCell::default(),
+            random: Cell::new(u64::from_ne_bytes(seed)),
+            date: RefCell::new((-1, String::new())),
+            connections: Cell::new(0),
+            last_closed: Notify::new(),
+        }
+    }
+
+    /// A number that spreads load and tells traces apart; not a secret (SplitMix64).
+    pub fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Calls `f` with the time as an IMF-fixdate, made once per second.
+    pub fn with_date<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        let second = self.shared.door.now_ms().div_euclid(1000);
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            let time = time::OffsetDateTime::from_unix_timestamp(second).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+            *date = (second, time.format(IMF_FIXDATE).unwrap_or_default());
+        }
+        f(date.1.as_bytes())
+    }
+
+    pub fn lease(self: &Rc<Self>) -> Lease {
+        let storage = self.storage.borrow_mut().pop().unwrap_or_default();
+        Lease { buffer: Some(Buf::new(storage)), worker: self.clone() }
+    }
+
+    pub fn opened(&self) {
+        self.connections.set(self.connections.get() + 1);
+    }
+
+    pub fn closed(&self) {
+        self.connections.set(self.connections.get() - 1);
+        if self.connections.get() == 0 {
+            self.last_closed.notify_one();
+        }
+    }
+
+    /// Out of descriptors: idle connections are given up for new clients, and the loop pauses.
+    pub async fn accept_failed(&self, error: &std::io::Error) {
+        tracing::warn!(%error, "a connection could not be accepted");
+        self.pool.clear();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Deref for Lease {
+    type Target = Buf;
+
+    fn deref(&self) -> &Buf {
+        self.buffer.as_ref().expect("held until dropped")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Buf {
+        self.buffer.as_mut().expect("held until dropped")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(buffer) = self.buffer.take() else { return };
+        let storage = buffer.into_storage();
+        let mut stored = self.worker.storage.borrow_mut();
+        if storage.len() == BUFFER && stored.len() < MAX_STORED {
+            stored.push(storage);
+        }
+    }
+}
