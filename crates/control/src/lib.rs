@@ -2,8 +2,15 @@
 //! the reconcilers that carry out what `quarry-domain` plans.
 
 pub mod api;
+pub mod cloudformation;
+pub mod ec2;
+pub mod elbv2;
+pub mod link;
 pub mod platform;
 pub mod store;
 pub mod wake;
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use platform::{Platform, PlatformConfig};

@@ -1,0 +1,195 @@
+//! What is stored of load balancers, listeners, rules, target groups and targets.
+
+use crate::store::{Item, StoreError, Tx};
+use quarry_domain::snapshot::{
+    Action, Condition, Forward, HealthCheck, ListenerProtocol, LoadBalancerAttributes, TargetGroupAttributes,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadBalancer {
+    pub arn: String,
+    pub name: String,
+    pub dns_name: String,
+    /// `internet-facing` or `internal`.
+    pub scheme: String,
+    pub vpc_id: String,
+    pub zones: Vec<Zone>,
+    pub security_groups: Vec<String>,
+    pub created_ms: i64,
+    /// Its own loopback address.
+    pub address: Ipv4Addr,
+    /// Its own address on the hub network.
+    pub hub_address: Ipv4Addr,
+    pub attributes: LoadBalancerAttributes,
+    pub deletion_protection: bool,
+}
+
+/// An availability zone that a load balancer is in, by one subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    pub name: String,
+    pub subnet_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listener {
+    pub arn: String,
+    pub load_balancer_arn: String,
+    pub port: u16,
+    pub protocol: ListenerProtocol,
+    pub default_rule_arn: String,
+    pub default_action: RuleAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    pub arn: String,
+    pub listener_arn: String,
+    pub priority: u32,
+    pub conditions: Vec<Condition>,
+    pub action: RuleAction,
+}
+
+/// What a rule does, with what the API echoes beyond it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleAction {
+    pub action: Action,
+    pub order: Option<i32>,
+    /// `DurationSeconds` as given, also where group stickiness is not enabled.
+    pub stickiness_duration: Option<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetGroup {
+    pub arn: String,
+    pub name: String,
+    pub protocol: ListenerProtocol,
+    /// Where targets receive traffic unless they are registered with a port of their own.
+    pub port: u16,
+    pub vpc_id: String,
+    pub target_type: TargetType,
+    pub health_check: HealthCheck,
+    pub attributes: TargetGroupAttributes,
+    /// `stickiness.*` as set, so that disabling stickiness keeps its other settings.
+    pub stickiness: BTreeMap<String, String>,
+    pub created_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetType {
+    Instance,
+    Ip,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub target_group_arn: String,
+    /// Unique to this registration.
+    pub registration: u64,
+    pub id: String,
+    pub port: u16,
+    pub availability_zone: Option<String>,
+    /// Deregistered and not yet drained.
+    pub draining: bool,
+}
+
+/// The tags of any resource of the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tags {
+    pub arn: String,
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Item for LoadBalancer {
+    const KIND: &'static str = "elbv2.load-balancer";
+    fn key(&self) -> String {
+        self.arn.clone()
+    }
+}
+
+impl Item for Listener {
+    const KIND: &'static str = "elbv2.listener";
+    fn key(&self) -> String {
+        self.arn.clone()
+    }
+    fn parent(&self) -> String {
+        self.load_balancer_arn.clone()
+    }
+}
+
+impl Item for Rule {
+    const KIND: &'static str = "elbv2.rule";
+    fn key(&self) -> String {
+        self.arn.clone()
+    }
+    fn parent(&self) -> String {
+        self.listener_arn.clone()
+    }
+}
+
+impl Item for TargetGroup {
+    const KIND: &'static str = "elbv2.target-group";
+    fn key(&self) -> String {
+        self.arn.clone()
+    }
+}
+
+impl Item for Target {
+    const KIND: &'static str = "elbv2.target";
+    fn key(&self) -> String {
+        format!("{}#{}", self.target_group_arn, self.registration)
+    }
+    fn parent(&self) -> String {
+        self.target_group_arn.clone()
+    }
+}
+
+impl Item for Tags {
+    const KIND: &'static str = "elbv2.tags";
+    fn key(&self) -> String {
+        self.arn.clone()
+    }
+}
+
+impl TargetType {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Instance => "instance",
+            Self::Ip => "ip",
+        }
+    }
+}
+
+impl RuleAction {
+    /// The target groups that it forwards to.
+    pub fn target_groups(&self) -> impl Iterator<Item = &str> {
+        let groups = match &self.action {
+            Action::Forward(Forward { groups, .. }) => groups.as_slice(),
+            Action::Redirect(_) | Action::FixedResponse(_) => &[],
+        };
+        groups.iter().map(|group| group.target_group_arn.as_str())
+    }
+}
+
+/// Which load balancers use which target groups: by target group ARN, the load balancers' ARNs.
+pub fn uses(tx: &Tx<'_>) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut owner = BTreeMap::new();
+    for listener in tx.all::<Listener>()? {
+        for group in listener.default_action.target_groups() {
+            uses.entry(group.to_owned()).or_default().insert(listener.load_balancer_arn.clone());
+        }
+        owner.insert(listener.arn, listener.load_balancer_arn);
+    }
+    for rule in tx.all::<Rule>()? {
+        let Some(load_balancer) = owner.get(&rule.listener_arn) else { continue };
+        for group in rule.action.target_groups() {
+            uses.entry(group.to_owned()).or_default().insert(load_balancer.clone());
+        }
+    }
+    Ok(uses)
+}

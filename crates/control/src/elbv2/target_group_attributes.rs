@@ -1,0 +1,127 @@
+//! A target group's attributes: those that the data plane can express are served, those that make
+//! no difference are shown at AWS's default, and any other value is refused.
+
+use super::errors;
+use super::load_balancer_attributes::{boolean, number, one_of, only_default};
+use super::records::TargetGroup;
+use crate::api::Result;
+use quarry_aws::elbv2::TargetGroupAttribute;
+use quarry_domain::snapshot::{Algorithm, Stickiness};
+
+const FIXED: &[(&str, &str)] = &[
+    ("load_balancing.algorithm.anomaly_mitigation", "off"),
+    ("load_balancing.cross_zone.enabled", "use_load_balancer_configuration"),
+    ("target_group_health.dns_failover.minimum_healthy_targets.count", "1"),
+    ("target_group_health.dns_failover.minimum_healthy_targets.percentage", "off"),
+    ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1"),
+    ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off"),
+];
+
+/// Settings of stickiness and AWS's defaults; which of them is in force depends on all.
+const STICKINESS: &[(&str, &str)] = &[
+    ("stickiness.app_cookie.cookie_name", ""),
+    ("stickiness.app_cookie.duration_seconds", "86400"),
+    ("stickiness.enabled", "false"),
+    ("stickiness.lb_cookie.duration_seconds", "86400"),
+    ("stickiness.type", "lb_cookie"),
+];
+
+const WEEK: u32 = 604_800;
+
+/// All of them, sorted by key.
+pub fn show(group: &TargetGroup) -> Vec<TargetGroupAttribute> {
+    let mut all: Vec<(&str, String)> = FIXED.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    all.extend(STICKINESS.iter().map(|(key, _)| (*key, stickiness(group, key).to_owned())));
+    all.push(("deregistration_delay.timeout_seconds", group.attributes.deregistration_delay.to_string()));
+    all.push(("load_balancing.algorithm.type", algorithm_name(group.attributes.algorithm).to_owned()));
+    all.push(("slow_start.duration_seconds", group.attributes.slow_start.to_string()));
+    all.sort();
+    all.into_iter().map(|(key, value)| TargetGroupAttribute { key: Some(key.into()), value: Some(value) }).collect()
+}
+
+/// Sets the attributes of one request; nothing is in force until all of them fit together.
+pub fn set(group: &mut TargetGroup, wanted: Vec<TargetGroupAttribute>) -> Result<()> {
+    for attribute in wanted {
+        let key = attribute.key.ok_or_else(|| errors::validation("An attribute key must be specified"))?;
+        let value = attribute.value.unwrap_or_default();
+        match key.as_str() {
+            "deregistration_delay.timeout_seconds" => {
+                group.attributes.deregistration_delay = number(&key, &value, 0, 3600)?;
+            }
+            "slow_start.duration_seconds" => {
+                group.attributes.slow_start = if value == "0" { 0 } else { number(&key, &value, 30, 900)? };
+            }
+            "load_balancing.algorithm.type" => {
+                let all = [Algorithm::RoundRobin, Algorithm::LeastOutstandingRequests, Algorithm::WeightedRandom];
+                group.attributes.algorithm = one_of(&key, &value, &all.map(|a| (algorithm_name(a), a)))?;
+            }
+            "stickiness.enabled" => {
+                boolean(&key, &value)?;
+                group.stickiness.insert(key, value);
+            }
+            "stickiness.type" => {
+                one_of(&key, &value, &[("lb_cookie", ()), ("app_cookie", ())])?;
+                group.stickiness.insert(key, value);
+            }
+            "stickiness.app_cookie.duration_seconds" | "stickiness.lb_cookie.duration_seconds" => {
+                number(&key, &value, 1, WEEK)?;
+                group.stickiness.insert(key, value);
+            }
+            "stickiness.app_cookie.cookie_name" => {
+                check_cookie_name(&value)?;
+                group.stickiness.insert(key, value);
+            }
+            _ => only_default("Target group", FIXED, &key, &value)?,
+        }
+    }
+    if group.attributes.slow_start > 0 && group.attributes.algorithm != Algorithm::RoundRobin {
+        return Err(errors::validation(format!(
+            "Slow start mode cannot be enabled with the '{}' load balancing algorithm",
+            algorithm_name(group.attributes.algorithm)
+        )));
+    }
+    group.attributes.stickiness = in_force(group)?;
+    Ok(())
+}
+
+fn in_force(group: &TargetGroup) -> Result<Option<Stickiness>> {
+    let seconds = |key: &str| stickiness(group, key).parse().unwrap_or(86_400);
+    match (stickiness(group, "stickiness.enabled"), stickiness(group, "stickiness.type")) {
+        ("true", "app_cookie") => {
+            let name = stickiness(group, "stickiness.app_cookie.cookie_name").to_owned();
+            if name.is_empty() {
+                return Err(errors::validation(
+                    "You must set an application cookie name to enable stickiness of type 'app_cookie'",
+                ));
+            }
+            Ok(Some(Stickiness::AppCookie { name, seconds: seconds("stickiness.app_cookie.duration_seconds") }))
+        }
+        ("true", _) => {
+            Ok(Some(Stickiness::LoadBalancerCookie { seconds: seconds("stickiness.lb_cookie.duration_seconds") }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn stickiness<'a>(group: &'a TargetGroup, key: &str) -> &'a str {
+    let default = STICKINESS.iter().find(|(known, _)| *known == key).map_or("", |(_, default)| *default);
+    group.stickiness.get(key).map_or(default, String::as_str)
+}
+
+fn check_cookie_name(name: &str) -> Result<()> {
+    if ["AWSALB", "AWSALBAPP", "AWSALBTG"].iter().any(|reserved| name.to_ascii_uppercase().starts_with(reserved)) {
+        return Err(errors::validation(format!("The application cookie name '{name}' is reserved")));
+    }
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) || name.len() > 256 {
+        return Err(errors::validation(format!("The application cookie name '{name}' is not valid")));
+    }
+    Ok(())
+}
+
+fn algorithm_name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::RoundRobin => "round_robin",
+        Algorithm::LeastOutstandingRequests => "least_outstanding_requests",
+        Algorithm::WeightedRandom => "weighted_random",
+    }
+}

@@ -1,0 +1,55 @@
+//! The link to the proxies: snapshots go down, what they see comes up, drained targets go away.
+//!
+//! - [`snapshot`]: the stored records as one routing snapshot, purely.
+//! - [`publish`]: its version, which rises only with its content and never goes back.
+//! - [`server`]: the socket, any number of proxies.
+//! - [`drain`]: when a draining target is gone.
+
+pub mod drain;
+pub mod publish;
+pub mod server;
+pub mod snapshot;
+
+#[cfg(test)]
+mod tests;
+
+use crate::api::Operations;
+use crate::platform::Platform;
+use crate::wake::Woken;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use server::Link;
+
+/// Serves the link until the platform stops. Fails at once where the socket cannot be made.
+/// `resolve` says what stands behind a port of an instance.
+pub fn run(
+    platform: Arc<Platform>,
+    operations: Arc<Operations>,
+    resolve: Box<snapshot::Resolve>,
+) -> std::io::Result<()> {
+    server::start(platform, operations, resolve)?.join();
+    Ok(())
+}
+
+/// Whether every connected proxy has this version or a newer one in force; false where none is
+/// connected.
+pub fn is_applied(platform: &Platform, version: u64) -> bool {
+    let live = platform.live();
+    !live.applied.is_empty() && live.applied.values().all(|applied| *applied >= version)
+}
+
+/// Waits until [`is_applied`] holds; false if it does not within `timeout` or the platform stops.
+pub fn wait_applied(platform: &Platform, version: u64, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    let mut level = platform.seen.level();
+    loop {
+        if is_applied(platform, version) {
+            return true;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || platform.seen.wait(&mut level, left) == Woken::Stop {
+            return is_applied(platform, version);
+        }
+    }
+}

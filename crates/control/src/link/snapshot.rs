@@ -1,0 +1,99 @@
+//! From stored records to a routing snapshot.
+
+use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
+use crate::platform::PlatformConfig;
+use crate::store::{StoreError, Tx};
+use quarry_domain::snapshot::{self, Endpoint, NameRecord, ProtocolVersion, Relay, RelayListen, Snapshot};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Seconds for which a task may keep a load balancer's address.
+const NAME_TTL: u32 = 60;
+
+/// What stands behind a port of an EC2 instance.
+pub type Resolve = dyn Fn(&Tx<'_>, &str, u16) -> Option<Endpoint> + Send + Sync;
+
+/// The snapshot of what is stored, its version left at 0. The same records give the same snapshot.
+pub fn build(tx: &Tx<'_>, config: &PlatformConfig, resolve: &Resolve) -> Result<Snapshot, StoreError> {
+    let uses = records::uses(tx)?;
+    let mut built = Snapshot { hub: config.hub.clone(), ..Snapshot::default() };
+    for balancer in tx.all::<LoadBalancer>()? {
+        let mut listeners = Vec::new();
+        for listener in tx.children::<Listener>(&balancer.arn)? {
+            let mut rules: Vec<Rule> = tx.children(&listener.arn)?;
+            rules.sort_by_key(|rule| rule.priority);
+            listeners.push(snapshot::Listener {
+                arn: listener.arn,
+                port: listener.port,
+                protocol: listener.protocol,
+                rules: rules.into_iter().map(rule).collect(),
+                default_action: listener.default_action.action,
+            });
+        }
+        let hub_address = config.hub.as_ref().map(|_| balancer.hub_address);
+        if let Some(address) = hub_address {
+            built.names.push(NameRecord {
+                name: balancer.dns_name.to_ascii_lowercase(),
+                addresses: vec![address],
+                ttl: NAME_TTL,
+            });
+        }
+        built.load_balancers.push(snapshot::LoadBalancer {
+            arn: balancer.arn,
+            name: balancer.name,
+            dns_name: balancer.dns_name,
+            address: balancer.address,
+            hub_address,
+            attributes: balancer.attributes,
+            listeners,
+        });
+    }
+    for group in tx.all::<TargetGroup>()? {
+        let probe = uses.contains_key(&group.arn);
+        let targets: Vec<Target> = tx.children(&group.arn)?;
+        let targets = targets.into_iter().map(|stored| target(tx, &group, stored, probe, resolve)).collect();
+        built.target_groups.insert(
+            group.arn.clone(),
+            snapshot::TargetGroup {
+                arn: group.arn,
+                name: group.name,
+                protocol: group.protocol,
+                protocol_version: ProtocolVersion::Http1,
+                health_check: group.health_check,
+                attributes: group.attributes,
+                targets,
+            },
+        );
+    }
+    if let Some(hub) = &config.hub {
+        // Tasks reach the AWS endpoint at the hub's address.
+        built.relays.push(Relay {
+            listen: RelayListen::Hub(SocketAddr::from((hub.address, config.port))),
+            to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),
+        });
+    }
+    Ok(built)
+}
+
+fn rule(rule: Rule) -> snapshot::Rule {
+    snapshot::Rule { arn: rule.arn, priority: rule.priority, conditions: rule.conditions, action: rule.action.action }
+}
+
+fn target(tx: &Tx<'_>, group: &TargetGroup, stored: Target, probe: bool, resolve: &Resolve) -> snapshot::Target {
+    let endpoint = match group.target_type {
+        TargetType::Instance => resolve(tx, &stored.id, stored.port).unwrap_or_else(|| Endpoint::Nowhere {
+            reason: format!("no task has port {} of instance {}", stored.port, stored.id),
+        }),
+        TargetType::Ip => match stored.id.parse::<Ipv4Addr>() {
+            Ok(address) => Endpoint::Tcp(SocketAddr::from((address, stored.port))),
+            Err(_) => Endpoint::Nowhere { reason: format!("{} is no IPv4 address", stored.id) },
+        },
+    };
+    snapshot::Target {
+        registration: stored.registration,
+        id: stored.id,
+        port: stored.port,
+        endpoint,
+        draining: stored.draining,
+        probe: probe && !stored.draining,
+    }
+}
