@@ -70,16 +70,18 @@ impl ImageCatalog for Registry {
         bytes: &[u8],
     ) -> Result<String, CatalogError> {
         let name = tag.map_or(PutAs::AnyDigest, PutAs::Tag);
-        self.store_manifest(repository, name, Some(media_type), bytes).map(String::from).map_err(|error| match error {
-            PutError::NoRepository => CatalogError::NoRepository(repository.to_owned()),
-            PutError::TagImmutable { .. } => CatalogError::TagImmutable(error.to_string()),
-            PutError::Io(error) => CatalogError::Io(error),
-            PutError::BadTag(_)
-            | PutError::TooLarge
-            | PutError::Invalid(_)
-            | PutError::WrongDigest { .. }
-            | PutError::Missing(_) => CatalogError::Invalid(error.to_string()),
-        })
+        self.store_manifest(repository, name, Some(media_type), bytes).map(|stored| stored.digest.into()).map_err(
+            |error| match error {
+                PutError::NoRepository => CatalogError::NoRepository(repository.to_owned()),
+                PutError::TagImmutable { .. } => CatalogError::TagImmutable(error.to_string()),
+                PutError::Io(error) => CatalogError::Io(error),
+                PutError::BadTag(_)
+                | PutError::TooLarge
+                | PutError::Invalid(_)
+                | PutError::WrongDigest { .. }
+                | PutError::Missing(_) => CatalogError::Invalid(error.to_string()),
+            },
+        )
     }
 
     fn delete_image(&self, repository: &str, reference: &str) -> Result<(), CatalogError> {

@@ -6,6 +6,7 @@ mod body;
 mod error;
 mod lists;
 mod manifests;
+mod referrers;
 mod uploads;
 
 use crate::Registry;
@@ -30,6 +31,7 @@ enum Route {
     Tags { repository: String },
     Manifest { repository: String, reference: String },
     Blob { repository: String, digest: String },
+    Referrers { repository: String, digest: String },
     NewUpload { repository: String },
     Upload { repository: String, id: String },
 }
@@ -73,6 +75,8 @@ impl Registry {
             Route::Catalog => Err(ApiError::method("GET, HEAD")),
             Route::Tags { repository } if get => self.list_tags(&head, &repository),
             Route::Tags { .. } => Err(ApiError::method("GET, HEAD")),
+            Route::Referrers { repository, digest } if get => self.list_referrers(&head, &repository, &digest),
+            Route::Referrers { .. } => Err(ApiError::method("GET, HEAD")),
             Route::Manifest { repository, reference } => match head.method {
                 Method::GET | Method::HEAD => self.get_manifest(&head, &repository, &reference),
                 Method::PUT => self.put_manifest_over_http(&head, body, &repository, &reference).await,
@@ -116,6 +120,9 @@ impl Route {
             [repository @ .., "tags", "list"] => Self::Tags { repository: name(repository)? },
             [repository @ .., "manifests", reference] => {
                 Self::Manifest { repository: name(repository)?, reference: decode(reference)? }
+            }
+            [repository @ .., "referrers", digest] => {
+                Self::Referrers { repository: name(repository)?, digest: decode(digest)? }
             }
             [repository @ .., "blobs", "uploads"] | [repository @ .., "blobs", "uploads", ""] => {
                 Self::NewUpload { repository: name(repository)? }

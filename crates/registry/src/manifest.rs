@@ -46,6 +46,12 @@ pub(crate) enum PutError {
     Io(#[from] io::Error),
 }
 
+/// A manifest that was stored.
+pub(crate) struct Stored {
+    pub(crate) digest: Digest,
+    pub(crate) subject: Option<Digest>,
+}
+
 /// Under which name a manifest is stored.
 pub(crate) enum PutAs<'a> {
     Tag(&'a str),
@@ -97,14 +103,14 @@ pub(crate) fn is_foreign(descriptor: &Descriptor) -> bool {
 }
 
 impl Registry {
-    /// Stores a manifest whose parts are present, durably; returns its digest.
+    /// Stores a manifest whose parts are present, durably.
     pub(crate) fn store_manifest(
         &self,
         repository: &str,
         name: PutAs<'_>,
         declared: Option<&str>,
         bytes: &[u8],
-    ) -> Result<Digest, PutError> {
+    ) -> Result<Stored, PutError> {
         let tag = match name {
             PutAs::Tag(tag) if !valid_tag(tag) => return Err(PutError::BadTag(tag.to_owned())),
             PutAs::Tag(tag) => Some(tag),
@@ -132,12 +138,13 @@ impl Registry {
         let manifest = check(&record, &document, media_type, self.door.now_ms())?;
         held.write_blob(&digest, bytes)?;
         // An image pushed again keeps the time at which it came first, as in ECR.
+        let subject = manifest.subject.clone();
         record.manifests.entry(digest.clone()).or_insert(manifest);
         if let Some(tag) = tag {
             record.tags.insert(tag.to_owned(), digest.clone());
         }
         held.put(record)?;
-        Ok(digest)
+        Ok(Stored { digest, subject })
     }
 }
 
@@ -148,7 +155,13 @@ fn check(
     media_type: String,
     now_ms: UnixMillis,
 ) -> Result<Manifest, PutError> {
-    let mut manifest = Manifest { media_type, pushed_at_ms: now_ms, size: 0, blobs: Vec::new(), children: Vec::new() };
+    let subject = match document {
+        Document::Image(image) => image.subject().as_ref(),
+        Document::Index(index) => index.subject().as_ref(),
+    };
+    let subject = subject.map(digest_of).transpose().map_err(PutError::Invalid)?;
+    let mut manifest =
+        Manifest { subject, media_type, pushed_at_ms: now_ms, size: 0, blobs: Vec::new(), children: Vec::new() };
     let mut missing = Vec::new();
     match document {
         Document::Image(image) => {

@@ -33,6 +33,9 @@ pub(crate) struct Manifest {
     pub(crate) blobs: Vec<Digest>,
     /// Of an index: the manifests in it.
     pub(crate) children: Vec<Digest>,
+    /// The manifest that it is about (a signature's image, say); it need not be there.
+    #[serde(default)]
+    pub(crate) subject: Option<Digest>,
 }
 
 /// The open store.

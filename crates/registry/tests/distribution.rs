@@ -202,6 +202,39 @@ async fn mounting_and_visibility_by_repository() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn referrers_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    server.create("api");
+    let image = server.push_image("api", "v1", b"layer").await;
+    let list = format!("/v2/api/referrers/{image}");
+    let empty = server.get(&list).await;
+    assert_eq!((empty.status.as_u16(), empty.json()["manifests"].clone()), (200, serde_json::json!([])));
+    server.push_blob("api", b"{}").await;
+    let subject = serde_json::json!({"mediaType": OCI, "digest": image.as_str(), "size": 1});
+    let mut signature: serde_json::Value = serde_json::from_slice(&manifest(b"{}", b"layer")).unwrap();
+    signature["subject"] = subject;
+    signature["artifactType"] = "application/x-signature".into();
+    signature["annotations"] = serde_json::json!({"by": "me"});
+    let put = server.call("PUT", "/v2/api/manifests/sig", &[("content-type", OCI)], signature.to_string()).await;
+    assert_eq!((put.status.as_u16(), put.header("oci-subject")), (201, image.as_str()));
+    let listed = server.get(&list).await;
+    assert_eq!(listed.header("content-type"), "application/vnd.oci.image.index.v1+json");
+    let expected = serde_json::json!([{
+        "mediaType": OCI, "digest": put.header("docker-content-digest"), "size": signature.to_string().len(),
+        "artifactType": "application/x-signature", "annotations": {"by": "me"},
+    }]);
+    assert_eq!(listed.json()["manifests"], expected);
+    let other = server.get(&format!("{list}?artifactType=application/other")).await;
+    assert_eq!(
+        (other.json()["manifests"].clone(), other.header("oci-filters-applied")),
+        (serde_json::json!([]), "artifactType")
+    );
+    let same = server.get(&format!("{list}?artifactType=application%2Fx-signature")).await;
+    assert_eq!(same.json()["manifests"], expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deletion_frees_what_nothing_else_uses() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;

@@ -4,7 +4,7 @@ use super::error::ApiError;
 use super::{ResponseBody, body, off_loop};
 use crate::Registry;
 use crate::digest::Digest;
-use crate::manifest::{MAX_MANIFEST, PutAs, PutError};
+use crate::manifest::{MAX_MANIFEST, PutAs, PutError, Stored};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode, header};
@@ -53,13 +53,17 @@ impl Registry {
         }
         let name = wanted.as_ref().map_or(PutAs::Tag(reference), PutAs::Digest);
         let declared = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let digest = off_loop(|| self.store_manifest(repository, name, declared, &bytes)).map_err(fail)?;
-        let response = Response::builder()
+        let Stored { digest, subject } =
+            off_loop(|| self.store_manifest(repository, name, declared, &bytes)).map_err(fail)?;
+        let mut response = Response::builder()
             .status(StatusCode::CREATED)
             .header(header::LOCATION, format!("/v2/{repository}/manifests/{digest}"))
             .header("docker-content-digest", digest.as_str())
             .header(header::CONTENT_LENGTH, 0);
-        // Without a referrers list, `OCI-Subject` must not be sent: clients then keep the list in a tag themselves.
+        if let Some(subject) = subject {
+            // Says that the referrers list has it, so that the client need not keep one itself.
+            response = response.header("oci-subject", subject.as_str());
+        }
         response.body(body::empty()).map_err(|error| io::Error::other(error).into())
     }
 
