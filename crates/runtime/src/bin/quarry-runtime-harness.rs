@@ -1,0 +1,34 @@
+//! A binary with the runtime's parts and nothing else: what this crate's tests run as shim,
+//! holder and probe. `quarry` plays the same parts through the same function.
+//!
+//! `drive <data dir> <spec.json>` launches a task and then waits to be killed: the "daemon" that
+//! dies in the tests of adoption.
+
+use quarry_domain::task::TaskRuntime;
+use std::path::PathBuf;
+
+fn main() {
+    if let Some(code) = quarry_runtime::dispatch() {
+        std::process::exit(code);
+    }
+    let args: Vec<String> = std::env::args().collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, "drive", data, spec] => drive(PathBuf::from(data), PathBuf::from(spec)),
+        _ => {
+            eprintln!("usage: quarry-runtime-harness shim|holder|probe <dir> | drive <data dir> <spec.json>");
+            std::process::exit(2);
+        }
+    }
+}
+
+fn drive(data: PathBuf, spec: PathBuf) {
+    let config = quarry_runtime::RuntimeConfig::new(data);
+    let runtime = quarry_runtime::Runtime::open(config).expect("the runtime opens");
+    let text = std::fs::read_to_string(spec).expect("the specification can be read");
+    let spec = serde_json::from_str(&text).expect("the specification is JSON");
+    runtime.launch(&spec).expect("the task is launched");
+    println!("launched");
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,288 @@
+//! Control groups, version 1 (one directory per controller, also beside an empty version 2, the
+//! "hybrid" layout) and version 2, chosen per controller by what is mounted.
+//!
+//! Groups are `/quarry/<data directory>/<task>/<container>`; processes live in containers' groups only.
+
+use quarry_domain::task::Limits;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Processes and threads of a container unless its limits say otherwise.
+pub const DEFAULT_PIDS: u32 = 4096;
+
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// The hierarchies that are mounted and of use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchies {
+    /// Version 1: controller → mount point. Several controllers may share one.
+    v1: BTreeMap<String, PathBuf>,
+    /// Version 2 with the controllers it really has.
+    v2: Option<(PathBuf, Vec<String>)>,
+}
+
+/// One control group, in every hierarchy.
+#[derive(Clone, Debug)]
+pub struct Group {
+    hierarchies: Hierarchies,
+    relative: PathBuf,
+}
+
+impl Hierarchies {
+    /// Reads what is mounted.
+    pub fn detect() -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        Self::parse(&mounts, |path| fs::read_to_string(path).unwrap_or_default())
+    }
+
+    fn parse(mountinfo: &str, read: impl Fn(&Path) -> String) -> Self {
+        let mut found = Self { v1: BTreeMap::new(), v2: None };
+        for line in mountinfo.lines() {
+            let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
+            let Some(point) = mount.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let mut filesystem = filesystem.split(' ');
+            match filesystem.next() {
+                Some("cgroup") => {
+                    for option in filesystem.nth(1).unwrap_or_default().split(',') {
+                        if CONTROLLERS.contains(&option) {
+                            found.v1.entry(option.to_owned()).or_insert_with(|| point.clone());
+                        }
+                    }
+                }
+                Some("cgroup2") if found.v2.is_none() => {
+                    let present = read(&point.join("cgroup.controllers"));
+                    let controllers: Vec<String> =
+                        present.split_whitespace().filter(|c| CONTROLLERS.contains(c)).map(str::to_owned).collect();
+                    if !controllers.is_empty() {
+                        found.v2 = Some((point, controllers));
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// A sentence for the doctor.
+    pub fn describe(&self) -> String {
+        match (&self.v2, self.v1.is_empty()) {
+            (Some((point, controllers)), true) => {
+                format!("version 2 at {} with {}", point.display(), controllers.join(", "))
+            }
+            (_, false) => {
+                format!("version 1 with {}", self.v1.keys().cloned().collect::<Vec<_>>().join(", "))
+            }
+            (None, true) => "no memory, cpu or pids controller is mounted".to_owned(),
+        }
+    }
+
+    /// Whether `controller` (memory, cpu or pids) can be used.
+    pub fn has(&self, controller: &str) -> bool {
+        self.of(controller).is_some()
+    }
+
+    pub fn group(&self, relative: &Path) -> Group {
+        Group { hierarchies: self.clone(), relative: relative.to_owned() }
+    }
+
+    /// Mount points, each once.
+    fn roots(&self) -> Vec<&Path> {
+        let mut roots: Vec<&Path> = self.v1.values().map(PathBuf::as_path).collect();
+        roots.extend(self.v2.iter().map(|(point, _)| point.as_path()));
+        roots.sort();
+        roots.dedup();
+        roots
+    }
+
+    /// Where `controller` is governed, and whether by version 2.
+    fn of(&self, controller: &str) -> Option<(&Path, bool)> {
+        if let Some(point) = self.v1.get(controller) {
+            return Some((point, false));
+        }
+        match &self.v2 {
+            Some((point, controllers)) if controllers.iter().any(|c| c == controller) => Some((point, true)),
+            _ => None,
+        }
+    }
+}
+
+impl Group {
+    /// Makes the group in every hierarchy and switches the controllers on along its path.
+    pub fn create(&self) -> io::Result<()> {
+        for root in self.hierarchies.roots() {
+            let v2 = self.hierarchies.v2.as_ref().filter(|(point, _)| point == root);
+            let mut directory = root.to_owned();
+            for part in self.relative.components() {
+                if let Some((_, controllers)) = v2 {
+                    let wanted: Vec<String> = controllers.iter().map(|c| format!("+{c}")).collect();
+                    write(&directory.join("cgroup.subtree_control"), &wanted.join(" "))?;
+                }
+                directory.push(part);
+                make_dir(&directory, root, &self.relative)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts limits in force. `None` in a field means no limit, except for processes.
+    pub fn limit(&self, limits: &Limits) -> io::Result<()> {
+        if let Some(mib) = limits.memory {
+            let bytes = (u64::from(mib) << 20).to_string();
+            self.set("memory", "memory.limit_in_bytes", "memory.max", &bytes, &bytes)?;
+            // Swap would only make the end slow. Missing where swap accounting is off.
+            let _ = self.set("memory", "memory.memsw.limit_in_bytes", "memory.swap.max", &bytes, "0");
+        }
+        if let Some(mib) = limits.memory_reservation {
+            let bytes = (u64::from(mib) << 20).to_string();
+            self.set("memory", "memory.soft_limit_in_bytes", "memory.low", &bytes, &bytes)?;
+        }
+        if let Some(units) = limits.cpu_shares {
+            let shares = units.clamp(2, 262_144);
+            let weight = 1 + (u64::from(shares) - 2) * 9_999 / 262_142;
+            self.set("cpu", "cpu.shares", "cpu.weight", &shares.to_string(), &weight.to_string())?;
+        }
+        if let Some(units) = limits.cpu_quota {
+            // 1024 units are one core; the kernel's least quota is 1 ms in a period of 100 ms.
+            let quota = (u64::from(units) * 100_000 / 1024).max(1_000);
+            self.set("cpu", "cpu.cfs_quota_us", "cpu.max", &quota.to_string(), &format!("{quota} 100000"))?;
+        }
+        if let Some(pids) = limits.pids {
+            self.set("pids", "pids.max", "pids.max", &pids.to_string(), &pids.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn set(&self, controller: &str, v1: &str, v2: &str, v1_value: &str, v2_value: &str) -> io::Result<()> {
+        match self.hierarchies.of(controller) {
+            Some((root, false)) => write(&root.join(&self.relative).join(v1), v1_value),
+            Some((root, true)) => write(&root.join(&self.relative).join(v2), v2_value),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves the calling process into the group.
+    pub fn join(&self) -> io::Result<()> {
+        for root in self.hierarchies.roots() {
+            write(&root.join(&self.relative).join("cgroup.procs"), "0")?;
+        }
+        Ok(())
+    }
+
+    /// How many processes of the group the kernel killed for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        let Some((root, v2)) = self.hierarchies.of("memory") else { return 0 };
+        let file = if v2 { "memory.events" } else { "memory.oom_control" };
+        let text = fs::read_to_string(root.join(&self.relative).join(file)).unwrap_or_default();
+        text.lines().find_map(|l| l.strip_prefix("oom_kill ")).and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// The directories of this group that exist.
+    pub fn existing(&self) -> Vec<PathBuf> {
+        self.hierarchies.roots().iter().map(|r| r.join(&self.relative)).filter(|d| d.is_dir()).collect()
+    }
+
+    /// Kills what is left in the group and below, and removes it; then the groups above it as far
+    /// as they are empty.
+    pub fn remove(&self) -> io::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        for root in self.hierarchies.roots() {
+            let directory = root.join(&self.relative);
+            loop {
+                match remove_tree(&directory) {
+                    Ok(()) => break,
+                    Err(e) if Instant::now() > deadline => return Err(e),
+                    Err(_) => std::thread::sleep(Duration::from_millis(2)),
+                }
+            }
+            let mut above = self.relative.parent();
+            while let Some(parent) = above.filter(|p| !p.as_os_str().is_empty()) {
+                if fs::remove_dir(root.join(parent)).is_err() {
+                    break;
+                }
+                above = parent.parent();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `parent` may be removed by another task's end between its making and ours: then from the top again.
+fn make_dir(directory: &Path, root: &Path, relative: &Path) -> io::Result<()> {
+    for _ in 0..20 {
+        match fs::create_dir(directory) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let mut above = root.to_owned();
+                for part in relative.components() {
+                    above.push(part);
+                    if above == directory {
+                        break;
+                    }
+                    let _ = fs::create_dir(&above);
+                }
+            }
+            Err(e) => return Err(io::Error::new(e.kind(), format!("{}: {e}", directory.display()))),
+        }
+    }
+    Err(io::Error::other(format!("{}: its parent goes away again and again", directory.display())))
+}
+
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    for pid in fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default().lines() {
+        if let Ok(pid) = pid.parse::<i32>()
+            && pid > 0
+        {
+            let _ = crate::sys::kill(pid, libc::SIGKILL);
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
+        .map_err(|e| io::Error::new(e.kind(), format!("{} = {value}: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hybrid_mounts_use_version_one() {
+        let mounts = "30 29 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                      31 29 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      32 29 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let found = Hierarchies::parse(mounts, |_| "hugetlb".to_owned());
+        assert_eq!(found.of("memory"), Some((Path::new("/sys/fs/cgroup/memory"), false)));
+        assert_eq!(found.of("cpu"), Some((Path::new("/sys/fs/cgroup/cpu,cpuacct"), false)));
+        assert_eq!(found.of("pids"), None);
+    }
+
+    #[test]
+    fn the_unified_mount_has_its_listed_controllers() {
+        let mounts = "30 29 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let found = Hierarchies::parse(mounts, |_| "cpuset cpu io memory pids".to_owned());
+        assert_eq!(found.of("pids"), Some((Path::new("/sys/fs/cgroup"), true)));
+        assert!(found.describe().starts_with("version 2"));
+    }
+}

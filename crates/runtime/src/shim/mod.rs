@@ -1,0 +1,338 @@
+//! The shim: one small parent per task. It is executed afresh and never has a second thread, so
+//! that it may fork and run Rust in the child. It starts the task's containers, holds their exit
+//! codes and logs, and hands out sockets made inside the task's network, while its own parent
+//! comes and goes. When the shim dies, the kernel kills the task with it.
+
+mod container;
+mod init;
+mod inside;
+mod network;
+mod plain;
+mod rehearsal;
+mod rootfs;
+mod sandbox;
+mod seccomp;
+mod user;
+
+pub use rehearsal::rehearse;
+
+use crate::broker::{self, Answer, Broker, Client};
+use crate::cgroup::{self, Group, Hierarchies};
+use crate::layout::Layout;
+use crate::record::{self, Plan, Record};
+use crate::sys::{self, Forked};
+use container::{Running, Surroundings};
+use inside::Failure;
+use quarry_domain::isolation::Isolation;
+use quarry_domain::link::BrokerRequest;
+use quarry_domain::task::{ContainerState, Limits};
+use rootfs::Files;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::LinkNameSpaceType;
+use sandbox::{Sandbox, context};
+use seccomp::Filters;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Runs the shim of the task in `task_dir`. Standard input must be the task's lock file, locked.
+/// To be called first thing in `main`, before any thread exists. The caller ends with the code.
+pub fn shim_main(task_dir: &Path) -> i32 {
+    match detach() {
+        Ok(Some(lock)) => match Shim::load(task_dir) {
+            Ok(mut shim) => {
+                shim.run();
+                drop(lock);
+                0
+            }
+            Err(e) => {
+                eprintln!("shim {}: {e}", task_dir.display());
+                1
+            }
+        },
+        Ok(None) => 0,
+        Err(e) => {
+            eprintln!("shim {}: {e}", task_dir.display());
+            1
+        }
+    }
+}
+
+/// Becomes a process that nobody waits for and no terminal reaches. `None` in the one that was
+/// started and has nothing left to do; the lock, taken from standard input, in the other.
+pub(crate) fn detach() -> io::Result<Option<OwnedFd>> {
+    if let Forked::Parent(_) = sys::fork(0)? {
+        return Ok(None);
+    }
+    rustix::process::setsid()?;
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    rustix::process::chdir("/")?;
+    let lock = sys::above_stdio(rustix::stdio::stdin())?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(Some(lock))
+}
+
+struct Shim {
+    directory: PathBuf,
+    plan: Plan,
+    record: Record,
+    /// By container, while it runs.
+    running: Vec<Option<Running>>,
+    group: Option<Group>,
+    broker: Broker,
+}
+
+impl Shim {
+    fn load(directory: &Path) -> io::Result<Self> {
+        let plan: Plan = record::read(&directory.join("spec.json"))?
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "spec.json is missing"))?;
+        let record = Record::new(&plan.spec);
+        let broker = Broker::listen(&directory.join("s"))?;
+        let group = plan.cgroup.as_ref().map(|relative| Hierarchies::detect().group(relative));
+        let running = plan.spec.containers.iter().map(|_| None).collect();
+        let shim = Self { directory: directory.to_owned(), plan, record, running, group, broker };
+        shim.save_state();
+        Ok(shim)
+    }
+
+    fn run(&mut self) {
+        if let Err(e) = self.start_all() {
+            let reason = format!("ResourceInitializationError: {e}");
+            self.fail_pending(&reason);
+            for running in self.running.iter().flatten() {
+                let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), libc::SIGKILL);
+            }
+        }
+        self.record.started = true;
+        self.save_state();
+        sys::trim_heap();
+        while !self.record.ended() {
+            if let Err(e) = self.wait_once() {
+                eprintln!("shim {}: {e}", self.plan.spec.id);
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    fn start_all(&mut self) -> io::Result<()> {
+        if let Some(group) = &self.group {
+            group
+                .create()
+                .and_then(|()| group.limit(&self.plan.spec.limits))
+                .map_err(|e| context("control group", e))?;
+        }
+        if self.plan.isolation == Isolation::None {
+            return self.start_plain();
+        }
+        let hub = match self.plan.spec.address {
+            Some(address) => Some((self.hub_namespace()?, address)),
+            None => None,
+        };
+        let sandbox = Sandbox::create(&self.plan)?;
+        let target = hub.as_ref().map(|(namespace, address)| (namespace.as_fd(), *address, self.plan.hub_address));
+        network::connect(&sandbox, &self.plan.spec.id, target)?;
+        let filters = Filters::new()?;
+        for index in 0..self.running.len() {
+            let started = self.start_container(index, &sandbox, &filters);
+            self.note_start(index, started);
+        }
+        Ok(())
+    }
+
+    /// The hub's network namespace, from the holder; an ordinary user's shim first joins the
+    /// holder's user namespace, in which it then has what root has outside.
+    fn hub_namespace(&self) -> io::Result<OwnedFd> {
+        let socket = Layout::new(&self.plan.data)?.hub_socket();
+        let holder = Client::connect(&socket).map_err(|e| context("asking the hub's holder", e))?;
+        if self.plan.isolation == Isolation::Rootless {
+            let user = holder.descriptor(&BrokerRequest::UserNamespace)?;
+            join_user_namespace(&user)?;
+        }
+        holder.descriptor(&BrokerRequest::NetworkNamespace)
+    }
+
+    fn start_container(&self, index: usize, sandbox: &Sandbox, filters: &Filters) -> Result<Running, Failure> {
+        let spec = &self.plan.spec.containers[index];
+        let around = Surroundings {
+            sandbox,
+            id_base: self.plan.id_base,
+            filters,
+            files: self.files(),
+            layers: &self.plan.layers[index],
+            writable: self.directory.join(format!("fs-{index}")),
+            log: self.log(index, sandbox.ranged.then_some(self.plan.id_base))?,
+            group: self.container_group(index)?,
+            rehearsal: false,
+        };
+        container::start(spec, around)
+    }
+
+    fn start_plain(&mut self) -> io::Result<()> {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        self.record.host_ports = plain::free_ports(&self.plan.spec)?;
+        for index in 0..self.running.len() {
+            let started = self.start_plain_container(index);
+            self.note_start(index, started);
+        }
+        Ok(())
+    }
+
+    fn start_plain_container(&self, index: usize) -> Result<Running, Failure> {
+        let root = self.directory.join(format!("root-{index}"));
+        plain::merge(&self.plan.layers[index], &root).map_err(|e| context("copying the image's layers", e))?;
+        let group = self.container_group(index)?;
+        let spec = &self.plan.spec.containers[index];
+        plain::start(spec, &root, &self.record.host_ports, self.log(index, None)?, group)
+    }
+
+    fn note_start(&mut self, index: usize, started: Result<Running, Failure>) {
+        let at_ms = record::now_ms();
+        let state = match started {
+            Ok(running) => {
+                let pid = running.pid as u32;
+                self.running[index] = Some(running);
+                ContainerState::Running { pid, started_at_ms: at_ms }
+            }
+            Err(Failure::Create(e)) => {
+                ContainerState::Failed { reason: format!("CannotCreateContainerError: {e}"), at_ms }
+            }
+            Err(Failure::Start(e)) => {
+                ContainerState::Failed { reason: format!("CannotStartContainerError: {e}"), at_ms }
+            }
+        };
+        self.record.containers[index].state = state;
+    }
+
+    fn container_group(&self, index: usize) -> io::Result<Option<Group>> {
+        let Some(relative) = &self.plan.cgroup else { return Ok(None) };
+        let group = Hierarchies::detect().group(&relative.join(index.to_string()));
+        let limits = self.plan.spec.containers[index].limits;
+        let limits = Limits { pids: limits.pids.or(Some(cgroup::DEFAULT_PIDS)), ..limits };
+        group.create().and_then(|()| group.limit(&limits)).map_err(|e| context("control group", e))?;
+        Ok(Some(group))
+    }
+
+    /// The log is owned by the task's root user, so that its programs may reopen `/dev/stdout`.
+    fn log(&self, index: usize, owner: Option<u32>) -> io::Result<OwnedFd> {
+        let path = self.directory.join(format!("{}.log", self.plan.spec.containers[index].name));
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        if owner.is_some() {
+            std::os::unix::fs::fchown(&file, owner, owner)?;
+        }
+        Ok(file.into())
+    }
+
+    fn files(&self) -> Files {
+        let spec = &self.plan.spec;
+        let mut hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
+        if let Some(address) = spec.address {
+            hosts.push_str(&format!("{address}\t{}\n", spec.hostname));
+        }
+        let resolv_conf =
+            spec.dns.map_or_else(String::new, |dns| format!("nameserver {dns}\noptions timeout:2 attempts:3\n"));
+        Files { hostname: format!("{}\n", spec.hostname), hosts, resolv_conf }
+    }
+
+    /// Waits until a container ends or somebody asks for something, and handles it.
+    fn wait_once(&mut self) -> io::Result<()> {
+        let watched: Vec<usize> = (0..self.running.len()).filter(|i| self.running[*i].is_some()).collect();
+        let clients = self.broker.len();
+        let ready = {
+            let ends = watched.iter().filter_map(|i| self.running[*i].as_ref()).map(|r| r.pidfd.as_fd());
+            broker::wait(self.broker.descriptors().chain(ends), None)?
+        };
+        let running = &self.running;
+        let names: Vec<&str> = self.record.containers.iter().map(|c| c.name.as_str()).collect();
+        let isolated = self.plan.isolation != Isolation::None;
+        self.broker.serve(&ready[..clients], |request| match request {
+            BrokerRequest::Stream if isolated => broker::stream_socket(),
+            BrokerRequest::NetworkNamespace if isolated => match std::fs::File::open("/proc/self/ns/net") {
+                Ok(file) => Answer::Descriptor(file.into()),
+                Err(e) => Answer::Failed(e.to_string()),
+            },
+            BrokerRequest::Signal { container, signal } => send_signal(running, &names, container.as_deref(), signal),
+            _ => Answer::Failed("a task's shim does not serve this".to_owned()),
+        });
+        let mut changed = false;
+        for (index, _) in watched.iter().zip(&ready[clients..]).filter(|(_, ready)| **ready) {
+            if let Some(running) = self.running[*index].take() {
+                self.record.containers[*index].state = ended(&running)?;
+                changed = true;
+            }
+        }
+        if changed && !self.record.ended() {
+            self.save_state();
+        }
+        Ok(())
+    }
+
+    fn fail_pending(&mut self, reason: &str) {
+        let at_ms = record::now_ms();
+        for container in &mut self.record.containers {
+            if container.state == ContainerState::Pending {
+                container.state = ContainerState::Failed { reason: reason.to_owned(), at_ms };
+            }
+        }
+    }
+
+    /// Writes the exit down for good, then takes away what the task had.
+    fn finish(&mut self) {
+        if self.plan.isolation == Isolation::None {
+            plain::reap_the_rest();
+        }
+        if let Err(e) = record::write_atomic(&self.directory.join("exit.json"), &self.record, true) {
+            eprintln!("shim {}: exit.json: {e}", self.plan.spec.id);
+        }
+        if self.plan.isolation != Isolation::None && self.plan.spec.address.is_some() {
+            network::disconnect();
+        }
+        if let Some(group) = &self.group
+            && let Err(e) = group.remove()
+        {
+            eprintln!("shim {}: control group: {e}", self.plan.spec.id);
+        }
+    }
+
+    fn save_state(&self) {
+        if let Err(e) = record::write_atomic(&self.directory.join("state.json"), &self.record, false) {
+            eprintln!("shim {}: state.json: {e}", self.plan.spec.id);
+        }
+    }
+}
+
+/// Enters the holder's user namespace and a mount namespace of its own in it.
+pub(crate) fn join_user_namespace(user: &OwnedFd) -> io::Result<()> {
+    rustix::thread::move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))
+        .map_err(|e| context("entering the holder's user namespace", e))?;
+    sys::unshare(libc::CLONE_NEWNS).map_err(|e| context("making a mount namespace", e))?;
+    let flags = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags).map_err(|e| context("making mounts private", e))
+}
+
+fn send_signal(running: &[Option<Running>], names: &[&str], container: Option<&str>, signal: i32) -> Answer {
+    if !(1..=64).contains(&signal) {
+        return Answer::Failed(format!("{signal} is no signal"));
+    }
+    for (running, name) in running.iter().zip(names) {
+        if let Some(running) = running
+            && container.is_none_or(|c| c == *name)
+            && let Err(e) = sys::pidfd_send_signal(running.pidfd.as_fd(), signal)
+            && e.raw_os_error() != Some(libc::ESRCH)
+        {
+            return Answer::Failed(format!("signal {signal} to {name}: {e}"));
+        }
+    }
+    Answer::Done
+}
+
+/// Collects a container that has ended.
+fn ended(running: &Running) -> io::Result<ContainerState> {
+    let (code, signal) = sys::wait_child(running.pid)?;
+    let code = code.or(signal.map(|s| 128 + s)).unwrap_or(255);
+    let kills = running.group.as_ref().map_or(0, Group::oom_kills);
+    Ok(ContainerState::Exited { code, oom_killed: kills > 0 && code != 0, at_ms: record::now_ms() })
+}

@@ -1,0 +1,55 @@
+//! A task's network: `lo`, and `eth0` whose other end is in the hub.
+
+use super::sandbox::{Sandbox, context};
+use crate::netlink::{LOOPBACK, Netlink};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::io;
+use std::net::Ipv4Addr;
+
+/// Moves the calling process into the task's network namespace for good and sets it up there.
+/// `hub`: the hub's network namespace; `address`: the task's own; `gateway`: the hub's.
+pub fn connect(sandbox: &Sandbox, id: &str, hub: Option<(BorrowedFd, Ipv4Addr, Ipv4Addr)>) -> io::Result<()> {
+    let network = Some(LinkNameSpaceType::Network);
+    // A netlink socket stays with the namespace it was opened in.
+    let hub_link = match &hub {
+        Some((namespace, ..)) => {
+            move_into_link_name_space(*namespace, network).map_err(|e| context("entering the hub", e))?;
+            Some(Netlink::open()?)
+        }
+        None => None,
+    };
+    move_into_link_name_space(sandbox.net.as_fd(), network).map_err(|e| context("entering the task's network", e))?;
+    let mut link = Netlink::open()?;
+    link.up(LOOPBACK).map_err(|e| context("bringing lo up", e))?;
+    // Without capabilities in the containers, this is what lets them listen on port 80. Where
+    // /proc/sys cannot be written, they keep to ports from 1024 on.
+    let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+    if let (Some((namespace, address, gateway)), Some(mut hub_link)) = (hub, hub_link) {
+        let peer = peer_name(id);
+        link.make_veth("eth0", &peer, namespace).map_err(|e| context("making eth0", e))?;
+        let index = link.link_index("eth0")?;
+        link.add_address(index, address).map_err(|e| context("giving eth0 its address", e))?;
+        link.up(index)?;
+        let peer_index = hub_link.link_index(&peer)?;
+        hub_link.up(peer_index)?;
+        hub_link.route_to(peer_index, address, gateway).map_err(|e| context("routing the hub to the task", e))?;
+        link.default_route(index, gateway).map_err(|e| context("routing the task to the hub", e))?;
+    }
+    Ok(())
+}
+
+/// Takes `eth0` away at once, where the namespace's own end would take it away a little later.
+pub fn disconnect() {
+    if let Ok(mut link) = Netlink::open()
+        && let Ok(index) = link.link_index("eth0")
+    {
+        let _ = link.delete_link(index);
+    }
+}
+
+/// The hub's end: interface names have at most 15 bytes.
+fn peer_name(id: &str) -> String {
+    let id: String = id.chars().filter(char::is_ascii_alphanumeric).take(14).collect();
+    format!("q{id}")
+}

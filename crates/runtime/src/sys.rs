@@ -1,0 +1,239 @@
+//! The few system calls that no safe wrapper offers. Everything `unsafe` of the runtime is here,
+//! each block with the reason why it is sound.
+//!
+//! The functions that fork may be called from a single-threaded process only (the shim, the holder
+//! and the probe, all freshly executed): there the child may run any Rust code. They check it.
+#![allow(unsafe_code)]
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::FromRawFd;
+
+/// Which side of a fork this is.
+pub enum Forked {
+    Child,
+    /// The child's process id.
+    Parent(i32),
+}
+
+/// Attributes for [`mount_setattr`], as in `linux/mount.h`.
+pub const MOUNT_ATTR_RDONLY: u64 = 0x1;
+pub const MOUNT_ATTR_NOSUID: u64 = 0x2;
+pub const MOUNT_ATTR_NODEV: u64 = 0x4;
+pub const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// A fork with namespace flags (`CLONE_NEW*`). With `CLONE_PARENT` the child becomes the caller's
+/// sibling.
+///
+/// # Panics
+/// If the process has more than one thread.
+pub fn fork(flags: libc::c_int) -> io::Result<Forked> {
+    assert!(single_threaded(), "fork is for single-threaded processes");
+    let flags = flags as u64;
+    let exit_signal = if flags & libc::CLONE_PARENT as u64 != 0 { 0 } else { libc::SIGCHLD as u64 };
+    let args = CloneArgs { flags, exit_signal, ..Default::default() };
+    // SAFETY: no stack, no tls and no id pointers are given, so this behaves as fork(2): the child
+    // has a copy of all memory. The process is single-threaded, so no lock is held by a thread
+    // that the child lacks.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &args as *const CloneArgs, size_of::<CloneArgs>()) })?;
+    Ok(if pid == 0 { Forked::Child } else { Forked::Parent(pid as i32) })
+}
+
+fn single_threaded() -> bool {
+    match std::fs::read_dir("/proc/self/task") {
+        Ok(entries) => entries.count() == 1,
+        Err(_) => true,
+    }
+}
+
+/// Ends the process at once: no destructors, no flushing.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// `mount_setattr(2)` on a mount's descriptor.
+pub fn mount_setattr(
+    mount: BorrowedFd,
+    recursive: bool,
+    set: u64,
+    clear: u64,
+    user_namespace: Option<BorrowedFd>,
+) -> io::Result<()> {
+    let attr = MountAttr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation: 0,
+        userns_fd: user_namespace.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a static C string, `attr` lives through the call and its size is passed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &attr as *const MountAttr,
+            size_of::<MountAttr>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// `unshare(2)` of namespaces (`CLONE_NEW*`).
+pub fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: only namespace flags are used by the callers, which do not touch memory or
+    // descriptors of this process.
+    check(unsafe { libc::unshare(flags) } as libc::c_long)?;
+    Ok(())
+}
+
+/// Marks every descriptor from `first` on to be closed at exec.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now; no owned descriptor becomes invalid.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) })?;
+    Ok(())
+}
+
+/// Replaces the program. Returns only the reason why it could not.
+pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
+    let mut argv: Vec<*const libc::c_char> = args.iter().map(|a| a.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    let mut envp: Vec<*const libc::c_char> = env.iter().map(|e| e.as_ptr()).collect();
+    envp.push(std::ptr::null());
+    // SAFETY: both vectors are null-terminated arrays of pointers to C strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Sends a signal given by its number.
+pub fn pidfd_send_signal(pidfd: BorrowedFd, signal: i32) -> io::Result<()> {
+    // SAFETY: a null siginfo is allowed and means "as kill(2)"; the descriptor is borrowed.
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+    })?;
+    Ok(())
+}
+
+/// `kill(2)`; a negative id means a process group.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes plain integers.
+    check(unsafe { libc::kill(pid, signal) } as libc::c_long)?;
+    Ok(())
+}
+
+/// Blocks all signals and returns a descriptor that reads them (`struct signalfd_siginfo`).
+pub fn signal_descriptor() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigfillset before it is read; the descriptor that
+    // signalfd returns is new and owned by nobody else.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) as libc::c_long)?;
+        let fd = check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC) as libc::c_long)?;
+        Ok(OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// Default dispositions and no blocked signal, as a program expects them.
+pub fn reset_signals() {
+    // SAFETY: the set is initialised by sigemptyset; SIG_DFL is a valid disposition. Signals whose
+    // disposition cannot be changed are left alone.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+        for signal in 1..=64 {
+            if signal != libc::SIGKILL && signal != libc::SIGSTOP && !(32..34).contains(&signal) {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+    }
+}
+
+/// Takes one capability out of the bounding set; false where the kernel does not know it.
+pub fn drop_from_bounding_set(capability: u32) -> io::Result<bool> {
+    // SAFETY: both calls take plain integers.
+    unsafe {
+        if libc::prctl(libc::PR_CAPBSET_READ, capability as libc::c_ulong, 0, 0, 0) < 0 {
+            return Ok(false);
+        }
+        check(libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) as libc::c_long)?;
+    }
+    Ok(true)
+}
+
+/// Gives freed heap pages back to the kernel: a shim lives long and needs next to nothing.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Waits for a child and returns its `(exit code, signal)`; one of them is `None`.
+pub fn wait_child(pid: i32) -> io::Result<(Option<i32>, Option<i32>)> {
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::INVAL)?;
+    loop {
+        match rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok((status.exit_status(), status.terminating_signal())),
+            Ok(None) | Err(Errno::INTR) => continue,
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Moves descriptor `fd` away from 0, 1 and 2, close-on-exec.
+pub fn above_stdio(fd: impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_capabilities_are_no_error() {
+        assert!(!drop_from_bounding_set(250).unwrap());
+    }
+
+    #[test]
+    fn a_missing_program_is_reported_by_exec() {
+        let error = execve(c"/nonexistent/program", &[], &[]);
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+    }
+}
