@@ -16,17 +16,52 @@ use crate::operations;
 const MAX_ENUM: usize = 128;
 
 const METADATA: &[&str] = &[
-    "apiVersion", "endpointPrefix", "globalEndpoint", "jsonVersion", "protocol", "serviceFullName", "serviceId",
-    "signatureVersion", "signingName", "targetPrefix", "xmlNamespace",
+    "apiVersion",
+    "endpointPrefix",
+    "globalEndpoint",
+    "jsonVersion",
+    "protocol",
+    "serviceFullName",
+    "serviceId",
+    "signatureVersion",
+    "signingName",
+    "targetPrefix",
+    "xmlNamespace",
 ];
 const OPERATION: &[&str] = &["endpoint", "http", "idempotent", "name"];
 const SHAPE: &[&str] = &[
-    "box", "document", "enum", "error", "event", "eventstream", "exception", "fault", "flattened", "locationName",
-    "max", "min", "pattern", "payload", "required", "sensitive", "timestampFormat", "type", "union",
+    "box",
+    "document",
+    "enum",
+    "error",
+    "event",
+    "eventstream",
+    "exception",
+    "fault",
+    "flattened",
+    "locationName",
+    "max",
+    "min",
+    "pattern",
+    "payload",
+    "required",
+    "sensitive",
+    "timestampFormat",
+    "type",
+    "union",
 ];
 const REFERENCE: &[&str] = &[
-    "box", "flattened", "hostLabel", "idempotencyToken", "location", "locationName", "queryName", "sensitive",
-    "shape", "streaming", "timestampFormat",
+    "box",
+    "flattened",
+    "hostLabel",
+    "idempotencyToken",
+    "location",
+    "locationName",
+    "queryName",
+    "sensitive",
+    "shape",
+    "streaming",
+    "timestampFormat",
 ];
 
 /// Writes `models/<service>.json` for each service of `models/operations.toml`.

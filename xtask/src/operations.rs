@@ -17,12 +17,11 @@ fn parse(text: &str) -> Result<BTreeMap<String, Vec<String>>> {
     let mut current: Option<String> = None;
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            if !name.contains('"') {
-                services.entry(name.to_owned()).or_default();
-                current = Some(name.to_owned());
-                continue;
-            }
+        let section = line.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
+        if let Some(name) = section.filter(|name| !name.contains('"')) {
+            services.entry(name.to_owned()).or_default();
+            current = Some(name.to_owned());
+            continue;
         }
         let list = line.strip_prefix("operations").map_or(line, |l| l.trim_start().trim_start_matches('='));
         for word in list.split(',').map(|w| w.trim_matches([' ', '[', ']'])).filter(|w| !w.is_empty()) {

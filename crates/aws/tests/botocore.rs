@@ -79,9 +79,7 @@ fn we_send_what_botocore_sends() {
 
 /// Parameters by name; timestamps made alike, as we always write milliseconds.
 fn pairs(body: &str) -> BTreeMap<String, String> {
-    let decode = |s: &str| {
-        form::Params::parse(&format!("v={s}")).expect("a value").get("v").expect("v").to_owned()
-    };
+    let decode = |s: &str| form::Params::parse(&format!("v={s}")).expect("a value").get("v").expect("v").to_owned();
     body.split('&')
         .map(|pair| pair.split_once('=').expect("a pair"))
         .map(|(name, value)| (decode(name), decode(value).replace(":00.000Z", ":00Z")))

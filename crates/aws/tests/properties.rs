@@ -5,9 +5,7 @@ mod common;
 use common::{headers, operation};
 use http::{Method, Uri};
 use proptest::prelude::*;
-use quarry_wire::{
-    Kind, Protocol, Slot, Structure, Timestamp, Type, Value, client, form, json, server, sigv4, xml,
-};
+use quarry_wire::{Kind, Protocol, Slot, Structure, Timestamp, Type, Value, client, form, json, server, sigv4, xml};
 
 /// A small generator (xorshift), so that one seed makes one shape.
 struct Dice(u64);
@@ -21,7 +19,8 @@ impl Dice {
     }
 
     fn text(&mut self) -> String {
-        const CHARS: &[char] = &['a', 'Z', '0', ' ', '&', '<', '>', '"', '\'', '=', '+', '%', '.', '\n', '\r', '\t', 'é', '😀', '/', ']'];
+        const CHARS: &[char] =
+            &['a', 'Z', '0', ' ', '&', '<', '>', '"', '\'', '=', '+', '%', '.', '\n', '\r', '\t', 'é', '😀', '/', ']'];
         (0..self.roll(9)).map(|_| CHARS[self.roll(CHARS.len() as u64) as usize]).collect()
     }
 }

@@ -61,14 +61,16 @@ fn unknown_operations_get_each_protocols_answer() {
 #[test]
 fn a_form_goes_to_the_service_of_its_scope() {
     let scoped = |service: &str| {
-        format!("AWS4-HMAC-SHA256 Credential=A/20260131/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=00")
+        format!(
+            "AWS4-HMAC-SHA256 Credential=A/20260131/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=00"
+        )
     };
     let body = b"Action=DescribeTags&Version=2015-12-01&ResourceArns.member.1=a";
     let call = post(&[("authorization", &scoped("elasticloadbalancing"))], body).expect("known");
     assert_eq!(call.service.id, "elbv2");
     // The same action name belongs to three services; the scope decides.
     let refusal = post(&[("authorization", &scoped("autoscaling"))], body).expect_err("another version");
-    assert_eq!(refusal.service, Some("autoscaling"));
+    assert_eq!(refusal.service.map(|s| s.id), Some("autoscaling"));
     let refusal = post(&[("authorization", &scoped("sqs"))], body).expect_err("not served");
     assert_eq!(refusal.error.code, "InvalidAction");
 }
@@ -114,10 +116,10 @@ fn missing_and_out_of_range_members_are_refused_in_the_services_words() {
     assert_eq!(error.code, "ValidationException");
 
     let error = form_call("Action=DeleteVpc&Version=2016-11-15").input::<ec2::DeleteVpcRequest>().expect_err("no id");
-    assert_eq!((error.code.as_str(), error.message.as_str()), (
-        "MissingParameter",
-        "The request must contain the parameter VpcId"
-    ));
+    assert_eq!(
+        (error.code.as_str(), error.message.as_str()),
+        ("MissingParameter", "The request must contain the parameter VpcId")
+    );
     let error = form_call("Action=DescribeVpcs&Version=2016-11-15&MaxResults=many")
         .input::<ec2::DescribeVpcsRequest>()
         .expect_err("not a number");

@@ -39,11 +39,7 @@ pub enum CallError {
 
 impl Client {
     /// A client of an endpoint like `http://127.0.0.1:4566`.
-    pub fn new(
-        endpoint: &str,
-        region: impl Into<String>,
-        credentials: Credentials,
-    ) -> Result<Self, InvalidEndpoint> {
+    pub fn new(endpoint: &str, region: impl Into<String>, credentials: Credentials) -> Result<Self, InvalidEndpoint> {
         Ok(Client { endpoint: Endpoint::new(endpoint)?, region: region.into(), credentials })
     }
 
@@ -108,8 +104,7 @@ impl Client {
         }
         let unsigned = sigv4::Request { method: "POST", path: "/", query: "", headers: &headers, body: &body };
         let service = O::service();
-        let signature =
-            sigv4::sign(&unsigned, now(), &self.region, service.signing_name, self.credentials.signing());
+        let signature = sigv4::sign(&unsigned, now(), &self.region, service.signing_name, self.credentials.signing());
         for (name, value) in &signature {
             put(&mut headers, name, value)?;
         }
@@ -139,7 +134,8 @@ impl CallError {
     fn is_passing(&self) -> bool {
         match self {
             CallError::Service(error) => {
-                let throttled = ["Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"];
+                let throttled =
+                    ["Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"];
                 error.status >= 500 || throttled.contains(&error.code.as_str())
             }
             CallError::Transport(error) => error.unsent,
@@ -150,10 +146,9 @@ impl CallError {
 /// The tokens of the next page by their input members; `None` after the last page.
 fn next_tokens<O: Operation>(page: &O::Output, input: &O::Input) -> Option<Vec<(&'static str, String)>> {
     let paginator = O::model().paginator?;
-    if let Some(index) = page.schema().position(paginator.more_results) {
-        if matches!(page.member(index).view(), View::Boolean(false) | View::Absent) {
-            return None;
-        }
+    let more = page.schema().position(paginator.more_results).map(|i| page.member(i).view());
+    if matches!(more, Some(View::Boolean(false) | View::Absent)) {
+        return None;
     }
     let pairs = paginator.input_token.iter().zip(paginator.output_token);
     let tokens: Vec<(&'static str, String)> = pairs

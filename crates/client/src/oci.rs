@@ -54,7 +54,10 @@ pub struct Manifest {
 pub enum Auth {
     Anonymous,
     /// ECR's: the user is `AWS`, the password from GetAuthorizationToken.
-    Basic { user: String, password: String },
+    Basic {
+        user: String,
+        password: String,
+    },
 }
 
 /// Why a push or a pull failed.
@@ -122,8 +125,7 @@ impl OciImage {
             "digest": digest_of(&self.config),
             "size": self.config.len(),
         });
-        let manifest =
-            json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
+        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
         Bytes::from(manifest.to_string())
     }
 }
@@ -207,7 +209,7 @@ impl Registry {
         let digest = digest_of(&answer.body);
         let named = reference.starts_with("sha256:").then_some(reference);
         let stated = text(&answer, "docker-content-digest");
-        for expected in [named, stated].into_iter().flatten().filter(|e| *e != digest) {
+        if let Some(expected) = [named, stated].into_iter().flatten().find(|e| *e != digest) {
             let (expected, found) = (expected.to_owned(), digest.clone());
             return Err(OciError::Digest { what: what(), expected, found });
         }

@@ -150,8 +150,7 @@ fn xml_error(status: u16, body: &[u8]) -> Option<ServiceError> {
         Some(errors) => errors.child("Error")?,
         None => root.child("Error")?,
     };
-    let mut error =
-        ServiceError::new(node.child_text("Code")?, node.child_text("Message").unwrap_or_default(), status);
+    let mut error = ServiceError::new(node.child_text("Code")?, node.child_text("Message").unwrap_or_default(), status);
     error.request_id = root.child_text("RequestId").or(root.child_text("RequestID")).map(str::to_owned);
     let known = ["Type", "Code", "Message"];
     let others = node.children.iter().filter(|c| !known.contains(&c.name.as_str()));

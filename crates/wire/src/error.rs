@@ -29,13 +29,7 @@ pub struct DecodeError {
 
 impl ServiceError {
     pub fn new(code: impl Into<String>, message: impl Into<String>, status: u16) -> Self {
-        ServiceError {
-            code: code.into(),
-            message: message.into(),
-            status,
-            request_id: None,
-            details: Map::new(),
-        }
+        ServiceError { code: code.into(), message: message.into(), status, request_id: None, details: Map::new() }
     }
 
     /// Adds a member of a modelled error, by its model name.

@@ -17,8 +17,7 @@ use crate::shape::{Slot, Structure, Value, View};
 const MAX_DEPTH: usize = 64;
 
 /// Everything but the characters RFC 3986 leaves unreserved.
-pub(crate) const RESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Parameters of a request, as a tree along the dots of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -166,10 +165,8 @@ fn fill(target: &mut dyn Value, ty: &Type, node: &Node, protocol: Protocol) -> R
         }
         (Slot::Structure(shape), _) => read_structure(shape, node, protocol)?,
         (slot, _) => {
-            let text = node
-                .value
-                .as_deref()
-                .ok_or_else(|| DecodeError::new("Unexpected complex element termination"))?;
+            let text =
+                node.value.as_deref().ok_or_else(|| DecodeError::new("Unexpected complex element termination"))?;
             read_scalar(slot, text)?;
         }
     }
@@ -180,9 +177,8 @@ fn fill(target: &mut dyn Value, ty: &Type, node: &Node, protocol: Protocol) -> R
 fn numbered(node: &Node) -> Result<Vec<(&str, &Node)>, DecodeError> {
     let mut items = Vec::with_capacity(node.children.len());
     for (name, child) in &node.children {
-        let number: u64 = name
-            .parse()
-            .map_err(|_| DecodeError::new(format!("Unexpected list element termination: {name}")))?;
+        let number: u64 =
+            name.parse().map_err(|_| DecodeError::new(format!("Unexpected list element termination: {name}")))?;
         items.push((number, name.as_str(), child));
     }
     items.sort_by_key(|(number, ..)| *number);

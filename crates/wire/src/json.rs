@@ -145,9 +145,7 @@ fn fill(target: &mut dyn Value, json: &Json) -> Result<(), DecodeError> {
             }
         }
         Slot::Integer(v) => {
-            *v = integer(json)
-                .and_then(|n| i32::try_from(n).ok())
-                .ok_or_else(|| mismatch(json, "Integer"))?;
+            *v = integer(json).and_then(|n| i32::try_from(n).ok()).ok_or_else(|| mismatch(json, "Integer"))?;
         }
         Slot::Long(v) => *v = integer(json).ok_or_else(|| mismatch(json, "Long"))?,
         Slot::Double(v) => *v = double(json).ok_or_else(|| mismatch(json, "Double"))?,

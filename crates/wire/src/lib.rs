@@ -10,8 +10,8 @@ pub mod form;
 pub mod json;
 pub mod scalar;
 pub mod schema;
-pub mod shape;
 pub mod server;
+pub mod shape;
 pub mod sigv4;
 pub mod validate;
 pub mod xml;
@@ -21,9 +21,7 @@ pub use serde;
 
 pub use error::{DecodeError, ServiceError};
 pub use scalar::{Blob, Document, Timestamp};
-pub use schema::{
-    Element, ErrorModel, Kind, Member, OperationModel, Paginator, Protocol, Schema, ServiceModel, Type,
-};
+pub use schema::{Element, ErrorModel, Kind, Member, OperationModel, Paginator, Protocol, Schema, ServiceModel, Type};
 pub use shape::{Empty, List, Map, Operation, Shape, Slot, Structure, Value, View};
 #[doc(hidden)]
 pub use shape::{debug, no_such_member};

@@ -59,8 +59,7 @@ impl Timestamp {
     /// From seconds with a fraction; `None` when not finite or outside the years 1 to 9999.
     pub fn from_f64(seconds: f64) -> Option<Self> {
         let millis = (seconds * 1000.0).round();
-        (millis >= Self::MIN.0 as f64 && millis <= Self::MAX.0 as f64)
-            .then_some(Timestamp(millis as i64))
+        (millis >= Self::MIN.0 as f64 && millis <= Self::MAX.0 as f64).then_some(Timestamp(millis as i64))
     }
 
     /// From ISO 8601 (RFC 3339, also without an offset or with a bare date) or RFC 822 text.
@@ -72,9 +71,7 @@ impl Timestamp {
             .or_else(|_| OffsetDateTime::parse(&text.replace("GMT", "+0000"), &Rfc2822))
             .ok()?;
         let millis = parsed.unix_timestamp_nanos().div_euclid(1_000_000) as i64;
-        (Self::MIN.0..=Self::MAX.0)
-            .contains(&millis)
-            .then_some(Timestamp(millis))
+        (Self::MIN.0..=Self::MAX.0).contains(&millis).then_some(Timestamp(millis))
     }
 }
 

@@ -250,9 +250,6 @@ impl Type {
 impl ServiceModel {
     /// The operation of this name.
     pub fn operation(&self, name: &str) -> Option<&'static OperationModel> {
-        self.operations
-            .binary_search_by(|o| o.name.cmp(name))
-            .ok()
-            .map(|i| self.operations[i])
+        self.operations.binary_search_by(|o| o.name.cmp(name)).ok().map(|i| self.operations[i])
     }
 }

@@ -34,12 +34,12 @@ enum Payload<'a> {
 }
 
 /// A request that calls nothing we know, with what is needed to answer it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Refusal {
     /// The service, when that much is known.
-    pub service: Option<&'static str>,
+    pub service: Option<&'static ServiceModel>,
     pub protocol: Protocol,
-    pub error: ServiceError,
+    pub error: Box<ServiceError>,
 }
 
 /// An HTTP answer.
@@ -64,9 +64,9 @@ pub fn identify<'a>(
     }
     let query = uri.query().unwrap_or_default();
     let scope = sigv4::scope(headers, query);
-    let scoped = scope.as_ref().and_then(|scope| {
-        services.iter().find(|s| s.signing_name == scope.service && s.protocol != Protocol::Json)
-    });
+    let scoped = scope
+        .as_ref()
+        .and_then(|scope| services.iter().find(|s| s.signing_name == scope.service && s.protocol != Protocol::Json));
     let refuse = |error| refusal(scoped.copied(), error);
     if body.len() > MAX_FORM {
         return Err(refuse(too_large()));
@@ -117,11 +117,12 @@ impl Call<'_> {
     /// Decodes the input without checking it.
     pub fn read(&self, input: &mut dyn Structure) -> Result<(), ServiceError> {
         match &self.payload {
-            Payload::Json(text) => json::read_slice(input, text)
-                .map_err(|e| ServiceError::new("SerializationException", e.message, 400)),
-            Payload::Form(params) => params
-                .read(input, self.service.protocol)
-                .map_err(|e| malformed_parameter(self.service.protocol, &e)),
+            Payload::Json(text) => {
+                json::read_slice(input, text).map_err(|e| ServiceError::new("SerializationException", e.message, 400))
+            }
+            Payload::Form(params) => {
+                params.read(input, self.service.protocol).map_err(|e| malformed_parameter(self.service.protocol, &e))
+            }
         }
     }
 }
@@ -129,17 +130,15 @@ impl Call<'_> {
 impl Refusal {
     /// The answer to send.
     pub fn reply(&self, request_id: &str) -> Reply {
-        error_reply(self.protocol, "", &self.error, request_id)
+        match self.service {
+            Some(service) => reply_error(service, &self.error, request_id),
+            None => error_reply(self.protocol, "", &self.error, request_id),
+        }
     }
 }
 
 /// The answer to a call that went well.
-pub fn reply(
-    service: &ServiceModel,
-    operation: &OperationModel,
-    output: &dyn Structure,
-    request_id: &str,
-) -> Reply {
+pub fn reply(service: &ServiceModel, operation: &OperationModel, output: &dyn Structure, request_id: &str) -> Reply {
     let body = match service.protocol {
         Protocol::Json if !operation.has_output => Vec::new(),
         Protocol::Json => json::to_vec(output),
@@ -165,14 +164,10 @@ pub fn unknown_operation(service: &'static ServiceModel, name: &str) -> ServiceE
     }
 }
 
-fn identify_json<'a>(
-    services: &[&'static ServiceModel],
-    target: &str,
-    body: &'a [u8],
-) -> Result<Call<'a>, Refusal> {
+fn identify_json<'a>(services: &[&'static ServiceModel], target: &str, body: &'a [u8]) -> Result<Call<'a>, Refusal> {
     let (prefix, name) = target.rsplit_once('.').unwrap_or((target, ""));
     let service = services.iter().find(|s| s.protocol == Protocol::Json && s.target_prefix == prefix);
-    let refuse = |error| Refusal { service: service.map(|s| s.id), protocol: Protocol::Json, error };
+    let refuse = |error| Refusal { service: service.copied(), protocol: Protocol::Json, error: Box::new(error) };
     let Some((service, operation)) = service.and_then(|s| Some((*s, s.operation(name)?))) else {
         return Err(refuse(ServiceError::new("UnknownOperationException", "", 400)));
     };
@@ -185,7 +180,7 @@ fn identify_json<'a>(
 
 fn refusal(service: Option<&'static ServiceModel>, error: ServiceError) -> Refusal {
     let protocol = service.map_or(Protocol::Query, |s| s.protocol);
-    Refusal { service: service.map(|s| s.id), protocol, error }
+    Refusal { service, protocol, error: Box::new(error) }
 }
 
 fn too_large() -> ServiceError {
@@ -262,8 +257,7 @@ fn error_reply(protocol: Protocol, namespace: &str, error: &ServiceError, reques
             out
         }
     };
-    let mut reply =
-        Reply { status: error.status, headers: headers(protocol, "", request_id), body: body.into_bytes() };
+    let mut reply = Reply { status: error.status, headers: headers(protocol, "", request_id), body: body.into_bytes() };
     add_error_type(&mut reply, protocol, error);
     reply
 }
@@ -291,12 +285,7 @@ fn start(element: &str, namespace: &str) -> String {
     out
 }
 
-fn query_body(
-    service: &ServiceModel,
-    operation: &OperationModel,
-    output: &dyn Structure,
-    request_id: &str,
-) -> String {
+fn query_body(service: &ServiceModel, operation: &OperationModel, output: &dyn Structure, request_id: &str) -> String {
     let name = operation.name;
     let mut out = start(&format!("{name}Response"), service.xml_namespace);
     if operation.result_wrapper.is_empty() {
@@ -313,12 +302,7 @@ fn query_body(
     out
 }
 
-fn ec2_body(
-    service: &ServiceModel,
-    operation: &OperationModel,
-    output: &dyn Structure,
-    request_id: &str,
-) -> String {
+fn ec2_body(service: &ServiceModel, operation: &OperationModel, output: &dyn Structure, request_id: &str) -> String {
     let name = operation.name;
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     out.push_str(&start(&format!("{name}Response"), &format!("{}/", service.xml_namespace)));

@@ -203,9 +203,11 @@ impl fmt::Debug for Printed<'_> {
             }
             (View::Map(v), Kind::Map(key, value)) => f
                 .debug_map()
-                .entries(v.entries().into_iter().map(|(k, e)| {
-                    (Printed(View::String(k), key.ty), Printed(e.view(), value.ty))
-                }))
+                .entries(
+                    v.entries()
+                        .into_iter()
+                        .map(|(k, e)| (Printed(View::String(k), key.ty), Printed(e.view(), value.ty))),
+                )
                 .finish(),
             (View::Structure(v), _) => debug(v, f),
             (View::List(_) | View::Map(_), _) => f.write_str("?"),

@@ -119,10 +119,9 @@ pub fn verify(
     let credentials = find(&claim.scope.access_key_id).ok_or(AuthFailure::UnknownKey)?;
     check_token(&credentials, claim.session_token.as_deref())?;
     let hash = hex(digest::digest(&digest::SHA256, request.body).as_ref());
-    if let Some(sent) = request.headers.get("x-amz-content-sha256") {
-        if sent.as_bytes() != hash.as_bytes() {
-            return Err(AuthFailure::Mismatch);
-        }
+    let sent = request.headers.get("x-amz-content-sha256");
+    if sent.is_some_and(|sent| sent.as_bytes() != hash.as_bytes()) {
+        return Err(AuthFailure::Mismatch);
     }
     let canonical = canonical_request(request, &pairs, &claim.signed_headers, &hash);
     let to_sign = string_to_sign(&claim.at_text, &claim.scope, &canonical);
@@ -211,7 +210,9 @@ impl AuthFailure {
             (Protocol::Query, AuthFailure::WrongScope(_) | AuthFailure::Stale(_) | AuthFailure::Mismatch) => {
                 ("SignatureDoesNotMatch", 403)
             }
-            (Protocol::Ec2, AuthFailure::Stale(_)) => return ServiceError::new("RequestExpired", "Request has expired.", 400),
+            (Protocol::Ec2, AuthFailure::Stale(_)) => {
+                return ServiceError::new("RequestExpired", "Request has expired.", 400);
+            }
             (Protocol::Ec2, AuthFailure::UnknownKey | AuthFailure::WrongScope(_) | AuthFailure::Mismatch) => {
                 let message = "AWS was not able to validate the provided access credentials";
                 return ServiceError::new("AuthFailure", message, 401);
@@ -299,9 +300,11 @@ fn query_claim(pairs: &[(String, String)]) -> Result<Claim, AuthFailure> {
         signature: get("X-Amz-Signature")?.to_owned(),
         at: parse_date(at_text).ok_or_else(bad_date)?,
         at_text: at_text.to_owned(),
-        expires: Some(expires.ok_or_else(|| {
-            AuthFailure::Incomplete(format!("X-Amz-Expires must be between 1 and {MAX_EXPIRES}."))
-        })?),
+        expires: Some(
+            expires.ok_or_else(|| {
+                AuthFailure::Incomplete(format!("X-Amz-Expires must be between 1 and {MAX_EXPIRES}."))
+            })?,
+        ),
         session_token: lookup(pairs, "X-Amz-Security-Token").map(str::to_owned),
     })
 }
@@ -320,16 +323,18 @@ fn parse_scope(credential: &str) -> Option<Scope> {
         region: parts.next()?.to_owned(),
         service: parts.next()?.to_owned(),
     };
-    (parts.next() == Some("aws4_request") && parts.next().is_none() && !scope.access_key_id.is_empty())
-        .then_some(scope)
+    (parts.next() == Some("aws4_request") && parts.next().is_none() && !scope.access_key_id.is_empty()).then_some(scope)
 }
 
 /// The names of the signed headers: lower-case, sorted, `host` among them.
 fn split_headers(list: &str) -> Result<Vec<String>, AuthFailure> {
     let names: Vec<String> = list.split(';').map(str::to_owned).collect();
-    let lower = names.iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()));
+    let lower =
+        names.iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()));
     if !lower || !names.is_sorted() || !names.iter().any(|n| n == "host") {
-        return Err(AuthFailure::Incomplete("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".to_owned()));
+        return Err(AuthFailure::Incomplete(
+            "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
+        ));
     }
     Ok(names)
 }

@@ -38,11 +38,7 @@ pub fn violations(input: &dyn Structure, protocol: Protocol) -> Vec<Violation> {
 }
 
 /// Refuses an input that violates its model, with the service's own code and words.
-pub fn check(
-    input: &dyn Structure,
-    service: &ServiceModel,
-    operation: &OperationModel,
-) -> Result<(), ServiceError> {
+pub fn check(input: &dyn Structure, service: &ServiceModel, operation: &OperationModel) -> Result<(), ServiceError> {
     let found = violations(input, service.protocol);
     let Some(first) = found.first() else {
         return Ok(());
@@ -158,10 +154,8 @@ fn value(view: View<'_>, ty: &Type, path: &str, protocol: Protocol, found: &mut 
         }
     }
     match (view, &ty.kind) {
-        (View::String(text), _) => {
-            if !ty.values.is_empty() && !ty.values.contains(&text) {
-                fail(Constraint::Values(ty.values));
-            }
+        (View::String(text), _) if !ty.values.is_empty() && !ty.values.contains(&text) => {
+            fail(Constraint::Values(ty.values));
         }
         (View::List(list), Kind::List(element)) => {
             for (i, item) in (0..list.len()).filter_map(|i| Some((i + 1, list.get(i)?))) {

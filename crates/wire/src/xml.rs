@@ -146,9 +146,7 @@ fn fill(target: &mut dyn Value, ty: &Type, found: &[&Node]) -> Result<(), Decode
             let wrapped: Vec<&Node> = first.children.iter().collect();
             let entries = if ty.flattened { found } else { &wrapped };
             for entry in entries {
-                let name = entry
-                    .child_text(key.name)
-                    .ok_or_else(|| DecodeError::new("a map entry has no key"))?;
+                let name = entry.child_text(key.name).ok_or_else(|| DecodeError::new("a map entry has no key"))?;
                 let target = map.insert(name.to_owned());
                 if let Some(item) = entry.child(value.name) {
                     fill(target, value.ty, &[item]).map_err(|e| e.inside(name))?;

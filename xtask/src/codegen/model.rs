@@ -26,7 +26,8 @@ pub struct Service {
 }
 
 /// Names that a struct must not shadow in the generated modules.
-const TAKEN: &[&str] = &["Option", "String", "Vec", "Box", "BTreeMap", "Blob", "Document", "Timestamp", "Schema", "Type", "Member"];
+const TAKEN: &[&str] =
+    &["Option", "String", "Vec", "Box", "BTreeMap", "Blob", "Document", "Timestamp", "Schema", "Type", "Member"];
 
 impl Service {
     pub fn new(id: &str, model: Value) -> Result<Self> {
