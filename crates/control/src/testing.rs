@@ -1,4 +1,5 @@
 //! A platform on a directory of its own with fakes for the runtime, the images and the catalogue.
+#![allow(dead_code)] // Each module's tests use what they need.
 
 use crate::api::{Ctx, Operations, Result, internally};
 use crate::platform::{Platform, PlatformConfig};

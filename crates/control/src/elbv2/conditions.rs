@@ -96,6 +96,9 @@ fn read_one(condition: aws::RuleCondition) -> Result<Condition> {
         Some(field) => field.clone(),
         None => return Err(errors::validation("A condition field must be specified")),
     };
+    if !FIELDS.trim_matches(['[', ']']).split(", ").any(|known| known == field) {
+        return Err(errors::validation(format!("Condition field '{field}' must be one of '{FIELDS}'")));
+    }
     if legacy.is_some() && !matches!(field.as_str(), "host-header" | "path-pattern") {
         return Err(errors::validation(format!("The 'Values' field is not compatible with '{field}'")));
     }

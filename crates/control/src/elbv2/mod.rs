@@ -55,7 +55,7 @@ mod target_groups;
 pub mod targets;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::api::Operations;
 use quarry_aws::elbv2::op;
