@@ -1,1 +1,67 @@
+//! Commands over the public API: each is an ordinary AWS client, of this machine's Quarry unless the
+//! environment names another endpoint.
 
+mod connection;
+mod logs;
+mod ls;
+mod table;
+
+pub use connection::Connection;
+pub use quarry_client::status::listeners;
+
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// List what runs: load balancers with the URLs that work, services, tasks, container instances.
+    Ls {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the logs of a service's tasks (those with the awslogs driver), oldest first.
+    Logs {
+        /// The service's name.
+        service: String,
+        #[command(flatten)]
+        target: Target,
+        /// The service's cluster, where several have a service of this name.
+        #[arg(long)]
+        cluster: Option<String>,
+        /// Go on showing new lines until interrupted.
+        #[arg(long, short)]
+        follow: bool,
+        /// Print one JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which Quarry a command speaks to.
+#[derive(clap::Args)]
+pub struct Target {
+    /// The data directory of a Quarry on this machine
+    #[arg(long, value_name = "DIR", env = "QUARRY_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Runs a command. `local` finds the Quarry of a data directory, or the default one's.
+pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Ls { target, json } => {
+                let connection = Connection::choose(target.data_dir.as_deref(), local)?;
+                ls::run(&connection, json).await?;
+            }
+            Command::Logs { service, target, cluster, follow, json } => {
+                let connection = Connection::choose(target.data_dir.as_deref(), local)?;
+                logs::run(&connection, &logs::Request { service, cluster, follow, json }).await?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

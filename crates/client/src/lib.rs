@@ -13,6 +13,7 @@ mod call;
 mod credentials;
 mod http;
 pub mod oci;
+pub mod status;
 
 pub use call::{CallError, Client};
 pub use credentials::{Credentials, NoCredentials};

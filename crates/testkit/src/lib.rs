@@ -1,1 +1,158 @@
+//! A whole platform per test: the real binary on free ports, in a directory of its own, ended and
+//! removed when the test ends however it ends.
 
+use anyhow::{Context, Result, bail, ensure};
+use quarry_client::{Client, Credentials};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take on a slow machine before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running Quarry.
+pub struct Platform {
+    exe: PathBuf,
+    data: TempDir,
+    serve: Option<Child>,
+    isolation: Option<String>,
+    pub endpoint: String,
+}
+
+impl Platform {
+    /// Starts `exe serve` with what isolation the machine allows.
+    pub fn start(exe: impl Into<PathBuf>) -> Result<Self> {
+        Self::start_with(exe, None)
+    }
+
+    /// Starts it with an isolation forced: `none`, `rootless`, `user-namespaces`.
+    pub fn start_with(exe: impl Into<PathBuf>, isolation: Option<&str>) -> Result<Self> {
+        // Sockets live below the directory, and their paths are bounded.
+        let data = tempfile::Builder::new().prefix("q").tempdir_in("/tmp")?;
+        let isolation = isolation.map(str::to_owned);
+        let mut platform = Self { exe: exe.into(), data, serve: None, isolation, endpoint: String::new() };
+        platform.serve("127.0.0.1:0")?;
+        Ok(platform)
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Process id of `serve`.
+    pub fn pid(&self) -> u32 {
+        self.serve.as_ref().map_or(0, Child::id)
+    }
+
+    /// SIGKILL to `serve`, as a crash.
+    pub fn kill_serve(&mut self) -> Result<()> {
+        let mut serve = self.serve.take().context("serve does not run")?;
+        serve.kill()?;
+        serve.wait()?;
+        Ok(())
+    }
+
+    /// Starts `serve` again where it listened before.
+    pub fn restart_serve(&mut self) -> Result<()> {
+        let listen = self.endpoint.trim_start_matches("http://").to_owned();
+        self.serve(&listen)
+    }
+
+    /// A signed client with the installation's own credentials.
+    pub fn client(&self) -> Result<Client> {
+        let secret = self.secrets()?;
+        let text = |name: &str| secret[name].as_str().unwrap_or_default().to_owned();
+        let credentials = Credentials::new(text("access_key_id"), text("secret_access_key"), None);
+        Ok(Client::new(&self.endpoint, text("region"), credentials)?)
+    }
+
+    /// The variables of `quarry env`, for clients that nobody here wrote.
+    pub fn env(&self) -> Result<Vec<(String, String)>> {
+        let printed = self.quarry(&["env"])?;
+        let text = String::from_utf8(printed.stdout)?;
+        let exports = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        Ok(exports.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect())
+    }
+
+    /// Runs another command of the binary on this installation.
+    pub fn quarry(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command(arguments).output()?)
+    }
+
+    /// The log of `serve`, for a failed test's message.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("serve.out")).unwrap_or_default()
+    }
+
+    fn secrets(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&std::fs::read(self.data.path().join("secrets.json"))?)?)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.exe);
+        command.args(arguments).arg("--data-dir").arg(self.data.path()).stdin(Stdio::null());
+        command.env_remove("QUARRY_DATA_DIR").env_remove("AWS_ENDPOINT_URL");
+        if let Some(isolation) = &self.isolation {
+            command.env("QUARRY_ISOLATION", isolation);
+        }
+        command
+    }
+
+    fn serve(&mut self, listen: &str) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.data.path().join("serve.out"))?;
+        let child = self.command(&["serve", "--listen", listen]).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let pid = child.id();
+        let serve = self.serve.insert(child);
+        let start = Instant::now();
+        loop {
+            let text = std::fs::read(self.data.path().join("serve.json")).unwrap_or_default();
+            let serving: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+            if serving["pid"] == pid {
+                self.endpoint = serving["endpoint"].as_str().context("serve.json has no endpoint")?.to_owned();
+                return Ok(());
+            }
+            if let Some(status) = serve.try_wait()? {
+                bail!("serve ended ({status}): {}", self.log());
+            }
+            ensure!(start.elapsed() < PATIENCE, "serve did not answer: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        // Also ends what a killed serve left: tasks, proxy, hub.
+        let _ = self.quarry(&["stop"]);
+        if let Some(mut serve) = self.serve.take() {
+            let _ = serve.kill();
+            let _ = serve.wait();
+        }
+    }
+}
+
+/// Waits until `f` gives something. Panics with `what` when patience ends.
+pub fn wait_for<T>(what: &str, mut f: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = f() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Where a program is, or `None` after saying that its test is skipped. Under `CI=true` a missing
+/// client fails the test instead.
+pub fn client_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{name} not found, and CI=true");
+        println!("skipped: {name} not found");
+    }
+    found
+}

@@ -1,0 +1,120 @@
+//! `quarry logs`: what a service's containers wrote, from CloudWatch Logs.
+
+use crate::connection::Connection;
+use crate::table::short;
+use anyhow::{Context, Result, bail};
+use quarry_aws::ecs::op::{DescribeServices, DescribeTaskDefinition, ListClusters};
+use quarry_aws::ecs::{DescribeServicesRequest, DescribeTaskDefinitionRequest, Service};
+use quarry_aws::logs::op::FilterLogEvents;
+use quarry_aws::logs::{FilterLogEventsRequest, FilteredLogEvent};
+use quarry_client::Client;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Duration;
+
+pub struct Request {
+    pub service: String,
+    pub cluster: Option<String>,
+    pub follow: bool,
+    pub json: bool,
+}
+
+/// A log group, and what the names of a container's streams in it begin with.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Source {
+    group: String,
+    prefix: String,
+}
+
+pub async fn run(connection: &Connection, request: &Request) -> Result<()> {
+    let aws = connection.client()?;
+    let service = find(&aws, request).await?;
+    let sources = sources(&aws, &service).await?;
+    let mut shown = BTreeSet::new();
+    let mut since = None;
+    loop {
+        for source in &sources {
+            for event in events(&aws, source, since).await? {
+                since = since.max(event.timestamp);
+                if shown.insert(event.event_id.clone()) {
+                    print(&event, request.json)?;
+                }
+            }
+        }
+        if !request.follow {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn find(aws: &Client, request: &Request) -> Result<Service> {
+    let clusters = match &request.cluster {
+        Some(cluster) => vec![cluster.clone()],
+        None => {
+            let pages = aws.paginate::<ListClusters>(Default::default()).await?;
+            pages.into_iter().flat_map(|p| p.cluster_arns.unwrap_or_default()).collect()
+        }
+    };
+    let mut found = Vec::new();
+    for cluster in &clusters {
+        let input = DescribeServicesRequest {
+            cluster: Some(cluster.clone()),
+            services: Some(vec![request.service.clone()]),
+            ..Default::default()
+        };
+        found.extend(aws.call::<DescribeServices>(input).await?.services.unwrap_or_default());
+    }
+    found.retain(|s| s.status.as_deref() != Some("INACTIVE"));
+    if found.len() > 1 {
+        let names: Vec<_> = found.iter().filter_map(|s| s.cluster_arn.as_deref()).map(short).collect();
+        bail!("several clusters have a service {}: say which with --cluster ({})", request.service, names.join(", "));
+    }
+    found.pop().with_context(|| format!("there is no service {}: `quarry ls` lists them", request.service))
+}
+
+async fn sources(aws: &Client, service: &Service) -> Result<BTreeSet<Source>> {
+    let input =
+        DescribeTaskDefinitionRequest { task_definition: service.task_definition.clone(), ..Default::default() };
+    let described = aws.call::<DescribeTaskDefinition>(input).await?;
+    let definition = described.task_definition.context("the service has no task definition")?;
+    let mut sources = BTreeSet::new();
+    for container in definition.container_definitions.unwrap_or_default() {
+        let Some(log) = container.log_configuration else { continue };
+        let options = log.options.unwrap_or_default();
+        if let (Some("awslogs"), Some(group)) = (log.log_driver.as_deref(), options.get("awslogs-group")) {
+            let name = container.name.unwrap_or_default();
+            let prefix = options.get("awslogs-stream-prefix").map_or(String::new(), |p| format!("{p}/{name}/"));
+            sources.insert(Source { group: group.clone(), prefix });
+        }
+    }
+    if sources.is_empty() {
+        bail!(
+            "no container of {} has a logConfiguration with the awslogs driver: add one to its task definition",
+            service.service_name.as_deref().unwrap_or_default()
+        );
+    }
+    Ok(sources)
+}
+
+async fn events(aws: &Client, source: &Source, since: Option<i64>) -> Result<Vec<FilteredLogEvent>> {
+    let input = FilterLogEventsRequest {
+        log_group_name: Some(source.group.clone()),
+        log_stream_name_prefix: Some(source.prefix.clone()).filter(|p| !p.is_empty()),
+        start_time: since,
+        ..Default::default()
+    };
+    let pages = aws.paginate::<FilterLogEvents>(input).await?;
+    Ok(pages.into_iter().flat_map(|p| p.events.unwrap_or_default()).collect())
+}
+
+fn print(event: &FilteredLogEvent, json: bool) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(event)?)?;
+    } else {
+        let stream = event.log_stream_name.as_deref().unwrap_or_default();
+        writeln!(out, "{}  {}", short(stream), event.message.as_deref().unwrap_or_default())?;
+    }
+    Ok(())
+}
