@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn round_robin_takes_turns_and_skips_what_was_tried() {
         let (group, usable) = (Group::new("g".into(), 1), targets(3));
-        let mut go = |tried: &[u64]| pick(Algorithm::RoundRobin, &group, &usable, tried, &mut || 0);
+        let go = |tried: &[u64]| pick(Algorithm::RoundRobin, &group, &usable, tried, &mut || 0);
         let turns: Vec<_> = (0..6).map(|_| picked(go(&[]))).collect();
         assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
         assert_eq!(picked(go(&[0, 1])), 2);
@@ -74,7 +74,7 @@ mod tests {
     fn least_outstanding_takes_the_idlest() {
         let (group, usable) = (Group::new("g".into(), 1), targets(3));
         let _busy = (usable[0].begin(), usable[0].begin(), usable[2].begin());
-        let mut go = || pick(Algorithm::LeastOutstandingRequests, &group, &usable, &[], &mut || 2);
+        let go = || pick(Algorithm::LeastOutstandingRequests, &group, &usable, &[], &mut || 2);
         assert_eq!(picked(go()), 1);
     }
 

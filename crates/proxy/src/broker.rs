@@ -15,11 +15,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 
-/// Idle connections by socket path, of one thread.
+/// Idle connections by socket path, of one thread. tokio has no type for packet sockets; its stream
+/// socket only waits for readiness here, and every packet is sent and received whole.
 #[derive(Default)]
-pub struct Brokers(RefCell<HashMap<PathBuf, Vec<AsyncFd<OwnedFd>>>>);
+pub struct Brokers(RefCell<HashMap<PathBuf, Vec<UnixStream>>>);
 
 const MAX_IDLE: usize = 4;
 
@@ -76,7 +77,7 @@ impl Brokers {
         Ok(reply)
     }
 
-    fn keep(&self, broker: &Path, connection: AsyncFd<OwnedFd>) {
+    fn keep(&self, broker: &Path, connection: UnixStream) {
         let mut idle = self.0.borrow_mut();
         match idle.get_mut(broker) {
             Some(idle) if idle.len() < MAX_IDLE => idle.push(connection),
@@ -88,7 +89,7 @@ impl Brokers {
     }
 }
 
-async fn connect(broker: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+async fn connect(broker: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let address = net::SocketAddrUnix::new(broker)?;
@@ -96,8 +97,7 @@ async fn connect(broker: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     loop {
         match net::connect(&socket, &address) {
             Ok(()) => {
-                return AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::WRITABLE)
-                    .map_err(Into::into);
+                return UnixStream::from_std(socket.into());
             }
             // The broker's backlog is full: it is busy, not gone.
             Err(rustix::io::Errno::AGAIN) if wait < Duration::from_millis(500) => {
@@ -109,15 +109,16 @@ async fn connect(broker: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     }
 }
 
-async fn exchange(connection: &AsyncFd<OwnedFd>, packet: &[u8]) -> io::Result<(BrokerReply, Option<OwnedFd>)> {
-    let sent = connection.async_io(Interest::WRITABLE, |fd| Ok(net::send(fd, packet, SendFlags::NOSIGNAL)?)).await?;
+async fn exchange(connection: &UnixStream, packet: &[u8]) -> io::Result<(BrokerReply, Option<OwnedFd>)> {
+    let sent =
+        connection.async_io(Interest::WRITABLE, || Ok(net::send(connection, packet, SendFlags::NOSIGNAL)?)).await?;
     if sent != packet.len() {
         return Err(io::ErrorKind::WriteZero.into());
     }
-    connection.async_io(Interest::READABLE, receive).await
+    connection.async_io(Interest::READABLE, || receive(connection)).await
 }
 
-fn receive(fd: &OwnedFd) -> io::Result<(BrokerReply, Option<OwnedFd>)> {
+fn receive(fd: &UnixStream) -> io::Result<(BrokerReply, Option<OwnedFd>)> {
     let mut bytes = [0u8; 4096];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
