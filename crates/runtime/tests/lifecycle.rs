@@ -3,7 +3,7 @@
 mod support;
 
 use quarry_domain::isolation::Isolation;
-use quarry_domain::task::{Signal, TaskPhase, TaskRuntime};
+use quarry_domain::task::{ContainerState, Mount, Signal, TaskPhase, TaskRuntime};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,4 +51,135 @@ fn rootless() {
 #[test]
 fn as_plain_processes() {
     from_start_to_end(Isolation::None);
+}
+
+/// A container that cannot start says why; the task ends with that reason.
+#[test]
+fn what_cannot_start_says_why() {
+    for isolation in [Isolation::UserNamespaces, Isolation::None] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let mut missing = place.task("missing", &[]);
+        missing.containers[0].args = vec!["/no/such/program".to_owned()];
+        let (state, _) = place.run(&missing);
+        let ContainerState::Failed { reason, .. } = state else { panic!("{state:?}") };
+        assert!(reason.starts_with("CannotStartContainerError: exec: \"/no/such/program\""), "{reason}");
+
+        let mut nobody = place.task("nobody", &["show"]);
+        nobody.containers[0].user = "someone".to_owned();
+        if isolation == Isolation::UserNamespaces {
+            let (state, _) = place.run(&nobody);
+            let ContainerState::Failed { reason, .. } = state else { panic!("{state:?}") };
+            assert!(reason.contains("CannotCreateContainerError: unable to find user someone"), "{reason}");
+        }
+        let mut bad = place.task("bad", &["show"]);
+        bad.containers[0].name = "../x".to_owned();
+        assert!(place.runtime.launch(&bad).unwrap_err().to_string().contains("is no container name"));
+        bad = place.task("../bad", &["show"]);
+        assert!(place.runtime.launch(&bad).unwrap_err().to_string().contains("is no task id"));
+        assert!(place.runtime.observe_one("bad").is_none());
+    }
+}
+
+/// Containers of a task share its network, not their files and processes; each has its exit code.
+#[test]
+fn containers_of_one_task() {
+    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
+    let mut spec = place.task("pair", &["serve", "3000"]);
+    let mut second = place.container("side", &["connect", "127.0.0.1:3000"]);
+    second.init = true;
+    spec.containers.push(second);
+    place.launch(&spec);
+    let seen = place.wait("pair", "the side's end", |t| {
+        t.containers.len() == 2 && matches!(t.containers[1].state, ContainerState::Exited { .. })
+    });
+    assert_eq!(seen.phase, TaskPhase::Running);
+    assert_eq!(exited(&seen.containers[1].state).0, 0);
+    let log = std::fs::read_to_string(place.runtime.log_path("pair", "side")).unwrap();
+    // The first container may not have been listening yet; what counts is whose network it is.
+    assert!(log.contains("connected hello 127.0.0.1") || log.contains("refused"), "{log}");
+    place.runtime.signal("pair", Some("side"), Signal::Kill).unwrap();
+    assert!(place.ask("pair", 3000).unwrap().starts_with("hello"));
+    place.runtime.signal("pair", Some("app"), Signal::Kill).unwrap();
+    let seen = place.wait("pair", "its end", |t| t.phase == TaskPhase::Exited);
+    assert_eq!(exited(&seen.containers[0].state), (137, false));
+}
+
+/// The small init reaps orphans, passes SIGTERM on and ends with the program's code.
+#[test]
+fn the_init_process() {
+    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
+    let mut spec = place.task("init", &["orphans"]);
+    spec.containers[0].init = true;
+    place.launch(&spec);
+    place.ask("init", 3000).unwrap();
+    let log = std::fs::read_to_string(place.runtime.log_path("init", "app")).unwrap();
+    assert!(log.contains("pid 2 orphans 0"), "{log}");
+    place.runtime.signal("init", None, Signal::Term).unwrap();
+    let seen = place.wait("init", "its end", |t| t.phase == TaskPhase::Exited);
+    assert_eq!(exited(&seen.containers[0].state), (7, false));
+}
+
+/// A volume is shared by tasks with different id ranges, and its files are owned on disk as the
+/// containers see them.
+#[test]
+fn a_volume_shared_by_tasks() {
+    use std::os::unix::fs::MetadataExt;
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless, Isolation::None] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let volume = place.runtime.volume_path("board").unwrap();
+        let mount = |read_only| Mount { source: volume.clone(), target: "/data".to_owned(), read_only };
+        let mut one = place.task("one", &["write", "/data/file", "from one"]);
+        one.containers[0].mounts.push(mount(false));
+        let (state, log) = place.run(&one);
+        assert_eq!(exited(&state).0, 0, "{log}");
+        let file = std::fs::metadata(volume.join("file")).unwrap();
+        assert_eq!(file.uid(), rustix::process::geteuid().as_raw());
+        let mut two = place.task("two", &["write", "/data/file", "from two"]);
+        two.containers[0].mounts.push(mount(false));
+        let (state, log) = place.run(&two);
+        assert_eq!((exited(&state).0, log.trim()), (0, "from two"));
+        if isolation != Isolation::None {
+            let mut three = place.task("three", &["write", "/data/file", "from three"]);
+            three.containers[0].mounts.push(mount(true));
+            let (state, log) = place.run(&three);
+            assert_ne!(exited(&state).0, 0);
+            assert!(log.contains("Read-only file system"), "{log}");
+        }
+        assert_eq!(std::fs::read_to_string(volume.join("file")).unwrap(), "from two");
+        assert!(place.runtime.volume_path("../x").is_err());
+    }
+}
+
+/// Who a container is and what it sees.
+#[test]
+fn the_inside_of_a_container() {
+    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
+    let mut spec = place.task("inside", &["show"]);
+    spec.containers[0].user = "1000:100".to_owned();
+    spec.containers[0].working_dir = "/srv/app".to_owned();
+    spec.containers[0].env.push("HOME=/srv".to_owned());
+    spec.containers[0].read_only_root = true;
+    let (state, log) = place.run(&spec);
+    assert_eq!(exited(&state).0, 0, "{log}");
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "CapInh:\t0000000000000000",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "pid 1",
+        "user 1000:100",
+        "cwd /srv/app",
+        "hostname host-inside",
+        "resolv nameserver 198.19.0.1 options timeout:2 attempts:3",
+        "home /srv",
+        "root-writable false",
+        "tmp-writable true",
+        "stdout-reopens true",
+        "root app,dev,etc,proc,srv,sys,tmp",
+    ] {
+        assert!(log.lines().any(|l| l == line), "{line} is missing in\n{log}");
+    }
 }

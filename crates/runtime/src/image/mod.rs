@@ -56,8 +56,10 @@ pub struct LayerStore {
     keep_owners: bool,
     /// One per layer being unpacked by this process, so that the work is done once.
     busy: Mutex<HashMap<String, Arc<Mutex<()>>>>,
-    counter: AtomicU64,
 }
+
+/// Numbers this process's temporary directories.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 impl LayerStore {
     /// Opens the store and removes what a crash left half-done.
@@ -73,7 +75,6 @@ impl LayerStore {
             limits,
             keep_owners: rustix::process::geteuid().is_root(),
             busy: Mutex::default(),
-            counter: AtomicU64::new(0),
         })
     }
 
@@ -100,7 +101,7 @@ impl LayerStore {
     }
 
     fn unpack_to(&self, layer: &LayerBlob, target: &Path) -> Result<(), Failure> {
-        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let temporary = self.directory.join(format!(".{}-{number}", std::process::id()));
         std::fs::create_dir(&temporary)?;
         let result = self.fill(layer, &temporary).and_then(|()| match std::fs::rename(&temporary, target) {

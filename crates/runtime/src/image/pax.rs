@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn records_are_read_and_malformed_ones_refused() {
         let mut found = Extensions::default();
-        let ok = found.parse(b"18 path=some/where\n12 uid=1000\n30 SCHILY.xattr.user.a=\0binary\n");
+        let ok = found.parse(b"19 path=some/where\n12 uid=1000\n31 SCHILY.xattr.user.a=\0binary\n");
         assert!(ok.is_ok());
         assert_eq!(found.path.as_deref(), Some(&b"some/where"[..]));
         assert_eq!(found.uid, Some(1000));

@@ -1,0 +1,135 @@
+//! What survives whose death.
+
+mod support;
+
+use quarry_domain::isolation::Isolation;
+use quarry_domain::task::{ContainerState, Mount, TaskPhase, TaskRuntime};
+use quarry_runtime::Runtime;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use support::{EXE, Place, ask, broker, exited, wait};
+
+/// The daemon is killed; its task goes on, ends meanwhile or later, and the next daemon knows.
+fn the_daemon_dies(isolation: Isolation) {
+    let Some(place) = Place::open(isolation) else { return };
+    let volume = place.runtime.volume_path("v").unwrap();
+    let daemon = |id: &str, args: &[&str]| {
+        let mut spec = place.task(id, args);
+        spec.containers[0].mounts.push(Mount { source: volume.clone(), target: "/v".to_owned(), read_only: false });
+        let path = place.data().join(format!("{id}.json"));
+        std::fs::write(&path, serde_json::to_vec(&spec).unwrap()).unwrap();
+        let mut child = Command::new(EXE)
+            .arg("drive")
+            .arg(place.data())
+            .arg(&path)
+            .env("QUARRY_ISOLATION", isolation.as_str())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "launched\n");
+        child
+    };
+    let port = if isolation == Isolation::None { "port" } else { "3000" };
+    let mut first = daemon("stays", &["serve", port]);
+    let mut second = daemon("ends", &["exit-when", "/v/go", "42"]);
+    place.wait("ends", "running", |t| t.phase == TaskPhase::Running);
+    for child in [&mut first, &mut second] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(place.ask("stays", 3000).unwrap().starts_with("hello"));
+    // Nobody watches now.
+    std::fs::write(volume.join("go"), "").unwrap();
+    place.wait("ends", "its end", |t| t.phase == TaskPhase::Exited);
+
+    let mut config = support::config(place.data());
+    config.isolation = Some(isolation);
+    let next = Runtime::open(config).unwrap();
+    let seen = next.observe();
+    assert_eq!(seen.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["ends", "stays"]);
+    assert_eq!(exited(&seen[0].containers[0].state), (42, false));
+    assert_eq!(seen[1].phase, TaskPhase::Running);
+    assert!(ask(seen[1].entry.as_ref().unwrap(), 3000).unwrap().starts_with("hello"));
+    next.signal("stays", None, quarry_domain::task::Signal::Kill).unwrap();
+    let end = wait(&next, "stays", "its end", |t| t.phase == TaskPhase::Exited);
+    assert_eq!(exited(&end.containers[0].state), (137, false));
+}
+
+#[test]
+fn the_daemon_dies_with_user_namespaces() {
+    the_daemon_dies(Isolation::UserNamespaces);
+}
+
+#[test]
+fn the_daemon_dies_rootless() {
+    the_daemon_dies(Isolation::Rootless);
+}
+
+#[test]
+fn the_daemon_dies_among_plain_processes() {
+    the_daemon_dies(Isolation::None);
+}
+
+/// A shim that is killed takes its task along, which is then lost, and removable.
+#[test]
+fn the_shim_dies() {
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless, Isolation::None] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let port = if isolation == Isolation::None { "port" } else { "3000" };
+        place.launch(&place.task("lost", &["serve", port]));
+        let seen = place.wait("lost", "running", |t| t.phase == TaskPhase::Running);
+        let ContainerState::Running { pid, .. } = seen.containers[0].state else { panic!("{seen:?}") };
+        let (wake, woken) = std::sync::mpsc::channel();
+        place.runtime.subscribe(Box::new(move || {
+            let _ = wake.send(());
+        }));
+        let state = std::fs::read(place.data().join("tasks/lost/state.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        let shim = state["shim"].as_u64().unwrap();
+        assert!(Command::new("kill").args(["-9", &shim.to_string()]).status().unwrap().success());
+        woken.recv_timeout(std::time::Duration::from_secs(5)).expect("the end of a shim is told");
+        place.wait("lost", "its loss", |t| t.phase == TaskPhase::Lost);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z ")) {
+            assert!(std::time::Instant::now() < end, "the task outlives its shim");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        place.runtime.remove("lost").unwrap();
+        assert!(place.runtime.observe_one("lost").is_none());
+    }
+}
+
+/// Without the holder, tasks still answer the load balancer, and new ones get a new hub.
+#[test]
+fn the_holder_dies() {
+    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
+    place.launch(&place.task("before", &["serve", "3000"]));
+    place.ask("before", 3000).unwrap();
+    let hub = place.runtime.hub().unwrap().unwrap();
+    let stop = quarry_domain::link::BrokerRequest::Stop;
+    broker(&hub.broker, &stop).unwrap();
+    assert!(place.ask("before", 3000).unwrap().starts_with("hello"));
+    place.launch(&place.task("after", &["serve", "3000"]));
+    assert!(place.ask("after", 3000).unwrap().starts_with("hello"));
+}
+
+/// Many at once: ranges, groups and names do not collide.
+#[test]
+fn twenty_at_once() {
+    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
+    std::thread::scope(|scope| {
+        for n in 0..20u8 {
+            let place = &place;
+            scope.spawn(move || {
+                let mut spec = place.task(&format!("t{n}"), &["serve", "3000"]);
+                spec.address = Some([198, 18, 1, n].into());
+                place.launch(&spec);
+                assert!(place.ask(&spec.id, 3000).unwrap().starts_with("hello"));
+                place.runtime.remove(&spec.id).unwrap();
+            });
+        }
+    });
+    assert!(place.runtime.observe().is_empty());
+}
