@@ -163,10 +163,16 @@ async fn attempt(
             job.body = before;
             return Attempt::Again;
         }
-        downloaded = download(conn, &stream, &mut answers, asked, expects, &down).await;
+        let whole = Cell::new(true);
+        downloaded = download(conn, &stream, &mut answers, asked, expects, &whole, &down).await;
     } else {
-        let mut upload = pin!(relay(head, &conn.stream, buffer, &mut job.body, &stream, chunk, &up));
-        let mut download = pin!(download(conn, &stream, &mut answers, asked, expects, &down));
+        let whole = Cell::new(false);
+        let mut upload = pin!(async {
+            let end = relay(head, &conn.stream, buffer, &mut job.body, &stream, chunk, &up).await;
+            whole.set(end.is_ok());
+            end
+        });
+        let mut download = pin!(download(conn, &stream, &mut answers, asked, expects, &whole, &down));
         let mut upload_end = None;
         downloaded = loop {
             tokio::select! {
@@ -233,6 +239,7 @@ async fn download(
     answers: &mut Buf,
     asked: Asked,
     expects_continue: bool,
+    request_whole: &Cell<bool>,
     meter: &Meter<'_>,
 ) -> Result<(Answer, Instant, Instant), Failure> {
     let sent_at = conn.watch.touch();
@@ -251,6 +258,9 @@ async fn download(
         let came_at = conn.watch.touch();
         loop {
             out.clear();
+            // An answer that comes before the whole request has gone out ends the connection: what the
+            // client still sends could not be told from its next request.
+            let asked = Asked { keep_alive: asked.keep_alive && request_whole.get(), ..asked };
             match response::parse(answers.bytes(), asked, &mut out) {
                 Parsed::Partial => break,
                 Parsed::Malformed => return Err(Failure::Broken),

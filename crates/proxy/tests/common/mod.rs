@@ -128,6 +128,12 @@ impl Serve {
         }
     }
 
+    /// Ends the connection, as a `serve` that dies does.
+    pub fn disconnect(&self) {
+        let proxy = self.state.inner.lock().unwrap().proxy.take();
+        proxy.unwrap().shutdown(Shutdown::Both).unwrap();
+    }
+
     /// Forgets what was received.
     pub fn forget(&self) {
         self.state.inner.lock().unwrap().received.clear();
