@@ -5,6 +5,7 @@ pub mod api;
 pub mod cloudformation;
 pub mod ec2;
 pub mod elbv2;
+pub mod iam;
 pub mod link;
 pub mod platform;
 pub mod store;

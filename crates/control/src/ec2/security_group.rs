@@ -365,7 +365,8 @@ fn revoke(
     let mut revoked = Vec::new();
     let mut take = |record: &mut SecurityGroupRecord, which: &dyn Fn(&SecurityGroupRule) -> bool| {
         let at = record.rules.iter().position(|r| r.is_egress == Some(egress) && which(r))?;
-        Some(revoked.push(as_revoked(record.rules.remove(at))))
+        revoked.push(as_revoked(record.rules.remove(at)));
+        Some(())
     };
     match rule_ids.filter(|ids| !ids.is_empty()) {
         Some(ids) => {

@@ -249,7 +249,7 @@ fn a_gateway_is_attached_to_one_vpc() {
     assert_eq!(code(attach(&world, "igw-none", &one)), "InvalidInternetGatewayID.NotFound");
     let input = DescribeInternetGatewaysRequest { filters: filter("attachment.vpc-id", &[&one]), ..Default::default() };
     let found = world.call::<DescribeInternetGateways>(input).unwrap().internet_gateways.unwrap();
-    assert_eq!(found.iter().map(|g| g.internet_gateway_id.clone().unwrap()).collect::<Vec<_>>(), [a.clone()]);
+    assert_eq!(found.iter().map(|g| g.internet_gateway_id.as_deref().unwrap()).collect::<Vec<_>>(), [a.as_str()]);
 
     let delete = || {
         let input = DeleteInternetGatewayRequest { internet_gateway_id: Some(a.clone()), ..Default::default() };
