@@ -45,6 +45,16 @@ impl Brokers {
         }
     }
 
+    /// Whether a broker that was there has ended since: an idle connection to it has broken.
+    pub fn has_ended(&self, broker: &Path) -> bool {
+        let mut idle = self.0.borrow_mut();
+        let Some(connections) = idle.get_mut(broker) else { return false };
+        let before = connections.len();
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        connections.retain(|c| net::recv(c, &mut [0u8; 1], flags) == Err(rustix::io::Errno::AGAIN));
+        connections.len() < before
+    }
+
     /// Forgets idle connections to brokers that a snapshot no longer names.
     pub fn retain(&self, snapshot: &Snapshot) {
         let mut idle = self.0.borrow_mut();

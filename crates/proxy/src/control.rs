@@ -211,6 +211,13 @@ impl Control {
                 self.acknowledge();
             }
         }
+        if self.snapshot.hub.as_ref().is_some_and(|hub| self.brokers.has_ended(&hub.broker)) {
+            tracing::warn!("the hub's broker has ended: its sockets are asked for anew");
+            self.listening.forget_hub();
+            if let Some(old) = self.name_server.take() {
+                old.tasks.iter().for_each(AbortHandle::abort);
+            }
+        }
         let name_server_missing = self.snapshot.hub.is_some() && self.name_server.is_none();
         if self.listening.has_failures() || name_server_missing {
             let before = self.listening.statuses(&self.snapshot);

@@ -92,7 +92,7 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &mut Vec<u8>, job: &mu
         };
         let target = &flight.target;
         loop {
-            let kept = worker.pool.take(target.uid);
+            let kept = worker.pool.take(target.uid, !job.repeatable);
             let reused = kept.is_some();
             let stream = match kept {
                 Some(stream) => stream,

@@ -65,6 +65,15 @@ impl Listening {
         Self { workers, brokers, bound: HashMap::new(), failed: HashMap::new(), next_id: 0 }
     }
 
+    /// The hub's namespace is gone, and with it all that listened there.
+    pub fn forget_hub(&mut self) {
+        let gone: Vec<Want> = self.bound.keys().filter(|want| hub_address(want).is_some()).cloned().collect();
+        for want in gone {
+            self.close(&want);
+            self.failed.insert(want, "The hub network is being set up again.".into());
+        }
+    }
+
     /// Whether something that should listen does not.
     pub fn has_failures(&self) -> bool {
         !self.failed.is_empty()

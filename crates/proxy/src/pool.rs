@@ -11,6 +11,7 @@ pub struct Pool(RefCell<HashMap<u64, Vec<Idle>>>);
 
 struct Idle {
     stream: TcpStream,
+    since: Instant,
     until: Instant,
 }
 
@@ -18,14 +19,18 @@ struct Idle {
 const MAX_IDLE: usize = 512;
 /// Kept idle at most, unless the target names a shorter time.
 const MAX_AGE: Duration = Duration::from_secs(60);
+/// A request that may not be repeated takes only connections used within this time: most servers that
+/// close idle connections without a word wait longer.
+const FRESH: Duration = Duration::from_secs(1);
 
 impl Pool {
-    /// A connection that was open when last looked at.
-    pub fn take(&self, target: u64) -> Option<TcpStream> {
+    /// A connection that was open when last looked at. `fresh`: only one that was in use just now.
+    pub fn take(&self, target: u64, fresh: bool) -> Option<TcpStream> {
         let mut pool = self.0.borrow_mut();
         let idle = pool.get_mut(&target)?;
         let now = Instant::now();
-        while let Some(candidate) = idle.pop() {
+        // The most recently used comes first, so if it is not fresh none is.
+        while let Some(candidate) = idle.pop_if(|newest| !fresh || newest.since + FRESH > now) {
             if candidate.until > now && is_quiet(&candidate.stream) {
                 return Some(candidate.stream);
             }
@@ -46,7 +51,8 @@ impl Pool {
         let mut pool = self.0.borrow_mut();
         let idle = pool.entry(target).or_default();
         if idle.len() < MAX_IDLE {
-            idle.push(Idle { stream, until: Instant::now() + age });
+            let now = Instant::now();
+            idle.push(Idle { stream, since: now, until: now + age });
         }
     }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 #[derive(Clone)]
 struct Broker {
     path: PathBuf,
+    connections: Arc<Mutex<Vec<OwnedFd>>>,
     asked: Arc<Mutex<Vec<(BrokerRequest, Option<SocketAddr>)>>>,
 }
 
@@ -32,11 +33,12 @@ impl Broker {
         let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
         net::listen(&socket, 16).unwrap();
-        let broker = Self { path: path.to_owned(), asked: Arc::default() };
+        let broker = Self { path: path.to_owned(), connections: Arc::default(), asked: Arc::default() };
         let shared = broker.clone();
         std::thread::spawn(move || {
             while let Ok(connection) = net::accept(&socket) {
                 let shared = shared.clone();
+                shared.connections.lock().unwrap().push(connection.try_clone().unwrap());
                 std::thread::spawn(move || shared.converse(&connection));
             }
         });
@@ -84,6 +86,14 @@ impl Broker {
         }
     }
 
+    /// Ends as a broker does that is killed.
+    fn end(self) {
+        let _ = std::fs::remove_file(&self.path);
+        for connection in self.connections.lock().unwrap().iter() {
+            let _ = net::shutdown(connection, net::Shutdown::Both);
+        }
+    }
+
     /// Where a request for this address was really bound.
     fn found(&self, wanted: &BrokerRequest) -> Option<SocketAddr> {
         self.asked.lock().unwrap().iter().rev().find(|(request, _)| request == wanted).and_then(|(_, at)| *at)
@@ -114,7 +124,7 @@ fn tasks_are_reached_through_their_shim() {
     }
     assert!(seen.lock().unwrap().iter().all(|ip| *ip == Ipv4Addr::new(127, 0, 0, 2)), "{seen:?}");
     // A shim that is replaced is asked afresh.
-    drop(broker);
+    broker.end();
     let broker = Broker::start(&shim);
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(get(port, "/").text(), "task");
@@ -198,6 +208,21 @@ fn the_hub_has_listeners_names_and_relays() {
     let mut tcp = Peer::connect(at(names));
     tcp.stream.write_all(b"\0\x03abc").unwrap();
     assert_eq!(tcp.take(7).unwrap(), b"\0\x05cbat1");
+
+    // A holder that is replaced is asked for everything again.
+    let path = broker.path.clone();
+    broker.end();
+    let broker = Broker::start(&path);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let address = SocketAddr::from((lb_address, port));
+    while broker.found(&BrokerRequest::Listen { address }).is_none()
+        || broker.found(&BrokerRequest::Datagram { address: names }).is_none()
+    {
+        assert!(std::time::Instant::now() < deadline, "the hub's sockets are not asked for again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let on_hub = broker.found(&BrokerRequest::Listen { address }).unwrap();
+    assert_eq!(Peer::connect(on_hub).get("/").text().lines().next(), Some("t"));
 
     snapshot.version = 2;
     snapshot.load_balancers.clear();
