@@ -4,11 +4,14 @@
 pub mod api;
 pub mod cloudformation;
 pub mod ec2;
+pub mod ecr;
 pub mod elbv2;
 pub mod iam;
 pub mod link;
 pub mod platform;
+pub mod ssm;
 pub mod store;
+pub mod sts;
 pub mod wake;
 
 #[cfg(test)]

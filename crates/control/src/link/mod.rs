@@ -22,12 +22,8 @@ use std::time::{Duration, Instant};
 pub use server::Link;
 
 /// Serves the link until the platform stops. Fails at once where the socket cannot be made.
-/// `resolve` says what stands behind a port of an instance.
-pub fn run(
-    platform: Arc<Platform>,
-    operations: Arc<Operations>,
-    resolve: Box<snapshot::Resolve>,
-) -> std::io::Result<()> {
+/// `resolve` reads what stands behind the ports of instances.
+pub fn run(platform: Arc<Platform>, operations: Arc<Operations>, resolve: Box<server::Resolve>) -> std::io::Result<()> {
     server::start(platform, operations, resolve)?.join();
     Ok(())
 }

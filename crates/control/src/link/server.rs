@@ -2,9 +2,10 @@
 
 use super::drain::{Drainer, InFlight};
 use super::publish::Publisher;
-use super::snapshot::{Resolve, build};
+use super::snapshot::{Endpoints, build};
 use crate::api::Operations;
 use crate::platform::Platform;
+use crate::store::{StoreError, Tx};
 use crate::wake::{Wake, Woken};
 use quarry_domain::link::{Down, TargetReport, TargetState, Up};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,6 +24,9 @@ const LONGEST_MESSAGE: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Everything is looked at again after this time even if no signal came.
 const TIMER: Duration = Duration::from_secs(30);
+
+/// Reads what stands behind the ports of instances.
+pub type Resolve = dyn Fn(&Tx<'_>) -> Result<Endpoints, StoreError> + Send + Sync;
 
 /// The running link.
 pub struct Link {
@@ -134,11 +138,11 @@ impl Shared {
     }
 
     /// Builds, numbers and hands out the snapshot if it changed.
-    fn publish_once(&self, publisher: &mut Publisher) -> Result<(), crate::store::StoreError> {
+    fn publish_once(&self, publisher: &mut Publisher) -> Result<(), StoreError> {
         if let Some(version) = self.lock().ahead.take() {
             publisher.rise_above(&self.platform, version)?;
         }
-        let content = self.platform.store.read(|tx| build(tx, &self.platform.config, &*self.resolve))?;
+        let content = self.platform.store.read(|tx| build(tx, &self.platform.config, &(self.resolve)(tx)?))?;
         let Some(snapshot) = publisher.publish(&self.platform, content)? else { return Ok(()) };
         let version = snapshot.version;
         let draining: HashSet<(String, u64)> = snapshot

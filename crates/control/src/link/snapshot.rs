@@ -4,16 +4,17 @@ use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGr
 use crate::platform::PlatformConfig;
 use crate::store::{StoreError, Tx};
 use quarry_domain::snapshot::{self, Endpoint, NameRecord, ProtocolVersion, Relay, RelayListen, Snapshot};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Seconds for which a task may keep a load balancer's address.
 const NAME_TTL: u32 = 60;
 
-/// What stands behind a port of an EC2 instance.
-pub type Resolve = dyn Fn(&Tx<'_>, &str, u16) -> Option<Endpoint> + Send + Sync;
+/// What stands behind the ports of EC2 instances: by instance id and port.
+pub type Endpoints = HashMap<(String, u16), Endpoint>;
 
 /// The snapshot of what is stored, its version left at 0. The same records give the same snapshot.
-pub fn build(tx: &Tx<'_>, config: &PlatformConfig, resolve: &Resolve) -> Result<Snapshot, StoreError> {
+pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Result<Snapshot, StoreError> {
     let uses = records::uses(tx)?;
     let mut built = Snapshot { hub: config.hub.clone(), ..Snapshot::default() };
     for balancer in tx.all::<LoadBalancer>()? {
@@ -50,7 +51,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, resolve: &Resolve) -> Result<
     for group in tx.all::<TargetGroup>()? {
         let probe = uses.contains_key(&group.arn);
         let targets: Vec<Target> = tx.children(&group.arn)?;
-        let targets = targets.into_iter().map(|stored| target(tx, &group, stored, probe, resolve)).collect();
+        let targets = targets.into_iter().map(|stored| target(&group, stored, probe, endpoints)).collect();
         built.target_groups.insert(
             group.arn.clone(),
             snapshot::TargetGroup {
@@ -78,9 +79,10 @@ fn rule(rule: Rule) -> snapshot::Rule {
     snapshot::Rule { arn: rule.arn, priority: rule.priority, conditions: rule.conditions, action: rule.action.action }
 }
 
-fn target(tx: &Tx<'_>, group: &TargetGroup, stored: Target, probe: bool, resolve: &Resolve) -> snapshot::Target {
+fn target(group: &TargetGroup, stored: Target, probe: bool, endpoints: &Endpoints) -> snapshot::Target {
+    let behind = || endpoints.get(&(stored.id.clone(), stored.port)).cloned();
     let endpoint = match group.target_type {
-        TargetType::Instance => resolve(tx, &stored.id, stored.port).unwrap_or_else(|| Endpoint::Nowhere {
+        TargetType::Instance => behind().unwrap_or_else(|| Endpoint::Nowhere {
             reason: format!("no task has port {} of instance {}", stored.port, stored.id),
         }),
         TargetType::Ip => match stored.id.parse::<Ipv4Addr>() {

@@ -1,7 +1,7 @@
 //! The link with fake proxies on its real socket: snapshots, versions, reports, draining.
 
 use super::server::{Link, start};
-use super::snapshot::{Resolve, build};
+use super::snapshot::{Endpoints, build};
 use crate::elbv2::records::{Target, TargetGroup};
 use crate::elbv2::targets;
 use crate::elbv2::tests as elb;
@@ -10,6 +10,7 @@ use quarry_aws::elbv2::{self as aws, op};
 use quarry_domain::link::{Counters, Down, ListenerStatus, TargetReport, TargetState, Up};
 use quarry_domain::snapshot::{Action, Condition, Endpoint, RelayListen, Snapshot};
 use quarry_domain::task::TaskEntry;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -17,18 +18,14 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(10);
 
 /// Instance `i-0a` has a task behind port 32768, and nothing else anywhere.
-fn resolver() -> Box<Resolve> {
-    Box::new(|_, instance, port| {
-        (instance == "i-0a" && port == 32_768).then(|| Endpoint::Task {
-            task: "t".repeat(32),
-            entry: TaskEntry::Host(vec![(3000, 40_000)]),
-            container_port: 3000,
-        })
-    })
+fn endpoints() -> Endpoints {
+    let task =
+        Endpoint::Task { task: "t".repeat(32), entry: TaskEntry::Host(vec![(3000, 40_000)]), container_port: 3000 };
+    HashMap::from([(("i-0a".to_owned(), 32_768), task)])
 }
 
 fn link(world: &World) -> Link {
-    start(world.platform.clone(), world.operations.clone(), resolver()).unwrap()
+    start(world.platform.clone(), world.operations.clone(), Box::new(|_| Ok(endpoints()))).unwrap()
 }
 
 fn stop(world: &World, link: Link) {
@@ -140,7 +137,7 @@ fn a_snapshot_is_what_is_stored() {
     let legacy = legacy.target_groups.unwrap().remove(0).target_group_arn.unwrap();
     world.transact(|ctx| targets::register(ctx, &legacy, &[("127.0.0.1".into(), 3000)])).unwrap();
 
-    let make = || world.platform.store.read(|tx| build(tx, &world.platform.config, &*resolver())).unwrap();
+    let make = || world.platform.store.read(|tx| build(tx, &world.platform.config, &endpoints())).unwrap();
     let snapshot = make();
     assert_eq!(snapshot, make(), "the same records give the same snapshot");
     assert_eq!(snapshot.version, 0);

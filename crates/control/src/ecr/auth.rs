@@ -1,0 +1,156 @@
+//! Authorization tokens of the registry: `AWS:<secret>` in Basic authentication, where the secret
+//! is an expiry signed with a key of the store. A token is good for twelve hours and needs no
+//! record, so it is good after a restart too.
+
+use crate::platform::Platform;
+use crate::store::{Item, StoreError, Tx};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use quarry_domain::door::Door;
+use quarry_domain::image::RegistryAuth;
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+
+/// How long a token is good, as AWS has it.
+pub const LIFETIME_MS: i64 = 12 * 60 * 60 * 1000;
+
+/// Signs and checks tokens.
+pub struct Tokens {
+    key: hmac::Key,
+    door: Door,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredKey {
+    /// 32 random bytes in base64.
+    secret: String,
+}
+
+impl Item for StoredKey {
+    const KIND: &'static str = "ecr.token-key";
+    fn key(&self) -> String {
+        "own".into()
+    }
+}
+
+impl Tokens {
+    /// With the store's key, which is made at the first call.
+    pub fn open(platform: &Platform) -> Result<Self, StoreError> {
+        let stored = platform.store.write(|tx| {
+            if let Some(stored) = tx.get::<StoredKey>("own")? {
+                return Ok(stored);
+            }
+            let mut secret = [0u8; 32];
+            platform.door.entropy.fill(&mut secret);
+            let stored = StoredKey { secret: STANDARD.encode(secret) };
+            tx.put(&stored)?;
+            Ok::<_, StoreError>(stored)
+        })?;
+        Ok(Self::with(&stored, platform))
+    }
+
+    /// With the store's key inside a transaction; `None` before the first [`open`](Self::open).
+    pub fn load(platform: &Platform, tx: &Tx<'_>) -> Result<Option<Self>, StoreError> {
+        Ok(tx.get::<StoredKey>("own")?.map(|stored| Self::with(&stored, platform)))
+    }
+
+    fn with(stored: &StoredKey, platform: &Platform) -> Self {
+        let secret = STANDARD.decode(&stored.secret).unwrap_or_default();
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret), door: platform.door.clone() }
+    }
+
+    /// A new token, `base64("AWS:" + secret)`, and when it expires.
+    pub fn issue(&self) -> (String, i64) {
+        let expires_at_ms = self.door.now_ms() + LIFETIME_MS;
+        let mut signed = expires_at_ms.to_be_bytes().to_vec();
+        let mut nonce = [0u8; 8];
+        self.door.entropy.fill(&mut nonce);
+        signed.extend(nonce);
+        let signature = hmac::sign(&self.key, &signed);
+        signed.extend(signature.as_ref());
+        (STANDARD.encode(format!("AWS:{}", URL_SAFE_NO_PAD.encode(signed))), expires_at_ms)
+    }
+
+    /// Whether the secret was issued here and is still good.
+    fn is_good(&self, secret: &str) -> bool {
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(secret) else { return false };
+        let Some((signed, signature)) = bytes.split_at_checked(16) else { return false };
+        // Compares in constant time.
+        if hmac::verify(&self.key, signed, signature).is_err() {
+            return false;
+        }
+        let Ok(expiry) = <[u8; 8]>::try_from(&signed[..8]) else { return false };
+        self.door.now_ms() < i64::from_be_bytes(expiry)
+    }
+}
+
+impl RegistryAuth for Tokens {
+    fn allows(&self, authorization: Option<&str>) -> bool {
+        let Some((scheme, credentials)) = authorization.and_then(|value| value.trim().split_once(' ')) else {
+            return false;
+        };
+        let Ok(decoded) = STANDARD.decode(credentials.trim()) else { return false };
+        let Ok(text) = String::from_utf8(decoded) else { return false };
+        match text.split_once(':') {
+            Some(("AWS", secret)) if scheme.eq_ignore_ascii_case("basic") => self.is_good(secret),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+    use std::time::Duration;
+
+    #[test]
+    fn a_token_is_good_for_twelve_hours_and_across_restarts() {
+        let dir = tempfile::tempdir().unwrap();
+        let header = {
+            let world = World::open(dir.path(), |_| {});
+            let tokens = Tokens::open(&world.platform).unwrap();
+            let (token, expires_at_ms) = tokens.issue();
+            assert_eq!(expires_at_ms, world.platform.now_ms() + LIFETIME_MS);
+            format!("Basic {token}")
+        };
+        let world = World::open(dir.path(), |_| {});
+        let tokens = Tokens::open(&world.platform).unwrap();
+        assert!(tokens.allows(Some(&header)));
+        world.door.advance(Duration::from_millis(LIFETIME_MS as u64 - 1));
+        assert!(tokens.allows(Some(&header)));
+        world.door.advance(Duration::from_millis(1));
+        assert!(!tokens.allows(Some(&header)));
+    }
+
+    #[test]
+    fn nothing_else_is_good() {
+        let world = World::new(|_| {});
+        let tokens = Tokens::open(&world.platform).unwrap();
+        let (token, _) = tokens.issue();
+        let text = String::from_utf8(STANDARD.decode(&token).unwrap()).unwrap();
+        let mut bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix("AWS:").unwrap()).unwrap();
+        // A later expiry under the old signature.
+        bytes[0] ^= 1;
+        let forged = STANDARD.encode(format!("AWS:{}", URL_SAFE_NO_PAD.encode(&bytes)));
+        let other_user = STANDARD.encode(text.replacen("AWS", "root", 1));
+        let short = STANDARD.encode("AWS:AAAA");
+        for header in [
+            format!("Basic {forged}"),
+            format!("Basic {other_user}"),
+            format!("Basic {short}"),
+            format!("Bearer {token}"),
+            format!("Basic {token}="),
+            "Basic".to_owned(),
+            String::new(),
+        ] {
+            assert!(!tokens.allows(Some(&header)), "{header}");
+        }
+        assert!(!tokens.allows(None));
+        assert!(tokens.allows(Some(&format!("basic {token}"))));
+        let elsewhere = World::new(|_| {});
+        elsewhere.platform.door.hex(8);
+        let others = Tokens::open(&elsewhere.platform).unwrap();
+        assert!(!others.allows(Some(&format!("Basic {token}"))), "another installation has another key");
+    }
+}

@@ -1,0 +1,15 @@
+//! `DeleteLifecyclePolicy`: no repository has one here.
+
+use super::{errors, repositories};
+use crate::api::{Ctx, Result};
+use quarry_aws::ecr::{DeleteLifecyclePolicyRequest, DeleteLifecyclePolicyResponse};
+
+pub fn handle(ctx: &mut Ctx<'_>, input: DeleteLifecyclePolicyRequest) -> Result<DeleteLifecyclePolicyResponse> {
+    let repository = repositories::find(ctx, input.registry_id.as_deref(), input.repository_name.as_deref())?;
+    let id = &ctx.platform.place().account;
+    let message = format!(
+        "Lifecycle policy does not exist for the repository with name '{}' in the registry with id '{id}'",
+        repository.name
+    );
+    Err(errors::refuse("LifecyclePolicyNotFoundException", message))
+}

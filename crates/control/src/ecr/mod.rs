@@ -1,0 +1,67 @@
+//! The Elastic Container Registry's API over the catalogue of images. Layers travel over the OCI
+//! distribution protocol; the layer operations of the API are not served.
+
+pub mod auth;
+mod batch_delete_image;
+mod batch_get_image;
+mod create_repository;
+mod delete_lifecycle_policy;
+mod delete_repository;
+mod delete_repository_policy;
+mod describe_images;
+mod describe_repositories;
+mod errors;
+mod get_authorization_token;
+mod get_lifecycle_policy;
+mod get_repository_policy;
+mod images;
+mod list_images;
+mod list_tags_for_resource;
+mod page;
+mod put_image;
+mod put_image_scanning_configuration;
+mod put_image_tag_mutability;
+mod put_lifecycle_policy;
+pub mod records;
+pub mod repositories;
+mod set_repository_policy;
+mod tag_resource;
+mod untag_resource;
+
+#[cfg(test)]
+mod tests;
+
+use crate::api::{Operations, Result};
+use crate::platform::Platform;
+use quarry_aws::ecr::op;
+
+/// Before the first request: makes the key of the authorization tokens and lets store and catalogue
+/// agree. Returns what checks the tokens.
+pub fn prepare(platform: &Platform) -> Result<auth::Tokens> {
+    repositories::agree(platform)?;
+    Ok(auth::Tokens::open(platform)?)
+}
+
+/// Serves the operations of this service.
+pub fn register(operations: &mut Operations) {
+    operations.serve::<op::BatchDeleteImage>(batch_delete_image::handle);
+    operations.serve::<op::BatchGetImage>(batch_get_image::handle);
+    operations.serve::<op::CreateRepository>(create_repository::handle);
+    operations.serve::<op::DeleteLifecyclePolicy>(delete_lifecycle_policy::handle);
+    operations.serve::<op::DeleteRepository>(delete_repository::handle);
+    operations.serve::<op::DeleteRepositoryPolicy>(delete_repository_policy::handle);
+    operations.serve::<op::DescribeImages>(describe_images::handle);
+    operations.serve::<op::DescribeRepositories>(describe_repositories::handle);
+    operations.serve::<op::GetAuthorizationToken>(get_authorization_token::handle);
+    operations.serve::<op::GetLifecyclePolicy>(get_lifecycle_policy::handle);
+    operations.serve::<op::GetRepositoryPolicy>(get_repository_policy::handle);
+    operations.serve::<op::ListImages>(list_images::handle);
+    operations.serve::<op::ListTagsForResource>(list_tags_for_resource::handle);
+    operations.serve::<op::PutImage>(put_image::handle);
+    operations.serve::<op::PutImageScanningConfiguration>(put_image_scanning_configuration::handle);
+    operations.serve::<op::PutImageTagMutability>(put_image_tag_mutability::handle);
+    operations.serve::<op::PutLifecyclePolicy>(put_lifecycle_policy::handle);
+    operations.serve::<op::SetRepositoryPolicy>(set_repository_policy::handle);
+    operations.serve::<op::TagResource>(tag_resource::handle);
+    operations.serve::<op::UntagResource>(untag_resource::handle);
+}

@@ -1,0 +1,176 @@
+//! Repositories and images through `Operations` with a catalogue in memory.
+
+use super::{prepare, register};
+use crate::testing::World;
+use quarry_aws::ecr::{self as aws, op};
+use quarry_domain::image::{ImageCatalog, RegistryAuth};
+use quarry_wire::ServiceError;
+
+const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
+
+fn create(world: &World, name: &str) -> Result<aws::Repository, ServiceError> {
+    let input = aws::CreateRepositoryRequest { repository_name: Some(name.into()), ..Default::default() };
+    Ok(world.call::<op::CreateRepository>(input)?.repository.unwrap())
+}
+
+fn delete(world: &World, name: &str, force: bool) -> Result<(), ServiceError> {
+    let input =
+        aws::DeleteRepositoryRequest { repository_name: Some(name.into()), force: Some(force), ..Default::default() };
+    world.call::<op::DeleteRepository>(input).map(drop)
+}
+
+fn put(world: &World, manifest: &str, tag: &str) -> Result<String, ServiceError> {
+    let input = aws::PutImageRequest {
+        repository_name: Some("api".into()),
+        image_manifest: Some(manifest.into()),
+        image_tag: Some(tag.into()),
+        ..Default::default()
+    };
+    Ok(world.call::<op::PutImage>(input)?.image.unwrap().image_id.unwrap().image_digest.unwrap())
+}
+
+fn tags(world: &World) -> Vec<String> {
+    let input = aws::ListImagesRequest { repository_name: Some("api".into()), ..Default::default() };
+    let ids = world.call::<op::ListImages>(input).unwrap().image_ids.unwrap();
+    ids.into_iter().map(|id| id.image_tag.unwrap_or_default()).collect()
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, ServiceError>) -> String {
+    result.expect_err("it is refused").code
+}
+
+#[test]
+fn repositories_come_and_go_in_store_and_catalogue() {
+    let world = World::new(register);
+    let api = create(&world, "api").unwrap();
+    assert_eq!(api.repository_uri.as_deref(), Some("localhost:4566/api"));
+    assert_eq!(api.repository_arn.as_deref(), Some("arn:aws:ecr:us-east-1:000000000000:repository/api"));
+    assert_eq!(api.image_tag_mutability.as_deref(), Some("MUTABLE"));
+    assert_eq!(code(create(&world, "api")), "RepositoryAlreadyExistsException");
+    assert_eq!(code(create(&world, "a")), "InvalidParameterException");
+    put(&world, MANIFEST, "v1").unwrap();
+    assert_eq!(code(delete(&world, "api", false)), "RepositoryNotEmptyException");
+    let named = |name: &str| {
+        let input =
+            aws::DescribeRepositoriesRequest { repository_names: Some(vec![name.into()]), ..Default::default() };
+        world.call::<op::DescribeRepositories>(input)
+    };
+    assert_eq!(named("api").unwrap().repositories.unwrap().len(), 1, "a refused deletion changes nothing");
+    delete(&world, "api", true).unwrap();
+    assert_eq!(code(named("api")), "RepositoryNotFoundException");
+    assert_eq!(code(delete(&world, "api", true)), "RepositoryNotFoundException");
+    assert!(world.catalog.repositories().unwrap().is_empty());
+}
+
+#[test]
+fn images_by_tag_and_digest() {
+    let world = World::new(register);
+    create(&world, "api").unwrap();
+    let digest = put(&world, MANIFEST, "v1").unwrap();
+    assert_eq!(code(put(&world, MANIFEST, "v1")), "ImageAlreadyExistsException");
+    assert_eq!(put(&world, MANIFEST, "latest").unwrap(), digest);
+    assert_eq!(tags(&world), ["latest", "v1"]);
+    let get = |tag: Option<&str>, digest: Option<&str>| {
+        let id = aws::ImageIdentifier { image_tag: tag.map(str::to_owned), image_digest: digest.map(str::to_owned) };
+        let input = aws::BatchGetImageRequest {
+            repository_name: Some("api".into()),
+            image_ids: Some(vec![id]),
+            ..Default::default()
+        };
+        let output = world.call::<op::BatchGetImage>(input).unwrap();
+        let failure = output.failures.unwrap().pop().and_then(|failure| failure.failure_code);
+        (output.images.unwrap().pop().and_then(|image| image.image_manifest), failure)
+    };
+    assert_eq!(get(Some("v1"), None), (Some(MANIFEST.into()), None));
+    assert_eq!(get(Some("v2"), None).1.as_deref(), Some("ImageNotFound"));
+    assert_eq!(get(Some("v2"), Some(&digest)).1.as_deref(), Some("ImageTagDoesNotMatchDigest"));
+    assert_eq!(get(None, None).1.as_deref(), Some("MissingDigestAndTag"));
+    assert_eq!(get(None, Some("nonsense")).1.as_deref(), Some("InvalidImageDigest"));
+    let describe = |tag: &str| {
+        let id = aws::ImageIdentifier { image_tag: Some(tag.into()), image_digest: None };
+        world.call::<op::DescribeImages>(aws::DescribeImagesRequest {
+            repository_name: Some("api".into()),
+            image_ids: Some(vec![id]),
+            ..Default::default()
+        })
+    };
+    let detail = describe("v1").unwrap().image_details.unwrap().remove(0);
+    assert_eq!(detail.image_tags, Some(vec!["latest".to_owned(), "v1".to_owned()]));
+    assert_eq!(detail.image_scan_status, None);
+    assert_eq!(code(describe("v9")), "ImageNotFoundException");
+    let remove = |tag: &str| {
+        let id = aws::ImageIdentifier { image_tag: Some(tag.into()), image_digest: None };
+        let input = aws::BatchDeleteImageRequest {
+            repository_name: Some("api".into()),
+            image_ids: Some(vec![id]),
+            ..Default::default()
+        };
+        world.call::<op::BatchDeleteImage>(input).unwrap().image_ids.unwrap().len()
+    };
+    assert_eq!((remove("v1"), tags(&world)), (1, vec!["latest".to_owned()]));
+    assert_eq!((remove("latest"), tags(&world)), (1, vec![]));
+    assert_eq!(remove("latest"), 0);
+}
+
+#[test]
+fn mutability_tags_and_policies() {
+    let world = World::new(register);
+    create(&world, "api").unwrap();
+    let mutability = |value: &str| {
+        world.call::<op::PutImageTagMutability>(aws::PutImageTagMutabilityRequest {
+            repository_name: Some("api".into()),
+            image_tag_mutability: Some(value.into()),
+            ..Default::default()
+        })
+    };
+    mutability("IMMUTABLE").unwrap();
+    put(&world, MANIFEST, "v1").unwrap();
+    let other = MANIFEST.replace('2', "3");
+    assert_eq!(code(put(&world, &other, "v1")), "ImageTagAlreadyExistsException");
+    assert_eq!(code(mutability("MUTABLE")), "InvalidParameterException");
+    mutability("IMMUTABLE").unwrap();
+    assert_eq!(code(mutability("SOMETIMES")), "InvalidParameterException");
+
+    let arn = Some("arn:aws:ecr:us-east-1:000000000000:repository/api".to_owned());
+    let tag = aws::Tag { key: Some("team".into()), value: Some("board".into()) };
+    world
+        .call::<op::TagResource>(aws::TagResourceRequest { resource_arn: arn.clone(), tags: Some(vec![tag.clone()]) })
+        .unwrap();
+    let list = || {
+        let input = aws::ListTagsForResourceRequest { resource_arn: arn.clone() };
+        world.call::<op::ListTagsForResource>(input).unwrap().tags.unwrap()
+    };
+    assert_eq!(list(), [tag]);
+    world
+        .call::<op::UntagResource>(aws::UntagResourceRequest {
+            resource_arn: arn.clone(),
+            tag_keys: Some(vec!["team".into()]),
+        })
+        .unwrap();
+    assert!(list().is_empty());
+
+    let policy = aws::GetLifecyclePolicyRequest { repository_name: Some("api".into()), ..Default::default() };
+    assert_eq!(code(world.call::<op::GetLifecyclePolicy>(policy)), "LifecyclePolicyNotFoundException");
+    let policy = aws::PutLifecyclePolicyRequest {
+        repository_name: Some("api".into()),
+        lifecycle_policy_text: Some("{}".into()),
+        ..Default::default()
+    };
+    assert_eq!(code(world.call::<op::PutLifecyclePolicy>(policy)), "InvalidParameterException");
+}
+
+#[test]
+fn after_a_crash_between_the_two_store_and_catalogue_agree() {
+    let world = World::new(register);
+    create(&world, "lost").unwrap();
+    world.catalog.delete_repository("lost", true).unwrap();
+    world.catalog.create_repository("found", false).unwrap();
+    let tokens = prepare(&world.platform).unwrap();
+    let known = world.call::<op::DescribeRepositories>(Default::default()).unwrap().repositories.unwrap();
+    let names: Vec<_> = known.into_iter().filter_map(|repository| repository.repository_name).collect();
+    assert_eq!(names, ["found", "lost"]);
+    assert_eq!(world.catalog.repositories().unwrap(), ["found", "lost"]);
+    let data = world.call::<op::GetAuthorizationToken>(Default::default()).unwrap().authorization_data.unwrap();
+    assert_eq!(data[0].proxy_endpoint.as_deref(), Some("http://localhost:4566"));
+    assert!(tokens.allows(Some(&format!("Basic {}", data[0].authorization_token.as_deref().unwrap()))));
+}
