@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,6 +87,9 @@ fn prepare(data_dir: &Path) -> io::Result<(Broker, Hub)> {
 fn harden() -> io::Result<()> {
     let forwarding = "/proc/sys/net/ipv4/ip_forward";
     let _ = fs::write(forwarding, "0");
+    for name in ["all", "default"] {
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
+    }
     if fs::read_to_string(forwarding)?.trim() != "0" {
         return Err(io::Error::other("the hub forwards packets (net.ipv4.ip_forward) and that cannot be turned off"));
     }
@@ -179,7 +183,7 @@ pub(crate) fn ensure(layout: &Layout, exe: &Path, rootless: bool, address: Ipv4A
     };
     let log = fs::OpenOptions::new().append(true).create(true).open(layout.log("holder.log"))?;
     let mut command = Command::new(exe);
-    command.arg("holder").arg(layout.data()).env(ADDRESS, address.to_string());
+    command.arg0("quarry").arg("holder").arg(layout.data()).env(ADDRESS, address.to_string());
     if rootless {
         command.env(USER_NAMESPACE, "1");
     }
@@ -200,6 +204,9 @@ pub(crate) fn ensure(layout: &Layout, exe: &Path, rootless: bool, address: Ipv4A
 /// Ends the holder, if one lives, and waits for its end.
 pub(crate) fn stop(layout: &Layout) -> io::Result<()> {
     let lock = layout.hub().join("lock");
+    if !lock.exists() {
+        return Ok(());
+    }
     let deadline = Instant::now() + Duration::from_secs(5);
     while record::is_locked(&lock)? {
         if let Ok(client) = Client::connect(&layout.hub_socket()) {
@@ -210,6 +217,8 @@ pub(crate) fn stop(layout: &Layout) -> io::Result<()> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+    // With the lock in hand, so that a holder that starts this moment keeps its socket.
+    let Some(_lock) = record::try_lock(&lock)? else { return Ok(()) };
     match fs::remove_file(layout.hub_socket()) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),

@@ -13,9 +13,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// `data` must be absolute and short enough for the sockets below it.
+    /// `data` must be short enough for the sockets below it.
     pub fn new(data: &Path) -> io::Result<Self> {
-        let data = std::path::absolute(data)?;
+        // One directory has one name, or its control groups would be looked for under another.
+        let data = std::fs::canonicalize(data).or_else(|_| std::path::absolute(data))?;
         let longest = data.join("tasks").join("0".repeat(32)).join("s");
         let length = longest.as_os_str().len();
         if length > SOCKET_PATH_MAX {

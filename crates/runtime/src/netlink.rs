@@ -63,13 +63,6 @@ impl Netlink {
         self.tell(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Removes a link; its peer goes with it.
-    pub fn delete_link(&mut self, index: u32) -> io::Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        self.tell(RouteNetlinkMessage::DelLink(message), 0)
-    }
-
     /// Adds `address/32` to a link. That it is there already is no error.
     pub fn add_address(&mut self, index: u32, address: Ipv4Addr) -> io::Result<()> {
         let message = address_message(index, address);

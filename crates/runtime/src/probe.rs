@@ -9,6 +9,7 @@ use quarry_domain::task::Limits;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -19,7 +20,7 @@ pub const FORCE: &str = "QUARRY_ISOLATION";
 /// only that isolation is tried, and it is an error if it does not work.
 pub fn probe(data_dir: &Path, exe: &Path, force: Option<Isolation>) -> io::Result<IsolationReport> {
     let mut command = Command::new(exe);
-    command.arg("probe").arg(data_dir).env_remove(FORCE);
+    command.arg0("quarry").arg("probe").arg(data_dir).env_remove(FORCE);
     if let Some(isolation) = force {
         command.env(FORCE, isolation.as_str());
     }
@@ -138,6 +139,10 @@ fn isolation_finding(isolation: Isolation, tried: &Result<(), String>) -> Findin
         name: name.to_owned(),
         available: tried.is_ok(),
         detail: match tried {
+            Ok(()) if isolation == Isolation::Rootless => {
+                "a container was made with all its mounts; one user id, so that every container's user is root"
+                    .to_owned()
+            }
             Ok(()) => "a container was made with all its mounts".to_owned(),
             Err(reason) => reason.clone(),
         },

@@ -44,18 +44,32 @@ pub struct Record {
     /// All containers were started (or failed to).
     pub started: bool,
     pub containers: Vec<ObservedContainer>,
+    /// The task has namespaces of its own.
+    pub isolated: bool,
     /// Without isolation: `(container port, host port)`.
     pub host_ports: Vec<(u16, u16)>,
 }
 
 impl Record {
-    pub fn new(spec: &TaskSpec) -> Self {
-        let containers = spec
+    pub fn new(plan: &Plan) -> Self {
+        let containers = plan
+            .spec
             .containers
             .iter()
             .map(|c| ObservedContainer { name: c.name.clone(), state: ContainerState::Pending })
             .collect();
-        Self { shim: std::process::id(), started: false, containers, host_ports: Vec::new() }
+        let isolated = plan.isolation != Isolation::None;
+        Self { shim: std::process::id(), started: false, containers, isolated, host_ports: Vec::new() }
+    }
+
+    /// What was not started yet never will be.
+    pub fn fail_pending(&mut self, reason: &str) {
+        let at_ms = now_ms();
+        for container in &mut self.containers {
+            if container.state == ContainerState::Pending {
+                container.state = ContainerState::Failed { reason: reason.to_owned(), at_ms };
+            }
+        }
     }
 
     /// Every container has ended or failed.

@@ -22,6 +22,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,7 +95,8 @@ impl Runtime {
         for entry in fs::read_dir(layout.tasks()).map_err(in_data)?.flatten() {
             let Ok(id) = entry.file_name().into_string() else { continue };
             if id.starts_with('.') {
-                crate::tree::remove(&entry.path()).map_err(in_data)?;
+                // Half removed when somebody died; or another runtime is at it this moment.
+                let _ = crate::tree::remove(&entry.path());
                 continue;
             }
             if let Ok(Some(plan)) = record::read::<Plan>(&entry.path().join("spec.json")) {
@@ -149,7 +151,7 @@ impl Runtime {
     fn start_shim(&self, directory: &Path, lock: File) -> io::Result<()> {
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.layout.log("shim.log"))?;
         let mut command = Command::new(&self.config.exe);
-        command.arg("shim").arg(directory).env_clear();
+        command.arg0("quarry").arg("shim").arg(directory).env_clear();
         command.stdin(Stdio::from(lock)).stdout(log.try_clone()?).stderr(log);
         // The child forks once more and ends at once; what stays is nobody's child.
         let status = command.spawn()?.wait()?;
@@ -169,7 +171,7 @@ impl Runtime {
             return Ok(None);
         }
         let entry = |record: &Record| {
-            if record.host_ports.is_empty() && self.report.isolation != Isolation::None {
+            if record.isolated {
                 TaskEntry::Broker(directory.join("s"))
             } else {
                 TaskEntry::Host(record.host_ports.clone())

@@ -26,6 +26,12 @@ fn from_start_to_end(isolation: Isolation) {
     let answer = place.ask("a1", 3000).unwrap();
     let source = if isolation == Isolation::None { "127.0.0.1" } else { "127.0.0.2" };
     assert_eq!(answer, format!("hello {source}"));
+    let left = quarry_runtime::leftovers(place.data()).join("\n");
+    assert!(left.contains("shim") && left.contains("/app serve"), "{left}");
+    if isolation != Isolation::None {
+        assert!(left.contains("holder") && left.contains("network namespace net:["), "{left}");
+    }
+    assert_eq!(left.contains("control group"), place.runtime.isolation().limits, "{left}");
     place.runtime.signal("a1", None, Signal::Term).unwrap();
     let seen = place.wait("a1", "its end", |t| t.phase == TaskPhase::Exited);
     assert_eq!(exited(&seen.containers[0].state), (7, false));
@@ -80,10 +86,27 @@ fn what_cannot_start_says_why() {
     }
 }
 
+/// A shim that cannot begin is no silent loss.
+#[test]
+fn a_stillborn_shim_says_why() {
+    let Some(place) = Place::open(Isolation::None) else { return };
+    // Its socket's name is taken by a directory.
+    std::fs::create_dir_all(place.data().join("tasks/still/s/x")).unwrap();
+    let (state, _) = place.run(&place.task("still", &["show"]));
+    let ContainerState::Failed { reason, .. } = state else { panic!("{state:?}") };
+    assert!(reason.starts_with("ResourceInitializationError: "), "{reason}");
+}
+
 /// Containers of a task share its network, not their files and processes; each has its exit code.
 #[test]
 fn containers_of_one_task() {
-    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless] {
+        containers_share(isolation);
+    }
+}
+
+fn containers_share(isolation: Isolation) {
+    let Some(place) = Place::open(isolation) else { return };
     let mut spec = place.task("pair", &["serve", "3000"]);
     let mut second = place.container("side", &["connect", "127.0.0.1:3000"]);
     second.init = true;
@@ -107,7 +130,13 @@ fn containers_of_one_task() {
 /// The small init reaps orphans, passes SIGTERM on and ends with the program's code.
 #[test]
 fn the_init_process() {
-    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless] {
+        init_process(isolation);
+    }
+}
+
+fn init_process(isolation: Isolation) {
+    let Some(place) = Place::open(isolation) else { return };
     let mut spec = place.task("init", &["orphans"]);
     spec.containers[0].init = true;
     place.launch(&spec);

@@ -80,7 +80,7 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
     if start.spec.read_only_root {
         rootfs::make_read_only()?;
     }
-    let (path_list, env) = environment(start.spec, &user);
+    let (path_list, env) = environment(start.spec, &user, start.files.hostname.trim());
 
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -184,7 +184,7 @@ fn keep_to_yourself() -> io::Result<()> {
 }
 
 /// The program's search path and environment.
-fn environment(spec: &ContainerSpec, user: &User) -> (String, Vec<CString>) {
+fn environment(spec: &ContainerSpec, user: &User, hostname: &str) -> (String, Vec<CString>) {
     let get =
         |name: &str| spec.env.iter().rev().find_map(|e| e.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')));
     let path = get("PATH").unwrap_or(DEFAULT_PATH).to_owned();
@@ -194,6 +194,9 @@ fn environment(spec: &ContainerSpec, user: &User) -> (String, Vec<CString>) {
     }
     if get("HOME").is_none() {
         env.push(format!("HOME={}", user.home));
+    }
+    if get("HOSTNAME").is_none() {
+        env.push(format!("HOSTNAME={hostname}"));
     }
     (path, env.into_iter().filter_map(|e| CString::new(e).ok()).collect())
 }

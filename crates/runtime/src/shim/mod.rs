@@ -49,6 +49,7 @@ pub fn shim_main(task_dir: &Path) -> i32 {
             }
             Err(e) => {
                 eprintln!("shim {}: {e}", task_dir.display());
+                report_stillbirth(task_dir, &e);
                 1
             }
         },
@@ -58,6 +59,14 @@ pub fn shim_main(task_dir: &Path) -> i32 {
             1
         }
     }
+}
+
+/// A shim that cannot even begin leaves its reason as the task's end.
+fn report_stillbirth(directory: &Path, error: &io::Error) {
+    let Ok(Some(plan)) = record::read::<Plan>(&directory.join("spec.json")) else { return };
+    let mut record = Record::new(&plan);
+    record.fail_pending(&format!("ResourceInitializationError: {error}"));
+    let _ = record::write_atomic(&directory.join("exit.json"), &record, true);
 }
 
 /// Becomes a process that nobody waits for and no terminal reaches. `None` in the one that was
@@ -89,19 +98,19 @@ impl Shim {
     fn load(directory: &Path) -> io::Result<Self> {
         let plan: Plan = record::read(&directory.join("spec.json"))?
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "spec.json is missing"))?;
-        let record = Record::new(&plan.spec);
+        let record = Record::new(&plan);
         let broker = Broker::listen(&directory.join("s"))?;
         let group = plan.cgroup.as_ref().map(|relative| Hierarchies::detect().group(relative));
         let running = plan.spec.containers.iter().map(|_| None).collect();
-        let shim = Self { directory: directory.to_owned(), plan, record, running, group, broker };
-        shim.save_state();
-        Ok(shim)
+        // Without it nobody could tell this task's state: then rather no task.
+        record::write_atomic(&directory.join("state.json"), &record, false)?;
+        Ok(Self { directory: directory.to_owned(), plan, record, running, group, broker })
     }
 
     fn run(&mut self) {
         if let Err(e) = self.start_all() {
             let reason = format!("ResourceInitializationError: {e}");
-            self.fail_pending(&reason);
+            self.record.fail_pending(&reason);
             for running in self.running.iter().flatten() {
                 let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), libc::SIGKILL);
             }
@@ -270,25 +279,22 @@ impl Shim {
         Ok(())
     }
 
-    fn fail_pending(&mut self, reason: &str) {
-        let at_ms = record::now_ms();
-        for container in &mut self.record.containers {
-            if container.state == ContainerState::Pending {
-                container.state = ContainerState::Failed { reason: reason.to_owned(), at_ms };
-            }
-        }
-    }
-
     /// Writes the exit down for good, then takes away what the task had.
     fn finish(&mut self) {
+        // Only after a failure of the loop does anything still run here.
+        for (index, running) in self.running.iter_mut().enumerate() {
+            if let Some(running) = running.take() {
+                let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), libc::SIGKILL);
+                if let Ok(state) = ended(&running) {
+                    self.record.containers[index].state = state;
+                }
+            }
+        }
         if self.plan.isolation == Isolation::None {
             plain::reap_the_rest();
         }
         if let Err(e) = record::write_atomic(&self.directory.join("exit.json"), &self.record, true) {
             eprintln!("shim {}: exit.json: {e}", self.plan.spec.id);
-        }
-        if self.plan.isolation != Isolation::None && self.plan.spec.address.is_some() {
-            network::disconnect();
         }
         if let Some(group) = &self.group
             && let Err(e) = group.remove()

@@ -8,7 +8,9 @@ use std::io;
 use std::net::Ipv4Addr;
 
 /// Moves the calling process into the task's network namespace for good and sets it up there.
-/// `hub`: the hub's network namespace; `address`: the task's own; `gateway`: the hub's.
+/// `hub`: the hub's network namespace, the task's own address, and the hub's. All of it goes when
+/// the namespace goes, with its last process; an address may be given again at once, because the
+/// route to it is replaced.
 pub fn connect(sandbox: &Sandbox, id: &str, hub: Option<(BorrowedFd, Ipv4Addr, Ipv4Addr)>) -> io::Result<()> {
     let network = Some(LinkNameSpaceType::Network);
     // A netlink socket stays with the namespace it was opened in.
@@ -28,6 +30,8 @@ pub fn connect(sandbox: &Sandbox, id: &str, hub: Option<(BorrowedFd, Ipv4Addr, I
     if let (Some((namespace, address, gateway)), Some(mut hub_link)) = (hub, hub_link) {
         let peer = peer_name(id);
         link.make_veth("eth0", &peer, namespace).map_err(|e| context("making eth0", e))?;
+        // The hub speaks IPv4 only; lo keeps ::1.
+        let _ = std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1");
         let index = link.link_index("eth0")?;
         link.add_address(index, address).map_err(|e| context("giving eth0 its address", e))?;
         link.up(index)?;
@@ -37,15 +41,6 @@ pub fn connect(sandbox: &Sandbox, id: &str, hub: Option<(BorrowedFd, Ipv4Addr, I
         link.default_route(index, gateway).map_err(|e| context("routing the task to the hub", e))?;
     }
     Ok(())
-}
-
-/// Takes `eth0` away at once, where the namespace's own end would take it away a little later.
-pub fn disconnect() {
-    if let Ok(mut link) = Netlink::open()
-        && let Ok(index) = link.link_index("eth0")
-    {
-        let _ = link.delete_link(index);
-    }
 }
 
 /// The hub's end: interface names have at most 15 bytes.
