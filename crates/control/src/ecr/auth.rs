@@ -10,9 +10,16 @@ use quarry_domain::door::Door;
 use quarry_domain::image::RegistryAuth;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, OnceLock};
 
 /// How long a token is good, as AWS has it.
 pub const LIFETIME_MS: i64 = 12 * 60 * 60 * 1000;
+
+/// Lets into the registry who has a token: the check of every request under `/v2/`.
+pub struct TokenAuth {
+    platform: Arc<Platform>,
+    tokens: OnceLock<Tokens>,
+}
 
 /// Signs and checks tokens.
 pub struct Tokens {
@@ -84,8 +91,30 @@ impl Tokens {
     }
 }
 
-impl RegistryAuth for Tokens {
+impl TokenAuth {
+    pub fn new(platform: Arc<Platform>) -> Self {
+        Self { platform, tokens: OnceLock::new() }
+    }
+}
+
+impl RegistryAuth for TokenAuth {
     fn allows(&self, authorization: Option<&str>) -> bool {
+        if let Some(tokens) = self.tokens.get() {
+            return tokens.allow(authorization);
+        }
+        match Tokens::open(&self.platform) {
+            Ok(tokens) => self.tokens.get_or_init(|| tokens).allow(authorization),
+            Err(error) => {
+                tracing::error!("the registry's tokens cannot be checked: {error}");
+                false
+            }
+        }
+    }
+}
+
+impl Tokens {
+    /// Whether the header's value is `Basic` with a token that is still good.
+    fn allow(&self, authorization: Option<&str>) -> bool {
         let Some((scheme, credentials)) = authorization.and_then(|value| value.trim().split_once(' ')) else {
             return false;
         };
@@ -115,18 +144,19 @@ mod tests {
             format!("Basic {token}")
         };
         let world = World::open(dir.path(), |_| {});
-        let tokens = Tokens::open(&world.platform).unwrap();
-        assert!(tokens.allows(Some(&header)));
+        let auth = TokenAuth::new(world.platform.clone());
+        assert!(auth.allows(Some(&header)));
         world.door.advance(Duration::from_millis(LIFETIME_MS as u64 - 1));
-        assert!(tokens.allows(Some(&header)));
+        assert!(auth.allows(Some(&header)));
         world.door.advance(Duration::from_millis(1));
-        assert!(!tokens.allows(Some(&header)));
+        assert!(!auth.allows(Some(&header)));
     }
 
     #[test]
     fn nothing_else_is_good() {
         let world = World::new(|_| {});
         let tokens = Tokens::open(&world.platform).unwrap();
+        let auth = TokenAuth::new(world.platform.clone());
         let (token, _) = tokens.issue();
         let text = String::from_utf8(STANDARD.decode(&token).unwrap()).unwrap();
         let mut bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix("AWS:").unwrap()).unwrap();
@@ -144,13 +174,13 @@ mod tests {
             "Basic".to_owned(),
             String::new(),
         ] {
-            assert!(!tokens.allows(Some(&header)), "{header}");
+            assert!(!auth.allows(Some(&header)), "{header}");
         }
-        assert!(!tokens.allows(None));
-        assert!(tokens.allows(Some(&format!("basic {token}"))));
+        assert!(!auth.allows(None));
+        assert!(auth.allows(Some(&format!("basic {token}"))));
         let elsewhere = World::new(|_| {});
         elsewhere.platform.door.hex(8);
-        let others = Tokens::open(&elsewhere.platform).unwrap();
+        let others = TokenAuth::new(elsewhere.platform.clone());
         assert!(!others.allows(Some(&format!("Basic {token}"))), "another installation has another key");
     }
 }

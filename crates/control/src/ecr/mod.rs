@@ -31,15 +31,19 @@ mod untag_resource;
 #[cfg(test)]
 mod tests;
 
-use crate::api::{Operations, Result};
+use crate::api::Operations;
 use crate::platform::Platform;
 use quarry_aws::ecr::op;
 
+pub use auth::TokenAuth;
+
 /// Before the first request: makes the key of the authorization tokens and lets store and catalogue
-/// agree. Returns what checks the tokens.
-pub fn prepare(platform: &Platform) -> Result<auth::Tokens> {
-    repositories::agree(platform)?;
-    Ok(auth::Tokens::open(platform)?)
+/// agree. What fails is logged; the registry serves what it can.
+pub fn reconcile(platform: &Platform, _operations: &Operations) {
+    let done = repositories::agree(platform).and_then(|()| Ok(auth::Tokens::open(platform).map(drop)?));
+    if let Err(error) = done {
+        tracing::error!("the registry's catalogue and the store could not be compared: {error}");
+    }
 }
 
 /// Serves the operations of this service.

@@ -1,6 +1,6 @@
 //! Repositories and images through `Operations` with a catalogue in memory.
 
-use super::{prepare, register};
+use super::{TokenAuth, reconcile, register};
 use crate::testing::World;
 use quarry_aws::ecr::{self as aws, op};
 use quarry_domain::image::{ImageCatalog, RegistryAuth};
@@ -165,12 +165,13 @@ fn after_a_crash_between_the_two_store_and_catalogue_agree() {
     create(&world, "lost").unwrap();
     world.catalog.delete_repository("lost", true).unwrap();
     world.catalog.create_repository("found", false).unwrap();
-    let tokens = prepare(&world.platform).unwrap();
+    reconcile(&world.platform, &world.operations);
+    let auth = TokenAuth::new(world.platform.clone());
     let known = world.call::<op::DescribeRepositories>(Default::default()).unwrap().repositories.unwrap();
     let names: Vec<_> = known.into_iter().filter_map(|repository| repository.repository_name).collect();
     assert_eq!(names, ["found", "lost"]);
     assert_eq!(world.catalog.repositories().unwrap(), ["found", "lost"]);
     let data = world.call::<op::GetAuthorizationToken>(Default::default()).unwrap().authorization_data.unwrap();
     assert_eq!(data[0].proxy_endpoint.as_deref(), Some("http://localhost:4566"));
-    assert!(tokens.allows(Some(&format!("Basic {}", data[0].authorization_token.as_deref().unwrap()))));
+    assert!(auth.allows(Some(&format!("Basic {}", data[0].authorization_token.as_deref().unwrap()))));
 }

@@ -58,6 +58,7 @@ pub mod targets;
 pub(crate) mod tests;
 
 use crate::api::Operations;
+use crate::store::{StoreError, Tx};
 use quarry_aws::elbv2::op;
 
 /// Serves the operations of this service.
@@ -97,4 +98,15 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::SetRulePriorities>(set_rule_priorities::handle);
     operations.serve::<op::SetSecurityGroups>(set_security_groups::handle);
     operations.serve::<op::SetSubnets>(set_subnets::handle);
+}
+
+/// Every listener with its load balancer, oldest first.
+pub fn all_listeners(tx: &Tx<'_>) -> Result<Vec<(records::LoadBalancer, records::Listener)>, StoreError> {
+    let mut all = Vec::new();
+    for balancer in tx.all::<records::LoadBalancer>()? {
+        for listener in tx.children::<records::Listener>(&balancer.arn)? {
+            all.push((balancer.clone(), listener));
+        }
+    }
+    Ok(all)
 }
