@@ -32,17 +32,10 @@ pub fn parse(text: &str) -> Result<Value, TemplateError> {
     let seed = Seed { budget: &budget, depth: 0 };
     if text.trim_start().starts_with('{') {
         let mut json = serde_json::Deserializer::from_str(text);
-        let read = seed.deserialize(&mut json).and_then(|value| json.end().map(|()| value));
-        match read {
-            Ok(value) => return Ok(value),
-            // JSON of which YAML makes sense is YAML's flow notation.
-            Err(error) => {
-                budget.set(text.len() + 16);
-                return Seed { budget: &budget, depth: 0 }
-                    .deserialize(serde_norway::Deserializer::from_str(text))
-                    .map_err(|_| malformed("JSON", &error.to_string(), Some((error.line(), error.column()))));
-            }
-        }
+        return seed
+            .deserialize(&mut json)
+            .and_then(|value| json.end().map(|()| value))
+            .map_err(|error| malformed("JSON", &error.to_string(), Some((error.line(), error.column()))));
     }
     seed.deserialize(serde_norway::Deserializer::from_str(text))
         .map_err(|error| malformed("YAML", &error.to_string(), error.location().map(|at| (at.line(), at.column()))))
@@ -296,7 +289,7 @@ J: !GetAtt [X, Outputs.Y]
             parse(&bomb).unwrap_err().to_string(),
             "Template format error: YAML aliases are not allowed in CloudFormation templates"
         );
-        for opening in ["[", "{", "{\"a\":", "- ", "? ", "a: {", "!Ref [", "- [", "&a [", "\"", "!", "&a ", "\t"] {
+        for opening in ["[", "{", "{\"a\":", "- ", "? ", "a: {", "!Ref [", "- [", "&a [", "\"", "&a ", "\t"] {
             let text = opening.repeat(MAX_BYTES / opening.len());
             assert!(parse(&text).is_err(), "{opening}");
         }

@@ -1,0 +1,34 @@
+//! ListStackResources.
+
+use super::intake;
+use super::page::page;
+use super::records::StackResource;
+use crate::api::{Ctx, Result};
+use quarry_aws::cloudformation::{
+    ListStackResourcesInput, ListStackResourcesOutput, StackResourceDriftInformationSummary, StackResourceSummary,
+};
+use quarry_wire::Timestamp;
+
+pub fn handle(ctx: &mut Ctx<'_>, input: ListStackResourcesInput) -> Result<ListStackResourcesOutput> {
+    let stack = intake::existing(ctx, input.stack_name.as_deref())?;
+    let mut records = ctx.tx.children::<StackResource>(&stack.id)?;
+    records.sort_by(|a, b| a.logical_id.cmp(&b.logical_id));
+    let (records, next_token) = page(records, input.next_token.as_deref(), 100)?;
+    let summary = |record: StackResource| StackResourceSummary {
+        logical_resource_id: Some(record.logical_id),
+        physical_resource_id: record.physical_id,
+        resource_type: Some(record.type_name),
+        last_updated_timestamp: Some(Timestamp::from_millis(record.updated_ms)),
+        resource_status: Some(record.status.as_str().to_owned()),
+        resource_status_reason: record.status_reason,
+        drift_information: Some(StackResourceDriftInformationSummary {
+            stack_resource_drift_status: Some("NOT_CHECKED".into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    Ok(ListStackResourcesOutput {
+        stack_resource_summaries: Some(records.into_iter().map(summary).collect()),
+        next_token,
+    })
+}

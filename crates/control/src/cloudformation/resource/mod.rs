@@ -1,0 +1,266 @@
+//! Resource types: how each is made and deleted, always through the services' own operations.
+//! One file per type (or per tight family of types); all are listed in [`find`].
+
+pub mod autoscaling_group;
+pub mod call;
+pub mod ec2_gateway;
+pub mod ec2_route;
+pub mod ec2_security_group;
+pub mod ec2_subnet;
+pub mod ec2_vpc;
+pub mod ecr_repository;
+pub mod ecs_cluster;
+pub mod ecs_service;
+pub mod ecs_task_definition;
+pub mod elb_listener;
+pub mod elb_load_balancer;
+pub mod elb_target_group;
+pub mod iam_instance_profile;
+pub mod iam_role;
+pub mod launch_configuration;
+pub mod log_group;
+pub mod ssm_parameter;
+
+use crate::api::{Ctx, Result};
+use call::refused;
+use quarry_wire::ServiceError;
+use serde_json::{Map, Value, json};
+
+/// A resource type. Each call runs inside the transaction that records its result, so that it has
+/// happened exactly once, or not at all.
+pub trait ResourceType: Sync {
+    /// For example `AWS::EC2::VPC`.
+    fn name(&self) -> &'static str;
+    /// The properties it takes. Others are refused.
+    fn properties(&self) -> &'static [&'static str];
+    /// Those that must be there.
+    fn required(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// What Fn::GetAtt knows of it.
+    fn attributes(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// The property that names it, where it has one: leads to CAPABILITY_NAMED_IAM.
+    fn iam_name(&self) -> Option<&'static str> {
+        None
+    }
+    fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made>;
+    /// Whether what was made is ready for those who need it. An error fails the creation.
+    fn settled(&self, _ctx: &mut Ctx<'_>, _made: &Made) -> Result<Progress> {
+        Ok(Progress::Done)
+    }
+    /// Deletes it, or looks how far its deletion is. Called until it is done, and again after a
+    /// restart; something that is not there is deleted.
+    fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Progress>;
+}
+
+/// A resource that is to be made.
+pub struct Wanted {
+    pub logical_id: String,
+    pub stack_name: String,
+    pub stack_id: String,
+    /// With all functions carried out.
+    pub properties: Map<String, Value>,
+    /// Of the stack: key and value.
+    pub stack_tags: Vec<(String, String)>,
+    /// `<stack>-<logical id>-<13 capitals and digits>`, for types that are named.
+    pub physical_name: String,
+    /// The last part of it.
+    pub suffix: String,
+}
+
+/// A resource that was made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Made {
+    pub physical_id: String,
+    /// What Ref gives, where it is not the physical id.
+    pub reference: Option<String>,
+    pub attributes: Map<String, Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Done,
+    Waiting,
+}
+
+/// The resource type of this name.
+pub fn find(name: &str) -> Option<&'static dyn ResourceType> {
+    TYPES.iter().copied().find(|t| t.name() == name)
+}
+
+static TYPES: &[&dyn ResourceType] = &[
+    &autoscaling_group::AutoScalingGroup,
+    &launch_configuration::LaunchConfiguration,
+    &ec2_gateway::InternetGateway,
+    &ec2_gateway::Attachment,
+    &ec2_route::RouteTable,
+    &ec2_route::Route,
+    &ec2_route::Association,
+    &ec2_security_group::SecurityGroup,
+    &ec2_security_group::Ingress,
+    &ec2_subnet::Subnet,
+    &ec2_vpc::Vpc,
+    &ecr_repository::Repository,
+    &ecs_cluster::Cluster,
+    &ecs_service::Service,
+    &ecs_task_definition::TaskDefinition,
+    &elb_listener::Listener,
+    &elb_listener::ListenerRule,
+    &elb_load_balancer::LoadBalancer,
+    &elb_target_group::TargetGroup,
+    &iam_instance_profile::InstanceProfile,
+    &iam_role::Role,
+    &log_group::LogGroup,
+    &ssm_parameter::Parameter,
+];
+
+/// Checks the properties against what the type takes.
+pub fn check_properties(kind: &dyn ResourceType, properties: &Map<String, Value>) -> Result<()> {
+    if let Some(name) = properties.keys().find(|name| !kind.properties().contains(&name.as_str())) {
+        return Err(refused(format!("Encountered unsupported property {name}")));
+    }
+    match kind.required().iter().find(|name| !properties.contains_key(**name)) {
+        Some(name) => Err(refused(format!("Property {name} cannot be empty."))),
+        None => Ok(()),
+    }
+}
+
+impl Wanted {
+    /// Those of the named properties that are there.
+    pub fn pick(&self, names: &[&str]) -> Map<String, Value> {
+        let named = names.iter().filter_map(|name| Some(((*name).to_owned(), self.properties.get(*name)?.clone())));
+        named.collect()
+    }
+
+    /// All properties but the named ones.
+    pub fn without(&self, names: &[&str]) -> Map<String, Value> {
+        self.properties
+            .iter()
+            .filter(|(n, _)| !names.contains(&n.as_str()))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect()
+    }
+
+    /// A property as text.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.properties.get(name).and_then(super::template::text_of)
+    }
+
+    /// A property as text that must be there.
+    pub fn needed(&self, name: &str) -> Result<String> {
+        self.text(name).ok_or_else(|| refused(format!("Property {name} cannot be empty.")))
+    }
+
+    /// The name given by a property, or the generated one cut to the service's longest.
+    pub fn name(&self, property: &str, longest: usize) -> String {
+        self.text(property).unwrap_or_else(|| self.generated(longest))
+    }
+
+    /// A generated name of at most so many characters; its random end stays whole.
+    pub fn generated(&self, longest: usize) -> String {
+        if self.physical_name.len() <= longest {
+            return self.physical_name.clone();
+        }
+        let head = &self.physical_name[..longest - self.suffix.len() - 1];
+        format!("{}-{}", head.trim_end_matches('-'), self.suffix)
+    }
+
+    /// The tags of the resource: its own, the stack's, and where it comes from.
+    pub fn tags(&self) -> Vec<Value> {
+        let mut tags: Vec<Value> = match self.properties.get("Tags") {
+            Some(Value::Array(tags)) => tags.clone(),
+            Some(Value::Object(tags)) => tags.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect(),
+            _ => Vec::new(),
+        };
+        let has = |tags: &[Value], key: &str| tags.iter().any(|tag| tag["Key"] == key);
+        for (key, value) in &self.stack_tags {
+            if !has(&tags, key) {
+                tags.push(json!({"Key": key, "Value": value}));
+            }
+        }
+        for (key, value) in [
+            ("aws:cloudformation:stack-name", &self.stack_name),
+            ("aws:cloudformation:stack-id", &self.stack_id),
+            ("aws:cloudformation:logical-id", &self.logical_id),
+        ] {
+            tags.push(json!({"Key": key, "Value": value}));
+        }
+        tags
+    }
+
+    /// The tags without those of CloudFormation, for services that keep the prefix `aws:` to themselves.
+    pub fn own_tags(&self) -> Vec<Value> {
+        let own = |tag: &Value| tag["Key"].as_str().is_some_and(|key| !key.starts_with("aws:"));
+        self.tags().into_iter().filter(own).collect()
+    }
+
+    /// The tags as EC2's create operations take them.
+    pub fn tag_specifications(&self, resource_type: &str) -> Value {
+        json!([{"ResourceType": resource_type, "Tags": self.tags()}])
+    }
+}
+
+impl Made {
+    pub fn new(physical_id: impl Into<String>) -> Self {
+        Self { physical_id: physical_id.into(), ..Self::default() }
+    }
+
+    /// Adds an attribute for Fn::GetAtt.
+    pub fn with(mut self, attribute: &str, value: impl Into<Value>) -> Self {
+        self.attributes.insert(attribute.to_owned(), value.into());
+        self
+    }
+
+    /// Sets what Ref gives, where it is not the physical id.
+    pub fn referred_to_as(mut self, reference: impl Into<String>) -> Self {
+        self.reference = Some(reference.into());
+        self
+    }
+}
+
+/// The end of a deletion: done, also if there was nothing to delete.
+pub fn deleted<T>(result: Result<T>) -> Result<Progress> {
+    match result {
+        Ok(_) => Ok(Progress::Done),
+        Err(error) if is_absent(&error) => Ok(Progress::Done),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a service says that it has no such thing.
+pub fn is_absent(error: &ServiceError) -> bool {
+    let code = error.code.as_str();
+    code.contains("NotFound")
+        || code == "NoSuchEntity"
+        || (code == "ValidationError" && error.message.contains("not found"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_names_keep_their_end() {
+        let wanted = Wanted {
+            logical_id: "LoadBalancer".into(),
+            stack_name: "a-stack-with-a-rather-long-name".into(),
+            stack_id: String::new(),
+            properties: Map::new(),
+            stack_tags: Vec::new(),
+            physical_name: "a-stack-with-a-rather-long-name-LoadBalancer-ABCDEFGHIJKLM".into(),
+            suffix: "ABCDEFGHIJKLM".into(),
+        };
+        assert_eq!(wanted.generated(32), "a-stack-with-a-rat-ABCDEFGHIJKLM");
+        assert_eq!(wanted.generated(255), wanted.physical_name);
+    }
+
+    #[test]
+    fn types_are_listed_once() {
+        for (i, kind) in TYPES.iter().enumerate() {
+            assert!(TYPES[i + 1..].iter().all(|other| other.name() != kind.name()), "{}", kind.name());
+            assert!(kind.required().iter().all(|name| kind.properties().contains(name)), "{}", kind.name());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Records as the API shows them.
+
+use super::records::{Stack, StackResource};
+use super::template::{Resolved, Template};
+use quarry_aws::cloudformation as shape;
+use quarry_wire::Timestamp;
+use std::collections::BTreeMap;
+
+pub fn stack(stack: &Stack) -> shape::Stack {
+    let output = |o: &super::records::StackOutput| shape::Output {
+        output_key: Some(o.key.clone()),
+        output_value: Some(o.value.clone()),
+        description: o.description.clone(),
+        export_name: o.export.clone(),
+    };
+    shape::Stack {
+        stack_id: Some(stack.id.clone()),
+        stack_name: Some(stack.name.clone()),
+        change_set_id: stack.change_set_id.clone(),
+        description: stack.description.clone(),
+        parameters: some(parameters(&stack.parameters)),
+        creation_time: Some(Timestamp::from_millis(stack.created_ms)),
+        deletion_time: stack.deleted_ms.map(Timestamp::from_millis),
+        stack_status: Some(stack.status.as_str().to_owned()),
+        stack_status_reason: stack.status_reason.clone(),
+        disable_rollback: Some(stack.on_failure == super::records::OnFailure::DoNothing),
+        notification_arns: Some(stack.notification_arns.clone()),
+        timeout_in_minutes: stack.timeout_minutes,
+        capabilities: some(stack.capabilities.clone()),
+        outputs: some(stack.outputs.iter().map(output).collect()),
+        role_arn: stack.role_arn.clone(),
+        tags: Some(tags(&stack.tags)),
+        enable_termination_protection: Some(stack.termination_protection),
+        rollback_configuration: Some(shape::RollbackConfiguration::default()),
+        drift_information: Some(shape::StackDriftInformation {
+            stack_drift_status: Some("NOT_CHECKED".into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+pub fn parameters(parameters: &BTreeMap<String, Resolved>) -> Vec<shape::Parameter> {
+    let parameter = |(key, p): (&String, &Resolved)| shape::Parameter {
+        parameter_key: Some(key.clone()),
+        parameter_value: Some(if p.no_echo { "****".into() } else { p.value.clone() }),
+        resolved_value: p.looked_up.clone(),
+        use_previous_value: None,
+    };
+    parameters.iter().map(parameter).collect()
+}
+
+pub fn tags(tags: &[(String, String)]) -> Vec<shape::Tag> {
+    tags.iter().map(|(k, v)| shape::Tag { key: Some(k.clone()), value: Some(v.clone()) }).collect()
+}
+
+pub fn resource(stack: &Stack, resource: &StackResource) -> shape::StackResource {
+    shape::StackResource {
+        stack_name: Some(stack.name.clone()),
+        stack_id: Some(stack.id.clone()),
+        logical_resource_id: Some(resource.logical_id.clone()),
+        physical_resource_id: resource.physical_id.clone(),
+        resource_type: Some(resource.type_name.clone()),
+        timestamp: Some(Timestamp::from_millis(resource.updated_ms)),
+        resource_status: Some(resource.status.as_str().to_owned()),
+        resource_status_reason: resource.status_reason.clone(),
+        drift_information: Some(shape::StackResourceDriftInformation {
+            stack_resource_drift_status: Some("NOT_CHECKED".into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// The parameters that a template declares.
+pub fn declared(template: &Template) -> Vec<shape::ParameterDeclaration> {
+    let declared = template.parameters.iter().map(|(key, p)| shape::ParameterDeclaration {
+        parameter_key: Some(key.clone()),
+        default_value: p.default.clone(),
+        parameter_type: Some(p.type_name.clone()),
+        no_echo: Some(p.no_echo),
+        description: p.description.clone(),
+        parameter_constraints: Some(shape::ParameterConstraints { allowed_values: some(p.allowed_values.clone()) }),
+    });
+    declared.collect()
+}
+
+/// `None` for an empty list.
+pub fn some<T>(items: Vec<T>) -> Option<Vec<T>> {
+    (!items.is_empty()).then_some(items)
+}
