@@ -278,6 +278,44 @@ mod tests {
         assert_eq!(found.of("pids"), None);
     }
 
+    /// Version 2's files, stood for by plain ones.
+    #[test]
+    fn limits_as_version_two_takes_them() {
+        let root = std::env::temp_dir().join(format!("quarry-cgroup-{}", std::process::id()));
+        let group = root.join("quarry/t");
+        fs::create_dir_all(&group).unwrap();
+        for file in ["memory.max", "memory.swap.max", "memory.low", "cpu.weight", "cpu.max", "pids.max"] {
+            fs::write(group.join(file), "").unwrap();
+        }
+        for directory in [&root, &root.join("quarry")] {
+            fs::write(directory.join("cgroup.subtree_control"), "").unwrap();
+        }
+        fs::write(group.join("memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 0\n").unwrap();
+        let controllers = CONTROLLERS.map(str::to_owned).to_vec();
+        let hierarchies = Hierarchies { v1: BTreeMap::new(), v2: Some((root.clone(), controllers)) };
+        let made = hierarchies.group(Path::new("quarry/t"));
+        made.create().unwrap();
+        let limits = Limits {
+            cpu_shares: Some(1024),
+            cpu_quota: Some(256),
+            memory: Some(256),
+            memory_reservation: Some(128),
+            pids: Some(64),
+        };
+        made.limit(&limits).unwrap();
+        let read = |file: &str| fs::read_to_string(group.join(file)).unwrap();
+        assert_eq!(read("memory.max"), "268435456");
+        assert_eq!(read("memory.swap.max"), "0");
+        assert_eq!(read("memory.low"), "134217728");
+        assert_eq!(read("cpu.weight"), "39");
+        assert_eq!(read("cpu.max"), "25000 100000");
+        assert_eq!(read("pids.max"), "64");
+        let control = fs::read_to_string(root.join("quarry/cgroup.subtree_control")).unwrap();
+        assert_eq!(control, "+memory +cpu +pids");
+        assert_eq!(made.oom_kills(), 2);
+        fs::remove_dir_all(&root).unwrap();
+    }
+
     #[test]
     fn the_unified_mount_has_its_listed_controllers() {
         let mounts = "30 29 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";

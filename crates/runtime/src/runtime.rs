@@ -102,7 +102,7 @@ impl Runtime {
             if let Ok(Some(plan)) = record::read::<Plan>(&entry.path().join("spec.json")) {
                 ranges.insert((plan.id_base.saturating_sub(FIRST_ID)) / IDS_PER_TASK);
             }
-            watcher.add(&id).map_err(in_data)?;
+            watcher.add(&id);
         }
         Ok(Arc::new(Self { config, layout, report, layers, watcher, ranges: Mutex::new(ranges) }))
     }
@@ -248,11 +248,11 @@ impl TaskRuntime for Runtime {
                 container.image.layers.iter().map(|layer| self.layers.unpack(layer)).collect();
             layers.push(unpacked.map_err(|e| LaunchError::Image(e.to_string()))?);
         }
-        if spec.address.is_some() {
+        if spec.address.is_some() || self.report.isolation == Isolation::Rootless {
             self.hub().map_err(resource)?;
         }
         private_dir(&directory).map_err(resource)?;
-        self.watcher.add(&spec.id).map_err(resource)?;
+        self.watcher.add(&spec.id);
         // A moment's patience: an observer's look at the lock takes it, too.
         let patience = Instant::now() + Duration::from_millis(50);
         let Some(lock) = Self::take_lock(&directory, patience).map_err(resource)? else {

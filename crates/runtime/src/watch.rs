@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags};
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 type Wake = Box<dyn Fn() + Send + Sync>;
@@ -22,6 +23,8 @@ struct Shared {
     layout: Layout,
     changes: OwnedFd,
     wakes: Mutex<Vec<Wake>>,
+    /// Some task's files are not watched.
+    blind: AtomicBool,
 }
 
 impl Watcher {
@@ -29,7 +32,12 @@ impl Watcher {
         let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let directories = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_FROM | inotify::WatchFlags::DELETE;
         inotify::add_watch(&changes, layout.tasks(), directories)?;
-        let shared = Arc::new(Shared { layout: layout.clone(), changes, wakes: Mutex::default() });
+        let shared = Arc::new(Shared {
+            layout: layout.clone(),
+            changes,
+            wakes: Mutex::default(),
+            blind: AtomicBool::new(false),
+        });
         let weak = Arc::downgrade(&shared);
         std::thread::Builder::new().name("tasks".to_owned()).stack_size(128 << 10).spawn(move || run(&weak))?;
         Ok(Self { shared })
@@ -39,9 +47,15 @@ impl Watcher {
         self.shared.wakes.lock().unwrap_or_else(PoisonError::into_inner).push(wake);
     }
 
-    /// A task's directory is there: its files are watched from now on.
-    pub fn add(&self, id: &str) -> io::Result<()> {
-        self.shared.add(id)
+    /// A task's directory is there: its files are watched from now on. Where the machine's watches
+    /// are used up, changes are told every second instead.
+    pub fn add(&self, id: &str) {
+        let directory = self.shared.layout.task(id);
+        if let Err(e) = inotify::add_watch(&self.shared.changes, directory, inotify::WatchFlags::MOVED_TO)
+            && !self.shared.blind.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(error = %e, "tasks cannot be watched, looking every second; raise fs.inotify.max_user_watches");
+        }
     }
 
     pub fn wake(&self) {
@@ -50,11 +64,6 @@ impl Watcher {
 }
 
 impl Shared {
-    fn add(&self, id: &str) -> io::Result<()> {
-        inotify::add_watch(&self.changes, self.layout.task(id), inotify::WatchFlags::MOVED_TO)?;
-        Ok(())
-    }
-
     fn wake(&self) {
         for wake in self.wakes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             wake();
@@ -93,7 +102,7 @@ fn run(weak: &Weak<Shared>) {
             let _ = rustix::event::poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
             set.iter().map(|p| !p.revents().is_empty()).collect::<Vec<_>>()
         };
-        let mut changed = false;
+        let mut changed = shared.blind.load(Ordering::Relaxed);
         if ready[0] {
             let mut reader = inotify::Reader::new(&shared.changes, &mut buffer);
             while reader.next().is_ok() {

@@ -39,6 +39,19 @@ fn rootless() {
     nothing_escapes(Isolation::Rootless, "");
 }
 
+/// Without namespaces a process sees the host; what needs none holds all the same.
+#[test]
+fn plain_processes_have_no_privilege() {
+    let Some(place) = Place::open(Isolation::None) else { return };
+    let (state, log) = place.run(&place.task("plain", &["calls"]));
+    assert_eq!(exited(&state).0, 0, "{log}");
+    for way in ["mount", "unshare user", "clone user", "clone3", "bpf", "keyctl", "chroot", "mknod disk", "ptrace init"]
+    {
+        assert!(log.lines().any(|l| l == format!("held {way}")), "{way}: {log}");
+    }
+    assert!(log.contains("ESCAPED see other processes"), "the escape program cannot see an escape: {log}");
+}
+
 /// Tasks reach the hub, under their own address, and neither each other nor the host.
 #[test]
 fn who_reaches_whom() {

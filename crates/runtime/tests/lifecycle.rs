@@ -86,6 +86,18 @@ fn what_cannot_start_says_why() {
     }
 }
 
+/// A task without an address has loopback only, and answers all the same.
+#[test]
+fn a_task_without_an_address() {
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let mut spec = place.task("alone", &["serve", "3000"]);
+        (spec.address, spec.dns) = (None, None);
+        place.launch(&spec);
+        assert_eq!(place.ask("alone", 3000).unwrap(), "hello 127.0.0.2");
+    }
+}
+
 /// A shim that cannot begin is no silent loss.
 #[test]
 fn a_stillborn_shim_says_why() {

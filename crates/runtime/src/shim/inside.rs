@@ -172,7 +172,7 @@ pub fn drop_capabilities() -> io::Result<()> {
 
 /// Landlock, where the kernel has it: no signals and no abstract sockets out of this domain. The
 /// namespaces say the same; this holds even where one of them has a hole.
-fn keep_to_yourself() -> io::Result<()> {
+pub fn keep_to_yourself() -> io::Result<()> {
     use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
     Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)

@@ -137,9 +137,13 @@ impl Shim {
         if self.plan.isolation == Isolation::None {
             return self.start_plain();
         }
-        let hub = match self.plan.spec.address {
-            Some(address) => Some((self.hub_namespace()?, address)),
-            None => None,
+        let holder = match (self.plan.isolation, self.plan.spec.address) {
+            (Isolation::UserNamespaces, None) => None,
+            _ => Some(self.holder()?),
+        };
+        let hub = match (&holder, self.plan.spec.address) {
+            (Some(holder), Some(address)) => Some((holder.descriptor(&BrokerRequest::NetworkNamespace)?, address)),
+            _ => None,
         };
         let sandbox = Sandbox::create(&self.plan)?;
         let target = hub.as_ref().map(|(namespace, address)| (namespace.as_fd(), *address, self.plan.hub_address));
@@ -152,16 +156,15 @@ impl Shim {
         Ok(())
     }
 
-    /// The hub's network namespace, from the holder; an ordinary user's shim first joins the
-    /// holder's user namespace, in which it then has what root has outside.
-    fn hub_namespace(&self) -> io::Result<OwnedFd> {
+    /// The hub's holder; an ordinary user's shim joins its user namespace, in which it then has
+    /// what root has outside.
+    fn holder(&self) -> io::Result<Client> {
         let socket = Layout::new(&self.plan.data)?.hub_socket();
         let holder = Client::connect(&socket).map_err(|e| context("asking the hub's holder", e))?;
         if self.plan.isolation == Isolation::Rootless {
-            let user = holder.descriptor(&BrokerRequest::UserNamespace)?;
-            join_user_namespace(&user)?;
+            join_user_namespace(&holder.descriptor(&BrokerRequest::UserNamespace)?)?;
         }
-        holder.descriptor(&BrokerRequest::NetworkNamespace)
+        Ok(holder)
     }
 
     fn start_container(&self, index: usize, sandbox: &Sandbox, filters: &Filters) -> Result<Running, Failure> {
@@ -183,19 +186,20 @@ impl Shim {
     fn start_plain(&mut self) -> io::Result<()> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         self.record.host_ports = plain::free_ports(&self.plan.spec)?;
+        let filters = Filters::new()?;
         for index in 0..self.running.len() {
-            let started = self.start_plain_container(index);
+            let started = self.start_plain_container(index, &filters);
             self.note_start(index, started);
         }
         Ok(())
     }
 
-    fn start_plain_container(&self, index: usize) -> Result<Running, Failure> {
+    fn start_plain_container(&self, index: usize, filters: &Filters) -> Result<Running, Failure> {
         let root = self.directory.join(format!("root-{index}"));
         plain::merge(&self.plan.layers[index], &root).map_err(|e| context("copying the image's layers", e))?;
         let group = self.container_group(index)?;
         let spec = &self.plan.spec.containers[index];
-        plain::start(spec, &root, &self.record.host_ports, self.log(index, None)?, group)
+        plain::start(spec, &root, &self.record.host_ports, self.log(index, None)?, group, filters)
     }
 
     fn note_start(&mut self, index: usize, started: Result<Running, Failure>) {

@@ -1,6 +1,7 @@
 //! Tasks as plain processes, where namespaces are refused. Honest about what is missing: the
 //! image's files are copied, not mounted; the program runs as the same user, sees the host and
-//! listens on the host's loopback at the port it is given in `PORT`.
+//! listens on the host's loopback at the port it is given in `PORT`. What needs no namespace is in force all the
+//! same: no capabilities, no new privileges, the list of system calls, and Landlock's scopes.
 //!
 //! Volumes cannot be shown at their path. Instead each environment variable and argument that is
 //! a mount's target path, or begins with it and a slash, gets the volume's path on the host in its
@@ -9,6 +10,7 @@
 use super::container::Running;
 use super::inside::{self, Failure};
 use super::sandbox::context;
+use super::seccomp::Filters;
 use crate::cgroup::Group;
 use crate::sys::{self, Forked};
 use quarry_domain::task::{ContainerSpec, Mount, TaskSpec};
@@ -94,6 +96,7 @@ pub fn start(
     ports: &[(u16, u16)],
     log: OwnedFd,
     group: Option<Group>,
+    filters: &Filters,
 ) -> Result<Running, Failure> {
     let args: Vec<String> = spec.args.iter().map(|a| relocate(a, &spec.mounts)).collect();
     let program = find_program(spec, root, args.first().map_or("", String::as_str))?;
@@ -120,7 +123,11 @@ pub fn start(
                 rustix::stdio::dup2_stderr(&log)?;
                 rustix::process::chdir(&directory)?;
                 rustix::thread::set_no_new_privs(true)?;
+                inside::drop_capabilities()?;
+                // As far as the surrounding sandbox lets us.
+                let _ = inside::keep_to_yourself();
                 sys::reset_signals();
+                let _ = filters.apply();
                 sys::close_on_exec_from(3)?;
                 let arguments: Vec<CString> = args.iter().filter_map(|a| CString::new(a.as_str()).ok()).collect();
                 let path = CString::new(program.as_os_str().as_bytes()).map_err(|e| Failure::Start(e.to_string()))?;
