@@ -150,7 +150,7 @@ impl Conn {
                 }
                 Decision::Forward { consumed, mut job } => {
                     buffer.consume(consumed);
-                    match exchange::forward(self, buffer, &mut out, &mut job).await {
+                    match exchange::forward(self, buffer, &out, &mut job).await {
                         Exchange::Done { keep_alive: true } => None,
                         Exchange::Done { keep_alive: false } => Some(End::Linger),
                         Exchange::Cut { reset } => Some(if reset { End::Reset } else { End::Close }),

@@ -52,7 +52,8 @@ async fn open(endpoint: &Endpoint, port: Option<u16>, brokers: &Brokers) -> Resu
             let stream = std::net::TcpStream::from(descriptor);
             stream.set_nonblocking(true)?;
             let socket = TcpSocket::from_std_stream(stream);
-            socket.bind(SocketAddr::from((SOURCE, 0)))?;
+            // In a namespace whose loopback is down this fails: the task's fault, not this side's.
+            socket.bind(SocketAddr::from((SOURCE, 0))).map_err(ConnectError::Refused)?;
             Ok(socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(*container_port)))).await?)
         }
         Endpoint::Task { entry: TaskEntry::Host(ports), container_port, task } => {

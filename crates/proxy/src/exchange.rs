@@ -68,7 +68,7 @@ enum Failure {
 const MAX_STALE: u32 = 1000;
 
 /// Forwards a request whose head is `head` and whose body is next in `buffer`.
-pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &mut Vec<u8>, job: &mut Job) -> Exchange {
+pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) -> Exchange {
     conn.watch.enter(Phase::Answer);
     let worker = &conn.worker;
     let group = job.table.config.groups[job.group].shared.clone();

@@ -232,7 +232,7 @@ mod tests {
         for _ in 0..200 {
             let target = target();
             let racer = target.clone();
-            let thread = std::thread::spawn(move || racer.begin().map(|flight| std::mem::forget(flight)).is_some());
+            let thread = std::thread::spawn(move || racer.begin().map(std::mem::forget).is_some());
             target.close();
             let seen = target.in_flight();
             let began = thread.join().unwrap();

@@ -24,8 +24,11 @@ use std::time::Duration;
 struct Broker {
     path: PathBuf,
     connections: Arc<Mutex<Vec<OwnedFd>>>,
-    asked: Arc<Mutex<Vec<(BrokerRequest, Option<SocketAddr>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
+
+/// A request, and where it was really bound.
+type Asked = (BrokerRequest, Option<SocketAddr>);
 
 impl Broker {
     fn start(path: &Path) -> Self {

@@ -321,7 +321,10 @@ impl<'b> Head<'_, 'b> {
                 6 if name.eq_ignore_ascii_case("expect") => {
                     self.expects_continue = !self.http10 && value.eq_ignore_ascii_case(b"100-continue");
                 }
-                7 if name.eq_ignore_ascii_case("upgrade") => names_protocol = !value.is_empty(),
+                // WebSocket alone: after a switch to HTTP/2 requests would pass by the rules unseen.
+                7 if name.eq_ignore_ascii_case("upgrade") => {
+                    names_protocol = value.eq_ignore_ascii_case(b"websocket");
+                }
                 10 if name.eq_ignore_ascii_case("connection") => {
                     if has_token(value, b"close") {
                         self.keep_alive = false;
@@ -547,6 +550,22 @@ mod tests {
         assert!(!removed.contains("X-Forwarded-For"));
         let port = forwarded("GET / HTTP/1.0\r\n\r\n", |a| a.xff_client_port = true);
         assert!(port.contains("X-Forwarded-For: 192.0.2.7:999\r\n"));
+    }
+
+    #[test]
+    fn only_websockets_are_upgraded() {
+        let text = |protocol| {
+            forwarded(
+                &format!(
+                    "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: x\r\n\r\n"
+                ),
+                |_| {},
+            )
+        };
+        assert!(text("WebSocket").contains("Upgrade: WebSocket\r\nConnection: upgrade\r\n"));
+        for hidden in ["Upgrade", "HTTP2-Settings"] {
+            assert!(!text("h2c").contains(hidden), "{}", text("h2c"));
+        }
     }
 
     #[test]

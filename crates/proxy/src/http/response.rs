@@ -111,10 +111,10 @@ pub fn parse(bytes: &[u8], asked: Asked, out: &mut Vec<u8>) -> Parsed {
     let unsized_body = matches!(body, Body::Chunked(_) | Body::UntilClose);
     let rechunk = unsized_body && !asked.http10;
     let client_keep_alive = asked.keep_alive && (!unsized_body || rechunk) && !switching;
-    let target_keep_alive = (if minor == 0 { keep } else { !close })
-        && !(chunked && length.is_some())
-        && !matches!(body, Body::UntilClose)
-        && !switching;
+    let wants_to_stay = if minor == 0 { keep } else { !close };
+    let ends_with_connection = matches!(body, Body::UntilClose) || switching;
+    let two_framings = chunked && length.is_some();
+    let target_keep_alive = wants_to_stay && !ends_with_connection && !two_framings;
 
     out.extend_from_slice(b"HTTP/1.1 ");
     push_number(out, u64::from(status));

@@ -453,7 +453,7 @@ impl Peer {
             loop {
                 let size = usize::from_str_radix(self.line()?.split(';').next()?, 16).ok()?;
                 message.body.extend(self.take(size)?);
-                if self.line()? != "" {
+                if !self.line()?.is_empty() {
                     return None;
                 }
                 if size == 0 {
