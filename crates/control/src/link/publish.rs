@@ -46,10 +46,10 @@ impl Publisher {
         Ok(Some(Snapshot { version: self.version, ..content }))
     }
 
-    /// A proxy has a newer version than this process ever gave, so its store was replaced by an
-    /// older one: the next version is above that one.
+    /// A proxy says which version it has. If no version so high was ever given, the store was put back
+    /// to an older one: the next version is above the proxy's.
     pub fn rise_above(&mut self, platform: &Platform, version: u64) -> Result<(), StoreError> {
-        if version >= self.version {
+        if version > self.version {
             save(platform, version, 0)?;
             self.version = version;
             self.last = None;

@@ -1,5 +1,6 @@
 //! The link with fake proxies on its real socket: snapshots, versions, reports, draining.
 
+use super::publish::{Publisher, current_version};
 use super::server::{Link, start};
 use super::snapshot::{Endpoints, build};
 use crate::elbv2::records::{Target, TargetGroup};
@@ -208,6 +209,23 @@ fn the_version_rises_with_the_content_alone_and_never_goes_back() {
     let newer = ahead.apply_until(|s| s.version > last.version + 100);
     assert_eq!(newer.target_groups.len(), 2);
     stop(&world, link);
+}
+
+#[test]
+fn a_proxys_own_version_raises_the_next_one_only_from_above() {
+    let world = elb::world();
+    let content = || Snapshot::default();
+    let numbered = |publisher: &mut Publisher, content: Snapshot| publisher.publish(&world.platform, content).unwrap();
+    let mut first = Publisher::open(&world.platform).unwrap();
+    let version = numbered(&mut first, content()).unwrap().version;
+    assert_eq!(numbered(&mut first, content()), None);
+    // After a restart, a proxy that has this very version may come before anything is published.
+    let mut second = Publisher::open(&world.platform).unwrap();
+    second.rise_above(&world.platform, version).unwrap();
+    assert_eq!(numbered(&mut second, content()).unwrap().version, version);
+    second.rise_above(&world.platform, version + 5).unwrap();
+    assert_eq!(numbered(&mut second, content()).unwrap().version, version + 6);
+    assert_eq!(world.platform.store.read(current_version).unwrap(), version + 6);
 }
 
 #[test]
