@@ -13,25 +13,16 @@ pub fn leftovers(data_dir: &Path) -> Vec<String> {
     let mut left = Vec::new();
     let group = layout.cgroup();
     let group_name = format!("/{}", group.display());
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        if pid == std::process::id() {
-            continue;
-        }
-        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let in_group = fs::read_to_string(entry.path().join("cgroup"))
-            .is_ok_and(|text| text.lines().any(|l| within(l.rsplit(':').next().unwrap_or_default(), &group_name)));
-        if !in_group && !belongs(&command, layout.data()) && !within_tasks(&entry.path().join("cwd"), &layout) {
-            continue;
-        }
-        let shown = String::from_utf8_lossy(&command).replace('\0', " ");
-        let network = fs::read_link(entry.path().join("ns/net")).ok();
-        let own = fs::read_link("/proc/self/ns/net").ok();
+    let processes = processes(&layout, &group_name);
+    let own = fs::read_link("/proc/self/ns/net").ok();
+    for process in processes {
+        let network = fs::read_link(format!("/proc/{}/ns/net", process.pid)).ok();
         let namespace = match network {
             Some(network) if Some(&network) != own.as_ref() => format!(", network namespace {}", network.display()),
             _ => String::new(),
         };
-        left.push(format!("process {pid}: {}{namespace}", shown.trim()));
+        let shown = String::from_utf8_lossy(&process.command).replace('\0', " ");
+        left.push(format!("process {}: {}{namespace}", process.pid, shown.trim()));
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for line in mounts.lines() {
@@ -44,6 +35,44 @@ pub fn leftovers(data_dir: &Path) -> Vec<String> {
         left.push(format!("control group {}", directory.display()));
     }
     left
+}
+
+struct Process {
+    pid: u32,
+    parent: u32,
+    command: Vec<u8>,
+    belongs: bool,
+}
+
+/// The shims, the holder, what is in the data directory's control groups or copies of images, and
+/// all that descends from these.
+fn processes(layout: &Layout, group: &str) -> Vec<Process> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        let place = entry.path();
+        let stat = fs::read_to_string(place.join("stat")).unwrap_or_default();
+        // The command in parentheses may hold anything; after it come the state and the parent.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let zombie = fields.next() == Some("Z");
+        let parent = fields.next().and_then(|p| p.parse().ok()).unwrap_or(0);
+        let command = fs::read(place.join("cmdline")).unwrap_or_default();
+        let in_group = fs::read_to_string(place.join("cgroup"))
+            .is_ok_and(|text| text.lines().any(|l| within(l.rsplit(':').next().unwrap_or_default(), group)));
+        let belongs = in_group || belongs(&command, layout.data()) || within_tasks(&place.join("cwd"), layout);
+        if pid != std::process::id() && !zombie {
+            all.push(Process { pid, parent, command, belongs });
+        }
+    }
+    loop {
+        let parents: Vec<u32> = all.iter().filter(|p| p.belongs).map(|p| p.pid).collect();
+        let descendants = all.iter_mut().filter(|p| !p.belongs && parents.contains(&p.parent));
+        if descendants.map(|p| p.belongs = true).count() == 0 {
+            break;
+        }
+    }
+    all.retain(|p| p.belongs);
+    all
 }
 
 /// `<anything> shim|holder|probe <data dir or below>`.

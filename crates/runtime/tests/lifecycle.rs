@@ -29,7 +29,8 @@ fn from_start_to_end(isolation: Isolation) {
     let left = quarry_runtime::leftovers(place.data()).join("\n");
     assert!(left.contains("shim") && left.contains("/app serve"), "{left}");
     if isolation != Isolation::None {
-        assert!(left.contains("holder") && left.contains("network namespace net:["), "{left}");
+        assert!(left.contains("holder"), "{left}");
+        assert!(left.contains("network namespace net:["), "{left}");
     }
     assert_eq!(left.contains("control group"), place.runtime.isolation().limits, "{left}");
     place.runtime.signal("a1", None, Signal::Term).unwrap();
