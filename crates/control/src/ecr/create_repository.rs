@@ -4,6 +4,7 @@ use super::records::Repository;
 use super::{errors, repositories};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecr::{CreateRepositoryRequest, CreateRepositoryResponse};
+use quarry_domain::image::{CatalogError, ImageCatalog};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: CreateRepositoryRequest) -> Result<CreateRepositoryResponse> {
     let place = ctx.platform.place();
@@ -31,11 +32,25 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateRepositoryRequest) -> Result<Creat
         tags: repositories::read_tags(input.tags)?,
         name,
     };
+    if ctx.tx.get::<Repository>(&repository.name)?.is_some() {
+        return Err(errors::from_catalog(place, CatalogError::RepositoryExists(repository.name)));
+    }
     // The catalogue goes first, so that a refusal of its leaves no record.
-    ctx.platform
-        .catalog
-        .create_repository(&repository.name, immutable_tags)
+    make(&*ctx.platform.catalog, &repository.name, immutable_tags)
         .map_err(|error| errors::from_catalog(place, error))?;
     ctx.tx.put(&repository)?;
     Ok(CreateRepositoryResponse { repository: Some(repositories::show(ctx.platform, &repository)) })
+}
+
+/// Makes it in the catalogue. One that is there without a record was left by a transaction that was
+/// undone afterwards: an empty one is made anew, and images that it holds are taken over.
+fn make(catalog: &dyn ImageCatalog, name: &str, immutable_tags: bool) -> Result<(), CatalogError> {
+    match catalog.create_repository(name, immutable_tags) {
+        Err(CatalogError::RepositoryExists(_)) => match catalog.delete_repository(name, false) {
+            Ok(()) => catalog.create_repository(name, immutable_tags),
+            Err(CatalogError::NotEmpty(_)) if !immutable_tags => Ok(()),
+            Err(error) => Err(error),
+        },
+        other => other,
+    }
 }

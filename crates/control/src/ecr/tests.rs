@@ -175,3 +175,27 @@ fn after_a_crash_between_the_two_store_and_catalogue_agree() {
     assert_eq!(data[0].proxy_endpoint.as_deref(), Some("http://localhost:4566"));
     assert!(auth.allows(Some(&format!("Basic {}", data[0].authorization_token.as_deref().unwrap()))));
 }
+
+#[test]
+fn an_undone_transaction_stands_in_nobodys_way() {
+    let world = World::new(register);
+    let undone = |change: &dyn Fn(&mut crate::api::Ctx<'_>) -> Result<(), ServiceError>| {
+        let result: Result<(), ServiceError> = world.transact(|ctx| {
+            change(ctx)?;
+            Err(ServiceError::new("Undone", "", 400))
+        });
+        assert_eq!(result.unwrap_err().code, "Undone");
+    };
+    undone(&|ctx| {
+        let input = aws::CreateRepositoryRequest { repository_name: Some("api".into()), ..Default::default() };
+        ctx.invoke::<op::CreateRepository>(input).map(drop)
+    });
+    create(&world, "api").unwrap();
+    assert_eq!(code(create(&world, "api")), "RepositoryAlreadyExistsException");
+    undone(&|ctx| {
+        let input = aws::DeleteRepositoryRequest { repository_name: Some("api".into()), ..Default::default() };
+        ctx.invoke::<op::DeleteRepository>(input).map(drop)
+    });
+    delete(&world, "api", false).unwrap();
+    assert!(world.catalog.repositories().unwrap().is_empty());
+}
