@@ -59,3 +59,6 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::SignalResource>(signal_resource::handle);
     operations.serve::<op::ValidateTemplate>(validate_template::handle);
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ pub struct Reconciler {
     templates: HashMap<String, Arc<Parsed>>,
     /// Since when, on the monotonic clock, something is waited for. Restarts with the process.
     waits: HashMap<(String, String), Duration>,
+    /// Take only the first step of each plan.
+    #[cfg(test)]
+    one_step: bool,
 }
 
 struct Parsed {
@@ -81,6 +84,13 @@ impl Reconciler {
         !work.is_empty()
     }
 
+    /// As [`advance`](Self::advance), for tests that stop between steps.
+    #[cfg(test)]
+    pub fn step(&mut self, platform: &Platform, operations: &Operations, stack_id: &str) -> Result<bool> {
+        self.one_step = true;
+        self.advance(platform, operations, stack_id)
+    }
+
     /// Takes the steps that are due. Returns whether one of them changed anything.
     fn advance(&mut self, platform: &Platform, operations: &Operations, stack_id: &str) -> Result<bool> {
         let (stack, steps) = platform.store.read(|tx| -> Result<_> {
@@ -115,6 +125,10 @@ impl Reconciler {
         let parsed = self.parsed(&stack)?;
         let mut moved = false;
         for step in steps {
+            #[cfg(test)]
+            if self.one_step && moved {
+                return Ok(true);
+            }
             match self.take(platform, operations, &stack, &parsed, &step) {
                 Ok(changed) => moved |= changed,
                 Err(error) => {
