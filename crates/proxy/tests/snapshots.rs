@@ -26,7 +26,7 @@ impl Load {
             std::thread::spawn(move || {
                 let mut peer = Peer::local(port);
                 while !stop.load(Ordering::SeqCst) {
-                    let message = if n % 2 == 0 {
+                    let message = if n.is_multiple_of(2) {
                         peer.get("/load")
                     } else {
                         peer.send("POST /load HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
@@ -57,13 +57,13 @@ fn hundreds_of_swaps_under_load_lose_nothing() {
     let targets = [Upstream::echo("a"), Upstream::echo("b"), Upstream::echo("c")];
     let groups = [group("g", &[targets[0].endpoint(), targets[1].endpoint()]), group("h", &[targets[2].endpoint()])];
     let make = |version: u64| {
-        let rules = if version % 2 == 0 { vec![path_rule(1, "/load", forward("h"))] } else { vec![] };
+        let rules = if version.is_multiple_of(2) { vec![path_rule(1, "/load", forward("h"))] } else { vec![] };
         let mut groups = groups.to_vec();
         // Each target in turn is deregistered and registered anew.
         let target = &mut groups[0].targets[(version / 2 % 2) as usize];
         target.draining = version % 4 < 2;
         let mut balancers = vec![balancer("swap", port, rules, forward("g"))];
-        if version % 3 == 0 {
+        if version.is_multiple_of(3) {
             balancers.push(balancer("other", port + 11_000, vec![], forward("g")));
         }
         snapshot(version, balancers, groups)
@@ -208,17 +208,44 @@ fn stopping_finishes_what_is_in_flight() {
 #[test]
 fn proxy_process() {
     let Some(dir) = std::env::var_os("QUARRY_PROXY_TEST_DIR") else { return };
+    if let Some(most) = std::env::var_os("QUARRY_PROXY_TEST_FILES") {
+        let most = most.to_str().unwrap().parse().unwrap();
+        let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    }
     let config = quarry_proxy::ProxyConfig { data_dir: dir.into(), workers: 2, names: Arc::new(|_, _, _| None) };
     quarry_proxy::run(config).unwrap();
 }
 
+fn command(dir: &Dir) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "proxy_process"]).env("QUARRY_PROXY_TEST_DIR", &dir.0).stdout(Stdio::null());
+    command
+}
+
 fn spawn(dir: &Dir) -> std::process::Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "proxy_process"])
-        .env("QUARRY_PROXY_TEST_DIR", &dir.0)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+    command(dir).spawn().unwrap()
+}
+
+#[test]
+fn a_proxy_out_of_descriptors_says_so_and_recovers() {
+    let (port, target, dir) = (free_port(), Upstream::echo("t"), Dir::new());
+    let serve = Serve::start(&dir.0);
+    let mut process = command(&dir).env("QUARRY_PROXY_TEST_FILES", "64").spawn().unwrap();
+    serve.apply_healthy(&simple(port, &[target.endpoint()]));
+    let mut clients: Vec<_> = (0..100).map(|_| Peer::local(port)).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    // The oldest was accepted; for its request there is no descriptor left.
+    assert_eq!(clients[0].get("/").status(), 503);
+    clients.truncate(1);
+    let deadline = Instant::now() + PATIENCE;
+    while clients[0].get("/").status() != 200 {
+        assert!(Instant::now() < deadline, "it does not recover");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(get(port, "/").status(), 200);
+    serve.send(&Down::Stop);
+    assert!(process.wait().unwrap().success());
 }
 
 #[test]
