@@ -41,7 +41,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateChangeSetInput) -> Result<CreateCh
                 status: StackStatus::ReviewInProgress,
                 status_reason: None,
                 description: template.description.clone(),
-                template: String::new(),
+                template: text.clone(),
                 parameters: Default::default(),
                 capabilities: Vec::new(),
                 tags: Vec::new(),

@@ -32,11 +32,9 @@ pub struct Reconciler {
     templates: HashMap<String, Arc<Parsed>>,
     /// Since when, on the monotonic clock, something is waited for. Restarts with the process.
     waits: HashMap<(String, String), Duration>,
-    /// Take only the first step of each plan.
-    #[cfg(test)]
-    one_step: bool,
 }
 
+#[derive(Default)]
 struct Parsed {
     template: Template,
     needs: graph::Dependencies,
@@ -67,7 +65,7 @@ impl Reconciler {
         };
         for work in &work {
             loop {
-                match self.advance(platform, operations, &work.stack_id) {
+                match self.advance(platform, operations, &work.stack_id, usize::MAX) {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => {
@@ -84,15 +82,15 @@ impl Reconciler {
         !work.is_empty()
     }
 
-    /// As [`advance`](Self::advance), for tests that stop between steps.
-    #[cfg(test)]
-    pub fn step(&mut self, platform: &Platform, operations: &Operations, stack_id: &str) -> Result<bool> {
-        self.one_step = true;
-        self.advance(platform, operations, stack_id)
-    }
-
-    /// Takes the steps that are due. Returns whether one of them changed anything.
-    fn advance(&mut self, platform: &Platform, operations: &Operations, stack_id: &str) -> Result<bool> {
+    /// Takes the steps that are due, or the first so many of them. Returns whether one of them changed
+    /// anything.
+    pub fn advance(
+        &mut self,
+        platform: &Platform,
+        operations: &Operations,
+        stack_id: &str,
+        at_most: usize,
+    ) -> Result<bool> {
         let (stack, steps) = platform.store.read(|tx| -> Result<_> {
             let Some(stack) = tx.get::<Stack>(stack_id)? else { return Ok((None, Vec::new())) };
             let records = tx.children::<StackResource>(stack_id)?;
@@ -124,11 +122,7 @@ impl Reconciler {
         }
         let parsed = self.parsed(&stack)?;
         let mut moved = false;
-        for step in steps {
-            #[cfg(test)]
-            if self.one_step && moved {
-                return Ok(true);
-            }
+        for step in steps.into_iter().take(at_most) {
             match self.take(platform, operations, &stack, &parsed, &step) {
                 Ok(changed) => moved |= changed,
                 Err(error) => {
@@ -147,6 +141,10 @@ impl Reconciler {
         if let Some(parsed) = self.templates.get(&stack.id) {
             return Ok(parsed.clone());
         }
+        if stack.status != StackStatus::CreateInProgress {
+            // What is made goes by its records, whatever becomes of the template.
+            return Ok(Arc::default());
+        }
         let template = Template::parse(&stack.template).map_err(|e| refused(e.0))?;
         let needs = graph::dependencies(&template).map_err(|e| refused(e.0))?;
         Ok(Arc::new(Parsed { template, needs }))
@@ -161,7 +159,9 @@ impl Reconciler {
         records: &[StackResource],
         tx: &crate::store::Tx<'_>,
     ) -> Result<View> {
-        self.templates.entry(stack.id.clone()).or_insert_with(|| parsed.clone());
+        if stack.status == StackStatus::CreateInProgress {
+            self.templates.entry(stack.id.clone()).or_insert_with(|| parsed.clone());
+        }
         let by_id: HashMap<&str, &StackResource> = records.iter().map(|r| (r.logical_id.as_str(), r)).collect();
         let node = |id: &str, needs, record: Option<&StackResource>| Node {
             logical_id: id.to_owned(),
@@ -172,7 +172,11 @@ impl Reconciler {
                     && !matches!(r.status, ResourceStatus::DeleteComplete | ResourceStatus::DeleteSkipped)
             }),
             retain: record.is_some_and(|r| {
-                stack.retained.contains(&r.logical_id) || (r.retain && stack.status == StackStatus::DeleteInProgress)
+                stack.retained.contains(&r.logical_id)
+                    || match stack.status {
+                        StackStatus::DeleteInProgress => r.retain,
+                        _ => r.retain_on_rollback,
+                    }
             }),
         };
         let resources = if stack.status == StackStatus::CreateInProgress {
@@ -292,6 +296,7 @@ fn fresh(ctx: &Ctx<'_>, stack: &Stack, parsed: &Parsed, id: &str) -> StackResour
         properties: serde_json::Map::new(),
         needs: parsed.needs[id].clone(),
         retain: declared.deletion_policy.as_deref().is_some_and(|policy| policy.starts_with("Retain")),
+        retain_on_rollback: declared.deletion_policy.as_deref() == Some("Retain"),
         awaited: None,
         signals: std::collections::BTreeMap::new(),
         metadata: declared.metadata.clone(),

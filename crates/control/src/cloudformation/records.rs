@@ -63,7 +63,10 @@ pub struct StackResource {
     pub properties: Map<String, Value>,
     /// The resources that it was made after, and goes before.
     pub needs: BTreeSet<String>,
+    /// Its deletion policy: a deleted stack leaves it.
     pub retain: bool,
+    /// A stack that is rolled back leaves it too.
+    pub retain_on_rollback: bool,
     pub awaited: Option<AwaitedSignals>,
     /// By UniqueId: whether it reported success.
     pub signals: BTreeMap<String, bool>,

@@ -120,14 +120,7 @@ fn register(operations: &mut Operations) {
 }
 
 fn world() -> World {
-    let world = World::new(register);
-    settle_balancers(&world);
-    world
-}
-
-/// Says that a proxy has every snapshot in force, so that load balancers become active.
-fn settle_balancers(world: &World) {
-    world.platform.live().applied.insert("proxy".into(), u64::MAX);
+    World::new(register)
 }
 
 fn pass(world: &World) {
@@ -272,12 +265,12 @@ fn a_restart_between_any_two_steps_makes_nothing_twice() {
     let id = describe(&world, "demo").unwrap().stack_id.unwrap();
     // Every step by a reconciler that remembers nothing, as after a kill.
     for _ in 0..80 {
-        Reconciler::default().step(&world.platform, &world.operations, &id).unwrap();
+        Reconciler::default().advance(&world.platform, &world.operations, &id, 1).unwrap();
     }
     signal(&world, "demo", "InstanceGroup", "i-1", "SUCCESS").unwrap();
     signal(&world, "demo", "InstanceGroup", "i-2", "SUCCESS").unwrap();
     for _ in 0..5 {
-        Reconciler::default().step(&world.platform, &world.operations, &id).unwrap();
+        Reconciler::default().advance(&world.platform, &world.operations, &id, 1).unwrap();
     }
     assert_eq!(status(&world, "demo"), "CREATE_COMPLETE");
     let initiated = events(&world, "demo")
@@ -490,6 +483,12 @@ fn a_change_set_makes_a_stack_as_deploy_does() {
     pass(&world);
     assert_eq!(status(&world, "net"), "CREATE_COMPLETE");
     assert_eq!(world.call::<op::ExecuteChangeSet>(execute).unwrap_err().code, "InvalidChangeSetStatus");
+    // A stack that was only looked at goes away too.
+    let other = CreateChangeSetInput { stack_name: Some("other".into()), ..input.clone() };
+    world.call::<op::CreateChangeSet>(other).unwrap();
+    delete(&world, "other");
+    pass(&world);
+    assert!(describe(&world, "other").is_err());
     // Deployed again, nothing changes.
     let again = CreateChangeSetInput {
         change_set_type: Some("UPDATE".into()),

@@ -5,7 +5,7 @@ use crate::api::{Ctx, Result};
 use quarry_wire::{Kind, Operation, ServiceError, Slot, Structure, Timestamp, Type};
 use serde_json::{Map, Value};
 
-/// Calls an operation with members from a map; their first letter may be of either case. Gives the
+/// Calls an operation with members from a map; letters may be of either case. Gives the
 /// output with the model's member names.
 pub fn call<O: Operation>(ctx: &mut Ctx<'_>, members: Value) -> Result<Value> {
     let mut input = O::Input::default();
@@ -86,11 +86,9 @@ fn number<T: std::str::FromStr>(text: Option<String>) -> Option<T> {
     text?.trim().parse().ok()
 }
 
-/// `VpcId` is `vpcId` and `VPCZoneIdentifier` itself.
+/// `VpcId` is `vpcId`, and `EFSVolumeConfiguration` is `efsVolumeConfiguration`.
 fn same_name(member: &str, property: &str) -> bool {
-    member.len() == property.len()
-        && member.get(1..) == property.get(1..)
-        && member.get(..1).map(str::to_ascii_lowercase) == property.get(..1).map(str::to_ascii_lowercase)
+    member.eq_ignore_ascii_case(property)
 }
 
 /// A property that cannot be taken. [`REFUSED`] is its code, which no service has.

@@ -18,17 +18,19 @@ use std::collections::BTreeMap;
 pub struct TemplateError(pub String);
 
 /// A template whose sections have their right form.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Template {
     pub description: Option<String>,
     pub metadata: Option<Value>,
     pub parameters: BTreeMap<String, Parameter>,
-    /// Map name, first key, second key.
-    pub mappings: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+    pub mappings: Mappings,
     pub conditions: BTreeMap<String, Value>,
     pub resources: BTreeMap<String, Resource>,
     pub outputs: BTreeMap<String, Output>,
 }
+
+/// Map name, first key, second key.
+pub type Mappings = BTreeMap<String, BTreeMap<String, Map<String, Value>>>;
 
 /// A resource as declared; intrinsic functions not yet evaluated.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,15 +81,7 @@ impl Template {
             Value::Object(root) => root,
             _ => return Err(TemplateError::format("unsupported structure.")),
         };
-        let mut template = Self {
-            description: None,
-            metadata: None,
-            parameters: BTreeMap::new(),
-            mappings: BTreeMap::new(),
-            conditions: BTreeMap::new(),
-            resources: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-        };
+        let mut template = Self::default();
         let mut unknown = Vec::new();
         for (section, value) in &root {
             match section.as_str() {
@@ -195,9 +189,7 @@ fn logical_name(what: &str, name: &str) -> Result<(), TemplateError> {
     Err(TemplateError::format(format!("{what} name {name} is non alphanumeric.")))
 }
 
-fn mappings(
-    section: &Map<String, Value>,
-) -> Result<BTreeMap<String, BTreeMap<String, Map<String, Value>>>, TemplateError> {
+fn mappings(section: &Map<String, Value>) -> Result<Mappings, TemplateError> {
     let mut all = BTreeMap::new();
     for (name, first) in section {
         let first = first.as_object().ok_or_else(|| TemplateError::format("Every Mappings member must be a map."))?;
