@@ -87,6 +87,56 @@ fn what_cannot_start_says_why() {
     }
 }
 
+/// Layers lie on each other as images mean it: later ones replace, whiteouts hide, an opaque
+/// directory begins anew.
+#[test]
+fn layers_on_layers() {
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless, Isolation::None] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let mut spec = place.task("layers", &["list"]);
+        let layers = &mut spec.containers[0].image.layers;
+        let files: [(&str, u32, &[u8]); 6] = [
+            ("d/stays", 0o644, b"1"),
+            ("d/changes", 0o644, b"1"),
+            ("d/goes", 0o644, b"1"),
+            ("o/old", 0o644, b"1"),
+            ("all/a/b", 0o644, b"1"),
+            ("file", 0o644, b"1"),
+        ];
+        layers.push(support::layer_of(place.data(), "one", &files));
+        let files: [(&str, u32, &[u8]); 7] = [
+            ("d/changes", 0o644, b"2"),
+            ("d/.wh.goes", 0o644, b""),
+            ("d/comes", 0o600, b"2"),
+            ("o/.wh..wh..opq", 0o644, b""),
+            ("o/new", 0o644, b"2"),
+            (".wh.all", 0o644, b""),
+            ("file/is/now/a/directory", 0o644, b"2"),
+        ];
+        // A file below where the other layer has a file: its directories take the file's place.
+        layers.push(support::layer_of(place.data(), "two", &files));
+        let root = match isolation {
+            Isolation::None => place.data().join("tasks/layers/root-0").display().to_string(),
+            _ => String::new(),
+        };
+        let directories = ["d", "o", "file/is/now/a"].map(|d| format!("{root}/{d}"));
+        spec.containers[0].args.extend(directories);
+        let (state, log) = place.run(&spec);
+        assert_eq!(exited(&state).0, 0, "{log}");
+        let log = log.replace(&root, "");
+        let wanted = "/d: changes=2 comes=2 stays=1\n/o: new=2\n/file/is/now/a: directory=2\n";
+        assert_eq!(log, wanted, "{isolation:?}");
+        let mut gone = spec.clone();
+        gone.id = "gone".to_owned();
+        let missing = root.replace("tasks/layers", "tasks/gone");
+        gone.containers[0].args = ["/app", "list"].map(str::to_owned).into();
+        gone.containers[0].args.push(format!("{missing}/all"));
+        let (state, log) = place.run(&gone);
+        assert_ne!(exited(&state).0, 0, "{isolation:?}: {log}");
+        assert!(log.contains("No such file"), "{log}");
+    }
+}
+
 /// A task without an address has loopback only, and answers all the same.
 #[test]
 fn a_task_without_an_address() {

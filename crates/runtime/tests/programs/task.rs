@@ -37,6 +37,7 @@ fn main() {
         "hog" => hog(),
         "escape" => escape(),
         "calls" => calls(),
+        "list" => list(&args[2..]),
         "show" => show(),
         "write" => write_volume(&args[2], &args[3]),
         "connect" => connect(&args[2]),
@@ -135,6 +136,22 @@ fn forks() {
         }
     }
     println!("forks {made}");
+}
+
+/// The names in each directory, with the first line of each file.
+fn list(directories: &[String]) {
+    for directory in directories {
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap_or_else(|e| panic!("{directory}: {e}"))
+            .flatten()
+            .map(|e| match fs::read_to_string(e.path()) {
+                Ok(text) if text.len() < 100 => format!("{}={text}", e.file_name().to_string_lossy()),
+                _ => e.file_name().to_string_lossy().into_owned(),
+            })
+            .collect();
+        names.sort();
+        println!("{directory}: {}", names.join(" "));
+    }
 }
 
 fn show() {

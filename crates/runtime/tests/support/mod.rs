@@ -172,6 +172,11 @@ pub fn program() -> Option<&'static Path> {
 
 /// An image with one layer of these files.
 pub fn image(dir: &Path, name: &str, files: &[(&str, u32, &[u8])]) -> ResolvedImage {
+    let layer = layer_of(dir, name, files);
+    ResolvedImage { digest: layer.digest.clone(), config: Default::default(), layers: vec![layer] }
+}
+
+pub fn layer_of(dir: &Path, name: &str, files: &[(&str, u32, &[u8])]) -> LayerBlob {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, mode, content) in files {
         let mut header = tar::Header::new_gnu();
@@ -180,8 +185,7 @@ pub fn image(dir: &Path, name: &str, files: &[(&str, u32, &[u8])]) -> ResolvedIm
         header.set_cksum();
         tar.append_data(&mut header, path, *content).unwrap();
     }
-    let layer = layer(dir, name, &tar.into_inner().unwrap());
-    ResolvedImage { digest: layer.digest.clone(), config: Default::default(), layers: vec![layer] }
+    layer(dir, name, &tar.into_inner().unwrap())
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
