@@ -247,16 +247,17 @@ fn low_ports_finding() -> Finding {
 }
 
 fn landlock_finding() -> Finding {
-    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    let available = modules.split(',').any(|m| m.trim() == "landlock");
+    // Scopes of signals and abstract sockets came with version 6.
+    let version = sys::landlock_version();
+    let available = version.is_some_and(|v| v >= 6);
     Finding {
         name: "landlock".to_owned(),
         available,
-        detail: if available {
-            "confines signals and abstract sockets a second time".to_owned()
-        } else {
-            "not seen among the kernel's security modules; namespaces and seccomp hold without it".to_owned()
+        detail: match version {
+            Some(v) if available => format!("version {v}: confines signals and abstract sockets a second time"),
+            Some(v) => format!("version {v} has no scopes; namespaces and seccomp hold without it"),
+            None => "not in force; namespaces and seccomp hold without it".to_owned(),
         },
-        remedy: (!available).then(|| "optional: boot with `lsm=landlock,…`".to_owned()),
+        remedy: (!available).then(|| "optional: a kernel from 6.12 on, booted with landlock in `lsm=`".to_owned()),
     }
 }

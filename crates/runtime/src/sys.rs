@@ -196,6 +196,21 @@ pub fn drop_from_bounding_set(capability: u32) -> io::Result<bool> {
     Ok(true)
 }
 
+/// The version of Landlock's interface that the kernel has in force, if any.
+pub fn landlock_version() -> Option<i64> {
+    const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
+    // SAFETY: with this flag the call takes no attributes and makes nothing.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    (version > 0).then_some(version)
+}
+
 /// Gives freed heap pages back to the kernel: a shim lives long and needs next to nothing.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]
