@@ -242,6 +242,44 @@ fn condition_needs(template: &Template) -> Result<Dependencies, TemplateError> {
     template.conditions.iter().map(|(name, body)| Ok((name.clone(), References::of(body)?.conditions))).collect()
 }
 
+/// The conditions, each after those that it needs.
+pub(super) fn condition_order(template: &Template) -> Result<Vec<String>, TemplateError> {
+    let needs = condition_needs(template)?;
+    let (order, left) = order(&needs);
+    if !left.is_empty() {
+        return Err(TemplateError::meaning("conditions need each other"));
+    }
+    Ok(order.into_iter().map(str::to_owned).collect())
+}
+
+/// All names, each after those that it needs, and those for which there is no such order. Takes time
+/// in proportion to the needs.
+fn order(needs: &Dependencies) -> (Vec<&str>, BTreeSet<&str>) {
+    let mut open: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut needed_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, needs_of) in needs {
+        open.insert(name, needs_of.len());
+        for need in needs_of {
+            needed_by.entry(need).or_default().push(name);
+        }
+    }
+    let mut order: Vec<&str> = open.iter().filter(|(_, count)| **count == 0).map(|(name, _)| *name).collect();
+    let mut next = 0;
+    while let Some(name) = order.get(next).copied() {
+        next += 1;
+        for dependant in needed_by.get(name).into_iter().flatten() {
+            if let Some(count) = open.get_mut(dependant) {
+                *count -= 1;
+                if *count == 0 {
+                    order.push(dependant);
+                }
+            }
+        }
+    }
+    let left = open.into_iter().filter(|(_, count)| *count > 0).map(|(name, _)| name).collect();
+    (order, left)
+}
+
 fn of_resource(resource: &Resource) -> Result<References, TemplateError> {
     let mut references = References::default();
     let none = BTreeSet::new();
@@ -267,33 +305,23 @@ fn refuse_unresolved(names: &BTreeSet<String>, block: &str) -> Result<(), Templa
     )))
 }
 
-/// Takes away what needs nothing any more until nothing is left; what stays is on or behind a cycle.
+/// Refuses what is on a cycle, and names it.
 fn refuse_cycles(needs: &Dependencies, what: &str) -> Result<(), TemplateError> {
-    let mut left = needs.clone();
-    loop {
-        let free: BTreeSet<String> =
-            left.iter().filter(|(_, needs)| needs.is_empty()).map(|(name, _)| name.clone()).collect();
-        if free.is_empty() {
-            break;
-        }
-        left.retain(|name, _| !free.contains(name));
-        for needs in left.values_mut() {
-            needs.retain(|need| !free.contains(need));
-        }
-    }
-    // Nothing on the cycle needs what is merely behind it: drop those that nobody left needs.
-    loop {
-        let needed: BTreeSet<String> = left.values().flatten().cloned().collect();
-        let before = left.len();
-        left.retain(|name, _| needed.contains(name));
-        if left.len() == before {
-            break;
-        }
-    }
+    let (_, left) = order(needs);
     if left.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = left.keys().map(String::as_str).collect();
+    // What is left is on a cycle or behind one. What is on a cycle stays in the reverse order too.
+    let mut reverse: Dependencies = left.iter().map(|name| ((*name).to_owned(), BTreeSet::new())).collect();
+    for name in &left {
+        for need in &needs[*name] {
+            if let Some(needed_by) = reverse.get_mut(need) {
+                needed_by.insert((*name).to_owned());
+            }
+        }
+    }
+    let (_, cycle) = order(&reverse);
+    let names: Vec<&str> = cycle.into_iter().collect();
     Err(TemplateError(format!("Circular dependency between {what}: [{}]", names.join(", "))))
 }
 

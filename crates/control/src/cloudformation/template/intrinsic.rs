@@ -1,6 +1,6 @@
 //! Evaluation of intrinsic functions.
 
-use super::graph::get_att;
+use super::graph::{self, get_att};
 use super::{Template, TemplateError, text_of};
 use base64::Engine as _;
 use serde_json::{Map, Value};
@@ -91,9 +91,9 @@ impl<'a> Evaluator<'a> {
     ) -> Evaluation<Self> {
         let mut evaluator =
             Self { template, parameters, pseudo, conditions: BTreeMap::new(), lookup, imports: RefCell::default() };
-        for name in template.conditions.keys() {
-            let value = evaluator.condition(name)?;
-            evaluator.conditions.insert(name.clone(), value);
+        for name in graph::condition_order(template)? {
+            let value = evaluator.test(&template.conditions[&name])?;
+            evaluator.conditions.insert(name, value);
         }
         Ok(evaluator)
     }
@@ -340,17 +340,10 @@ impl<'a> Evaluator<'a> {
             .collect())
     }
 
-    /// A named condition; conditions it needs are evaluated with it (the graph has no cycle).
+    /// A named condition; those that others need are evaluated before them.
     fn condition(&self, name: &str) -> Evaluation<bool> {
-        if let Some(known) = self.conditions.get(name) {
-            return Ok(*known);
-        }
-        let body = self
-            .template
-            .conditions
-            .get(name)
-            .ok_or_else(|| wrong(format!("Unresolved condition dependency {name}")))?;
-        self.test(body)
+        let known = self.conditions.get(name).copied();
+        known.ok_or_else(|| wrong(format!("Unresolved condition dependency {name}")))
     }
 
     fn test(&self, value: &Value) -> Evaluation<bool> {
@@ -531,6 +524,18 @@ Resources: {Made: {Type: T}, Unmade: {Type: T}}",
         ] {
             assert_eq!(evaluate(value.clone()), Ok(Some(expected)), "{value}");
         }
+    }
+
+    #[test]
+    fn conditions_that_multiply_cost_no_more_than_their_text() {
+        let mut text = String::from("Resources: {Made: {Type: T}}\nConditions:\n  C999: !Equals [a, a]\n");
+        for i in (0..999).rev() {
+            let next = format!("C{:03}", i + 1);
+            text.push_str(&format!("  C{i:03}: !And [!Condition {next}, !Condition {next}]\n"));
+        }
+        let template = Template::parse(&text).unwrap();
+        let evaluator = Evaluator::new(&template, Map::new(), Pseudo::default(), &World).unwrap();
+        assert!(evaluator.holds(Some("C000")));
     }
 
     #[test]
