@@ -10,7 +10,7 @@ use quarry_domain::image::{
 };
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::snapshot::Hub;
-use quarry_domain::task::{LaunchError, ObservedTask, Signal, TaskRuntime, TaskSpec};
+use quarry_domain::task::{LaunchError, ObservedTask, Signal, TaskPhase, TaskRuntime, TaskSpec};
 use quarry_wire::Operation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -139,6 +139,11 @@ impl TaskRuntime for FakeRuntime {
 
     fn launch(&self, spec: &TaskSpec) -> Result<(), LaunchError> {
         self.launched.lock().expect("unpoisoned").push(spec.clone());
+        let mut seen = self.seen.lock().expect("unpoisoned");
+        if !seen.iter().any(|task| task.id == spec.id) {
+            let phase = TaskPhase::Starting;
+            seen.push(ObservedTask { id: spec.id.clone(), phase, containers: Vec::new(), entry: None });
+        }
         Ok(())
     }
 

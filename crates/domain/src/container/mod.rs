@@ -15,6 +15,7 @@ mod volume;
 pub use defaults::complete;
 pub use lower::{Context, LowerError, lower};
 pub use resources::{Demands, PortWanted, demands};
+pub use support::only;
 pub use validate::{check_overrides, validate};
 pub use volume::{VolumeSource, volume_source};
 

@@ -1,0 +1,126 @@
+//! CreateService.
+
+use super::records::{Service, ServiceEvents, ServiceStatus};
+use super::{find, put_cluster_capacity_providers, service_options as options, services, tags, view};
+use crate::api::{Ctx, Result};
+use quarry_aws::ecs as aws;
+use quarry_aws::ecs::{CreateServiceRequest, CreateServiceResponse, error};
+use quarry_domain::arn::short_name;
+use quarry_wire::Timestamp;
+
+/// `role` makes no difference: the balancer and the scheduler are one installation.
+const OFFERED: &[&str] = &[
+    "availabilityZoneRebalancing",
+    "capacityProviderStrategy",
+    "clientToken",
+    "cluster",
+    "deploymentConfiguration",
+    "deploymentController",
+    "desiredCount",
+    "enableECSManagedTags",
+    "healthCheckGracePeriodSeconds",
+    "launchType",
+    "loadBalancers",
+    "networkConfiguration",
+    "placementConstraints",
+    "placementStrategy",
+    "propagateTags",
+    "role",
+    "schedulingStrategy",
+    "serviceName",
+    "tags",
+    "taskDefinition",
+];
+
+pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateServiceResponse> {
+    let cluster = find::cluster(ctx, input.cluster.as_deref())?;
+    let name = input.service_name.clone().unwrap_or_default();
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.is_empty() || name.len() > 255 || !name.chars().all(valid) {
+        return Err(error::invalid_parameter_exception(
+            "The service name must have from 1 to 255 letters, numbers, underscores and hyphens.",
+        ));
+    }
+    if let Some(known) = find::service(ctx, &cluster, &name)? {
+        let same_token = input.client_token.is_some() && input.client_token == known.client_token;
+        match known.status {
+            ServiceStatus::Active if same_token => {
+                return Ok(CreateServiceResponse { service: Some(view::service(ctx.tx, &known, true)?) });
+            }
+            ServiceStatus::Active => {
+                return Err(error::invalid_parameter_exception("Creation of service was not idempotent."));
+            }
+            ServiceStatus::Draining => {
+                return Err(error::invalid_parameter_exception("Unable to Start a service that is still Draining."));
+            }
+            ServiceStatus::Inactive => {}
+        }
+    }
+    options::offered(&input, OFFERED, "")?;
+    options::launch_type(input.launch_type.as_deref())?;
+    options::fixed_options(
+        input.scheduling_strategy.as_deref(),
+        input.deployment_controller.as_ref(),
+        input.availability_zone_rebalancing.as_deref(),
+        input.propagate_tags.as_deref(),
+    )?;
+    put_cluster_capacity_providers::check(&[], input.capacity_provider_strategy.as_deref().unwrap_or_default())?;
+    options::no_network_configuration(input.network_configuration.as_ref())?;
+    let Some(task_definition) = input.task_definition.as_deref().filter(|name| !name.is_empty()) else {
+        return Err(error::invalid_parameter_exception("TaskDefinition cannot be blank."));
+    };
+    let definition = find::active_task_definition(ctx, task_definition)?;
+    let Some(desired) = input.desired_count else {
+        return Err(error::invalid_parameter_exception("The desiredCount parameter is required."));
+    };
+    let desired_count = options::desired_count(desired)?;
+    options::strategies(input.placement_strategy.as_deref())?;
+    options::constraints(input.placement_constraints.as_deref(), &definition.definition)?;
+    let load_balancers = input.load_balancers.unwrap_or_default();
+    options::load_balancers(ctx, &load_balancers, &definition)?;
+    options::grace_period(input.health_check_grace_period_seconds, !load_balancers.is_empty())?;
+
+    let config = aws::Service {
+        availability_zone_rebalancing: Some("DISABLED".into()),
+        created_at: Some(Timestamp::from_millis(ctx.platform.now_ms())),
+        created_by: Some(ctx.caller.arn.clone()),
+        deployment_configuration: Some(options::deployment_configuration(input.deployment_configuration, None)?),
+        deployment_controller: Some(aws::DeploymentController { r#type: Some("ECS".into()) }),
+        enable_ecs_managed_tags: Some(input.enable_ecs_managed_tags.unwrap_or(false)),
+        enable_execute_command: Some(false),
+        health_check_grace_period_seconds: match load_balancers.is_empty() {
+            true => None,
+            false => Some(input.health_check_grace_period_seconds.unwrap_or(0)),
+        },
+        launch_type: Some("EC2".into()),
+        load_balancers: Some(load_balancers),
+        placement_constraints: Some(input.placement_constraints.unwrap_or_default()),
+        placement_strategy: Some(input.placement_strategy.unwrap_or_default()),
+        propagate_tags: Some(input.propagate_tags.unwrap_or_else(|| "NONE".into())),
+        role_arn: input.role.filter(|role| !role.is_empty()).map(|role| match role.starts_with("arn:") {
+            true => role,
+            false => ctx.platform.place().global_arn("iam", format_args!("role/{}", short_name(&role))),
+        }),
+        scheduling_strategy: Some("REPLICA".into()),
+        service_registries: Some(Vec::new()),
+        ..aws::Service::default()
+    };
+    let mut service = Service {
+        arn: find::service_arn(ctx, &cluster, &name),
+        name,
+        cluster_arn: cluster.arn,
+        status: ServiceStatus::Active,
+        desired_count,
+        config,
+        deployments: Vec::new(),
+        steady: false,
+        blocked: false,
+        client_token: input.client_token,
+        tags: tags::read(input.tags)?,
+        inactive_since_ms: None,
+    };
+    services::deploy(ctx, &mut service, &definition.arn);
+    ctx.tx.delete::<ServiceEvents>(&service.arn)?;
+    ctx.tx.put(&service)?;
+    Ok(CreateServiceResponse { service: Some(view::service(ctx.tx, &service, true)?) })
+}

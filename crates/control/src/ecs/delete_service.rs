@@ -1,0 +1,25 @@
+//! DeleteService: the service drains until its last task has stopped, then it is INACTIVE.
+
+use super::records::ServiceStatus;
+use super::{find, view};
+use crate::api::{Ctx, Result};
+use quarry_aws::ecs::{DeleteServiceRequest, DeleteServiceResponse, error};
+
+pub fn handle(ctx: &mut Ctx<'_>, input: DeleteServiceRequest) -> Result<DeleteServiceResponse> {
+    let cluster = find::cluster(ctx, input.cluster.as_deref())?;
+    let found = find::service(ctx, &cluster, input.service.as_deref().unwrap_or_default())?;
+    let mut service = found
+        .filter(|service| service.status != ServiceStatus::Inactive)
+        .ok_or_else(|| error::service_not_found_exception("Service not found."))?;
+    if service.status == ServiceStatus::Active {
+        if service.desired_count > 0 && input.force != Some(true) {
+            return Err(error::invalid_parameter_exception(
+                "The service cannot be stopped while it is scaled above 0.",
+            ));
+        }
+        service.status = ServiceStatus::Draining;
+        service.desired_count = 0;
+        ctx.tx.put(&service)?;
+    }
+    Ok(DeleteServiceResponse { service: Some(view::service(ctx.tx, &service, false)?) })
+}

@@ -1,0 +1,105 @@
+//! Starting one task: images, specification, runtime. Runs outside of transactions.
+
+use super::super::records::{Task, TaskDefinition};
+use crate::logs;
+use crate::platform::Platform;
+use crate::store::StoreError;
+use quarry_domain::container::{self, Context, VolumeSource, lower};
+use quarry_domain::image::ResolvedImage;
+use quarry_domain::isolation::Isolation;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A task that was handed to the runtime.
+#[derive(Clone, Debug)]
+pub struct Launched {
+    /// Manifest digests by container name.
+    pub digests: BTreeMap<String, String>,
+    pub pull_started_ms: i64,
+    pub pull_stopped_ms: i64,
+}
+
+/// The port of the AWS endpoint on the hub.
+const HUB_ENDPOINT_PORT: u16 = 4566;
+
+/// Launches the task; the error is the text of its stopped reason.
+pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
+    let stored = platform.store.read(|tx| -> Result<_, StoreError> {
+        let task: Option<Task> = tx.get(id)?;
+        let Some(task) = task else { return Ok(None) };
+        let definition: Option<TaskDefinition> = tx.get(&task.task_definition_arn)?;
+        Ok(definition.map(|definition| (task, definition)))
+    });
+    let stored = stored.map_err(|error| format!("ResourceInitializationError: {error}"))?;
+    let (task, definition) = stored.ok_or("ResourceInitializationError: the task definition is gone")?;
+    let definition = &definition.definition;
+
+    for one in container::containers(definition) {
+        if let Some(logs) = container::aws_logs(one) {
+            logs::follow::check(platform, &logs).map_err(|reason| format!("ResourceInitializationError: {reason}"))?;
+        }
+    }
+
+    let pull_started_ms = platform.now_ms();
+    let mut images: BTreeMap<String, ResolvedImage> = BTreeMap::new();
+    for one in container::containers(definition) {
+        let image = one.image.as_deref().unwrap_or_default();
+        let resolved = platform.images.resolve(image).map_err(|error| format!("CannotPullContainerError: {error}"))?;
+        images.insert(one.name.clone().unwrap_or_default(), resolved);
+    }
+    let spec = lower(
+        definition,
+        &task.overrides,
+        &Context {
+            task_id: id,
+            address: task.address,
+            dns: platform.config.hub.as_ref().filter(|_| task.address.is_some()).map(|hub| hub.address),
+            environment: &environment(platform),
+            images: &images,
+            volume: &|volume| match volume {
+                VolumeSource::Shared(name) => platform.runtime.volume_path(name),
+                VolumeSource::Task(name) => {
+                    let path = own_volumes(platform, id).join(name);
+                    std::fs::create_dir_all(&path)?;
+                    Ok(path)
+                }
+            },
+        },
+    )
+    .map_err(|error| error.to_string())?;
+    platform.runtime.launch(&spec).map_err(|error| error.to_string())?;
+    Ok(Launched {
+        digests: images.into_iter().map(|(name, image)| (name, image.digest)).collect(),
+        pull_started_ms,
+        pull_stopped_ms: platform.now_ms(),
+    })
+}
+
+/// What every container finds in its environment, unless it sets it itself.
+fn environment(platform: &Platform) -> Vec<(String, String)> {
+    let mut variables = vec![
+        ("AWS_EXECUTION_ENV".to_owned(), "AWS_ECS_EC2".to_owned()),
+        ("AWS_REGION".to_owned(), platform.place().region.clone()),
+    ];
+    let endpoint = match (&platform.config.hub, platform.runtime.isolation().isolation) {
+        (Some(hub), _) => Some(format!("http://{}:{HUB_ENDPOINT_PORT}", hub.address)),
+        (None, Isolation::None) => Some(format!("http://127.0.0.1:{}", platform.config.port)),
+        (None, Isolation::UserNamespaces | Isolation::Rootless) => None,
+    };
+    variables.extend(endpoint.map(|endpoint| ("AWS_ENDPOINT_URL".to_owned(), endpoint)));
+    variables
+}
+
+/// Volumes that live as long as their task.
+fn own_volumes(platform: &Platform, id: &str) -> PathBuf {
+    platform.config.data_dir.join("volumes").join(format!(".task-{id}"))
+}
+
+/// Deletes the volumes that live as long as the task.
+pub fn remove_volumes(platform: &Platform, id: &str) -> std::io::Result<()> {
+    let path: &Path = &own_volumes(platform, id);
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

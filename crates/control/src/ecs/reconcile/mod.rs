@@ -1,0 +1,128 @@
+//! Brings tasks and services to what is stored of them: decides by [`step`] and by the service
+//! scheduler of `quarry-domain`, and carries out through the store, the runtime and the target groups.
+//!
+//! Each pass starts from stored and seen state alone and can run twice. Launching and removing, which
+//! take milliseconds, are done by a few threads beside it and never inside a transaction.
+
+pub(crate) mod jobs;
+mod launch;
+mod outcome;
+mod service;
+mod step;
+mod task;
+
+use crate::api::{Operations, Result, internally};
+use crate::platform::Platform;
+use crate::wake::{Wake, Woken};
+use jobs::Jobs;
+use quarry_domain::task::TaskId;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the reconciler sleeps when nobody wakes it and nothing is due.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Rounds of one pass in which one decision may lead to the next.
+const ROUNDS: u32 = 8;
+
+/// Runs until the platform's wakes are stopped. Blocks.
+pub fn run(platform: Arc<Platform>, operations: Arc<Operations>) {
+    let kick = Wake::default();
+    std::thread::scope(|scope| {
+        for source in [&platform.store.changed, &platform.seen] {
+            let kick = kick.clone();
+            scope.spawn(move || {
+                let mut level = source.level();
+                loop {
+                    match source.wait(&mut level, IDLE) {
+                        Woken::Signal => kick.signal(),
+                        Woken::Timer => {}
+                        Woken::Stop => return kick.stop(),
+                    }
+                }
+            });
+        }
+        let jobs = Jobs::threads(platform.clone(), operations.clone(), kick.clone());
+        let mut reconciler = Reconciler::new(platform.clone(), operations.clone(), jobs);
+        let mut level = kick.level();
+        loop {
+            let due = reconciler.pass();
+            if kick.wait(&mut level, due.unwrap_or(IDLE).min(IDLE)) == Woken::Stop {
+                break;
+            }
+        }
+        // The forwarding threads end when both wakes are stopped.
+        platform.store.changed.stop();
+        platform.seen.stop();
+    });
+}
+
+/// What is kept between passes. All of it can be lost: it is found again from what is stored and seen.
+pub(crate) struct Reconciler {
+    platform: Arc<Platform>,
+    operations: Arc<Operations>,
+    jobs: Jobs,
+    /// When SIGTERM was sent to a task (monotonic), and whether SIGKILL was.
+    terminated: HashMap<TaskId, (Duration, bool)>,
+    /// When a task was first seen running (monotonic).
+    running_since: HashMap<TaskId, Duration>,
+    /// Tasks that were healthy at some time.
+    was_healthy: HashSet<TaskId>,
+    /// Tasks whose bad health was announced.
+    announced_unhealthy: HashSet<TaskId>,
+    /// By deployment: the failures counted and since when (monotonic) its delay runs.
+    throttled_since: HashMap<String, (u32, Duration)>,
+    /// When something is to be looked at again (monotonic).
+    due: Option<Duration>,
+}
+
+impl Reconciler {
+    pub fn new(platform: Arc<Platform>, operations: Arc<Operations>, jobs: Jobs) -> Self {
+        Self {
+            platform,
+            operations,
+            jobs,
+            terminated: HashMap::new(),
+            running_since: HashMap::new(),
+            was_healthy: HashSet::new(),
+            announced_unhealthy: HashSet::new(),
+            throttled_since: HashMap::new(),
+            due: None,
+        }
+    }
+
+    /// Does everything that can be done now. Returns how long until something is due.
+    pub fn pass(&mut self) -> Option<Duration> {
+        self.due = None;
+        for _ in 0..ROUNDS {
+            let moved = self.tasks().and_then(|tasks| Ok(tasks | self.services()?));
+            match moved {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "reconciling tasks and services failed; it is tried again");
+                    self.look_again_in(Duration::from_secs(1));
+                    break;
+                }
+            }
+        }
+        self.due.map(|due| due.saturating_sub(self.now()))
+    }
+
+    fn now(&self) -> Duration {
+        self.platform.door.clock.monotonic()
+    }
+
+    fn look_again_in(&mut self, delay: Duration) {
+        self.look_again_at(self.now() + delay);
+    }
+
+    fn look_again_at(&mut self, at: Duration) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn transact<T>(&self, f: impl FnOnce(&mut crate::api::Ctx<'_>) -> Result<T>) -> Result<T> {
+        internally(&self.platform, &self.operations, f)
+    }
+}

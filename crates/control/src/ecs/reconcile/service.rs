@@ -1,0 +1,413 @@
+//! Services: gathers what the service scheduler needs to know, and carries out what it decides.
+
+use super::super::records::{
+    ContainerInstance, Deployment, LastStatus, Service, ServiceStatus, StopCode, Task, TaskDefinition,
+};
+use super::super::run_task::managed_tags;
+use super::super::tasks::{self, NewTask, Room};
+use super::super::{events, service_options as options};
+use super::Reconciler;
+use crate::api::{Ctx, Result};
+use crate::elbv2::targets;
+use crate::store::{StoreError, Tx};
+use quarry_domain::arn::short_name;
+use quarry_domain::link::TargetState;
+use quarry_domain::service::{
+    Action, Health, Phase, Rollout, SeenTask, StopWhy, Wanted, plan, throttle::ANNOUNCED_AFTER,
+};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How long an inactive service stays describable, in milliseconds.
+const KEPT_MS: i64 = 60 * 60 * 1000;
+
+/// A task of a service without target groups is taken to have come up well after this long.
+const STARTED_WELL: Duration = Duration::from_secs(10);
+
+/// Between attempts to place a task that fits nowhere.
+const PLACE_AGAIN: Duration = Duration::from_secs(5);
+
+/// A service with what is seen of its tasks.
+struct Seen {
+    wanted: Wanted,
+    tasks: Vec<SeenTask>,
+    records: Vec<Task>,
+    /// Unhealthy tasks: id, target group, port and AWS's description.
+    unhealthy: Vec<(String, String, u16, String)>,
+}
+
+impl Reconciler {
+    /// Moves every service on. Returns whether a stored state changed.
+    pub(super) fn services(&mut self) -> Result<bool> {
+        let now = self.now();
+        let store = self.platform.clone();
+        let services: Vec<Service> = store.store.read(|tx| tx.all::<Service>())?;
+        let mut moved = false;
+        for service in services {
+            if service.status == ServiceStatus::Inactive {
+                moved |= self.forget_inactive(&service)?;
+                continue;
+            }
+            let seen = store.store.read(|tx| self.look(tx, &service, now))?;
+            let news = seen.unhealthy.iter().any(|(id, ..)| !self.announced_unhealthy.contains(id));
+            let well = self.came_up_well(&service, &seen, now);
+            let over = service.status == ServiceStatus::Draining && seen.tasks.is_empty();
+            let actions = plan(&seen.wanted, &seen.tasks, now);
+            if !actions.is_empty() || news || well || over {
+                moved |= self.act(&service.arn, now)?;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Looks and decides once more inside the transaction that carries the decision out, so that
+    /// nothing can have changed in between.
+    fn act(&mut self, arn: &str, now: Duration) -> Result<bool> {
+        let platform = self.platform.clone();
+        let operations = self.operations.clone();
+        crate::api::internally(&platform, &operations, |ctx| {
+            let found: Option<Service> = ctx.tx.get(arn)?;
+            let Some(mut service) = found.filter(|service| service.status != ServiceStatus::Inactive) else {
+                return Ok(false);
+            };
+            let before = service.clone();
+            let seen = self.look(ctx.tx, &service, now)?;
+            for (id, group, port, description) in &seen.unhealthy {
+                if self.announced_unhealthy.insert(id.clone()) {
+                    let words = format!(
+                        "(task {id}) (port {port}) is unhealthy in (target-group {group}) due to (reason {description})."
+                    );
+                    events::add(ctx, &service, words)?;
+                }
+            }
+            if self.came_up_well(&service, &seen, now)
+                && let Some(primary) = service.deployments.iter_mut().find(|d| d.primary)
+            {
+                primary.throttle.succeeded();
+                primary.failed_tasks = 0;
+            }
+            if service.status == ServiceStatus::Draining && seen.tasks.is_empty() {
+                service.status = ServiceStatus::Inactive;
+                service.inactive_since_ms = Some(ctx.platform.now_ms());
+                service.deployments.clear();
+                ctx.tx.put(&service)?;
+                return Ok(true);
+            }
+            let mut moved = false;
+            let mut stopped = Vec::new();
+            for action in plan(&seen.wanted, &seen.tasks, now) {
+                match action {
+                    Action::Start { deployment, count } => moved |= self.start(ctx, &service, &deployment, count)?,
+                    Action::Stop { task, why } => {
+                        moved = true;
+                        stopped.push(task.clone());
+                        stop(ctx, &mut service, &seen, &task, why)?;
+                    }
+                    Action::Complete { deployment } => complete(ctx, &mut service, &deployment)?,
+                    Action::Fail { deployment, back_to } => fail(ctx, &mut service, &deployment, back_to.as_deref())?,
+                    Action::Steady(steady) => {
+                        service.steady = steady;
+                        if steady {
+                            events::add(ctx, &service, "has reached a steady state.")?;
+                        }
+                    }
+                    Action::Blocked => {
+                        service.blocked = true;
+                        events::add(
+                            ctx,
+                            &service,
+                            "was unable to stop or start tasks during a deployment because of the service deployment configuration. Update the minimumHealthyPercent or maximumPercent value and try again.",
+                        )?;
+                    }
+                }
+            }
+            if !stopped.is_empty() {
+                let list = stopped.iter().map(|id| format!("(task {id})")).collect::<Vec<_>>().join(" ");
+                events::add(ctx, &service, format_args!("has stopped {} running tasks: {list}.", stopped.len()))?;
+            }
+            moved |= service != before;
+            ctx.tx.put(&service)?;
+            Ok(moved)
+        })
+    }
+
+    /// Places and creates tasks. Returns whether at least one was.
+    fn start(&mut self, ctx: &mut Ctx<'_>, service: &Service, deployment: &str, count: u32) -> Result<bool> {
+        let Some(deployment) = service.deployments.iter().find(|d| d.id == deployment) else { return Ok(false) };
+        let definition: Option<TaskDefinition> = ctx.tx.get(&deployment.task_definition)?;
+        let cluster: Option<super::super::records::Cluster> = ctx.tx.get(&service.cluster_arn)?;
+        let (Some(definition), Some(cluster)) = (definition, cluster) else { return Ok(false) };
+        let group = format!("service:{}", service.name);
+        let strategies = options::strategies(service.config.placement_strategy.as_deref())?;
+        let constraints =
+            options::constraints(service.config.placement_constraints.as_deref(), &definition.definition)?;
+        let own = match service.config.propagate_tags.as_deref() {
+            Some("SERVICE") => service.tags.clone(),
+            Some("TASK_DEFINITION") => definition.tags.clone(),
+            _ => Default::default(),
+        };
+        let managed = service.config.enable_ecs_managed_tags == Some(true);
+        let mut room = Room::of(ctx.tx, &cluster.arn, &group)?;
+        let new = NewTask {
+            tags: managed_tags(own, managed.then_some(cluster.name.as_str()), Some(&service.name)),
+            cluster: &cluster,
+            definition: &definition,
+            overrides: Default::default(),
+            group,
+            started_by: Some(deployment.id.clone()),
+            service: Some((service, &deployment.id)),
+            strategies: &strategies,
+            constraints: &constraints,
+        };
+        let mut started = Vec::new();
+        for _ in 0..count {
+            match tasks::create(ctx, &new, &mut room)? {
+                Ok(task) => started.push(task.id),
+                Err(no_place) => {
+                    events::repeat(ctx, service, format_args!("was unable to place a task because {no_place}"))?;
+                    self.look_again_in(PLACE_AGAIN);
+                    break;
+                }
+            }
+        }
+        if started.is_empty() {
+            return Ok(false);
+        }
+        let list = started.iter().map(|id| format!("(task {id})")).collect::<Vec<_>>().join(" ");
+        events::add(ctx, service, format_args!("has started {} tasks: {list}.", started.len()))?;
+        Ok(true)
+    }
+
+    fn look(&mut self, tx: &Tx<'_>, service: &Service, now: Duration) -> Result<Seen> {
+        let mut records: Vec<Task> = tx.children(&service.cluster_arn)?;
+        records.retain(|task| task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn));
+        let instances: HashMap<String, bool> = tx
+            .children::<ContainerInstance>(&service.cluster_arn)?
+            .into_iter()
+            .map(|instance| (instance.arn, instance.draining))
+            .collect();
+        let mut unhealthy = Vec::new();
+        let mut seen = Vec::new();
+        for task in &records {
+            let phase = match task.status {
+                _ if !task.wanted => Phase::Stopping,
+                LastStatus::Provisioning | LastStatus::Pending | LastStatus::Activating => Phase::Starting,
+                LastStatus::Running => {
+                    Phase::Running { since: *self.running_since.entry(task.id.clone()).or_insert(now) }
+                }
+                LastStatus::Deactivating | LastStatus::Stopping | LastStatus::Deprovisioning | LastStatus::Stopped => {
+                    Phase::Stopping
+                }
+            };
+            let health = match phase {
+                Phase::Running { .. } => self.health(tx, service, task, &mut unhealthy)?,
+                Phase::Starting | Phase::Stopping => Health::Unknown,
+            };
+            match (health, phase) {
+                (Health::Healthy, Phase::Running { since }) => {
+                    // Without a target group nothing but time tells whether it came up well.
+                    if !task.targets.is_empty() || now.saturating_sub(since) >= STARTED_WELL {
+                        self.was_healthy.insert(task.id.clone());
+                    }
+                    self.announced_unhealthy.remove(&task.id);
+                }
+                (Health::Unknown | Health::Healthy | Health::Unhealthy, _) => {}
+            }
+            seen.push(SeenTask {
+                id: task.id.clone(),
+                deployment: task.service.as_ref().map(|(_, deployment)| deployment.clone()).unwrap_or_default(),
+                phase,
+                health,
+                leave: instances.get(&task.container_instance_arn).is_none_or(|draining| *draining),
+                zone: task.availability_zone.clone(),
+                instance: task.container_instance_arn.clone(),
+                order: task.order,
+            });
+        }
+        let configuration = service.config.deployment_configuration.as_ref();
+        let percent = |given: Option<i32>, usual: u32| given.map_or(usual, |n| n.max(0).unsigned_abs());
+        let wanted = Wanted {
+            desired: service.desired_count,
+            minimum_healthy_percent: percent(configuration.and_then(|c| c.minimum_healthy_percent), 100),
+            maximum_percent: percent(configuration.and_then(|c| c.maximum_percent), 200),
+            circuit_breaker: options::circuit_breaker(configuration),
+            grace: Duration::from_secs(percent(service.config.health_check_grace_period_seconds, 0).into()),
+            deployments: service.deployments.iter().map(|d| self.deployment(d, now)).collect(),
+            steady: service.steady,
+            blocked: service.blocked,
+        };
+        if unhealthy.iter().any(|(id, ..)| self.running_since.get(id).is_some_and(|since| *since + wanted.grace > now))
+        {
+            self.look_again_in(Duration::from_secs(1));
+        }
+        Ok(Seen { wanted, tasks: seen, records, unhealthy })
+    }
+
+    /// The verdict over all target groups: unhealthy in one is unhealthy. Without a target group a
+    /// running task is taken as healthy.
+    fn health(
+        &self,
+        tx: &Tx<'_>,
+        service: &Service,
+        task: &Task,
+        unhealthy: &mut Vec<(String, String, u16, String)>,
+    ) -> Result<Health> {
+        let mut verdict = Health::Healthy;
+        for target in &task.targets {
+            let state = targets::state(&self.platform, tx, &target.group_arn, &target.id, target.port)?;
+            match state.map(|(state, _)| state) {
+                // A group that no load balancer uses checks nothing, and neither does one that is gone.
+                Some(TargetState::Healthy | TargetState::Unused) => {}
+                None if service.load_balancers().is_empty() => {}
+                Some(TargetState::Unhealthy) => {
+                    let found = targets::active(tx, &target.group_arn)?;
+                    let found = found.iter().find(|t| t.id == target.id && t.port == target.port);
+                    let words = found.and_then(|t| targets::health(&self.platform, t, true).description);
+                    let words = words.unwrap_or_else(|| "Health checks failed".to_owned());
+                    unhealthy.push((task.id.clone(), target.group_arn.clone(), target.port, words));
+                    return Ok(Health::Unhealthy);
+                }
+                Some(TargetState::Initial | TargetState::Draining | TargetState::Unavailable) | None => {
+                    verdict = Health::Unknown;
+                }
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn deployment(&mut self, deployment: &Deployment, now: Duration) -> quarry_domain::service::Deployment {
+        let failures = deployment.throttle.failures;
+        let since = match self.throttled_since.get(&deployment.id) {
+            Some((counted, since)) if *counted == failures => *since,
+            _ => {
+                self.throttled_since.insert(deployment.id.clone(), (failures, now));
+                now
+            }
+        };
+        let not_before = since + deployment.throttle.delay();
+        if deployment.primary && not_before > now {
+            self.look_again_at(not_before);
+        }
+        quarry_domain::service::Deployment {
+            id: deployment.id.clone(),
+            primary: deployment.primary,
+            rollout: deployment.rollout,
+            failed_tasks: deployment.failed_tasks,
+            not_before,
+        }
+    }
+
+    /// Whether failures were counted and a task made after the last of them came up well.
+    fn came_up_well(&self, service: &Service, seen: &Seen, now: Duration) -> bool {
+        let Some(primary) = service.primary() else { return false };
+        if primary.throttle.failures == 0 && primary.failed_tasks == 0 {
+            return false;
+        }
+        seen.tasks.iter().zip(&seen.records).any(|(task, record)| {
+            let long = matches!(task.phase, Phase::Running { since } if now.saturating_sub(since) >= STARTED_WELL);
+            task.deployment == primary.id
+                && task.health == Health::Healthy
+                && record.created_ms >= primary.throttle.last_ms
+                && (long || !record.targets.is_empty())
+        })
+    }
+
+    fn forget_inactive(&self, service: &Service) -> Result<bool> {
+        let now = self.platform.now_ms();
+        if service.inactive_since_ms.is_none_or(|since| since + KEPT_MS > now) {
+            return Ok(false);
+        }
+        self.transact(|ctx| {
+            ctx.tx.delete::<super::super::records::ServiceEvents>(&service.arn)?;
+            Ok(ctx.tx.delete::<Service>(&service.arn)?)
+        })
+    }
+}
+
+fn stop(ctx: &mut Ctx<'_>, service: &mut Service, seen: &Seen, id: &str, why: StopWhy) -> Result<()> {
+    let Some(mut task) = ctx.tx.get::<Task>(id)?.filter(|task| task.wanted) else { return Ok(()) };
+    let deployment = service.primary().map(|d| d.id.clone()).unwrap_or_default();
+    let reason = match why {
+        StopWhy::Scaling => format!("Scaling activity initiated by (deployment {deployment})"),
+        StopWhy::Unhealthy => {
+            let group = seen.unhealthy.iter().find(|(task, ..)| task == id).map(|(_, group, ..)| group.as_str());
+            format!("Task failed ELB health checks in (target-group {})", group.unwrap_or_default())
+        }
+        StopWhy::Draining => format!(
+            "Task was stopped because its container instance {} is draining",
+            short_name(&task.container_instance_arn)
+        ),
+    };
+    tasks::begin_stop(ctx, &mut task, StopCode::ServiceSchedulerInitiated, &reason, false)?;
+    if why == StopWhy::Unhealthy
+        && let Some((_, of)) = &task.service
+        && let Some(deployment) = service.deployments.iter_mut().find(|d| d.id == *of)
+        && deployment.rollout == Rollout::InProgress
+    {
+        deployment.failed_tasks += 1;
+    }
+    Ok(())
+}
+
+fn complete(ctx: &Ctx<'_>, service: &mut Service, id: &str) -> Result<(), StoreError> {
+    // All others are over: their tasks have stopped.
+    service.deployments.retain(|deployment| deployment.id == id);
+    for deployment in &mut service.deployments {
+        deployment.rollout = Rollout::Completed;
+        deployment.rollout_reason = format!("ECS deployment {id} completed.");
+        deployment.updated_ms = ctx.platform.now_ms();
+        deployment.failed_tasks = 0;
+    }
+    events::add(ctx, service, format_args!("(deployment {id}) deployment completed."))
+}
+
+fn fail(ctx: &Ctx<'_>, service: &mut Service, id: &str, back_to: Option<&str>) -> Result<(), StoreError> {
+    let now = ctx.platform.now_ms();
+    events::add(ctx, service, format_args!("(deployment {id}) deployment failed: tasks failed to start."))?;
+    for deployment in &mut service.deployments {
+        if deployment.id == id {
+            deployment.rollout = Rollout::Failed;
+            deployment.rollout_reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
+            deployment.primary = back_to.is_none();
+            deployment.updated_ms = now;
+        } else if Some(deployment.id.as_str()) == back_to {
+            deployment.primary = true;
+            deployment.rollout = Rollout::InProgress;
+            deployment.rollout_reason =
+                format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", deployment.id);
+            deployment.failed_tasks = 0;
+            deployment.throttle.succeeded();
+            deployment.updated_ms = now;
+        }
+    }
+    match back_to {
+        Some(to) => events::add(ctx, service, format_args!("rolling back to (deployment {to}).")),
+        None => Ok(()),
+    }
+}
+
+/// Counts a task of a service that ended by itself without having come up well. `short`: so soon that
+/// further attempts wait.
+pub fn count_failure(ctx: &Ctx<'_>, task: &Task, short: bool, reason: Option<&str>) -> Result<()> {
+    let Some((arn, deployment)) = &task.service else { return Ok(()) };
+    let Some(mut service) = ctx.tx.get::<Service>(arn)? else { return Ok(()) };
+    let Some(deployment) = service.deployments.iter_mut().find(|d| d.id == *deployment) else { return Ok(()) };
+    if deployment.rollout == Rollout::InProgress {
+        deployment.failed_tasks += 1;
+    }
+    let counted = short && deployment.throttle.failed(task.created_ms, ctx.platform.now_ms());
+    let failures = deployment.throttle.failures;
+    if counted {
+        if let Some(reason) = reason {
+            events::add(ctx, &service, format_args!("(task {}) failed to start with (error {reason}).", task.id))?;
+        }
+        if failures == ANNOUNCED_AFTER {
+            events::add(
+                ctx,
+                &service,
+                "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.",
+            )?;
+        }
+    }
+    Ok(ctx.tx.put(&service)?)
+}

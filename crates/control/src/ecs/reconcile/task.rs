@@ -1,0 +1,337 @@
+//! Tasks: observes, decides each task's step, and carries the steps out.
+
+use super::super::records::{HostPort, LastStatus, Service, StopCode, StoppedTask, Task, TaskDefinition};
+use super::super::{container_instances, delete_task_definitions, events, tasks};
+use super::Reconciler;
+use super::jobs::{Kind, Outcome};
+use super::outcome::{keep_exit_codes, stop_of};
+use super::step::{Facts, Step, next};
+use crate::api::{Ctx, Result};
+use crate::elbv2::targets;
+use crate::logs;
+use crate::store::{StoreError, Tx};
+use quarry_domain::container;
+use quarry_domain::task::{ObservedTask, Signal, TaskId};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+/// How long a stopped task stays describable, in milliseconds.
+const KEPT_MS: i64 = 60 * 60 * 1000;
+
+/// A task that ends sooner after its start and never was healthy counts as one that did not start.
+const STARTED_WELL_MS: i64 = 10_000;
+
+/// What a step needs of the task's definition.
+#[derive(Clone)]
+struct Facets {
+    essential: Vec<String>,
+    stop_timeout: Duration,
+}
+
+impl Reconciler {
+    /// Moves every task on. Returns whether a stored state changed.
+    pub(super) fn tasks(&mut self) -> Result<bool> {
+        // Launch results are taken before looking, so that what was launched is seen.
+        let launches: HashMap<TaskId, super::step::Job> = self.platform.store.read(|tx| {
+            let tasks = tx.all::<Task>()?;
+            Ok::<_, StoreError>(
+                tasks.into_iter().map(|task| (task.id.clone(), self.jobs.state(Kind::Launch, &task.id))).collect(),
+            )
+        })?;
+        let seen: HashMap<TaskId, ObservedTask> =
+            self.platform.runtime.observe().into_iter().map(|task| (task.id.clone(), task)).collect();
+        let now = self.now();
+        let (steps, due) = self.platform.store.read(|tx| -> Result<_> {
+            let mut facets: HashMap<String, Facets> = HashMap::new();
+            let (mut steps, mut due) = (Vec::new(), None::<Duration>);
+            for task in tx.all::<Task>()? {
+                let Some(&launch) = launches.get(&task.id) else { continue };
+                let of = match facets.get(&task.task_definition_arn) {
+                    Some(known) => known.clone(),
+                    None => facets.entry(task.task_definition_arn.clone()).or_insert(facets_of(tx, &task)?).clone(),
+                };
+                let draining = task.status == LastStatus::Deactivating;
+                let step = next(&Facts {
+                    task: &task,
+                    seen: seen.get(&task.id),
+                    launch,
+                    removal: self.jobs.state(Kind::Remove, &task.id),
+                    drained: draining && self.is_drained(tx, &task)?,
+                    terminated: self.terminated.get(&task.id).map(|(at, kill)| (now.saturating_sub(*at), *kill)),
+                    stop_timeout: of.stop_timeout,
+                    essential: &of.essential,
+                });
+                if let (LastStatus::Stopping, Some((at, _))) = (task.status, self.terminated.get(&task.id)) {
+                    let at = *at + of.stop_timeout;
+                    due = Some(due.map_or(at, |due| due.min(at)));
+                }
+                if step != Step::Wait {
+                    steps.push((task, step, of));
+                }
+            }
+            Ok((steps, due))
+        })?;
+        if let Some(due) = due {
+            self.look_again_at(due.max(now + Duration::from_millis(50)));
+        }
+        self.remove_orphans(&launches, &seen)?;
+
+        let mut stored = Vec::new();
+        for (task, step, of) in steps {
+            match step {
+                Step::Wait => {}
+                Step::Launch => self.jobs.begin(Kind::Launch, &task.id),
+                Step::Remove => {
+                    if self.jobs.state(Kind::Remove, &task.id) == super::step::Job::Failed {
+                        self.look_again_in(Duration::from_secs(1));
+                    }
+                    self.jobs.begin(Kind::Remove, &task.id);
+                }
+                Step::Signal { kill } => self.signal(&task, kill, of.stop_timeout),
+                Step::FailStart
+                | Step::Run
+                | Step::Ended { .. }
+                | Step::Terminate
+                | Step::Deprovision
+                | Step::Stopped => stored.push((task, step, of)),
+            }
+        }
+        if stored.is_empty() {
+            return Ok(false);
+        }
+        // One transaction for all of them, so that many tasks at once cost one commit.
+        let ended = self.transact(|ctx| {
+            let mut ended = Vec::new();
+            for (task, step, of) in &stored {
+                let current: Option<Task> = ctx.tx.get(&task.id)?;
+                // Decided on a state that is no longer the stored one: look again.
+                let Some(mut current) = current.filter(|c| c.version == task.version && c.status == task.status) else {
+                    continue;
+                };
+                self.carry_out(ctx, &mut current, *step, seen.get(&task.id), of)?;
+                if current.status == LastStatus::Stopped {
+                    ended.push(current.id);
+                }
+            }
+            Ok(ended)
+        })?;
+        for id in ended {
+            self.forget(&id);
+        }
+        Ok(true)
+    }
+
+    fn carry_out(
+        &self,
+        ctx: &mut Ctx<'_>,
+        task: &mut Task,
+        step: Step,
+        seen: Option<&ObservedTask>,
+        of: &Facets,
+    ) -> Result<()> {
+        let now = ctx.platform.now_ms();
+        match step {
+            Step::Run => return self.started(ctx, task, seen),
+            Step::FailStart => {
+                let reason = match self.jobs.outcome(Kind::Launch, &task.id) {
+                    Some(Outcome::Failed(reason)) => reason,
+                    Some(Outcome::Launched(_) | Outcome::Removed) | None => "CannotStartContainerError".to_owned(),
+                };
+                for container in &mut task.containers {
+                    container.reason.get_or_insert_with(|| reason.clone());
+                }
+                tasks::begin_stop(ctx, task, StopCode::TaskFailedToStart, &reason, true)?;
+                self.count_failure(ctx, task, Some(&reason))?;
+            }
+            Step::Ended { dead } => {
+                keep_exit_codes(task, seen);
+                let (code, reason) = stop_of(task, seen, &of.essential);
+                let in_flight = task.status.is_pending();
+                // It was up, if only for a moment.
+                if in_flight && code == StopCode::EssentialContainerExited {
+                    self.keep_launch(task, now);
+                    task.started_ms = Some(now);
+                }
+                tasks::begin_stop(ctx, task, code, &reason, dead)?;
+                self.count_failure(ctx, task, Some(&reason))?;
+            }
+            Step::Terminate => {
+                task.status = LastStatus::Stopping;
+                task.version += 1;
+                ctx.tx.put(task)?;
+            }
+            Step::Deprovision => {
+                keep_exit_codes(task, seen);
+                // What was draining is dead now, so nothing can be in flight.
+                for target in task.targets.iter().filter(|_| task.registered) {
+                    let pair = [(target.id.clone(), target.port)];
+                    targets::deregister_dead(ctx, &target.group_arn, &pair)?;
+                }
+                task.status = LastStatus::Deprovisioning;
+                task.execution_stopped_ms = Some(now);
+                task.version += 1;
+                ctx.tx.put(task)?;
+            }
+            Step::Stopped => {
+                task.status = LastStatus::Stopped;
+                task.stopped_ms = Some(now);
+                task.version += 1;
+                container_instances::free_ports(ctx.tx, task)?;
+                ctx.tx.delete::<Task>(&task.id)?;
+                ctx.tx.put(&StoppedTask(task.clone()))?;
+                forget_old(ctx, now)?;
+            }
+            Step::Wait | Step::Launch | Step::Remove | Step::Signal { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Stores that the task runs, opens its host ports and registers it with its target groups.
+    fn started(&self, ctx: &mut Ctx<'_>, task: &mut Task, seen: Option<&ObservedTask>) -> Result<()> {
+        let now = ctx.platform.now_ms();
+        self.keep_launch(task, now);
+        task.started_ms = Some(now);
+        task.status = LastStatus::Running;
+        task.version += 1;
+        for mut port in ctx.tx.children::<HostPort>(&task.id)? {
+            port.entry = seen.and_then(|seen| seen.entry.clone());
+            ctx.tx.put(&port)?;
+        }
+        let service: Option<Service> = match &task.service {
+            Some((arn, _)) => ctx.tx.get(arn)?,
+            None => None,
+        };
+        for target in &task.targets {
+            let pair = [(target.id.clone(), target.port)];
+            match targets::register(ctx, &target.group_arn, &pair) {
+                Ok(()) => task.registered = true,
+                // A client's fault such as a deleted target group; the service's events say so.
+                Err(error) if error.status < 500 => {
+                    if let Some(service) = &service {
+                        let message = format!(
+                            "failed to register targets in (target-group {}) with (error {error})",
+                            target.group_arn
+                        );
+                        events::repeat(ctx, service, message)?;
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            if let Some(service) = &service {
+                events::add(ctx, service, format_args!("registered 1 targets in (target-group {})", target.group_arn))?;
+            }
+        }
+        let definition: Option<TaskDefinition> = ctx.tx.get(&task.task_definition_arn)?;
+        if let Some(definition) = definition {
+            logs::follow::open_streams(ctx, &definition.definition, &task.id)?;
+        }
+        Ok(ctx.tx.put(task)?)
+    }
+
+    /// Image digests and pull times, where this process launched the task.
+    fn keep_launch(&self, task: &mut Task, now: i64) {
+        let Some(Outcome::Launched(launched)) = self.jobs.outcome(Kind::Launch, &task.id) else {
+            task.pull_stopped_ms.get_or_insert(now);
+            return;
+        };
+        task.pull_started_ms = Some(launched.pull_started_ms);
+        task.pull_stopped_ms = Some(launched.pull_stopped_ms);
+        for container in &mut task.containers {
+            container.image_digest = launched.digests.get(&container.name).cloned();
+        }
+    }
+
+    /// Counts a task that ended by itself against its deployment, if it never came up well.
+    fn count_failure(&self, ctx: &Ctx<'_>, task: &Task, reason: Option<&str>) -> Result<()> {
+        let now = ctx.platform.now_ms();
+        let lived = task.started_ms.map(|started| now - started);
+        if self.was_healthy.contains(&task.id) {
+            return Ok(());
+        }
+        let short = lived.is_none_or(|ms| ms < STARTED_WELL_MS);
+        super::service::count_failure(ctx, task, short, reason)
+    }
+
+    fn signal(&mut self, task: &Task, kill: bool, stop_timeout: Duration) {
+        let now = self.now();
+        let signal = if kill { Signal::Kill } else { Signal::Term };
+        if let Err(error) = self.platform.runtime.signal(&task.id, None, signal) {
+            tracing::warn!(task = %task.id, %error, "a signal could not be sent");
+        }
+        let since = self.terminated.get(&task.id).map_or(now, |(since, _)| *since);
+        self.terminated.insert(task.id.clone(), (since, kill));
+        self.look_again_at(if kill { now + Duration::from_secs(1) } else { now + stop_timeout });
+    }
+
+    fn is_drained(&self, tx: &Tx<'_>, task: &Task) -> Result<bool> {
+        for target in &task.targets {
+            if targets::state(&self.platform, tx, &target.group_arn, &target.id, target.port)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Removes what the runtime has and the store does not know: left by a crash between the two.
+    fn remove_orphans(
+        &self,
+        known: &HashMap<TaskId, super::step::Job>,
+        seen: &HashMap<TaskId, ObservedTask>,
+    ) -> Result<(), StoreError> {
+        for id in seen.keys().filter(|id| !known.contains_key(*id)) {
+            // It may have been created since the store was read.
+            let stored = self.platform.store.read(|tx| tx.get::<Task>(id))?.is_some();
+            if !stored && !self.jobs.is_busy(id) {
+                self.jobs.begin(Kind::Remove, id);
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, id: &str) {
+        self.jobs.forget(id);
+        self.terminated.remove(id);
+        self.running_since.remove(id);
+        self.was_healthy.remove(id);
+        self.announced_unhealthy.remove(id);
+    }
+}
+
+fn facets_of(tx: &Tx<'_>, task: &Task) -> Result<Facets, StoreError> {
+    let definition: Option<TaskDefinition> = tx.get(&task.task_definition_arn)?;
+    let all = || task.containers.iter().map(|container| container.name.clone()).collect();
+    Ok(match definition {
+        // A definition is kept while a task refers to it.
+        None => Facets { essential: all(), stop_timeout: container::DEFAULT_STOP_TIMEOUT },
+        Some(record) => Facets {
+            essential: container::containers(&record.definition)
+                .iter()
+                .filter(|c| container::is_essential(c))
+                .filter_map(|c| c.name.clone())
+                .collect(),
+            stop_timeout: container::stop_timeout(&record.definition),
+        },
+    })
+}
+
+/// Lets go of tasks that stopped more than an hour ago, and of definitions that only they held.
+fn forget_old(ctx: &Ctx<'_>, now: i64) -> Result<()> {
+    let mut definitions = HashSet::new();
+    for StoppedTask(task) in ctx.tx.all::<StoppedTask>()? {
+        if task.stopped_ms.is_some_and(|at| at + KEPT_MS < now) {
+            ctx.tx.delete::<StoppedTask>(&task.id)?;
+        }
+        definitions.insert(task.task_definition_arn);
+    }
+    for arn in definitions {
+        let record: Option<TaskDefinition> = ctx.tx.get(&arn)?;
+        let deleted = |d: &TaskDefinition| d.status == super::super::records::DefinitionStatus::DeleteInProgress;
+        if let Some(record) = record.filter(deleted)
+            && !delete_task_definitions::is_used(ctx, &record)?
+        {
+            ctx.tx.delete::<TaskDefinition>(&arn)?;
+        }
+    }
+    Ok(())
+}

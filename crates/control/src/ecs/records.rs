@@ -1,0 +1,342 @@
+//! What is stored of clusters, task definitions, services, tasks and container instances.
+
+use crate::store::Item;
+use quarry_aws::ecs as aws;
+use quarry_domain::placement::Demand;
+use quarry_domain::service::{Rollout, Throttle};
+use quarry_domain::task::{TaskEntry, TaskId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+
+/// Tags by key.
+pub type Tags = BTreeMap<String, String>;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub arn: String,
+    pub name: String,
+    /// A deleted cluster stays describable as INACTIVE.
+    pub active: bool,
+    pub settings: Vec<aws::ClusterSetting>,
+    pub configuration: Option<aws::ClusterConfiguration>,
+    pub capacity_providers: Vec<String>,
+    pub default_strategy: Vec<aws::CapacityProviderStrategyItem>,
+    pub tags: Tags,
+}
+
+/// One revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskDefinition {
+    pub arn: String,
+    pub family: String,
+    pub revision: i32,
+    pub status: DefinitionStatus,
+    /// As DescribeTaskDefinition shows it, completed with ECS's defaults.
+    pub definition: aws::TaskDefinition,
+    pub tags: Tags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DefinitionStatus {
+    Active,
+    Inactive,
+    DeleteInProgress,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub arn: String,
+    pub name: String,
+    pub cluster_arn: String,
+    pub status: ServiceStatus,
+    pub desired_count: u32,
+    /// What CreateService and UpdateService set and DescribeServices echoes: load balancers,
+    /// placement, deployment configuration and the like.
+    pub config: aws::Service,
+    /// Oldest first; the last one with status PRIMARY is what the service should be.
+    pub deployments: Vec<Deployment>,
+    pub steady: bool,
+    /// The current deployment configuration was announced to block the deployment.
+    pub blocked: bool,
+    pub client_token: Option<String>,
+    pub tags: Tags,
+    pub inactive_since_ms: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ServiceStatus {
+    Active,
+    Draining,
+    Inactive,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// `ecs-svc/` and digits.
+    pub id: String,
+    pub task_definition: String,
+    pub primary: bool,
+    pub rollout: Rollout,
+    pub rollout_reason: String,
+    /// In a row; reset by a task that becomes healthy.
+    pub failed_tasks: u32,
+    pub throttle: Throttle,
+    pub created_ms: i64,
+    pub updated_ms: i64,
+}
+
+/// The newest 100 events of a service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceEvents {
+    pub service_arn: String,
+    /// Newest first.
+    pub events: VecDeque<ServiceEvent>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceEvent {
+    pub id: String,
+    pub at_ms: i64,
+    pub message: String,
+}
+
+/// A task that has not stopped yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub id: TaskId,
+    pub arn: String,
+    pub cluster_arn: String,
+    pub task_definition_arn: String,
+    /// `service:<name>`, `family:<family>` or what RunTask said.
+    pub group: String,
+    pub started_by: Option<String>,
+    /// Service ARN and deployment id.
+    pub service: Option<(String, String)>,
+    pub container_instance_arn: String,
+    pub ec2_instance_id: String,
+    pub availability_zone: String,
+    pub status: LastStatus,
+    /// Whether its desired status is RUNNING; STOPPED if not.
+    pub wanted: bool,
+    pub overrides: aws::TaskOverride,
+    /// What it takes from its container instance.
+    pub demand: Demand,
+    /// On the hub network.
+    pub address: Option<Ipv4Addr>,
+    pub containers: Vec<Container>,
+    pub ports: Vec<Port>,
+    /// Where it is registered, or will be when it runs.
+    pub targets: Vec<TargetRef>,
+    pub registered: bool,
+    pub stop: Option<Stop>,
+    /// Grows with every task.
+    pub order: u64,
+    pub version: i64,
+    pub created_ms: i64,
+    pub pull_started_ms: Option<i64>,
+    pub pull_stopped_ms: Option<i64>,
+    pub started_ms: Option<i64>,
+    pub stopping_ms: Option<i64>,
+    pub execution_stopped_ms: Option<i64>,
+    pub stopped_ms: Option<i64>,
+    pub tags: Tags,
+}
+
+/// `lastStatus`. Tasks in network mode bridge begin as PENDING, and registration with the target
+/// groups is one step with becoming RUNNING, so ACTIVATING is never stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LastStatus {
+    Provisioning,
+    Pending,
+    Activating,
+    Running,
+    Deactivating,
+    Stopping,
+    Deprovisioning,
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    pub name: String,
+    /// The segment of its ARN after the task's.
+    pub id: String,
+    pub image: String,
+    pub image_digest: Option<String>,
+    pub exit_code: Option<i32>,
+    pub reason: Option<String>,
+    pub cpu: i32,
+    pub memory: Option<i32>,
+    pub memory_reservation: Option<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    pub container: String,
+    pub container_port: u16,
+    pub host_port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRef {
+    pub group_arn: String,
+    pub container: String,
+    /// Instance id.
+    pub id: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    pub code: StopCode,
+    pub reason: String,
+}
+
+/// `stopCode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopCode {
+    TaskFailedToStart,
+    EssentialContainerExited,
+    UserInitiated,
+    ServiceSchedulerInitiated,
+    TerminationNotice,
+}
+
+/// A task that has stopped; describable for an hour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoppedTask(pub Task);
+
+/// A host port of an instance that a live task holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPort {
+    pub ec2_instance_id: String,
+    pub port: u16,
+    pub task: TaskId,
+    pub container_port: u16,
+    /// Absent until the task runs.
+    pub entry: Option<TaskEntry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerInstance {
+    pub arn: String,
+    /// Last segment of the ARN.
+    pub id: String,
+    pub cluster_arn: String,
+    pub ec2_instance_id: String,
+    /// CPU units registered.
+    pub cpu: u32,
+    /// MiB registered.
+    pub memory: u32,
+    /// ACTIVE if not: it takes no new task and services move theirs away.
+    pub draining: bool,
+    pub attributes: BTreeMap<String, String>,
+    pub registered_ms: i64,
+    pub version: i64,
+    pub tags: Tags,
+}
+
+/// A setting of the account that differs from ECS's default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountSetting {
+    pub name: String,
+    pub value: String,
+}
+
+macro_rules! item {
+    ($type:ty, $kind:literal, $key:expr, $parent:expr) => {
+        impl Item for $type {
+            const KIND: &'static str = $kind;
+            fn key(&self) -> String {
+                let key: fn(&Self) -> String = $key;
+                key(self)
+            }
+            fn parent(&self) -> String {
+                let parent: fn(&Self) -> String = $parent;
+                parent(self)
+            }
+        }
+    };
+}
+
+item!(Cluster, "ecs.cluster", |c| c.arn.clone(), |_| String::new());
+item!(TaskDefinition, "ecs.task-definition", |d| d.arn.clone(), |d| d.family.clone());
+item!(Service, "ecs.service", |s| s.arn.clone(), |s| s.cluster_arn.clone());
+item!(ServiceEvents, "ecs.service-events", |e| e.service_arn.clone(), |_| String::new());
+item!(Task, "ecs.task", |t| t.id.clone(), |t| t.cluster_arn.clone());
+item!(StoppedTask, "ecs.stopped-task", |t| t.0.id.clone(), |t| t.0.cluster_arn.clone());
+item!(HostPort, "ecs.host-port", |p| host_port_key(&p.ec2_instance_id, p.port), |p| p.task.clone());
+item!(ContainerInstance, "ecs.container-instance", |i| i.arn.clone(), |i| i.cluster_arn.clone());
+item!(AccountSetting, "ecs.account-setting", |s| s.name.clone(), |_| String::new());
+
+/// The key of a [`HostPort`].
+pub fn host_port_key(ec2_instance_id: &str, port: u16) -> String {
+    format!("{ec2_instance_id}:{port}")
+}
+
+impl LastStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioning => "PROVISIONING",
+            Self::Pending => "PENDING",
+            Self::Activating => "ACTIVATING",
+            Self::Running => "RUNNING",
+            Self::Deactivating => "DEACTIVATING",
+            Self::Stopping => "STOPPING",
+            Self::Deprovisioning => "DEPROVISIONING",
+            Self::Stopped => "STOPPED",
+        }
+    }
+
+    /// Counted as pending in services, clusters and instances.
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::Provisioning | Self::Pending | Self::Activating)
+    }
+}
+
+impl StopCode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TaskFailedToStart => "TaskFailedToStart",
+            Self::EssentialContainerExited => "EssentialContainerExited",
+            Self::UserInitiated => "UserInitiated",
+            Self::ServiceSchedulerInitiated => "ServiceSchedulerInitiated",
+            Self::TerminationNotice => "TerminationNotice",
+        }
+    }
+}
+
+impl DefinitionStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Inactive => "INACTIVE",
+            Self::DeleteInProgress => "DELETE_IN_PROGRESS",
+        }
+    }
+}
+
+impl ServiceStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
+impl Service {
+    pub fn primary(&self) -> Option<&Deployment> {
+        self.deployments.iter().find(|deployment| deployment.primary)
+    }
+
+    pub fn load_balancers(&self) -> &[aws::LoadBalancer] {
+        self.config.load_balancers.as_deref().unwrap_or_default()
+    }
+}

@@ -1,0 +1,104 @@
+//! RunTask.
+
+use super::records::{Tags, Task, TaskDefinition};
+use super::tasks::{self, NewTask, Room};
+use super::{find, put_cluster_capacity_providers, service_options as options, tags, view};
+use crate::api::{Ctx, Result};
+use quarry_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse, error};
+use quarry_domain::container::check_overrides;
+use quarry_domain::placement::NoPlace;
+
+const OFFERED: &[&str] = &[
+    "capacityProviderStrategy",
+    "cluster",
+    "count",
+    "enableECSManagedTags",
+    "group",
+    "launchType",
+    "networkConfiguration",
+    "overrides",
+    "placementConstraints",
+    "placementStrategy",
+    "propagateTags",
+    "referenceId",
+    "startedBy",
+    "tags",
+    "taskDefinition",
+];
+
+pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskResponse> {
+    let cluster = find::cluster(ctx, input.cluster.as_deref())?;
+    let definition = find::active_task_definition(ctx, input.task_definition.as_deref().unwrap_or_default())?;
+    options::offered(&input, OFFERED, "")?;
+    options::launch_type(input.launch_type.as_deref())?;
+    put_cluster_capacity_providers::check(&[], input.capacity_provider_strategy.as_deref().unwrap_or_default())?;
+    options::no_network_configuration(input.network_configuration.as_ref())?;
+    let count = input.count.unwrap_or(1);
+    if !(1..=10).contains(&count) {
+        return Err(error::invalid_parameter_exception("count must be between 1 and 10."));
+    }
+    let overrides = input.overrides.unwrap_or_default();
+    check_overrides(&definition.definition, &overrides)
+        .map_err(|invalid| error::invalid_parameter_exception(invalid.0))?;
+    let given = tags::read(input.tags)?;
+    let tags = match input.propagate_tags.as_deref() {
+        None | Some("NONE") => given,
+        Some("TASK_DEFINITION") => definition.tags.clone().into_iter().chain(given).collect(),
+        Some(other) => {
+            return Err(error::invalid_parameter_exception(format!("Invalid propagateTags '{other}' for a task.")));
+        }
+    };
+    let group = input.group.unwrap_or_else(|| format!("family:{}", definition.family));
+    if group.starts_with("service:") {
+        return Err(error::invalid_parameter_exception("The task group name 'service:' is reserved."));
+    }
+    let strategies = options::strategies(input.placement_strategy.as_deref())?;
+    let constraints = options::constraints(input.placement_constraints.as_deref(), &definition.definition)?;
+    let mut room = Room::of(ctx.tx, &cluster.arn, &group)?;
+    if room.is_empty() {
+        return Err(error::invalid_parameter_exception("No Container Instances were found in your cluster."));
+    }
+    let managed = input.enable_ecs_managed_tags == Some(true);
+    let new = NewTask {
+        tags: managed_tags(tags, managed.then_some(cluster.name.as_str()), None),
+        cluster: &cluster,
+        definition: &definition,
+        overrides,
+        group,
+        started_by: input.started_by,
+        service: None,
+        strategies: &strategies,
+        constraints: &constraints,
+    };
+    let (mut started, mut failures) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        match tasks::create(ctx, &new, &mut room)? {
+            Ok(task) => started.push(shown(&task)),
+            Err(no_place) => failures.push(failure(ctx, &cluster.name, &definition, &no_place)),
+        }
+    }
+    Ok(RunTaskResponse { tasks: Some(started), failures: Some(failures) })
+}
+
+/// Adds the tags that `enableECSManagedTags` asks for.
+pub fn managed_tags(mut tags: Tags, cluster: Option<&str>, service: Option<&str>) -> Tags {
+    if let Some(cluster) = cluster {
+        tags.insert("aws:ecs:clusterName".into(), cluster.into());
+        tags.extend(service.map(|service| ("aws:ecs:serviceName".into(), service.into())));
+    }
+    tags
+}
+
+fn shown(task: &Task) -> quarry_aws::ecs::Task {
+    view::task(task, true)
+}
+
+fn failure(ctx: &Ctx<'_>, cluster: &str, definition: &TaskDefinition, no_place: &NoPlace) -> Failure {
+    match no_place {
+        NoPlace::NoInstances => view::failure(&definition.arn, "RESOURCE:*"),
+        NoPlace::Closest { instance, lack } => {
+            let arn = ctx.platform.place().arn("ecs", format_args!("container-instance/{cluster}/{instance}"));
+            view::failure(&arn, lack.code())
+        }
+    }
+}

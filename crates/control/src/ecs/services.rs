@@ -1,0 +1,37 @@
+//! Deployments of a service.
+
+use super::records::{Deployment, Service};
+use crate::api::Ctx;
+use quarry_domain::service::{Rollout, Throttle};
+
+/// Makes a new primary deployment of a task definition; the others go on until it has taken over.
+pub fn deploy(ctx: &Ctx<'_>, service: &mut Service, task_definition: &str) {
+    let now = ctx.platform.now_ms();
+    for deployment in &mut service.deployments {
+        if deployment.primary {
+            deployment.primary = false;
+            deployment.updated_ms = now;
+        }
+    }
+    let id = deployment_id(ctx);
+    service.deployments.push(Deployment {
+        rollout_reason: format!("ECS deployment {id} in progress."),
+        id,
+        task_definition: task_definition.to_owned(),
+        primary: true,
+        rollout: Rollout::InProgress,
+        failed_tasks: 0,
+        throttle: Throttle::default(),
+        created_ms: now,
+        updated_ms: now,
+    });
+    service.blocked = false;
+}
+
+/// `ecs-svc/` and 19 digits.
+fn deployment_id(ctx: &Ctx<'_>) -> String {
+    let mut bytes = [0; 8];
+    ctx.platform.door.entropy.fill(&mut bytes);
+    let lowest = 1_000_000_000_000_000_000;
+    format!("ecs-svc/{}", lowest + u64::from_le_bytes(bytes) % (8 * lowest))
+}

@@ -1,0 +1,88 @@
+//! UpdateService. What changes how tasks are made starts a new deployment.
+
+use super::records::ServiceStatus;
+use super::{find, put_cluster_capacity_providers, service_options as options, services, view};
+use crate::api::{Ctx, Result};
+use quarry_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse, error};
+
+const OFFERED: &[&str] = &[
+    "availabilityZoneRebalancing",
+    "capacityProviderStrategy",
+    "cluster",
+    "deploymentConfiguration",
+    "deploymentController",
+    "desiredCount",
+    "enableECSManagedTags",
+    "forceNewDeployment",
+    "healthCheckGracePeriodSeconds",
+    "loadBalancers",
+    "networkConfiguration",
+    "placementConstraints",
+    "placementStrategy",
+    "propagateTags",
+    "service",
+    "taskDefinition",
+];
+
+pub fn handle(ctx: &mut Ctx<'_>, input: UpdateServiceRequest) -> Result<UpdateServiceResponse> {
+    let cluster = find::cluster(ctx, input.cluster.as_deref())?;
+    let found = find::service(ctx, &cluster, input.service.as_deref().unwrap_or_default())?;
+    let mut service = found.ok_or_else(|| error::service_not_found_exception("Service not found."))?;
+    if service.status != ServiceStatus::Active {
+        return Err(error::service_not_active_exception("Service was not ACTIVE."));
+    }
+    options::offered(&input, OFFERED, "")?;
+    options::fixed_options(
+        None,
+        input.deployment_controller.as_ref(),
+        input.availability_zone_rebalancing.as_deref(),
+        input.propagate_tags.as_deref(),
+    )?;
+    put_cluster_capacity_providers::check(&[], input.capacity_provider_strategy.as_deref().unwrap_or_default())?;
+    options::no_network_configuration(input.network_configuration.as_ref())?;
+
+    let current = service.primary().map(|deployment| deployment.task_definition.clone()).unwrap_or_default();
+    let definition = match input.task_definition.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => find::active_task_definition(ctx, name)?,
+        None => {
+            find::task_definition(ctx, &current)?.ok_or_else(|| error::client_exception("TaskDefinition not found."))?
+        }
+    };
+    let mut renew = input.force_new_deployment == Some(true) || definition.arn != current;
+    if let Some(count) = input.desired_count {
+        service.desired_count = options::desired_count(count)?;
+    }
+    if input.deployment_configuration.is_some() {
+        let old = service.config.deployment_configuration.as_ref();
+        let new = options::deployment_configuration(input.deployment_configuration, old)?;
+        service.config.deployment_configuration = Some(new);
+        service.blocked = false;
+    }
+    if let Some(strategy) = input.placement_strategy {
+        options::strategies(Some(&strategy))?;
+        service.config.placement_strategy = Some(strategy);
+    }
+    if let Some(constraints) = input.placement_constraints {
+        service.config.placement_constraints = Some(constraints);
+    }
+    options::constraints(service.config.placement_constraints.as_deref(), &definition.definition)?;
+    if let Some(load_balancers) = input.load_balancers {
+        renew |= load_balancers != service.load_balancers();
+        service.config.load_balancers = Some(load_balancers);
+    }
+    let load_balancers = service.load_balancers().to_vec();
+    if renew {
+        options::load_balancers(ctx, &load_balancers, &definition)?;
+    }
+    options::grace_period(input.health_check_grace_period_seconds, !load_balancers.is_empty())?;
+    let config = &mut service.config;
+    config.health_check_grace_period_seconds =
+        input.health_check_grace_period_seconds.or(config.health_check_grace_period_seconds);
+    config.propagate_tags = input.propagate_tags.or(config.propagate_tags.take());
+    config.enable_ecs_managed_tags = input.enable_ecs_managed_tags.or(config.enable_ecs_managed_tags);
+    if renew {
+        services::deploy(ctx, &mut service, &definition.arn);
+    }
+    ctx.tx.put(&service)?;
+    Ok(UpdateServiceResponse { service: Some(view::service(ctx.tx, &service, true)?) })
+}

@@ -1,0 +1,262 @@
+//! Records as responses show them.
+
+use super::container_instances::{RESERVED_PORTS, remaining, task_counts};
+use super::records::{
+    Cluster, ContainerInstance, Deployment, LastStatus, Service, ServiceEvents, ServiceStatus, Task, TaskDefinition,
+};
+use super::tags;
+use crate::api::{Ctx, Result};
+use crate::store::{StoreError, Tx};
+use quarry_aws::ecs as aws;
+use quarry_domain::service::Rollout;
+use quarry_wire::Timestamp;
+
+fn at(ms: i64) -> Option<Timestamp> {
+    Some(Timestamp::from_millis(ms))
+}
+
+fn text(text: impl Into<String>) -> Option<String> {
+    Some(text.into())
+}
+
+pub fn failure(arn: &str, reason: &str) -> aws::Failure {
+    aws::Failure { arn: text(arn), reason: text(reason), detail: None }
+}
+
+/// `include`: the parts that are shown only when asked for.
+pub fn cluster(tx: &Tx<'_>, cluster: &Cluster, include: &[String]) -> Result<aws::Cluster, StoreError> {
+    let asked = |part: &str| include.iter().any(|asked| asked == part);
+    let tasks: Vec<Task> = tx.children(&cluster.arn)?;
+    let services: Vec<Service> = tx.children(&cluster.arn)?;
+    let (mut running, mut pending) = (0, 0);
+    for task in &tasks {
+        running += i32::from(task.status == LastStatus::Running);
+        pending += i32::from(task.status.is_pending());
+    }
+    let of = |status| services.iter().filter(|service| service.status == status).count() as i32;
+    let statistics = || {
+        let numbers = [
+            ("runningEC2TasksCount", running),
+            ("pendingEC2TasksCount", pending),
+            ("activeEC2ServiceCount", of(ServiceStatus::Active)),
+            ("drainingEC2ServiceCount", of(ServiceStatus::Draining)),
+        ];
+        let pair = |(name, n): (&str, i32)| aws::KeyValuePair { name: text(name), value: text(n.to_string()) };
+        numbers.map(pair).into()
+    };
+    Ok(aws::Cluster {
+        cluster_arn: text(&cluster.arn),
+        cluster_name: text(&cluster.name),
+        status: text(if cluster.active { "ACTIVE" } else { "INACTIVE" }),
+        registered_container_instances_count: Some(tx.children::<ContainerInstance>(&cluster.arn)?.len() as i32),
+        running_tasks_count: Some(running),
+        pending_tasks_count: Some(pending),
+        active_services_count: Some(of(ServiceStatus::Active)),
+        statistics: Some(if asked("STATISTICS") { statistics() } else { Vec::new() }),
+        tags: Some(if asked("TAGS") { tags::show(&cluster.tags) } else { Vec::new() }),
+        settings: Some(if asked("SETTINGS") { cluster.settings.clone() } else { Vec::new() }),
+        configuration: cluster.configuration.clone().filter(|_| asked("CONFIGURATIONS")),
+        capacity_providers: Some(cluster.capacity_providers.clone()),
+        default_capacity_provider_strategy: Some(cluster.default_strategy.clone()),
+        ..aws::Cluster::default()
+    })
+}
+
+pub fn task_definition(record: &TaskDefinition) -> aws::TaskDefinition {
+    let mut shown = record.definition.clone();
+    shown.status = text(record.status.as_str());
+    shown
+}
+
+/// A service with its counts, deployments and events.
+pub fn service(tx: &Tx<'_>, service: &Service, with_tags: bool) -> Result<aws::Service, StoreError> {
+    let mut tasks: Vec<Task> = tx.children(&service.cluster_arn)?;
+    tasks.retain(|task| task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn));
+    let count = |deployment: Option<&str>, f: fn(LastStatus) -> bool| {
+        let of = |task: &&Task| deployment.is_none_or(|id| task.service.as_ref().is_some_and(|(_, d)| d == id));
+        tasks.iter().filter(of).filter(|task| f(task.status)).count() as i32
+    };
+    let is_running = |status| status == LastStatus::Running;
+    let show = |deployment: &Deployment| aws::Deployment {
+        id: text(&deployment.id),
+        status: text(if deployment.primary { "PRIMARY" } else { "ACTIVE" }),
+        task_definition: text(&deployment.task_definition),
+        desired_count: Some(if deployment.primary { service.desired_count as i32 } else { 0 }),
+        running_count: Some(count(Some(&deployment.id), is_running)),
+        pending_count: Some(count(Some(&deployment.id), LastStatus::is_pending)),
+        failed_tasks: Some(deployment.failed_tasks as i32),
+        created_at: at(deployment.created_ms),
+        updated_at: at(deployment.updated_ms),
+        launch_type: service.config.launch_type.clone(),
+        capacity_provider_strategy: service.config.capacity_provider_strategy.clone(),
+        rollout_state: text(match deployment.rollout {
+            Rollout::InProgress => "IN_PROGRESS",
+            Rollout::Completed => "COMPLETED",
+            Rollout::Failed => "FAILED",
+        }),
+        rollout_state_reason: text(&deployment.rollout_reason),
+        ..aws::Deployment::default()
+    };
+    let events: Option<ServiceEvents> = tx.get(&service.arn)?;
+    let event = |event: super::records::ServiceEvent| aws::ServiceEvent {
+        id: Some(event.id),
+        created_at: at(event.at_ms),
+        message: Some(event.message),
+    };
+    let gone = service.status == ServiceStatus::Inactive;
+    Ok(aws::Service {
+        service_arn: text(&service.arn),
+        service_name: text(&service.name),
+        cluster_arn: text(&service.cluster_arn),
+        status: text(service.status.as_str()),
+        desired_count: Some(service.desired_count as i32),
+        running_count: Some(count(None, is_running)),
+        pending_count: Some(count(None, LastStatus::is_pending)),
+        task_definition: service.primary().map(|deployment| deployment.task_definition.clone()),
+        deployments: Some(if gone { Vec::new() } else { service.deployments.iter().rev().map(show).collect() }),
+        events: Some(events.into_iter().flat_map(|events| events.events).map(event).collect()),
+        tags: with_tags.then(|| tags::show(&service.tags)),
+        ..service.config.clone()
+    })
+}
+
+pub fn task(task: &Task, with_tags: bool) -> aws::Task {
+    let overrides = aws::TaskOverride {
+        container_overrides: Some(task.overrides.container_overrides.clone().unwrap_or_default()),
+        ..task.overrides.clone()
+    };
+    let attribute = |(name, value): (&str, &str)| aws::Attribute {
+        name: text(name),
+        value: text(value),
+        ..aws::Attribute::default()
+    };
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    aws::Task {
+        task_arn: text(&task.arn),
+        cluster_arn: text(&task.cluster_arn),
+        task_definition_arn: text(&task.task_definition_arn),
+        container_instance_arn: text(&task.container_instance_arn),
+        availability_zone: text(&task.availability_zone),
+        group: text(&task.group),
+        started_by: task.started_by.clone(),
+        launch_type: text("EC2"),
+        last_status: text(task.status.as_str()),
+        desired_status: text(if task.wanted { "RUNNING" } else { "STOPPED" }),
+        health_status: text("UNKNOWN"),
+        cpu: text(task.demand.cpu.to_string()),
+        memory: text(task.demand.memory.to_string()),
+        overrides: Some(overrides),
+        containers: Some(task.containers.iter().map(|c| container(task, c)).collect()),
+        attachments: Some(Vec::new()),
+        attributes: Some(vec![attribute(("ecs.cpu-architecture", architecture))]),
+        enable_execute_command: Some(false),
+        connectivity: text("CONNECTED"),
+        connectivity_at: task.pull_started_ms.and_then(at),
+        created_at: at(task.created_ms),
+        pull_started_at: task.pull_started_ms.and_then(at),
+        pull_stopped_at: task.pull_stopped_ms.and_then(at),
+        started_at: task.started_ms.and_then(at),
+        stopping_at: task.stopping_ms.and_then(at),
+        execution_stopped_at: task.execution_stopped_ms.and_then(at),
+        stopped_at: task.stopped_ms.and_then(at),
+        stop_code: task.stop.as_ref().map(|stop| stop.code.as_str().to_owned()),
+        stopped_reason: task.stop.as_ref().map(|stop| stop.reason.clone()),
+        tags: Some(if with_tags { tags::show(&task.tags) } else { Vec::new() }),
+        version: Some(task.version),
+        ..aws::Task::default()
+    }
+}
+
+fn container(task: &Task, container: &super::records::Container) -> aws::Container {
+    let bindings = task.ports.iter().filter(|port| port.container == container.name);
+    let binding = |port: &super::records::Port| aws::NetworkBinding {
+        bind_ip: text("0.0.0.0"),
+        container_port: Some(i32::from(port.container_port)),
+        host_port: Some(i32::from(port.host_port)),
+        protocol: text("tcp"),
+        ..aws::NetworkBinding::default()
+    };
+    let started = task.started_ms.is_some();
+    let status = match task.status {
+        LastStatus::Provisioning | LastStatus::Pending | LastStatus::Activating => "PENDING",
+        _ if container.exit_code.is_some() || !started => "STOPPED",
+        LastStatus::Running | LastStatus::Deactivating | LastStatus::Stopping => "RUNNING",
+        LastStatus::Deprovisioning | LastStatus::Stopped => "STOPPED",
+    };
+    aws::Container {
+        container_arn: text(task.arn.replacen(":task/", ":container/", 1) + "/" + &container.id),
+        task_arn: text(&task.arn),
+        name: text(&container.name),
+        image: text(&container.image),
+        image_digest: container.image_digest.clone(),
+        runtime_id: started.then(|| container.id.replace('-', "")),
+        last_status: text(status),
+        exit_code: container.exit_code,
+        reason: container.reason.clone(),
+        network_bindings: Some(if started { bindings.map(binding).collect() } else { Vec::new() }),
+        network_interfaces: Some(Vec::new()),
+        health_status: text("UNKNOWN"),
+        cpu: text(container.cpu.to_string()),
+        memory: container.memory.map(|mib| mib.to_string()),
+        memory_reservation: container.memory_reservation.map(|mib| mib.to_string()),
+        ..aws::Container::default()
+    }
+}
+
+pub fn container_instance(
+    ctx: &Ctx<'_>,
+    instance: &ContainerInstance,
+    with_tags: bool,
+) -> Result<aws::ContainerInstance, StoreError> {
+    let tasks: Vec<Task> = ctx.tx.children(&instance.cluster_arn)?;
+    let left = remaining(instance, &tasks, None);
+    let (running, pending) = task_counts(instance, &tasks);
+    let attribute = |(name, value): (&String, &String)| aws::Attribute {
+        name: text(name),
+        value: Some(value.clone()).filter(|value| !value.is_empty()),
+        ..aws::Attribute::default()
+    };
+    Ok(aws::ContainerInstance {
+        container_instance_arn: text(&instance.arn),
+        ec2_instance_id: text(&instance.ec2_instance_id),
+        status: text(if instance.draining { "DRAINING" } else { "ACTIVE" }),
+        agent_connected: Some(true),
+        version: Some(instance.version),
+        version_info: Some(aws::VersionInfo {
+            agent_version: text(env!("CARGO_PKG_VERSION")),
+            docker_version: text(format!("quarry: {}", ctx.platform.runtime.isolation().isolation.as_str())),
+            ..aws::VersionInfo::default()
+        }),
+        running_tasks_count: Some(running),
+        pending_tasks_count: Some(pending),
+        registered_resources: Some(resources(instance.cpu, instance.memory, &RESERVED_PORTS)),
+        remaining_resources: Some(resources(left.cpu, left.memory, &left.ports.iter().copied().collect::<Vec<_>>())),
+        attributes: Some(instance.attributes.iter().map(attribute).collect()),
+        attachments: Some(Vec::new()),
+        registered_at: at(instance.registered_ms),
+        tags: Some(if with_tags { tags::show(&instance.tags) } else { Vec::new() }),
+        ..aws::ContainerInstance::default()
+    })
+}
+
+fn resources(cpu: u32, memory: u32, ports: &[u16]) -> Vec<aws::Resource> {
+    let resource = |name: &str, kind: &str| aws::Resource {
+        name: text(name),
+        r#type: text(kind),
+        double_value: Some(0.0),
+        long_value: Some(0),
+        integer_value: Some(0),
+        ..aws::Resource::default()
+    };
+    let number = |name: &str, n: u32| aws::Resource { integer_value: Some(n as i32), ..resource(name, "INTEGER") };
+    let set = |name: &str, values: Vec<String>| aws::Resource {
+        string_set_value: Some(values),
+        ..resource(name, "STRINGSET")
+    };
+    vec![
+        number("CPU", cpu),
+        number("MEMORY", memory),
+        set("PORTS", ports.iter().map(u16::to_string).collect()),
+        set("PORTS_UDP", Vec::new()),
+    ]
+}

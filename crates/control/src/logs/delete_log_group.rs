@@ -1,0 +1,18 @@
+//! DeleteLogGroup, with its streams and their events.
+
+use super::records::{LogGroup, LogStream};
+use super::{events, find};
+use crate::api::{Ctx, Result};
+use crate::store::Item;
+use quarry_aws::logs::DeleteLogGroupRequest;
+use quarry_wire::Empty;
+
+pub fn handle(ctx: &mut Ctx<'_>, input: DeleteLogGroupRequest) -> Result<Empty> {
+    let group = find::group(ctx.tx, find::group_name(input.log_group_name.as_deref())?)?;
+    for stream in ctx.tx.children::<LogStream>(&group.name)? {
+        events::delete_stream(ctx.tx, &group.name, &stream.name)?;
+        ctx.tx.delete::<LogStream>(&stream.key())?;
+    }
+    ctx.tx.delete::<LogGroup>(&group.name)?;
+    Ok(Empty {})
+}
