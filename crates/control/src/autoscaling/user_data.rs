@@ -12,7 +12,7 @@ pub fn decode(encoded: &str) -> Option<String> {
 /// The value of the last `ECS_CLUSTER=…` outside comments, as the ECS agent would read it from
 /// `/etc/ecs/ecs.config`.
 pub fn cluster(text: &str) -> Option<String> {
-    text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(setting).last()
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(setting).next_back()
 }
 
 fn setting(line: &str) -> Option<String> {

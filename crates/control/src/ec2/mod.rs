@@ -3,10 +3,12 @@
 //!
 //! The records keep the API's own shapes, so that describing a resource is reading it.
 
+mod account_attribute;
 mod cidr;
 pub mod instance;
 mod internet_gateway;
 mod network_acl;
+mod network_interface;
 mod resource;
 mod route_table;
 mod security_group;
@@ -18,42 +20,68 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-use crate::api::Operations;
+use crate::api::{Ctx, Operations, Result};
 use quarry_aws::ec2::op::*;
+use quarry_wire::{Operation, ServiceError, Structure, View};
 
+/// Serves the operations of this service.
 pub fn register(operations: &mut Operations) {
-    operations.serve::<CreateVpc>(vpc::create);
-    operations.serve::<DescribeVpcs>(vpc::describe);
-    operations.serve::<DeleteVpc>(vpc::delete);
-    operations.serve::<DescribeVpcAttribute>(vpc::describe_attribute);
-    operations.serve::<ModifyVpcAttribute>(vpc::modify_attribute);
-    operations.serve::<CreateSubnet>(subnet::create);
-    operations.serve::<DescribeSubnets>(subnet::describe);
-    operations.serve::<DeleteSubnet>(subnet::delete);
-    operations.serve::<ModifySubnetAttribute>(subnet::modify_attribute);
-    operations.serve::<CreateInternetGateway>(internet_gateway::create);
-    operations.serve::<DescribeInternetGateways>(internet_gateway::describe);
-    operations.serve::<DeleteInternetGateway>(internet_gateway::delete);
-    operations.serve::<AttachInternetGateway>(internet_gateway::attach);
-    operations.serve::<DetachInternetGateway>(internet_gateway::detach);
-    operations.serve::<CreateRouteTable>(route_table::create);
-    operations.serve::<DescribeRouteTables>(route_table::describe);
-    operations.serve::<DeleteRouteTable>(route_table::delete);
-    operations.serve::<CreateRoute>(route_table::create_route);
-    operations.serve::<DeleteRoute>(route_table::delete_route);
-    operations.serve::<AssociateRouteTable>(route_table::associate);
-    operations.serve::<DisassociateRouteTable>(route_table::disassociate);
-    operations.serve::<CreateSecurityGroup>(security_group::create);
-    operations.serve::<DescribeSecurityGroups>(security_group::describe);
-    operations.serve::<DescribeSecurityGroupRules>(security_group::describe_rules);
-    operations.serve::<DeleteSecurityGroup>(security_group::delete);
-    operations.serve::<AuthorizeSecurityGroupIngress>(security_group::authorize_ingress);
-    operations.serve::<AuthorizeSecurityGroupEgress>(security_group::authorize_egress);
-    operations.serve::<RevokeSecurityGroupIngress>(security_group::revoke_ingress);
-    operations.serve::<RevokeSecurityGroupEgress>(security_group::revoke_egress);
-    operations.serve::<DescribeNetworkAcls>(network_acl::describe);
-    operations.serve::<DescribeInstances>(instance::describe);
-    operations.serve::<DescribeAvailabilityZones>(zone::describe);
-    operations.serve::<CreateTags>(tags::create);
-    operations.serve::<DeleteTags>(tags::delete);
+    serve::<CreateVpc>(operations, vpc::create);
+    serve::<DescribeVpcs>(operations, vpc::describe);
+    serve::<DeleteVpc>(operations, vpc::delete);
+    serve::<DescribeVpcAttribute>(operations, vpc::describe_attribute);
+    serve::<ModifyVpcAttribute>(operations, vpc::modify_attribute);
+    serve::<CreateSubnet>(operations, subnet::create);
+    serve::<DescribeSubnets>(operations, subnet::describe);
+    serve::<DeleteSubnet>(operations, subnet::delete);
+    serve::<ModifySubnetAttribute>(operations, subnet::modify_attribute);
+    serve::<CreateInternetGateway>(operations, internet_gateway::create);
+    serve::<DescribeInternetGateways>(operations, internet_gateway::describe);
+    serve::<DeleteInternetGateway>(operations, internet_gateway::delete);
+    serve::<AttachInternetGateway>(operations, internet_gateway::attach);
+    serve::<DetachInternetGateway>(operations, internet_gateway::detach);
+    serve::<CreateRouteTable>(operations, route_table::create);
+    serve::<DescribeRouteTables>(operations, route_table::describe);
+    serve::<DeleteRouteTable>(operations, route_table::delete);
+    serve::<CreateRoute>(operations, route_table::create_route);
+    serve::<DeleteRoute>(operations, route_table::delete_route);
+    serve::<AssociateRouteTable>(operations, route_table::associate);
+    serve::<DisassociateRouteTable>(operations, route_table::disassociate);
+    serve::<CreateSecurityGroup>(operations, security_group::create);
+    serve::<DescribeSecurityGroups>(operations, security_group::describe);
+    serve::<DescribeSecurityGroupRules>(operations, security_group::describe_rules);
+    serve::<DeleteSecurityGroup>(operations, security_group::delete);
+    serve::<AuthorizeSecurityGroupIngress>(operations, security_group::authorize_ingress);
+    serve::<AuthorizeSecurityGroupEgress>(operations, security_group::authorize_egress);
+    serve::<RevokeSecurityGroupIngress>(operations, security_group::revoke_ingress);
+    serve::<RevokeSecurityGroupEgress>(operations, security_group::revoke_egress);
+    serve::<DescribeNetworkAcls>(operations, network_acl::describe);
+    serve::<DescribeInstances>(operations, instance::describe);
+    serve::<DescribeNetworkInterfaces>(operations, network_interface::describe);
+    serve::<DescribeAccountAttributes>(operations, account_attribute::describe);
+    serve::<DescribeTags>(operations, tags::describe);
+    serve::<DescribeAvailabilityZones>(operations, zone::describe);
+    serve::<CreateTags>(operations, tags::create);
+    serve::<DeleteTags>(operations, tags::delete);
+}
+
+/// Serves an operation with its `DryRun`: everything is checked, and what it would have done is undone.
+fn serve<O: Operation>(
+    operations: &mut Operations,
+    handle: impl Fn(&mut Ctx<'_>, O::Input) -> Result<O::Output> + Send + Sync + 'static,
+) {
+    operations.serve::<O>(move |ctx, input| {
+        let dry = is_dry_run(&input);
+        let output = handle(ctx, input)?;
+        if dry {
+            let message = "Request would have succeeded, but DryRun flag is set.";
+            return Err(ServiceError::new("DryRunOperation", message, 412));
+        }
+        Ok(output)
+    });
+}
+
+fn is_dry_run(input: &dyn Structure) -> bool {
+    let at = input.schema().members.iter().position(|member| member.name == "DryRun");
+    at.is_some_and(|at| matches!(input.member(at).view(), View::Boolean(true)))
 }

@@ -2,13 +2,16 @@
 
 use super::instance::InstanceRecord;
 use super::internet_gateway::GatewayRecord;
-use super::resource::{Resource, error, find, required};
+use super::resource::{Resource, error, find, page, required};
 use super::route_table::RouteTableRecord;
 use super::security_group::SecurityGroupRecord;
 use super::subnet::SubnetRecord;
 use super::vpc::VpcRecord;
 use crate::api::{Ctx, Result};
-use quarry_aws::ec2::{CreateTagsRequest, DeleteTagsRequest, Tag};
+use quarry_aws::ec2::{
+    CreateTagsRequest, DeleteTagsRequest, DescribeTagsRequest, DescribeTagsResult, Tag, TagDescription,
+};
+use quarry_domain::rule::Pattern;
 use quarry_wire::Empty;
 
 pub fn create(ctx: &mut Ctx<'_>, input: CreateTagsRequest) -> Result<Empty> {
@@ -35,6 +38,42 @@ pub fn delete(ctx: &mut Ctx<'_>, input: DeleteTagsRequest) -> Result<Empty> {
         })?;
     }
     Ok(Empty {})
+}
+
+pub fn describe(ctx: &mut Ctx<'_>, input: DescribeTagsRequest) -> Result<DescribeTagsResult> {
+    let mut tags = Vec::new();
+    collect::<VpcRecord>(ctx, &mut tags)?;
+    collect::<SubnetRecord>(ctx, &mut tags)?;
+    collect::<GatewayRecord>(ctx, &mut tags)?;
+    collect::<RouteTableRecord>(ctx, &mut tags)?;
+    collect::<SecurityGroupRecord>(ctx, &mut tags)?;
+    collect::<InstanceRecord>(ctx, &mut tags)?;
+    for filter in input.filters.iter().flatten() {
+        let name = filter.name.as_deref().unwrap_or_default();
+        let field: fn(&TagDescription) -> &Option<String> = match name {
+            "key" => |tag| &tag.key,
+            "value" => |tag| &tag.value,
+            "resource-id" => |tag| &tag.resource_id,
+            "resource-type" => |tag| &tag.resource_type,
+            _ => return Err(error("InvalidParameterValue", format!("The filter '{name}' is invalid"))),
+        };
+        let wanted: Vec<_> = filter.values.iter().flatten().map(|v| Pattern::case_sensitive(v)).collect();
+        tags.retain(|tag| field(tag).as_ref().is_some_and(|v| wanted.iter().any(|w| w.matches(v.as_bytes()))));
+    }
+    let (tags, next_token) = page(tags, input.max_results, input.next_token)?;
+    Ok(DescribeTagsResult { tags: Some(tags), next_token })
+}
+
+fn collect<T: Resource>(ctx: &Ctx<'_>, into: &mut Vec<TagDescription>) -> Result<()> {
+    for resource in ctx.tx.all::<T>()? {
+        into.extend(resource.seen_tags().iter().flatten().map(|tag| TagDescription {
+            key: tag.key.clone(),
+            value: tag.value.clone(),
+            resource_id: Some(resource.key()),
+            resource_type: Some(T::TYPE.into()),
+        }));
+    }
+    Ok(())
 }
 
 fn change(ctx: &mut Ctx<'_>, id: &str, f: &dyn Fn(&mut Vec<Tag>)) -> Result<()> {

@@ -486,3 +486,51 @@ fn the_region_has_three_zones() {
     let input = DescribeAvailabilityZonesRequest { zone_names: Some(vec!["mars-1a".into()]), ..Default::default() };
     assert_eq!(code(world.call::<DescribeAvailabilityZones>(input)), "InvalidParameterValue");
 }
+
+#[test]
+fn a_dry_run_checks_and_changes_nothing() {
+    let world = world();
+    let dry =
+        |cidr: &str| CreateVpcRequest { cidr_block: Some(cidr.into()), dry_run: Some(true), ..Default::default() };
+    assert_eq!(code(world.call::<CreateVpc>(dry("10.0.0.0/16"))), "DryRunOperation");
+    assert_eq!(code(world.call::<CreateVpc>(dry("10.0.0.0/4"))), "InvalidVpc.Range");
+    assert_eq!(world.call::<DescribeVpcs>(Default::default()).unwrap().vpcs, Some(Vec::new()));
+}
+
+#[test]
+fn interfaces_tags_and_attributes_are_shown() {
+    let world = world();
+    let vpc = vpc(&world, "10.0.0.0/16");
+    let subnet = subnet(&world, &vpc, "10.0.1.0/24");
+    let hosts = group(&world, &vpc, "hosts");
+    let instance = launch(&world, &subnet, std::slice::from_ref(&hosts));
+    let interfaces = |name: &str, value: &str| {
+        let input = DescribeNetworkInterfacesRequest { filters: filter(name, &[value]), ..Default::default() };
+        world.call::<DescribeNetworkInterfaces>(input).map(|output| output.network_interfaces.unwrap())
+    };
+    let found = interfaces("group-id", &hosts).unwrap();
+    assert_eq!(found[0].attachment.as_ref().unwrap().instance_id.as_ref(), Some(&instance));
+    assert_eq!(found[0].private_ip_address.as_deref(), Some("10.0.1.4"));
+    assert_eq!(interfaces("description", "AWS Lambda VPC ENI*").unwrap(), Vec::new());
+    assert_eq!(code(interfaces("colour", "red")), "InvalidParameterValue");
+    world.transact(|ctx| instance::terminate(ctx, &instance)).unwrap();
+    assert_eq!(interfaces("group-id", &hosts).unwrap(), Vec::new());
+
+    let input = CreateTagsRequest {
+        resources: Some(vec![vpc, subnet.clone()]),
+        tags: Some(vec![Tag { key: Some("env".into()), value: Some("test".into()) }]),
+        ..Default::default()
+    };
+    world.call::<CreateTags>(input).unwrap();
+    let input = DescribeTagsRequest { filters: filter("resource-type", &["subnet"]), ..Default::default() };
+    let tags = world.call::<DescribeTags>(input).unwrap().tags.unwrap();
+    assert_eq!((tags.len(), tags[0].resource_id.as_ref()), (1, Some(&subnet)));
+
+    let shown = world.call::<DescribeAccountAttributes>(Default::default()).unwrap().account_attributes.unwrap();
+    assert!(shown.iter().any(|a| a.attribute_name.as_deref() == Some("default-vpc")));
+    let input = DescribeAccountAttributesRequest {
+        attribute_names: Some(vec!["max-elastic-ips".into()]),
+        ..Default::default()
+    };
+    assert_eq!(code(world.call::<DescribeAccountAttributes>(input)), "InvalidParameterValue");
+}
