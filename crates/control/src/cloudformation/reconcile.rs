@@ -91,12 +91,12 @@ impl Reconciler {
         stack_id: &str,
         at_most: usize,
     ) -> Result<bool> {
-        let (stack, steps) = platform.store.read(|tx| -> Result<_> {
-            let Some(stack) = tx.get::<Stack>(stack_id)? else { return Ok((None, Vec::new())) };
+        let (stack, records, mut steps) = platform.store.read(|tx| -> Result<_> {
+            let Some(stack) = tx.get::<Stack>(stack_id)? else { return Ok((None, Vec::new(), Vec::new())) };
             let records = tx.children::<StackResource>(stack_id)?;
             let parsed = self.parsed(&stack)?;
             let view = self.view(platform, operations, &stack, &parsed, &records, tx)?;
-            Ok((Some(stack), plan::plan(&view)))
+            Ok((Some(stack), records, plan::plan(&view)))
         })?;
         let Some(stack) = stack else {
             internally(platform, operations, |ctx| Ok(ctx.tx.delete::<Work>(stack_id)?))?;
@@ -119,6 +119,17 @@ impl Reconciler {
             return internally(platform, operations, |ctx| {
                 self.fail(ctx, stack_id, "Stack creation time exceeded the specified timeout.".into())
             });
+        }
+        // Resources that still wait for signals need no look, and no writer.
+        for record in &records {
+            if let Some(awaited) = record.awaited
+                && record.signals.len() < awaited.count as usize
+                && record.signals.values().all(|success| *success)
+                && record.status == ResourceStatus::CreateInProgress
+                && self.waited(platform, stack_id, &record.logical_id) < Duration::from_secs(awaited.timeout_seconds)
+            {
+                steps.retain(|step| *step != Step::Settle(record.logical_id.clone()));
+            }
         }
         let parsed = self.parsed(&stack)?;
         let mut moved = false;
