@@ -2,6 +2,7 @@
 //! the reconcilers that carry out what `quarry-domain` plans.
 
 pub mod api;
+pub mod autoscaling;
 pub mod cloudformation;
 pub mod ec2;
 pub mod ecr;
