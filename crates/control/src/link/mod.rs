@@ -17,15 +17,16 @@ use crate::api::Operations;
 use crate::platform::Platform;
 use crate::wake::Woken;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use server::Link;
 
-/// Serves the link until the platform stops. Fails at once where the socket cannot be made.
-/// `resolve` reads what stands behind the ports of instances.
-pub fn run(platform: Arc<Platform>, operations: Arc<Operations>, resolve: Box<server::Resolve>) -> std::io::Result<()> {
-    server::start(platform, operations, resolve)?.join();
-    Ok(())
+/// Starts the link on threads of its own; the one returned ends when the platform stops. Fails at
+/// once where the socket cannot be made.
+pub fn start(platform: Arc<Platform>, operations: Arc<Operations>) -> std::io::Result<JoinHandle<()>> {
+    let link = server::start(platform, operations, Box::new(crate::ecs::tasks::endpoints))?;
+    std::thread::Builder::new().name("link".into()).spawn(move || link.join())
 }
 
 /// Whether every connected proxy has this version or a newer one in force; false where none is

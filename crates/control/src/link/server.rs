@@ -280,13 +280,15 @@ fn differs(old: &HashMap<(String, u64), TargetReport>, new: &HashMap<(String, u6
 }
 
 fn listen(path: &Path) -> std::io::Result<UnixListener> {
+    let named = |error: std::io::Error| {
+        std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
+    };
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(named(error)),
         Ok(()) | Err(_) => {}
     }
-    let listener = UnixListener::bind(path)
-        .map_err(|error| std::io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display())))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(path).map_err(named)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(named)?;
     Ok(listener)
 }
 

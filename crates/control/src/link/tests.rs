@@ -366,3 +366,18 @@ fn records_of_targets_have_keys_of_their_own() {
     let group: Option<TargetGroup> = world.transact(|ctx| Ok(ctx.tx.get(&api)?)).unwrap();
     assert_eq!(group.unwrap().port, 80);
 }
+
+#[test]
+fn it_starts_with_ecss_endpoints_and_says_why_it_cannot() {
+    let world = elb::world();
+    let running = super::start(world.platform.clone(), world.operations.clone()).unwrap();
+    assert!(FakeProxy::connect(&world, "one", 0).snapshot().version > 0);
+    world.platform.store.changed.stop();
+    world.platform.seen.stop();
+    running.join().unwrap();
+    // A directory where the socket should be.
+    let world = elb::world();
+    std::fs::create_dir_all(world.dir().join("control.sock/x")).unwrap();
+    let error = super::start(world.platform.clone(), world.operations.clone()).unwrap_err();
+    assert!(error.to_string().contains("control.sock"), "{error}");
+}
