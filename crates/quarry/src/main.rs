@@ -1,1 +1,151 @@
-fn main() {}
+//! `quarry`: the one program. Here its parts are put together; each command is a few lines away.
+
+mod doctor;
+mod env;
+mod installation;
+mod lock;
+mod roles;
+mod tour;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use quarry_control::endpoint::Auth;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Break a monolith into microservices without downtime: ECS, load balancers, a registry and
+/// CloudFormation on this machine, behind AWS's own APIs.
+#[derive(Parser)]
+#[command(name = "quarry", version, about, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  quarry tour                     the whole job, checked, in a minute
+  quarry serve                    start the stack for the aws CLI, Terraform, SDKs
+  eval \"$(quarry env)\"            point this shell's AWS clients at it
+  aws ecs list-clusters           … and use it
+  quarry ls                       what runs, and the URLs that work
+  quarry stop                     end it and its tasks";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the tutorial start to end: monolith, three services, the stack they run on. Exits 0 only
+    /// if every claim it prints was checked.
+    Tour(tour::TourArguments),
+    /// Start the stack: AWS endpoint and registry on one port. Ctrl-C ends it and its tasks.
+    Serve {
+        #[command(flatten)]
+        data: DataDir,
+        /// Where the AWS endpoint and the registry listen: a loopback address.
+        #[arg(long, default_value = env::DEFAULT_LISTEN)]
+        listen: SocketAddr,
+        /// `off` accepts any credentials, for tools that send dummy keys.
+        #[arg(long, value_enum, default_value_t = AuthMode::On)]
+        auth: AuthMode,
+    },
+    /// Print `export` lines that point a shell's AWS clients here: eval "$(quarry env)".
+    Env(DataDir),
+    /// End the stack and its tasks.
+    Stop(DataDir),
+    /// Say what this machine allows (namespaces, control groups, low ports) and what to do about each gap.
+    Doctor {
+        #[command(flatten)]
+        data: DataDir,
+        #[arg(long)]
+        json: bool,
+    },
+    #[command(flatten)]
+    Client(quarry_cli::Command),
+    /// Run the data plane; `serve` does this by itself.
+    #[command(hide = true)]
+    Proxy {
+        #[command(flatten)]
+        data: DataDir,
+        #[arg(long)]
+        workers: Option<usize>,
+    },
+}
+
+#[derive(clap::Args)]
+struct DataDir {
+    /// Where state, images and volumes are kept [default: /var/lib/quarry, or ~/.local/share/quarry]
+    #[arg(long, value_name = "DIR", env = "QUARRY_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AuthMode {
+    On,
+    Off,
+}
+
+impl DataDir {
+    fn path(&self) -> Result<PathBuf> {
+        self.data_dir.clone().map_or_else(installation::default_data_dir, Ok)
+    }
+}
+
+fn main() -> ExitCode {
+    // The runtime's own roles come first: they must run while the process has a single thread.
+    if let Some(code) = quarry_runtime::dispatch() {
+        return ExitCode::from(code as u8);
+    }
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    match arguments.command {
+        Command::Tour(arguments) => return tour::run(arguments),
+        Command::Serve { data, listen, auth } => {
+            log_to_stderr();
+            let auth = match auth {
+                AuthMode::On => Auth::On,
+                AuthMode::Off => Auth::Off,
+            };
+            roles::serve::run(roles::serve::ServeOptions { data_dir: data.path()?, listen, auth })?;
+        }
+        Command::Env(data) => env::run(&data.path()?)?,
+        Command::Stop(data) => roles::stop::run(&data.path()?)?,
+        Command::Doctor { data, json } => return doctor::run(&data.path()?, json),
+        Command::Client(command) => return client(command),
+        Command::Proxy { data, workers } => {
+            log_to_stderr();
+            let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+            roles::proxy::run(&data.path()?, workers)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Commands over the public API: against the endpoint the environment names, else the local one.
+fn client(command: quarry_cli::Command) -> Result<ExitCode> {
+    let local = |data_dir: Option<&Path>| -> Result<quarry_cli::Connection> {
+        let dir = data_dir.map_or_else(installation::default_data_dir, |d| Ok(d.to_owned()))?;
+        let installation = installation::Installation::open(&dir)?;
+        let serving = installation.serving()?;
+        let secrets = installation.secrets;
+        Ok(quarry_cli::Connection {
+            endpoint: serving.endpoint,
+            region: secrets.region,
+            access_key_id: secrets.access_key_id,
+            secret_access_key: secrets.secret_access_key,
+        })
+    };
+    quarry_cli::run(command, local)
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUARRY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use quarry_client::{Client, Credentials};
+use rustix::process::{Pid, Signal};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -37,20 +38,28 @@ impl Platform {
         Ok(platform)
     }
 
+    /// Takes over a Quarry that already runs in a directory.
+    pub fn adopt(exe: impl Into<PathBuf>, data: TempDir) -> Result<Self> {
+        let mut platform = Self { exe: exe.into(), data, serve: None, isolation: None, endpoint: String::new() };
+        platform.endpoint = platform.serving()?["endpoint"].as_str().context("serve.json has no endpoint")?.to_owned();
+        Ok(platform)
+    }
+
     pub fn data_dir(&self) -> &Path {
         self.data.path()
     }
 
-    /// Process id of `serve`.
-    pub fn pid(&self) -> u32 {
-        self.serve.as_ref().map_or(0, Child::id)
-    }
-
     /// SIGKILL to `serve`, as a crash.
     pub fn kill_serve(&mut self) -> Result<()> {
-        let mut serve = self.serve.take().context("serve does not run")?;
-        serve.kill()?;
-        serve.wait()?;
+        if let Some(mut serve) = self.serve.take() {
+            serve.kill()?;
+            serve.wait()?;
+            return Ok(());
+        }
+        // Adopted: not our child.
+        let pid = self.serving()?["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)).context("no pid")?;
+        rustix::process::kill_process(pid, Signal::KILL)?;
+        wait_for("serve is gone", || rustix::process::test_kill_process(pid).is_err().then_some(()));
         Ok(())
     }
 
@@ -86,6 +95,10 @@ impl Platform {
         std::fs::read_to_string(self.data.path().join("serve.out")).unwrap_or_default()
     }
 
+    fn serving(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&std::fs::read(self.data.path().join("serve.json"))?)?)
+    }
+
     fn secrets(&self) -> Result<serde_json::Value> {
         Ok(serde_json::from_slice(&std::fs::read(self.data.path().join("secrets.json"))?)?)
     }
@@ -107,7 +120,8 @@ impl Platform {
         let serve = self.serve.insert(child);
         let start = Instant::now();
         loop {
-            let text = std::fs::read(self.data.path().join("serve.json")).unwrap_or_default();
+            let serving = self.data.path().join("serve.json");
+            let text = std::fs::read(serving).unwrap_or_default();
             let serving: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
             if serving["pid"] == pid {
                 self.endpoint = serving["endpoint"].as_str().context("serve.json has no endpoint")?.to_owned();

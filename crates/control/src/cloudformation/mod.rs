@@ -62,3 +62,6 @@ pub fn register(operations: &mut Operations) {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests_real;

@@ -4,6 +4,7 @@
 mod bad_input;
 mod life;
 mod rolling;
+mod threads;
 
 use super::container_instances::{self, NewInstance};
 use super::reconcile::Reconciler;

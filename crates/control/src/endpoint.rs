@@ -1,0 +1,207 @@
+//! The AWS endpoint: from an HTTP request to an operation and back.
+//!
+//! Requests are authenticated first, decoded and checked against their model next, and only then
+//! reach a handler, inside a transaction of their own.
+
+use crate::api::{Caller, Ctx, Operations};
+use crate::platform::Platform;
+use crate::sts;
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header, request};
+use quarry_wire::sigv4::{self, Credentials, Expected};
+use quarry_wire::{ServiceError, ServiceModel, Timestamp, server};
+use std::sync::Arc;
+
+/// Whether signatures are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    On,
+    /// For tools that send dummy keys: whoever reaches the endpoint is the account's user.
+    Off,
+}
+
+/// Answers the requests of AWS clients.
+pub struct Endpoint {
+    platform: Arc<Platform>,
+    operations: Arc<Operations>,
+    auth: Auth,
+    /// The installation's own access key.
+    key: Credentials,
+}
+
+/// Services without regions: clients sign for a fixed one, whatever theirs is.
+const GLOBAL: [&str; 2] = ["iam", "sts"];
+
+impl Endpoint {
+    /// `key`: access key id and secret of the installation's user.
+    pub fn new(platform: Arc<Platform>, operations: Arc<Operations>, auth: Auth, key: (String, String)) -> Self {
+        let key = Credentials { access_key_id: key.0, secret_access_key: key.1, session_token: None };
+        Self { platform, operations, auth, key }
+    }
+
+    /// Answers one whole request. Blocks for as long as the transaction takes.
+    pub fn answer(&self, head: &request::Parts, body: &[u8]) -> Response<Bytes> {
+        let request_id = self.platform.door.uuid();
+        if head.method == http::Method::GET && head.uri.path() == crate::status::PATH {
+            return crate::status::answer(&self.platform);
+        }
+        let call = match server::identify(quarry_aws::SERVICES, &head.method, &head.uri, &head.headers, body) {
+            Ok(call) => call,
+            Err(refusal) => return respond(refusal.reply(&request_id)),
+        };
+        let outcome = self.authenticate(head, body, call.service).and_then(|caller| {
+            let handler = self
+                .operations
+                .find(call.service.id, call.operation.name)
+                .ok_or_else(|| server::unknown_operation(call.service, call.operation.name))?;
+            let mut input = handler.input();
+            call.read(input.structure())?;
+            quarry_wire::validate::check(input.seen(), call.service, call.operation)?;
+            let run = |tx: &crate::store::Tx<'_>, input| {
+                let mut ctx =
+                    Ctx { tx, platform: &self.platform, operations: &self.operations, caller: caller.clone() };
+                handler.call(&mut ctx, input)
+            };
+            if reads_only(call.operation.name) {
+                self.platform.store.read(|tx| run(tx, input))
+            } else {
+                self.platform.store.write(|tx| run(tx, input))
+            }
+        });
+        respond(match outcome {
+            Ok(output) => server::reply(call.service, call.operation, output.seen(), &request_id),
+            Err(error) => {
+                tracing::debug!(operation = call.operation.name, %error, "refused");
+                server::reply_error(call.service, &error, &request_id)
+            }
+        })
+    }
+
+    fn authenticate(
+        &self,
+        head: &request::Parts,
+        body: &[u8],
+        service: &'static ServiceModel,
+    ) -> Result<Caller, ServiceError> {
+        let user = || self.platform.place().global_arn("iam", "root");
+        if self.auth == Auth::Off {
+            return Ok(Caller { access_key: self.key.access_key_id.clone(), arn: user() });
+        }
+        let request = sigv4::Request {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            body,
+        };
+        let region = (!GLOBAL.contains(&service.id)).then_some(self.platform.place().region.as_str());
+        let expected = Expected { region, service: Some(service.signing_name) };
+        let now = self.platform.now_ms();
+        let mut role = None;
+        let scope = sigv4::verify(&request, Timestamp::from_millis(now), expected, |access_key_id| {
+            if access_key_id == self.key.access_key_id {
+                return Some(self.key.clone());
+            }
+            let found = self.platform.store.read(|tx| sts::credentials(tx, access_key_id)).ok()??;
+            if found.expires_at_ms <= now {
+                return None;
+            }
+            role = Some(found.arn);
+            Some(Credentials {
+                access_key_id: access_key_id.to_owned(),
+                secret_access_key: found.secret_access_key,
+                session_token: Some(found.session_token),
+            })
+        })
+        .map_err(|failure| failure.error(service.protocol))?;
+        Ok(Caller { access_key: scope.access_key_id, arn: role.unwrap_or_else(user) })
+    }
+}
+
+/// Operations that only look run on the last commit and wait for no writer.
+fn reads_only(operation: &str) -> bool {
+    ["Describe", "List", "Get", "BatchGet", "Validate", "Filter"].iter().any(|verb| operation.starts_with(verb))
+}
+
+fn respond(reply: server::Reply) -> Response<Bytes> {
+    let mut response = Response::builder().status(reply.status);
+    for (name, value) in reply.headers {
+        response = response.header(name, value);
+    }
+    response.body(Bytes::from(reply.body)).unwrap_or_else(|_| {
+        let mut broken = Response::new(Bytes::new());
+        *broken.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        broken
+    })
+}
+
+/// Refuses what a web page of another site could send: a foreign Host (a name that was made to lead
+/// here), Origin or Sec-Fetch-Site. In every mode, whatever the credentials.
+pub fn check_origin(headers: &HeaderMap) -> Result<(), String> {
+    let text = |name: header::HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("?").to_owned());
+    let refused = |what: &str, value: &str| Err(format!("{what} {value} is not allowed here: use localhost"));
+    match text(header::HOST) {
+        Some(host) if !is_local(host_of(&host)) => return refused("Host", &host),
+        _ => {}
+    }
+    match text(header::ORIGIN) {
+        Some(origin) if !is_local(host_of(origin.split_once("://").map_or("?", |(_, host)| host))) => {
+            return refused("Origin", &origin);
+        }
+        _ => {}
+    }
+    match headers.get("sec-fetch-site").map(|v| v.to_str().unwrap_or("?")) {
+        None | Some("same-origin" | "none") => Ok(()),
+        Some(site) => refused("Sec-Fetch-Site", site),
+    }
+}
+
+/// A host name without its port.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    }
+}
+
+/// Loopback by name or address, the hub's address, and AWS's own names, which lead here only for
+/// clients that were told so.
+fn is_local(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.ends_with(".amazonaws.com")
+        || host == "198.19.0.1"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (n.parse().unwrap(), header::HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn web_pages_of_other_sites_are_refused() {
+        for good in [
+            &[("host", "127.0.0.1:4566")][..],
+            &[("host", "localhost:4566"), ("origin", "http://localhost:4566"), ("sec-fetch-site", "same-origin")],
+            &[("host", "[::1]:4566")],
+            &[("host", "data-demo.localhost")],
+            &[],
+        ] {
+            assert_eq!(check_origin(&headers(good)), Ok(()), "{good:?}");
+        }
+        for bad in [
+            &[("host", "evil.example")][..],
+            &[("host", "127.0.0.1.evil.example")],
+            &[("host", "localhost"), ("origin", "https://evil.example")],
+            &[("host", "localhost"), ("origin", "null")],
+            &[("host", "localhost"), ("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(check_origin(&headers(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

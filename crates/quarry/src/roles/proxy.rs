@@ -1,0 +1,117 @@
+//! The data plane as a process of its own: started detached, kept running, found again.
+
+use crate::lock;
+use anyhow::{Context, Result};
+use quarry_dns::{Names, Transport};
+use quarry_proxy::ProxyConfig;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::OwnedFd;
+use rustix::process::PidfdFlags;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Runs the data plane until SIGTERM.
+pub fn run(data_dir: &Path, workers: usize) -> Result<()> {
+    let config = ProxyConfig {
+        data_dir: data_dir.to_owned(),
+        workers,
+        names: Arc::new(|packet, snapshot, over_tcp| {
+            let transport = if over_tcp { Transport::Tcp } else { Transport::Udp };
+            quarry_dns::answer(packet, &Names::new(&snapshot.names), transport)
+        }),
+    };
+    quarry_proxy::run(config).context("the proxy ended")
+}
+
+/// Watches over the proxy of a data directory from `serve`.
+pub struct ProxyProcess {
+    released: Arc<AtomicBool>,
+}
+
+impl ProxyProcess {
+    /// Starts the proxy if none runs, now and whenever it is gone.
+    pub fn keep_running(data_dir: &Path) -> Result<Self> {
+        let released = Arc::new(AtomicBool::new(false));
+        if !is_running(data_dir) {
+            start(data_dir)?;
+        }
+        let (dir, stop) = (data_dir.to_owned(), released.clone());
+        std::thread::Builder::new().name("proxy-keeper".into()).stack_size(128 << 10).spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                wait_until_gone(&dir, &stop);
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                tracing::warn!("the proxy is gone; starting it again");
+                if let Err(error) = start(&dir) {
+                    tracing::error!(%error, "the proxy cannot be started");
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            }
+        })?;
+        Ok(Self { released })
+    }
+
+    /// Stops watching; the proxy itself goes on.
+    pub fn release(&self) {
+        self.released.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a proxy holds the data directory's lock.
+pub fn is_running(data_dir: &Path) -> bool {
+    lock::is_held(&lock_path(data_dir))
+}
+
+fn lock_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("proxy/lock")
+}
+
+/// Returns when no proxy holds the lock, or shortly after `stop` is set.
+fn wait_until_gone(data_dir: &Path, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let Some(process) = holder(data_dir) else { return };
+        let mut ready = [PollFd::new(&process, PollFlags::IN)];
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        // The descriptor becomes readable when the process ends.
+        if matches!(rustix::event::poll(&mut ready, Some(&second)), Ok(n) if n > 0) {
+            return;
+        }
+    }
+}
+
+/// The process that holds the lock, if one does.
+fn holder(data_dir: &Path) -> Option<OwnedFd> {
+    let process = rustix::process::pidfd_open(lock::holder(&lock_path(data_dir))?, PidfdFlags::empty()).ok()?;
+    // Only now: had the process ended before, its lock would be free and its id perhaps another's.
+    is_running(data_dir).then_some(process)
+}
+
+/// Starts a detached proxy and waits until it holds its lock.
+fn start(data_dir: &Path) -> Result<()> {
+    let log = File::options().create(true).append(true).open(data_dir.join("log/proxy.log"))?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("proxy")
+        .arg("--data-dir")
+        .arg(data_dir)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("cannot start the proxy")?;
+    // Reaped here while `serve` lives; by init afterwards.
+    std::thread::Builder::new().name("proxy-reaper".into()).stack_size(64 << 10).spawn(move || child.wait())?;
+    for _ in 0..200 {
+        if is_running(data_dir) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    anyhow::bail!("the proxy did not start: see {}", data_dir.join("log/proxy.log").display())
+}

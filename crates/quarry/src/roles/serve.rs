@@ -1,0 +1,202 @@
+//! The control process: AWS endpoint and registry on one port, reconcilers, state in SQLite.
+//!
+//! It starts the proxy and the hub's holder as processes of their own and starts the proxy again
+//! when it died; both go on when this process is killed, and are found again by the next one.
+
+use crate::installation::{Installation, Serving, write_private};
+use crate::roles::proxy::ProxyProcess;
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use quarry_control::endpoint::{Auth, Endpoint};
+use quarry_control::{Platform, PlatformConfig};
+use quarry_domain::door::Door;
+use quarry_domain::image::RegistryAuth;
+use quarry_registry::{Registry, RegistryConfig};
+use quarry_runtime::{Runtime, RuntimeConfig};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A body of either kind of answer.
+type Body = BoxBody<Bytes, std::io::Error>;
+
+/// How `quarry serve` was called.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub auth: Auth,
+}
+
+/// Runs until SIGINT (everything ends) or SIGTERM (tasks and load balancers go on).
+pub fn run(options: ServeOptions) -> Result<()> {
+    let door = Door::system();
+    if !options.listen.ip().is_loopback() {
+        bail!("{} is not a loopback address: Quarry serves this machine only, use 127.0.0.1", options.listen);
+    }
+    let installation = Installation::open_or_create(&options.data_dir, &door)?;
+    let _lock = lock(&installation)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_stack_size(512 << 10)
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(options, installation, door))
+}
+
+async fn serve(options: ServeOptions, installation: Installation, door: Door) -> Result<()> {
+    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+        format!("cannot listen on {}: another program has it, choose another with --listen", options.listen)
+    })?;
+    let address = listener.local_addr()?;
+    let data_dir = installation.data_dir.clone();
+
+    let tasks = Runtime::open(RuntimeConfig::new(data_dir.clone()))
+        .context("the task runtime cannot start: `quarry doctor` says what this machine allows")?;
+    let hub = tasks.hub().context("the hub network cannot be made")?;
+    let place = installation.place();
+    let registry = Registry::open(
+        &data_dir,
+        RegistryConfig::new(&place.account, &place.region, Arc::new(AtomicU16::new(address.port()))),
+        door.clone(),
+    )
+    .context("the registry's storage cannot be opened")?;
+    let platform = Platform::new(
+        PlatformConfig { data_dir: data_dir.clone(), place, port: address.port(), hub },
+        door,
+        tasks.clone(),
+        registry.clone(),
+        registry.clone(),
+    )
+    .context("the control store cannot be opened: is the disk full, or the file another user's?")?;
+    let control = quarry_control::start(platform.clone()).context("the reconcilers cannot start")?;
+    let secrets = &installation.secrets;
+    let endpoint = Arc::new(Endpoint::new(
+        platform.clone(),
+        control.operations(),
+        options.auth,
+        (secrets.access_key_id.clone(), secrets.secret_access_key.clone()),
+    ));
+    let registry_auth = quarry_control::registry_auth(platform.clone(), options.auth);
+
+    let proxy = ProxyProcess::keep_running(&data_dir)?;
+    let serving = Serving { pid: std::process::id(), endpoint: format!("http://{address}") };
+    write_private(&data_dir.join("serve.json"), &serde_json::to_vec(&serving)?)?;
+    tracing::info!(endpoint = %serving.endpoint, isolation = tasks_isolation(&*tasks), "serving");
+    println!("Quarry serves {}  (data in {})", serving.endpoint, data_dir.display());
+    println!("  use it:  eval \"$(quarry env --data-dir {})\"", data_dir.display());
+
+    let connections = tokio::spawn(accept(listener, endpoint, registry, registry_auth));
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let end_all = tokio::select! {
+        _ = interrupt.recv() => true,
+        _ = terminate.recv() => false,
+    };
+    connections.abort();
+    proxy.release();
+    control.stop();
+    let _ = std::fs::remove_file(data_dir.join("serve.json"));
+    if end_all {
+        println!("stopping tasks and load balancers …");
+        tokio::task::spawn_blocking(move || crate::roles::stop::end_everything(&data_dir, &*tasks)).await??;
+    } else {
+        println!("tasks and load balancers go on; `quarry stop` ends them");
+    }
+    Ok(())
+}
+
+fn tasks_isolation(runtime: &dyn quarry_domain::task::TaskRuntime) -> &'static str {
+    runtime.isolation().isolation.as_str()
+}
+
+async fn accept(
+    listener: TcpListener,
+    endpoint: Arc<Endpoint>,
+    registry: Arc<Registry>,
+    registry_auth: Arc<dyn RegistryAuth>,
+) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors: those in use free theirs, then accepting goes on.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (endpoint, registry, registry_auth) = (endpoint.clone(), registry.clone(), registry_auth.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let (endpoint, registry, registry_auth) = (endpoint.clone(), registry.clone(), registry_auth.clone());
+                async move { answer(request, endpoint, registry, registry_auth).await }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(60))
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+}
+
+async fn answer(
+    request: http::Request<Incoming>,
+    endpoint: Arc<Endpoint>,
+    registry: Arc<Registry>,
+    registry_auth: Arc<dyn RegistryAuth>,
+) -> Result<http::Response<Body>, std::convert::Infallible> {
+    if let Err(refused) = quarry_control::endpoint::check_origin(request.headers()) {
+        return Ok(plain(http::StatusCode::FORBIDDEN, refused));
+    }
+    let path = request.uri().path();
+    if path == "/v2" || path.starts_with("/v2/") {
+        return Ok(registry.handle(request, &*registry_auth).await);
+    }
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, quarry_wire::server::MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return Ok(plain(http::StatusCode::PAYLOAD_TOO_LARGE, "the request is too large or was cut short")),
+    };
+    let answered = tokio::task::spawn_blocking(move || endpoint.answer(&head, &body)).await;
+    Ok(match answered {
+        Ok(response) => response.map(|bytes| Full::new(bytes).map_err(|never| match never {}).boxed()),
+        Err(error) => {
+            tracing::error!(%error, "an operation panicked; its transaction was undone");
+            plain(http::StatusCode::INTERNAL_SERVER_ERROR, "internal failure")
+        }
+    })
+}
+
+fn plain(status: http::StatusCode, text: impl Into<String>) -> http::Response<Body> {
+    let body = Full::new(Bytes::from(text.into() + "\n")).map_err(|never| match never {}).boxed();
+    let mut response = http::Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+/// One `serve` per data directory, held for life: immune to reused process ids.
+fn lock(installation: &Installation) -> Result<File> {
+    let path = installation.data_dir.join("serve.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            bail!("Quarry already runs in {0}: `quarry stop --data-dir {0}` ends it", installation.data_dir.display())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}

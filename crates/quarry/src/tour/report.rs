@@ -1,0 +1,175 @@
+//! What the tour measured and checked, for people and, with `--json`, for machines.
+
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Default, Serialize)]
+pub struct Report {
+    /// Isolation in force: `user-namespaces`, `rootless` or `none`.
+    pub isolation: String,
+    /// By label: `users`, `threads`, `posts`.
+    pub requests: BTreeMap<String, Requests>,
+    /// Failed requests, those to the killed service after its kill left out.
+    pub failures_elsewhere: u64,
+    pub killed: Option<Killed>,
+    /// Answers of the monolith and of the services that were compared byte by byte.
+    pub answers_compared: usize,
+    pub times: Times,
+    pub memory: Memory,
+    /// Task start → first healthy answer, all tasks of the tour, in milliseconds.
+    pub task_starts_ms: Vec<f64>,
+    pub leftovers: Vec<String>,
+}
+
+#[derive(Default, Clone, Serialize)]
+pub struct Requests {
+    pub sent: u64,
+    pub failed: u64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+}
+
+/// What the death of one task cost.
+#[derive(Clone, Serialize)]
+pub struct Killed {
+    pub service: String,
+    pub failures: u64,
+    #[serde(serialize_with = "as_ms")]
+    pub replaced_after: Duration,
+    /// From the kill to the last failure.
+    #[serde(serialize_with = "as_ms")]
+    pub last_failure_after: Duration,
+}
+
+#[derive(Default, Serialize)]
+pub struct Times {
+    #[serde(serialize_with = "as_ms")]
+    pub board_compile: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub first_answer: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub stack: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub push: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub monolith: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub split: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub drain: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub scale: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub cleanup: Duration,
+    /// All of the tour but the compilation.
+    #[serde(serialize_with = "as_ms")]
+    pub total: Duration,
+}
+
+/// Proportional set sizes in KiB, where the kernel tells them.
+#[derive(Default, Serialize)]
+pub struct Memory {
+    pub serve_kib: u64,
+    pub proxy_kib: u64,
+    pub holder_kib: u64,
+    pub shims_kib: u64,
+    pub shims: u64,
+}
+
+impl Memory {
+    pub fn total_kib(&self) -> u64 {
+        self.serve_kib + self.proxy_kib + self.holder_kib + self.shims_kib
+    }
+}
+
+fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
+}
+
+/// The median of some figures; 0 if there are none.
+pub fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::tour::screen::shown;
+        writeln!(f, "Report")?;
+        writeln!(f, "  {:<10} {:>10} {:>8} {:>10} {:>10}", "requests", "sent", "failed", "p50", "p99")?;
+        for (label, r) in &self.requests {
+            writeln!(f, "  {label:<10} {:>10} {:>8} {:>7.2} ms {:>7.2} ms", r.sent, r.failed, r.p50_ms, r.p99_ms)?;
+        }
+        writeln!(f, "  failures outside the killed service: {}", self.failures_elsewhere)?;
+        if let Some(killed) = &self.killed {
+            writeln!(
+                f,
+                "  killed a task of {}: {} failures, the last after {}, replaced after {}",
+                killed.service,
+                killed.failures,
+                shown(killed.last_failure_after),
+                shown(killed.replaced_after)
+            )?;
+        }
+        writeln!(f, "  answers of monolith and services compared: {} equal", self.answers_compared)?;
+        writeln!(f, "  isolation: {}", self.isolation)?;
+        let t = &self.times;
+        writeln!(f, "  times")?;
+        for (name, time) in [
+            ("serve → first API answer", t.first_answer),
+            ("stack", t.stack),
+            ("images built and pushed", t.push),
+            ("monolith up", t.monolith),
+            ("services up, traffic moved", t.split),
+            ("monolith drained and stopped", t.drain),
+            ("posts 1 → 3 → 1", t.scale),
+            ("clean-up", t.cleanup),
+            ("tour in all (board compiled before)", t.total),
+        ] {
+            if !time.is_zero() {
+                writeln!(f, "    {name:<36} {:>9}", shown(time))?;
+            }
+        }
+        writeln!(
+            f,
+            "    {:<36} {:>6.1} ms  (median of {})",
+            "task start → healthy",
+            median(&self.task_starts_ms),
+            self.task_starts_ms.len()
+        )?;
+        let m = &self.memory;
+        writeln!(
+            f,
+            "  memory: {:.1} MiB in all (serve {:.1}, proxy {:.1}, holder {:.1}, {} shims {:.1})",
+            mib(m.total_kib()),
+            mib(m.serve_kib),
+            mib(m.proxy_kib),
+            mib(m.holder_kib),
+            m.shims,
+            mib(m.shims_kib)
+        )?;
+        writeln!(
+            f,
+            "  left over: {}",
+            if self.leftovers.is_empty() { "nothing".into() } else { self.leftovers.join(", ") }
+        )
+    }
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+    }
+}
