@@ -167,6 +167,8 @@ pub struct Container {
     pub id: String,
     pub image: String,
     pub image_digest: Option<String>,
+    /// The image's own signal for stopping, if it names one.
+    pub stop_signal: Option<String>,
     pub exit_code: Option<i32>,
     pub reason: Option<String>,
     pub cpu: i32,

@@ -150,6 +150,7 @@ fn containers(ctx: &Ctx<'_>, new: &NewTask<'_>) -> Vec<Container> {
             id: ctx.platform.door.uuid(),
             image: c.image.clone().unwrap_or_default(),
             image_digest: None,
+            stop_signal: None,
             exit_code: None,
             reason: None,
             cpu: over.and_then(|o| o.cpu).or(c.cpu).unwrap_or(0),

@@ -19,6 +19,7 @@ pub use support::only;
 pub use validate::{check_overrides, validate};
 pub use volume::{VolumeSource, volume_source};
 
+use crate::task::Signal;
 use quarry_aws::ecs::{ContainerDefinition, ContainerOverride, TaskDefinition, TaskOverride};
 use std::time::Duration;
 
@@ -57,6 +58,27 @@ pub fn stop_timeout(definition: &TaskDefinition) -> Duration {
         None => DEFAULT_STOP_TIMEOUT,
     };
     containers(definition).iter().map(of).max().unwrap_or(DEFAULT_STOP_TIMEOUT)
+}
+
+/// The signal that asks a container to stop, from its image's stop signal (a name with or without
+/// `SIG`, or a number): SIGTERM where there is none or it is unknown.
+pub fn stop_signal(image: Option<&str>) -> Signal {
+    let name = image.unwrap_or_default().trim().to_ascii_uppercase();
+    let number = match name.strip_prefix("SIG").unwrap_or(&name) {
+        "HUP" => 1,
+        "INT" => 2,
+        "QUIT" => 3,
+        "KILL" => 9,
+        "USR1" => 10,
+        "USR2" => 12,
+        "WINCH" => 28,
+        text => text.parse().ok().filter(|n| (1..=64).contains(n)).unwrap_or(15),
+    };
+    match number {
+        15 => Signal::Term,
+        9 => Signal::Kill,
+        other => Signal::Other(other),
+    }
 }
 
 /// The container's `awslogs` configuration, if it has one.

@@ -169,3 +169,13 @@ fn overrides_name_containers_of_the_definition() {
         Err(Invalid("Override for container named web is not a container in the TaskDefinition.".into()))
     );
 }
+
+#[test]
+fn stop_signals_of_images_are_names_or_numbers() {
+    use crate::task::Signal;
+    let cases = [(None, Signal::Term), (Some("SIGQUIT"), Signal::Other(3)), (Some("28"), Signal::Other(28))];
+    for (image, signal) in cases {
+        assert_eq!(stop_signal(image), signal);
+    }
+    assert_eq!((stop_signal(Some("sigkill")), stop_signal(Some("99"))), (Signal::Kill, Signal::Term));
+}

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// A task that was handed to the runtime.
 #[derive(Clone, Debug)]
 pub struct Launched {
-    /// Manifest digests by container name.
-    pub digests: BTreeMap<String, String>,
+    /// Manifest digest and stop signal of the image, by container name.
+    pub images: BTreeMap<String, (String, Option<String>)>,
     pub pull_started_ms: i64,
     pub pull_stopped_ms: i64,
 }
@@ -69,7 +69,7 @@ pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
     .map_err(|error| error.to_string())?;
     platform.runtime.launch(&spec).map_err(|error| error.to_string())?;
     Ok(Launched {
-        digests: images.into_iter().map(|(name, image)| (name, image.digest)).collect(),
+        images: images.into_iter().map(|(name, image)| (name, (image.digest, image.config.stop_signal))).collect(),
         pull_started_ms,
         pull_stopped_ms: platform.now_ms(),
     })

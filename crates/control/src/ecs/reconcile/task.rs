@@ -238,7 +238,10 @@ impl Reconciler {
         task.pull_started_ms = Some(launched.pull_started_ms);
         task.pull_stopped_ms = Some(launched.pull_stopped_ms);
         for container in &mut task.containers {
-            container.image_digest = launched.digests.get(&container.name).cloned();
+            if let Some((digest, stop_signal)) = launched.images.get(&container.name) {
+                container.image_digest = Some(digest.clone());
+                container.stop_signal = stop_signal.clone();
+            }
         }
     }
 
@@ -255,9 +258,19 @@ impl Reconciler {
 
     fn signal(&mut self, task: &Task, kill: bool, stop_timeout: Duration) {
         let now = self.now();
-        let signal = if kill { Signal::Kill } else { Signal::Term };
-        if let Err(error) = self.platform.runtime.signal(&task.id, None, signal) {
-            tracing::warn!(task = %task.id, %error, "a signal could not be sent");
+        let send = |container: Option<&str>, signal| {
+            if let Err(error) = self.platform.runtime.signal(&task.id, container, signal) {
+                tracing::warn!(task = %task.id, %error, "a signal could not be sent");
+            }
+        };
+        if kill {
+            send(None, Signal::Kill);
+        } else if task.containers.iter().all(|container| container.stop_signal.is_none()) {
+            send(None, Signal::Term);
+        } else {
+            for container in &task.containers {
+                send(Some(&container.name), container::stop_signal(container.stop_signal.as_deref()));
+            }
         }
         let since = self.terminated.get(&task.id).map_or(now, |(since, _)| *since);
         self.terminated.insert(task.id.clone(), (since, kill));

@@ -133,6 +133,21 @@ fn a_task_that_ignores_sigterm_is_killed_after_its_stop_timeout() {
 }
 
 #[test]
+fn an_image_with_its_own_stop_signal_gets_that() {
+    let mut stage = Stage::new();
+    let quit = |image: &mut quarry_domain::image::ResolvedImage| image.config.stop_signal = Some("SIGQUIT".into());
+    stage.world.images.images.lock().unwrap().get_mut("api:v1").map(quit).unwrap();
+    let definition = stage.define("api:v1");
+    stage.serve(&definition, 1, false);
+    stage.settle();
+    let task = id(&stage.tasks("RUNNING")[0]);
+    stage.update(|input| input.desired_count = Some(0));
+    stage.settle();
+    let expected = (task, Some("api".to_owned()), Signal::Other(3));
+    assert_eq!(stage.world.runtime.signals.lock().unwrap()[..], [expected]);
+}
+
+#[test]
 fn a_missing_image_is_said_and_tried_again_ever_more_slowly() {
     let mut stage = Stage::new();
     let definition = stage.define("nowhere:v1");
