@@ -196,10 +196,10 @@ fn read_answer(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
         if line.trim().is_empty() {
             break;
         }
-        if let Some((name, value)) = line.split_once(':') {
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.trim().parse().map_err(std::io::Error::other)?;
-            }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().map_err(std::io::Error::other)?;
         }
     }
     let mut body = vec![0; length];

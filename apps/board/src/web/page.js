@@ -180,6 +180,8 @@
     }
     say('Posted.');
     $('post-text').focus();
+    // The new post pushed the form down; the next reply is written where one can see it.
+    $('post-text').scrollIntoView({ block: 'nearest' });
   });
 
   const forgetThread = sender($('thread-form'), async (keyFor) => {
