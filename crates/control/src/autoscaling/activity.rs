@@ -62,7 +62,7 @@ pub fn launch_failed(
         cause: Some(cause_of_launch(ctx, change)),
         details: Some(details(&subnet.id, &subnet.zone)),
         status_code: Some("Failed".into()),
-        status_message: Some(format!("{message} Launching EC2 instance failed.")),
+        status_message: Some(format!("{}. Launching EC2 instance failed.", message.trim_end_matches('.'))),
         ..successful(ctx, group)
     };
     keep(ctx, activity)

@@ -300,7 +300,7 @@ fn a_failed_launch_is_told_and_retried_later() {
     assert_eq!(failed[0].status_code.as_deref(), Some("Failed"));
     assert_eq!(
         failed[0].status_message.as_deref(),
-        Some("Invalid IamInstanceProfile: hosts Launching EC2 instance failed.")
+        Some("Invalid IamInstanceProfile: hosts. Launching EC2 instance failed.")
     );
     assert!(stage.running().is_empty());
 
