@@ -173,8 +173,8 @@ async fn instances(aws: &Client, cluster: &str, rows: &mut Vec<InstanceRow>) -> 
 
 fn print(listing: &Listing) {
     let rows = listing.load_balancers.iter().map(|b| {
-        let shown = b.error.clone().unwrap_or_else(|| b.urls.join("  "));
-        [b.name.clone(), b.port.to_string(), shown]
+        let shown: Vec<_> = b.urls.iter().chain(&b.error).map(String::as_str).collect();
+        [b.name.clone(), b.port.to_string(), shown.join("  ")]
     });
     section("load balancers", &table(["NAME", "PORT", "URLS"], rows).to_string(), listing.load_balancers.is_empty());
     let rows = listing.services.iter().map(|s| {

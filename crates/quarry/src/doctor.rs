@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// Probes by really making namespaces, mounts and control groups, and takes them away again.
 pub fn run(data_dir: &Path, json: bool) -> Result<ExitCode> {
-    let report = quarry_runtime::probe(data_dir, Path::new("/proc/self/exe"), None)?;
+    let report = quarry_runtime::probe(data_dir, Path::new("/proc/self/exe"), quarry_runtime::forced()?)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(ExitCode::SUCCESS);

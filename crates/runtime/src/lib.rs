@@ -24,7 +24,7 @@ mod watch;
 pub use holder::{HUB_ADDRESS, holder_main};
 pub use image::{LayerStore, UnpackError, UnpackLimits};
 pub use leftovers::leftovers;
-pub use probe::{FORCE, probe, probe_main};
+pub use probe::{FORCE, forced, probe, probe_main};
 pub use runtime::{OpenError, Runtime, RuntimeConfig};
 pub use shim::shim_main;
 

@@ -60,7 +60,7 @@ pub async fn deploy_monolith(screen: &Screen, report: &mut Report, quarry: &Quar
         .find_map(|l| l.listener_arn)
         .context("the listener has no ARN")?;
     let service = create_service(quarry, report, stack, "api", target_group_arn).await?;
-    let bound = quarry.bound(&listener_arn).await?;
+    let (bound, note) = quarry.bound(&listener_arn).await?;
     let host = dns_name(quarry, stack).await?;
     let address = *bound.first().context("the load balancer listens nowhere")?;
     let url_for_tasks = match report.isolation.as_str() {
@@ -76,6 +76,9 @@ pub async fn deploy_monolith(screen: &Screen, report: &mut Report, quarry: &Quar
         String::from_utf8_lossy(&ready.body)
     );
     report.times.monolith = step.done("Ready to receive requests");
+    if let Some(note) = note {
+        screen.fact(note);
+    }
     for address in &bound {
         screen.fact(format!("http://{address}/"));
     }
@@ -86,6 +89,10 @@ pub async fn deploy_monolith(screen: &Screen, report: &mut Report, quarry: &Quar
 pub async fn register(quarry: &Quarry, name: &str, environment: &[(&str, &str)]) -> Result<()> {
     let place = quarry.installation.place();
     let image = format!("{}.dkr.ecr.{}.amazonaws.com/{name}:{VERSION}", place.account, place.region);
+    let database = format!("/data/{name}.db");
+    let pairs = environment.iter().copied().chain([("DATABASE_PATH", database.as_str())]);
+    let variable = |(name, value): (&str, &str)| KeyValuePair { name: Some(name.into()), value: Some(value.into()) };
+    let variables = pairs.map(variable).collect();
     let mut container = ContainerDefinition {
         name: Some(name.into()),
         image: Some(image),
@@ -98,12 +105,7 @@ pub async fn register(quarry: &Quarry, name: &str, environment: &[(&str, &str)])
             protocol: Some("tcp".into()),
             ..Default::default()
         }]),
-        environment: Some(
-            environment
-                .iter()
-                .map(|(name, value)| KeyValuePair { name: Some((*name).into()), value: Some((*value).into()) })
-                .collect(),
-        ),
+        environment: Some(variables),
         log_configuration: Some(LogConfiguration {
             log_driver: Some("awslogs".into()),
             options: Some(BTreeMap::from([
@@ -195,7 +197,7 @@ pub async fn create_service(
         .await?;
     let deployed = Deployed { name: name.into(), target_group_arn };
     wait_healthy(quarry, stack, &deployed, 1).await?;
-    report.task_starts_ms.push(start.elapsed().as_secs_f64() * 1e3);
+    report.first_task_starts_ms.push(start.elapsed().as_secs_f64() * 1e3);
     Ok(deployed)
 }
 

@@ -54,6 +54,7 @@ pub async fn kill_a_task(
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     let replaced_after = start.elapsed();
+    report.task_starts_ms.push(replaced_after.as_secs_f64() * 1e3);
     // Requests that were under way at the moment of replacement come back before we count.
     tokio::time::sleep(Duration::from_millis(300)).await;
     load.phase("after the kill");
@@ -100,8 +101,12 @@ pub async fn scale(screen: &Screen, report: &mut Report, quarry: &Quarry, servic
     }
     let step = screen.step("posts from 1 task to 3 and back");
     let answer = services.site.get("/api/posts").await?;
-    set_count(quarry, services, posts, 3).await?;
-    ecs::wait_healthy(quarry, &services.stack, posts, 3).await?;
+    for count in 2..=3 {
+        let start = Instant::now();
+        set_count(quarry, services, posts, count).await?;
+        ecs::wait_healthy(quarry, &services.stack, posts, count as usize).await?;
+        report.task_starts_ms.push(start.elapsed().as_secs_f64() * 1e3);
+    }
     for _ in 0..9 {
         ensure!(services.site.get("/api/posts").await? == answer, "the three tasks of posts do not agree");
     }

@@ -75,17 +75,17 @@ impl Quarry {
         Ok(Self { data_dir, endpoint: serving.endpoint, aws, installation, serve, temporary })
     }
 
-    /// Where a listener really listens: addresses of its own first, then the shared 127.0.0.1.
-    pub async fn bound(&self, listener_arn: &str) -> Result<Vec<SocketAddr>> {
+    /// Where a listener really listens: its own address first, then the shared 127.0.0.1; and a note if
+    /// that is another port than asked for.
+    pub async fn bound(&self, listener_arn: &str) -> Result<(Vec<SocketAddr>, Option<String>)> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let listeners = quarry_cli::listeners(&self.endpoint).await?;
-            if let Some(listener) = listeners.iter().find(|l| l.listener_arn == listener_arn) {
-                if let Some(error) = &listener.error {
-                    bail!("the load balancer cannot listen: {error}");
-                }
-                if !listener.bound.is_empty() {
-                    return Ok(listener.bound.clone());
+            if let Some(listener) = listeners.into_iter().find(|l| l.listener_arn == listener_arn) {
+                match (listener.bound.is_empty(), listener.error) {
+                    (false, note) => return Ok((listener.bound, note)),
+                    (true, Some(error)) => bail!("the load balancer cannot listen: {error}"),
+                    (true, None) => {}
                 }
             }
             ensure!(Instant::now() < deadline, "the proxy did not report where {listener_arn} listens");
@@ -175,6 +175,6 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 fn isolation_in_force(data_dir: &Path) -> Result<String> {
-    let report = quarry_runtime::probe(data_dir, Path::new("/proc/self/exe"), None)?;
+    let report = quarry_runtime::probe(data_dir, Path::new("/proc/self/exe"), quarry_runtime::forced()?)?;
     Ok(report.isolation.as_str().to_owned())
 }

@@ -98,9 +98,12 @@ pub fn start(
     group: Option<Group>,
     filters: &Filters,
 ) -> Result<Running, Failure> {
-    let args: Vec<String> = spec.args.iter().map(|a| relocate(a, &spec.mounts)).collect();
-    let program = find_program(spec, root, args.first().map_or("", String::as_str))?;
-    let env = environment(spec, ports);
+    let program = find_program(spec, root, spec.args.first().map_or("", String::as_str))?;
+    let mut args = spec.args.clone();
+    for argument in args.iter_mut().skip(1) {
+        *argument = relocate(argument, &spec.mounts, root);
+    }
+    let env = environment(spec, root, ports);
     let directory = root.join(spec.working_dir.trim_start_matches('/'));
     fs::create_dir_all(&directory).map_err(|e| context("working directory", e))?;
     for mount in &spec.mounts {
@@ -209,15 +212,15 @@ fn resolve_within(root: &Path, path: &Path) -> Option<PathBuf> {
     Some(root.join(inside))
 }
 
-/// The container's environment with paths of volumes replaced, and `PORT`: the host port of the
+/// The container's environment with paths of volumes and of the image's files replaced, and `PORT`: the host port of the
 /// first container port; `PORT_<container port>` for each.
-fn environment(spec: &ContainerSpec, ports: &[(u16, u16)]) -> Vec<CString> {
+fn environment(spec: &ContainerSpec, root: &Path, ports: &[(u16, u16)]) -> Vec<CString> {
     let mut env: Vec<String> = spec
         .env
         .iter()
         .filter(|e| spec.ports.is_empty() || !e.starts_with("PORT="))
         .map(|e| match e.split_once('=') {
-            Some((name, value)) => format!("{name}={}", relocate(value, &spec.mounts)),
+            Some((name, value)) => format!("{name}={}", relocate(value, &spec.mounts, root)),
             None => e.clone(),
         })
         .collect();
@@ -236,13 +239,21 @@ fn environment(spec: &ContainerSpec, ports: &[(u16, u16)]) -> Vec<CString> {
     env.into_iter().filter_map(|e| CString::new(e).ok()).collect()
 }
 
-/// A path at or below a mount's target becomes the volume's path on the host.
-fn relocate(value: &str, mounts: &[Mount]) -> String {
+/// A path at or below a mount's target becomes the volume's path on the host; the path of a file that
+/// the image has, the path of its copy.
+fn relocate(value: &str, mounts: &[Mount], root: &Path) -> String {
     let matching = mounts.iter().filter_map(|m| {
         let rest = value.strip_prefix(m.target.trim_end_matches('/'))?;
         (rest.is_empty() || rest.starts_with('/')).then(|| (m.target.len(), format!("{}{rest}", m.source.display())))
     });
-    matching.max_by_key(|(length, _)| *length).map_or_else(|| value.to_owned(), |(_, path)| path)
+    if let Some((_, path)) = matching.max_by_key(|(length, _)| *length) {
+        return path;
+    }
+    let copied = value.starts_with('/').then(|| resolve_within(root, Path::new(value))).flatten();
+    match copied.filter(|path| fs::metadata(path).is_ok_and(|m| m.is_file())) {
+        Some(path) => path.display().to_string(),
+        None => value.to_owned(),
+    }
 }
 
 /// Ends what the task's programs left behind; as a subreaper the shim is its parent.
@@ -267,14 +278,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn volume_paths_move_and_others_stay() {
+    fn paths_of_volumes_and_image_files_move_and_others_stay() {
+        let root = tempfile::tempdir().unwrap();
         let mount =
             |source: &str, target: &str| Mount { source: source.into(), target: target.into(), read_only: false };
         let mounts = [mount("/q/volumes/a", "/data"), mount("/q/volumes/b", "/data/deep")];
-        assert_eq!(relocate("/data", &mounts), "/q/volumes/a");
-        assert_eq!(relocate("/data/x.db", &mounts), "/q/volumes/a/x.db");
-        assert_eq!(relocate("/data/deep/x", &mounts), "/q/volumes/b/x");
-        assert_eq!(relocate("/database", &mounts), "/database");
+        assert_eq!(relocate("/data", &mounts, root.path()), "/q/volumes/a");
+        assert_eq!(relocate("/data/x.db", &mounts, root.path()), "/q/volumes/a/x.db");
+        assert_eq!(relocate("/data/deep/x", &mounts, root.path()), "/q/volumes/b/x");
+        assert_eq!(relocate("/database", &mounts, root.path()), "/database");
+        fs::write(root.path().join("db.json"), "{}").unwrap();
+        let copy = root.path().join("db.json").display().to_string();
+        assert_eq!(relocate("/db.json", &mounts, root.path()), copy);
+        assert_eq!(relocate("/../../db.json", &mounts, root.path()), copy);
+        assert_eq!(relocate("db.json", &mounts, root.path()), "db.json");
+        assert_eq!(relocate("/", &mounts, root.path()), "/");
     }
 
     #[test]

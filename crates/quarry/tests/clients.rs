@@ -1,0 +1,19 @@
+//! The whole platform under clients that nobody here wrote: the aws CLI as a person types it, boto3,
+//! a container tool's push, and bytes that no good client sends.
+
+#[path = "clients/bad_input.rs"]
+mod bad_input;
+#[path = "clients/bad_templates.rs"]
+mod bad_templates;
+#[path = "clients/boto3.rs"]
+mod boto3;
+#[path = "clients/raw.rs"]
+mod raw;
+#[path = "clients/registry.rs"]
+mod registry;
+#[path = "clients/shell.rs"]
+mod shell;
+#[path = "clients/tutorial.rs"]
+mod tutorial;
+
+const EXE: &str = env!("CARGO_BIN_EXE_quarry");
