@@ -115,7 +115,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             roles::serve::run(roles::serve::ServeOptions { data_dir: data.path()?, listen, auth })?;
         }
         Command::Env(data) => env::run(&data.path()?)?,
-        Command::Stop(data) => roles::stop::run(&data.path()?)?,
+        Command::Stop(data) => println!("{}", roles::stop::run(&data.path()?)?),
         Command::Doctor { data, json } => return doctor::run(&data.path()?, json),
         Command::Client(command) => return client(command),
         Command::Proxy { data, workers } => {

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 /// How long tasks may take to end by themselves before they are killed.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// `quarry stop`: asks a running `serve` to end everything, or does it if `serve` is dead.
-pub fn run(data_dir: &Path) -> Result<()> {
+/// `quarry stop`: asks a running `serve` to end everything, or does it if `serve` is dead. Returns what
+/// to say.
+pub fn run(data_dir: &Path) -> Result<&'static str> {
     let installation = Installation::open(data_dir)?;
     if let Ok(serving) = installation.serving()
         && lock::is_held(&installation.data_dir.join("serve.lock"))
@@ -28,13 +29,11 @@ pub fn run(data_dir: &Path) -> Result<()> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        println!("stopped");
-        return Ok(());
+        return Ok("stopped");
     }
     let runtime = Runtime::open(RuntimeConfig::new(installation.data_dir.clone()))?;
     end_everything(&installation.data_dir, &*runtime)?;
-    println!("serve was not running; ended what it had left");
-    Ok(())
+    Ok("serve was not running; ended what it had left")
 }
 
 /// Ends the proxy, then all tasks (SIGTERM, then SIGKILL), then the hub.
