@@ -1,6 +1,7 @@
 //! The program's own commands: env, doctor, ls, stop, and their bad input.
 
 use quarry_testkit::Platform;
+use std::io::{Read, Write};
 use std::process::Command;
 
 fn quarry(arguments: &[&str]) -> (bool, String, String) {
@@ -72,4 +73,34 @@ fn bad_input_is_refused_in_one_clear_sentence() {
         let (ok, _, said) = quarry(&arguments);
         assert!(!ok && said.contains(expected), "{arguments:?} said: {said}");
     }
+}
+
+/// One request to the endpoint: the answer's head and body.
+fn ask(platform: &Platform, path: &str, headers: &str) -> String {
+    let authority = platform.endpoint.trim_start_matches("http://");
+    let mut stream = std::net::TcpStream::connect(authority).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_console_is_shown_to_whoever_has_the_key_and_to_no_foreign_page() {
+    let platform = Platform::start(env!("CARGO_BIN_EXE_quarry")).unwrap();
+    let refused = ask(&platform, "/console", "");
+    assert!(refused.starts_with("HTTP/1.1 401") && refused.contains("www-authenticate: Basic"), "{refused}");
+    let wrong = ask(&platform, "/console", "Authorization: Basic QUtJQTpub3Bl\r\n");
+    assert!(wrong.starts_with("HTTP/1.1 401"), "{wrong}");
+
+    let env = platform.env().unwrap();
+    let value = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).unwrap();
+    let key = format!("{}:{}", value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"));
+    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key);
+    let shown = ask(&platform, "/console", &format!("Authorization: Basic {key}\r\n"));
+    assert!(shown.starts_with("HTTP/1.1 200") && shown.contains("<html"), "{shown}");
+    assert!(shown.to_ascii_lowercase().contains("content-security-policy:"), "{shown}");
+
+    let foreign = ask(&platform, "/console", &format!("Authorization: Basic {key}\r\nSec-Fetch-Site: cross-site\r\n"));
+    assert!(foreign.starts_with("HTTP/1.1 403"), "{foreign}");
 }

@@ -4,17 +4,15 @@
 //! when it died; both go on when this process is killed, and are found again by the next one.
 
 use crate::installation::{Installation, Serving, write_private};
+use crate::roles::front::{Console, Front};
 use crate::roles::proxy::ProxyProcess;
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use quarry_client::{Client, Credentials};
 use quarry_control::endpoint::{Auth, Endpoint};
 use quarry_control::{Platform, PlatformConfig};
 use quarry_domain::door::Door;
-use quarry_domain::image::RegistryAuth;
 use quarry_registry::{Registry, RegistryConfig};
 use quarry_runtime::{Runtime, RuntimeConfig};
 use std::fs::File;
@@ -25,9 +23,6 @@ use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// A body of either kind of answer.
-type Body = BoxBody<Bytes, std::io::Error>;
 
 /// How `quarry serve` was called.
 #[derive(Clone, Debug)]
@@ -81,22 +76,27 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     .context("the control store cannot be opened: is the disk full, or the file another user's?")?;
     let control = quarry_control::start(platform.clone()).context("the reconcilers cannot start")?;
     let secrets = &installation.secrets;
-    let endpoint = Arc::new(Endpoint::new(
-        platform.clone(),
-        control.operations(),
-        options.auth,
-        (secrets.access_key_id.clone(), secrets.secret_access_key.clone()),
-    ));
+    let url = format!("http://{address}");
+    let (id, secret) = (&secrets.access_key_id, &secrets.secret_access_key);
+    let endpoint = Endpoint::new(platform.clone(), control.operations(), options.auth, (id.clone(), secret.clone()));
+    let console = Console {
+        client: Client::new(&url, &secrets.region, Credentials::new(id, secret, None))?,
+        url: url.clone(),
+        auth: options.auth,
+        key: format!("{id}:{secret}"),
+    };
     let registry_auth = quarry_control::registry_auth(platform.clone(), options.auth);
+    let front = Arc::new(Front { endpoint: Arc::new(endpoint), registry, registry_auth, console });
 
     let proxy = ProxyProcess::keep_running(&data_dir)?;
-    let serving = Serving { pid: std::process::id(), endpoint: format!("http://{address}") };
+    let serving = Serving { pid: std::process::id(), endpoint: url };
     write_private(&data_dir.join("serve.json"), &serde_json::to_vec(&serving)?)?;
     tracing::info!(endpoint = %serving.endpoint, isolation = tasks_isolation(&*tasks), "serving");
     println!("Quarry serves {}  (data in {})", serving.endpoint, data_dir.display());
+    println!("  look at it:  {}{}", serving.endpoint, quarry_console::PATH);
     println!("  use it:  eval \"$(quarry env --data-dir {})\"", data_dir.display());
 
-    let connections = tokio::spawn(accept(listener, endpoint, registry, registry_auth));
+    let connections = tokio::spawn(accept(listener, front));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let end_all = tokio::select! {
         _ = interrupt.recv() => true,
@@ -119,12 +119,7 @@ fn tasks_isolation(runtime: &dyn quarry_domain::task::TaskRuntime) -> &'static s
     runtime.isolation().isolation.as_str()
 }
 
-async fn accept(
-    listener: TcpListener,
-    endpoint: Arc<Endpoint>,
-    registry: Arc<Registry>,
-    registry_auth: Arc<dyn RegistryAuth>,
-) {
+async fn accept(listener: TcpListener, front: Arc<Front>) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -136,12 +131,9 @@ async fn accept(
             }
         };
         let _ = stream.set_nodelay(true);
-        let (endpoint, registry, registry_auth) = (endpoint.clone(), registry.clone(), registry_auth.clone());
+        let front = front.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let (endpoint, registry, registry_auth) = (endpoint.clone(), registry.clone(), registry_auth.clone());
-                async move { answer(request, endpoint, registry, registry_auth).await }
-            });
+            let service = service_fn(move |request| front.clone().answer(request));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(60))
@@ -151,41 +143,6 @@ async fn accept(
             }
         });
     }
-}
-
-async fn answer(
-    request: http::Request<Incoming>,
-    endpoint: Arc<Endpoint>,
-    registry: Arc<Registry>,
-    registry_auth: Arc<dyn RegistryAuth>,
-) -> Result<http::Response<Body>, std::convert::Infallible> {
-    if let Err(refused) = quarry_control::endpoint::check_origin(request.headers()) {
-        return Ok(plain(http::StatusCode::FORBIDDEN, refused));
-    }
-    let path = request.uri().path();
-    if path == "/v2" || path.starts_with("/v2/") {
-        return Ok(registry.handle(request, &*registry_auth).await);
-    }
-    let (head, body) = request.into_parts();
-    let body = match Limited::new(body, quarry_wire::server::MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => return Ok(plain(http::StatusCode::PAYLOAD_TOO_LARGE, "the request is too large or was cut short")),
-    };
-    let answered = tokio::task::spawn_blocking(move || endpoint.answer(&head, &body)).await;
-    Ok(match answered {
-        Ok(response) => response.map(|bytes| Full::new(bytes).map_err(|never| match never {}).boxed()),
-        Err(error) => {
-            tracing::error!(%error, "an operation panicked; its transaction was undone");
-            plain(http::StatusCode::INTERNAL_SERVER_ERROR, "internal failure")
-        }
-    })
-}
-
-fn plain(status: http::StatusCode, text: impl Into<String>) -> http::Response<Body> {
-    let body = Full::new(Bytes::from(text.into() + "\n")).map_err(|never| match never {}).boxed();
-    let mut response = http::Response::new(body);
-    *response.status_mut() = status;
-    response
 }
 
 /// One `serve` per data directory, held for life: immune to reused process ids.

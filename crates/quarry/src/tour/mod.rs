@@ -44,6 +44,9 @@ pub struct TourArguments {
     /// Requests per second of the steady load.
     #[arg(long, default_value_t = 300)]
     rate: u32,
+    /// How long to watch the load after the traffic moved, and again after the kill, in seconds.
+    #[arg(long, default_value_t = 2)]
+    watch: u64,
     /// Print the report as JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -101,7 +104,9 @@ async fn steps(
     let monolith = ecs::deploy_monolith(screen, report, quarry, &stack).await?;
     let load = split::start_load(screen, &monolith, arguments.rate).await?;
     let services = split::run(screen, report, quarry, &stack, &monolith, &load).await?;
+    split::watch(screen, &load, arguments.watch).await?;
     faults::kill_a_task(screen, report, quarry, &services, &load).await?;
+    split::watch(screen, &load, arguments.watch).await?;
     faults::scale(screen, report, quarry, &services).await?;
     split::finish_load(screen, report, load).await?;
     Ok(services)

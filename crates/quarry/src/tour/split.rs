@@ -143,6 +143,18 @@ pub async fn run(
     })
 }
 
+/// Lets the load run for a while, in which no request may fail.
+pub async fn watch(screen: &Screen, load: &LoadHandle, seconds: u64) -> Result<()> {
+    let step = screen.step("watch the load");
+    let before = load.snapshot().total;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let seen = load.snapshot();
+    let failed = seen.total.failed - before.failed;
+    ensure!(failed == 0, "{failed} requests failed while nothing happened: {}", first_failures(&seen));
+    step.done(format!("{} requests, none failed", seen.total.requests - before.requests));
+    Ok(())
+}
+
 /// The default drops everything: a path without a rule is the proof that the change is in force.
 async fn wait_for_switch(site: &Site) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -36,7 +36,11 @@ fn malformed() -> Vec<Case> {
         (ecs("CreateCluster", r#"{"clusterName":"a","tags":"none"}"#), 400, "SerializationException"),
         (json("ecs", "CreateCluster", b"{\"clusterName\":\"\xff\xfe\"}".to_vec()), 400, "SerializationException"),
         (ecs("CreateCluster", &format!(r#"{{"clusterName":{}}}"#, deep(100_000))), 400, "SerializationException"),
-        (ecs("CreateCluster", &format!(r#"{{"clusterName":"a","x":{}}}"#, deep(100_000))), 400, "SerializationException"),
+        (
+            ecs("CreateCluster", &format!(r#"{{"clusterName":"a","x":{}}}"#, deep(100_000))),
+            400,
+            "SerializationException",
+        ),
         (
             ecs("CreateService", r#"{"serviceName":"a","taskDefinition":"b","desiredCount":"many"}"#),
             400,
@@ -48,7 +52,15 @@ fn malformed() -> Vec<Case> {
             "SerializationException",
         ),
         (json("logs", "CreateLogGroup", r#"{"logGroupName":"#), 400, "SerializationException"),
-        (json("ecr", "UploadLayerPart", r#"{"repositoryName":"a","uploadId":"b","partFirstByte":0,"partLastByte":1,"layerPartBlob":"*"}"#), 400, "SerializationException"),
+        (
+            json(
+                "ecr",
+                "UploadLayerPart",
+                r#"{"repositoryName":"a","uploadId":"b","partFirstByte":0,"partLastByte":1,"layerPartBlob":"*"}"#,
+            ),
+            400,
+            "SerializationException",
+        ),
         // Required, and not there.
         (ecs("CreateService", "{}"), 400, "InvalidParameterException"),
         (ecs("RegisterTaskDefinition", r#"{"family":"a"}"#), 400, "ClientException"),
@@ -62,16 +74,32 @@ fn malformed() -> Vec<Case> {
         (form("ec2", "CreateSubnet", "CidrBlock=10.0.0.0%2F24"), 400, "MissingParameter"),
         // There, and not allowed.
         (ecs("CreateCluster", r#"{"clusterName":"no spaces"}"#), 400, "InvalidParameterException"),
-        (ecs("CreateCluster", &format!(r#"{{"clusterName":"{}"}}"#, "a".repeat(256))), 400, "InvalidParameterException"),
+        (
+            ecs("CreateCluster", &format!(r#"{{"clusterName":"{}"}}"#, "a".repeat(256))),
+            400,
+            "InvalidParameterException",
+        ),
         (json("ecr", "CreateRepository", r#"{"repositoryName":"../../etc"}"#), 400, "InvalidParameterException"),
         (json("ecr", "CreateRepository", r#"{"repositoryName":"Capital"}"#), 400, "InvalidParameterException"),
-        (form("elasticloadbalancing", "CreateTargetGroup", "Name=%3Ca%3E%26&TargetType=lambda"), 400, "ValidationError"),
+        (
+            form("elasticloadbalancing", "CreateTargetGroup", "Name=%3Ca%3E%26&TargetType=lambda"),
+            400,
+            "ValidationError",
+        ),
         (form("ec2", "CreateVpc", "CidrBlock=10.0.0.0%2F99"), 400, "InvalidParameterValue"),
         (form("ec2", "CreateVpc", "CidrBlock=nonsense"), 400, "InvalidParameterValue"),
         (form("iam", "CreateRole", "RoleName=a&AssumeRolePolicyDocument=nonsense"), 400, "MalformedPolicyDocument"),
         // Numbers that are none, lists with absurd indices.
-        (form("elasticloadbalancing", "CreateTargetGroup", "Name=trace&Protocol=HTTP&Port=eighty"), 400, "MalformedInput"),
-        (form("elasticloadbalancing", "CreateTargetGroup", "Name=trace&Protocol=HTTP&Port=99999999999"), 400, "MalformedInput"),
+        (
+            form("elasticloadbalancing", "CreateTargetGroup", "Name=trace&Protocol=HTTP&Port=eighty"),
+            400,
+            "MalformedInput",
+        ),
+        (
+            form("elasticloadbalancing", "CreateTargetGroup", "Name=trace&Protocol=HTTP&Port=99999999999"),
+            400,
+            "MalformedInput",
+        ),
         (form("ec2", "DescribeVpcs", "MaxResults=x"), 400, "InvalidParameterValue"),
     ]
 }
@@ -105,16 +133,16 @@ fn flaws() -> Vec<(&'static str, Flaw, [&'static str; 3])> {
     let mismatch = ["InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure"];
     let expired = ["InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired"];
     vec![
-        ("unsigned", Flaw { unsigned: true, ..flaw() }, [
-            "MissingAuthenticationTokenException",
-            "MissingAuthenticationToken",
-            "MissingAuthenticationToken",
-        ]),
-        ("unknown key", Flaw { access_key: Some("AKIAIOSFODNN7EXAMPLE"), ..flaw() }, [
-            "UnrecognizedClientException",
-            "InvalidClientTokenId",
-            "AuthFailure",
-        ]),
+        (
+            "unsigned",
+            Flaw { unsigned: true, ..flaw() },
+            ["MissingAuthenticationTokenException", "MissingAuthenticationToken", "MissingAuthenticationToken"],
+        ),
+        (
+            "unknown key",
+            Flaw { access_key: Some("AKIAIOSFODNN7EXAMPLE"), ..flaw() },
+            ["UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure"],
+        ),
         ("wrong secret", Flaw { secret: Some("not the secret"), ..flaw() }, mismatch),
         ("other region", Flaw { region: Some("eu-west-9"), ..flaw() }, mismatch),
         ("an hour late", Flaw { clock: -3600, ..flaw() }, expired),
@@ -213,10 +241,7 @@ fn broken_http_hurts_nobody() {
         ("TLS", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}".to_owned()),
         ("two lengths", format!("POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab")),
         ("a length that is none", format!("POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: -1\r\n\r\n")),
-        (
-            "an endless header",
-            format!("POST / HTTP/1.1\r\nhost: {host}\r\nx: {}\r\n\r\n", "a".repeat(1 << 20)),
-        ),
+        ("an endless header", format!("POST / HTTP/1.1\r\nhost: {host}\r\nx: {}\r\n\r\n", "a".repeat(1 << 20))),
         (
             "bad chunks",
             format!(

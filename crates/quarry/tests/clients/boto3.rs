@@ -22,7 +22,8 @@ fn boto3_waits_pages_and_catches() {
     let dir = tempfile::tempdir().unwrap();
     let built = image(dir.path());
     shell.aws_ok("ecr create-repository --repository-name api");
-    let auth = Auth::Basic { user: "AWS".into(), password: shell.run("aws ecr get-login-password").unwrap().trim().into() };
+    let auth =
+        Auth::Basic { user: "AWS".into(), password: shell.run("aws ecr get-login-password").unwrap().trim().into() };
     let as_pushed = OciImage {
         config: built.config.clone().into(),
         layers: built

@@ -53,7 +53,8 @@ fn the_tutorial_as_it_is_typed() {
         shell.aws(&format!("cloudformation describe-stacks --stack-name {STACK} --query Stacks[0].StackStatus")).ok()
     };
     wait_for("the stack is made", || (status()? == "CREATE_COMPLETE").then_some(()));
-    let outputs = shell.aws_ok(&format!("cloudformation describe-stacks --stack-name {STACK} --query Stacks[0].Outputs"));
+    let outputs =
+        shell.aws_ok(&format!("cloudformation describe-stacks --stack-name {STACK} --query Stacks[0].Outputs"));
     let output = |key: &str| {
         let found = outputs.as_array().unwrap().iter().find(|o| o["OutputKey"] == key);
         found.unwrap_or_else(|| panic!("no output {key} in {outputs:#}"))["OutputValue"].as_str().unwrap().to_owned()

@@ -1,0 +1,119 @@
+//! What answers on `serve`'s port: the AWS endpoint, the registry under `/v2/`, the console.
+
+use base64::Engine;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
+use hyper::body::Incoming;
+use quarry_client::{Client, oci};
+use quarry_control::endpoint::{Auth, Endpoint, check_origin};
+use quarry_domain::image::RegistryAuth;
+use quarry_registry::Registry;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// A body of any kind of answer.
+pub type Body = BoxBody<Bytes, std::io::Error>;
+
+/// Everything behind the port.
+pub struct Front {
+    pub endpoint: Arc<Endpoint>,
+    pub registry: Arc<Registry>,
+    pub registry_auth: Arc<dyn RegistryAuth>,
+    pub console: Console,
+}
+
+/// The console is a client of the endpoint like any other, with the installation's own key.
+pub struct Console {
+    pub client: Client,
+    /// The endpoint's URL.
+    pub url: String,
+    pub auth: Auth,
+    /// `user:password` that a browser must send: access key id and secret access key.
+    pub key: String,
+}
+
+impl Front {
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        if let Err(refused) = check_origin(request.headers()) {
+            return Ok(plain(StatusCode::FORBIDDEN, refused));
+        }
+        let path = request.uri().path();
+        if path == "/v2" || path.starts_with("/v2/") {
+            return Ok(self.registry.handle(request, &*self.registry_auth).await);
+        }
+        if path == quarry_console::PATH && request.method() == Method::GET {
+            let paused = request.uri().query() == Some(quarry_console::PAUSED);
+            return Ok(self.console.answer(request.headers(), paused).await);
+        }
+        let (head, body) = request.into_parts();
+        let body = match Limited::new(body, quarry_wire::server::MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large or was cut short")),
+        };
+        // Transactions block.
+        let answered = tokio::task::spawn_blocking(move || self.endpoint.answer(&head, &body)).await;
+        Ok(match answered {
+            Ok(response) => response.map(full),
+            Err(error) => {
+                tracing::error!(%error, "an operation panicked; its transaction was undone");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "internal failure")
+            }
+        })
+    }
+}
+
+impl Console {
+    async fn answer(&self, headers: &HeaderMap, paused: bool) -> Response<Body> {
+        if !self.allows(headers) {
+            let mut refused = plain(
+                StatusCode::UNAUTHORIZED,
+                "sign in with the access key id and the secret access key of `quarry env`",
+            );
+            let realm = header::HeaderValue::from_static("Basic realm=\"Quarry\", charset=\"UTF-8\"");
+            refused.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+            return refused;
+        }
+        let page = match paused {
+            true => quarry_console::page_paused(&self.client, &self.url).await,
+            false => quarry_console::page(&self.client, &self.url).await,
+        };
+        let html = match page {
+            Ok(html) => html,
+            Err(error) => return plain(StatusCode::BAD_GATEWAY, error.to_string()),
+        };
+        let mut response = Response::new(full(Bytes::from(html)));
+        for (name, value) in [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_SECURITY_POLICY, quarry_console::content_security_policy()),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+        ] {
+            if let Ok(value) = value.parse() {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+
+    fn allows(&self, headers: &HeaderMap) -> bool {
+        if self.auth == Auth::Off {
+            return true;
+        }
+        let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Basic "));
+        let given = given.and_then(|g| base64::engine::general_purpose::STANDARD.decode(g).ok());
+        // Digests are compared, so that the time it takes tells nothing of the key.
+        given.is_some_and(|given| oci::digest_of(&given) == oci::digest_of(self.key.as_bytes()))
+    }
+}
+
+fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+    let mut response = Response::new(full(Bytes::from(text.into() + "\n")));
+    *response.status_mut() = status;
+    response
+}
