@@ -34,6 +34,8 @@ pub struct FakeRuntime {
     pub signals: Mutex<Vec<(String, Option<String>, Signal)>>,
     pub removed: Mutex<Vec<String>>,
     pub seen: Mutex<Vec<ObservedTask>>,
+    /// Nothing can be told of any task.
+    pub blind: Mutex<bool>,
     wakes: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
     report: IsolationReport,
     root: PathBuf,
@@ -109,6 +111,7 @@ impl FakeRuntime {
             signals: Mutex::default(),
             removed: Mutex::default(),
             seen: Mutex::default(),
+            blind: Mutex::default(),
             wakes: Mutex::default(),
             report: IsolationReport {
                 isolation: Isolation::Rootless,
@@ -147,12 +150,15 @@ impl TaskRuntime for FakeRuntime {
         Ok(())
     }
 
-    fn observe(&self) -> Vec<ObservedTask> {
-        self.seen.lock().expect("unpoisoned").clone()
+    fn observe(&self) -> std::io::Result<Vec<ObservedTask>> {
+        if *self.blind.lock().expect("unpoisoned") {
+            return Err(std::io::Error::other("too many open files"));
+        }
+        Ok(self.seen.lock().expect("unpoisoned").clone())
     }
 
     fn observe_one(&self, id: &str) -> Option<ObservedTask> {
-        self.observe().into_iter().find(|task| task.id == id)
+        self.observe().ok()?.into_iter().find(|task| task.id == id)
     }
 
     fn signal(&self, id: &str, container: Option<&str>, signal: Signal) -> std::io::Result<()> {
@@ -225,6 +231,13 @@ impl ImageCatalog for FakeCatalog {
         }
         repositories.insert(name.to_owned(), FakeRepository { immutable: immutable_tags, ..Default::default() });
         Ok(())
+    }
+
+    fn set_immutable_tags(&self, name: &str, immutable_tags: bool) -> Result<(), CatalogError> {
+        self.with(name, |repository| {
+            repository.immutable = immutable_tags;
+            Ok(())
+        })
     }
 
     fn delete_repository(&self, name: &str, force: bool) -> Result<(), CatalogError> {

@@ -99,6 +99,8 @@ pub enum CatalogError {
 pub trait ImageCatalog: Send + Sync + 'static {
     /// `immutable_tags`: a pushed tag cannot be moved to another digest.
     fn create_repository(&self, name: &str, immutable_tags: bool) -> Result<(), CatalogError>;
+    /// Whether tags that are pushed from now on can be moved.
+    fn set_immutable_tags(&self, name: &str, immutable_tags: bool) -> Result<(), CatalogError>;
     /// With `force`, images in it are deleted too.
     fn delete_repository(&self, name: &str, force: bool) -> Result<(), CatalogError>;
     fn repositories(&self) -> Result<Vec<String>, CatalogError>;

@@ -26,6 +26,16 @@ impl ImageCatalog for Registry {
         Ok(())
     }
 
+    fn set_immutable_tags(&self, name: &str, immutable_tags: bool) -> Result<(), CatalogError> {
+        let mut held = self.store.hold();
+        let record = record(&held, name)?;
+        if record.immutable_tags != immutable_tags {
+            let changed = Repository { immutable_tags, ..record.clone() };
+            held.put(changed)?;
+        }
+        Ok(())
+    }
+
     fn delete_repository(&self, name: &str, force: bool) -> Result<(), CatalogError> {
         let mut held = self.store.hold();
         let record = record(&held, name)?;

@@ -1,7 +1,6 @@
-//! `PutImageTagMutability`: while the repository holds no image, as the catalogue settles it when it
-//! makes one.
+//! `PutImageTagMutability`: holds for what is pushed from now on.
 
-use super::{errors, images, repositories};
+use super::{errors, repositories};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecr::{PutImageTagMutabilityRequest, PutImageTagMutabilityResponse};
 
@@ -13,19 +12,11 @@ pub fn handle(ctx: &mut Ctx<'_>, input: PutImageTagMutabilityRequest) -> Result<
         input.image_tag_mutability_exclusion_filters,
     )?;
     if immutable != repository.immutable_tags {
-        if !images::list(ctx, &repository)?.is_empty() {
-            return Err(errors::invalid(format!(
-                "Tag mutability of '{}' cannot be changed here while it holds images; delete them or make another repository",
-                repository.name
-            )));
-        }
         repository.immutable_tags = immutable;
         ctx.tx.put(&repository)?;
-        let catalog = &ctx.platform.catalog;
-        catalog
-            .delete_repository(&repository.name, false)
-            .and_then(|()| catalog.create_repository(&repository.name, immutable))
-            .map_err(|error| errors::from_catalog(place, error))?;
+        // Last, as it cannot be undone; sent again, it is set again.
+        let set = ctx.platform.catalog.set_immutable_tags(&repository.name, immutable);
+        set.map_err(|error| errors::from_catalog(place, error))?;
     }
     Ok(PutImageTagMutabilityResponse {
         registry_id: Some(place.account.clone()),

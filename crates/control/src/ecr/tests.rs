@@ -127,8 +127,10 @@ fn mutability_tags_and_policies() {
     put(&world, MANIFEST, "v1").unwrap();
     let other = MANIFEST.replace('2', "3");
     assert_eq!(code(put(&world, &other, "v1")), "ImageTagAlreadyExistsException");
-    assert_eq!(code(mutability("MUTABLE")), "InvalidParameterException");
+    mutability("MUTABLE").unwrap();
+    put(&world, &other, "v1").unwrap();
     mutability("IMMUTABLE").unwrap();
+    assert_eq!(code(put(&world, MANIFEST, "v1")), "ImageTagAlreadyExistsException");
     assert_eq!(code(mutability("SOMETIMES")), "InvalidParameterException");
 
     let arn = Some("arn:aws:ecr:us-east-1:000000000000:repository/api".to_owned());

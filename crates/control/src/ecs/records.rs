@@ -213,6 +213,18 @@ pub enum StopCode {
 #[serde(transparent)]
 pub struct StoppedTask(pub Task);
 
+/// A `clientToken` that RunTask was called with. Kept as long as the first task that it started can
+/// be described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunToken {
+    /// See [`run_token_key`].
+    pub key: String,
+    /// The request, as JSON.
+    pub request: String,
+    /// Ids of what it started: at least one.
+    pub tasks: Vec<TaskId>,
+}
+
 /// A host port of an instance that a live task holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPort {
@@ -272,9 +284,15 @@ item!(Service, "ecs.service", |s| s.arn.clone(), |s| s.cluster_arn.clone());
 item!(ServiceEvents, "ecs.service-events", |e| e.service_arn.clone(), |_| String::new());
 item!(Task, "ecs.task", |t| t.id.clone(), |t| t.cluster_arn.clone());
 item!(StoppedTask, "ecs.stopped-task", |t| t.0.id.clone(), |t| t.0.cluster_arn.clone());
+item!(RunToken, "ecs.run-token", |t| t.key.clone(), |t| t.tasks.first().cloned().unwrap_or_default());
 item!(HostPort, "ecs.host-port", |p| host_port_key(&p.ec2_instance_id, p.port), |p| p.task.clone());
 item!(ContainerInstance, "ecs.container-instance", |i| i.arn.clone(), |i| i.cluster_arn.clone());
 item!(AccountSetting, "ecs.account-setting", |s| s.name.clone(), |_| String::new());
+
+/// The key of a [`RunToken`]: tokens are per cluster.
+pub fn run_token_key(cluster_arn: &str, token: &str) -> String {
+    format!("{cluster_arn} {token}")
+}
 
 /// The key of a [`HostPort`].
 pub fn host_port_key(ec2_instance_id: &str, port: u16) -> String {

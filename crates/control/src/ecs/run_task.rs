@@ -1,6 +1,6 @@
 //! RunTask.
 
-use super::records::{Tags, Task, TaskDefinition};
+use super::records::{Cluster, RunToken, Tags, Task, TaskDefinition, run_token_key};
 use super::tasks::{self, NewTask, Room};
 use super::{find, put_cluster_capacity_providers, service_options as options, tags, view};
 use crate::api::{Ctx, Result};
@@ -10,6 +10,7 @@ use quarry_domain::placement::NoPlace;
 
 const OFFERED: &[&str] = &[
     "capacityProviderStrategy",
+    "clientToken",
     "cluster",
     "count",
     "enableECSManagedTags",
@@ -30,6 +31,10 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     let cluster = find::cluster(ctx, input.cluster.as_deref())?;
     let definition = find::active_task_definition(ctx, input.task_definition.as_deref().unwrap_or_default())?;
     options::offered(&input, OFFERED, "")?;
+    let token = Token::of(&cluster, &input)?;
+    if let Some(known) = token.as_ref().map(|token| token.known(ctx, &cluster)).transpose()?.flatten() {
+        return Ok(known);
+    }
     options::launch_type(input.launch_type.as_deref())?;
     put_cluster_capacity_providers::check(&[], input.capacity_provider_strategy.as_deref().unwrap_or_default())?;
     options::no_network_configuration(input.network_configuration.as_ref())?;
@@ -73,11 +78,56 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     let (mut started, mut failures) = (Vec::new(), Vec::new());
     for _ in 0..count {
         match tasks::create(ctx, &new, &mut room)? {
-            Ok(task) => started.push(shown(&task)),
+            Ok(task) => started.push(task),
             Err(no_place) => failures.push(failure(ctx, &cluster.name, &definition, &no_place)),
         }
     }
-    Ok(RunTaskResponse { tasks: Some(started), failures: Some(failures) })
+    let ids: Vec<_> = started.iter().map(|task| task.id.clone()).collect();
+    if let Some(Token { key, request }) = token
+        && !ids.is_empty()
+    {
+        ctx.tx.put(&RunToken { key, request, tasks: ids })?;
+    }
+    let tasks = started.iter().map(shown).collect();
+    Ok(RunTaskResponse { tasks: Some(tasks), failures: Some(failures) })
+}
+
+/// A request's `clientToken`: with it, a request that is sent again starts nothing again.
+struct Token {
+    key: String,
+    /// The request, as JSON.
+    request: String,
+}
+
+impl Token {
+    fn of(cluster: &Cluster, input: &RunTaskRequest) -> Result<Option<Self>> {
+        let Some(token) = input.client_token.as_deref() else { return Ok(None) };
+        if token.len() > 64 || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(error::invalid_parameter_exception(
+                "clientToken must have at most 64 characters, all of them printable ASCII.",
+            ));
+        }
+        let request = quarry_wire::json::to_value(input).to_string();
+        Ok(Some(Self { key: run_token_key(&cluster.arn, token), request }))
+    }
+
+    /// The tasks that were started with it, as they are now.
+    fn known(&self, ctx: &Ctx<'_>, cluster: &Cluster) -> Result<Option<RunTaskResponse>> {
+        let Some(known) = ctx.tx.get::<RunToken>(&self.key)? else { return Ok(None) };
+        if known.request != self.request {
+            let arn = |id: &String| ctx.platform.place().arn("ecs", format_args!("task/{}/{id}", cluster.name));
+            let arns: Vec<String> = known.tasks.iter().map(arn).collect();
+            let conflict = error::conflict_exception(
+                "The provided clientToken is already in use with a different RunTask request.",
+            );
+            return Err(conflict.with("resourceIds", arns));
+        }
+        let mut tasks = Vec::new();
+        for id in &known.tasks {
+            tasks.extend(find::task(ctx.tx, cluster, id)?.as_ref().map(shown));
+        }
+        Ok(Some(RunTaskResponse { tasks: Some(tasks), failures: Some(Vec::new()) }))
+    }
 }
 
 /// Adds the tags that `enableECSManagedTags` asks for.

@@ -89,7 +89,7 @@ impl Raw {
     }
 
     pub fn send_flawed(&self, post: &Post, flaw: &Flaw) -> Answer {
-        self.bytes(&self.signed(post, flaw))
+        self.exchange(&self.signed(post, flaw), false)
     }
 
     /// The bytes of a request.
@@ -126,13 +126,19 @@ impl Raw {
         out
     }
 
-    /// Sends bytes on a connection of their own, and reads until it ends.
+    /// Sends bytes on a connection of their own and then no more, and reads until it ends.
     pub fn bytes(&self, bytes: &[u8]) -> Answer {
+        self.exchange(bytes, true)
+    }
+
+    fn exchange(&self, bytes: &[u8], no_more: bool) -> Answer {
         let mut stream = TcpStream::connect(&self.authority).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         // It may answer and close before it has read everything.
         let _ = stream.write_all(bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        if no_more {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         let text = String::from_utf8_lossy(&answer);

@@ -1,6 +1,6 @@
 //! Tasks: observes, decides each task's step, and carries the steps out.
 
-use super::super::records::{HostPort, LastStatus, Service, StopCode, StoppedTask, Task, TaskDefinition};
+use super::super::records::{HostPort, LastStatus, RunToken, Service, StopCode, StoppedTask, Task, TaskDefinition};
 use super::super::{container_instances, delete_task_definitions, events, tasks};
 use super::Reconciler;
 use super::jobs::{Kind, Outcome};
@@ -12,6 +12,7 @@ use crate::logs;
 use crate::store::{StoreError, Tx};
 use quarry_domain::container;
 use quarry_domain::task::{ObservedTask, Signal, TaskId};
+use quarry_wire::ServiceError;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -38,8 +39,11 @@ impl Reconciler {
                 tasks.into_iter().map(|task| (task.id.clone(), self.jobs.state(Kind::Launch, &task.id))).collect(),
             )
         })?;
-        let seen: HashMap<TaskId, ObservedTask> =
-            self.platform.runtime.observe().into_iter().map(|task| (task.id.clone(), task)).collect();
+        let seen = self.platform.runtime.observe().map_err(|error| {
+            let message = format!("the tasks that run cannot be looked at: {error}");
+            ServiceError::new("InternalFailure", message, 500)
+        })?;
+        let seen: HashMap<TaskId, ObservedTask> = seen.into_iter().map(|task| (task.id.clone(), task)).collect();
         let now = self.now();
         let (steps, due) = self.platform.store.read(|tx| -> Result<_> {
             let mut facets: HashMap<String, Facets> = HashMap::new();
@@ -334,6 +338,9 @@ fn forget_old(ctx: &Ctx<'_>, now: i64) -> Result<()> {
     for StoppedTask(task) in ctx.tx.all::<StoppedTask>()? {
         if task.stopped_ms.is_some_and(|at| at + KEPT_MS < now) {
             ctx.tx.delete::<StoppedTask>(&task.id)?;
+            for token in ctx.tx.children::<RunToken>(&task.id)? {
+                ctx.tx.delete::<RunToken>(&token.key)?;
+            }
         }
         definitions.insert(task.task_definition_arn);
     }

@@ -253,6 +253,45 @@ fn run_task_and_stop_task() {
 }
 
 #[test]
+fn run_task_with_a_client_token_runs_once() {
+    let mut stage = Stage::new();
+    let mut run = aws::RunTaskRequest {
+        cluster: Some("demo".into()),
+        task_definition: Some(stage.define("api:v1")),
+        client_token: Some("once".into()),
+        count: Some(2),
+        ..Default::default()
+    };
+    let call = |stage: &Stage, run: &aws::RunTaskRequest| stage.world.call::<op::RunTask>(run.clone());
+    let ids = |output: aws::RunTaskResponse| output.tasks.unwrap().iter().map(id).collect::<Vec<_>>();
+    let first = ids(call(&stage, &run).unwrap());
+    assert_eq!(ids(call(&stage, &run).unwrap()), first);
+    assert_eq!(stage.tasks("RUNNING").len(), 2);
+    run.count = Some(1);
+    let conflict = call(&stage, &run).unwrap_err();
+    assert_eq!(conflict.code, "ConflictException");
+    assert!(conflict.details["resourceIds"][0].as_str().unwrap().ends_with(&first[0]), "{conflict:?}");
+    run.client_token = Some("no spaces".into());
+    assert_eq!(call(&stage, &run).unwrap_err().code, "InvalidParameterException");
+    // Once its tasks cannot be described any more, the token is new again.
+    stage.settle();
+    stage.ended(&first[0], Some(0));
+    stage.ended(&first[1], Some(0));
+    stage.settle();
+    run.client_token = Some("once".into());
+    assert!(call(&stage, &run).is_err());
+    stage.pass_time(Duration::from_secs(2 * 3600));
+    // Old tasks are forgotten when another one stops.
+    run.client_token = Some("another".into());
+    let other = ids(call(&stage, &run).unwrap()).remove(0);
+    stage.settle();
+    stage.ended(&other, Some(0));
+    stage.settle();
+    run.client_token = Some("once".into());
+    assert_ne!(ids(call(&stage, &run).unwrap()), first);
+}
+
+#[test]
 fn a_deleted_service_drains_and_its_cluster_can_go_then() {
     let mut stage = Stage::new();
     let definition = stage.define("api:v1");
