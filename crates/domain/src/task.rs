@@ -160,8 +160,9 @@ pub trait TaskRuntime: Send + Sync + 'static {
     /// Unpacks what is missing of the images, then starts the task's shim. Returns once the shim
     /// runs; progress shows in [`observe`](Self::observe). Launching an id again is no error.
     fn launch(&self, spec: &TaskSpec) -> Result<(), LaunchError>;
-    /// All tasks with a directory, also those of before a restart.
-    fn observe(&self) -> Vec<ObservedTask>;
+    /// All tasks with a directory, also those of before a restart. An error where that cannot be told
+    /// (no descriptor is free, say): nothing is known then, least of all that there are none.
+    fn observe(&self) -> std::io::Result<Vec<ObservedTask>>;
     fn observe_one(&self, id: &str) -> Option<ObservedTask>;
     /// To the container, or to all of the task. A task that is gone is no error.
     fn signal(&self, id: &str, container: Option<&str>, signal: Signal) -> std::io::Result<()>;

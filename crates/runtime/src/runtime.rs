@@ -276,10 +276,10 @@ impl TaskRuntime for Runtime {
         })
     }
 
-    fn observe(&self) -> Vec<ObservedTask> {
+    fn observe(&self) -> io::Result<Vec<ObservedTask>> {
         let mut tasks = Vec::new();
-        for entry in fs::read_dir(self.layout.tasks()).into_iter().flatten().flatten() {
-            if let Ok(id) = entry.file_name().into_string()
+        for entry in fs::read_dir(self.layout.tasks())? {
+            if let Ok(id) = entry?.file_name().into_string()
                 && !id.starts_with('.')
                 && let Some(task) = self.observe_one(&id)
             {
@@ -287,7 +287,7 @@ impl TaskRuntime for Runtime {
             }
         }
         tasks.sort_by(|a, b| a.id.cmp(&b.id));
-        tasks
+        Ok(tasks)
     }
 
     fn observe_one(&self, id: &str) -> Option<ObservedTask> {

@@ -47,7 +47,7 @@ fn the_daemon_dies(isolation: Isolation) {
     let mut config = support::config(place.data());
     config.isolation = Some(isolation);
     let next = Runtime::open(config).unwrap();
-    let seen = next.observe();
+    let seen = next.observe().unwrap();
     assert_eq!(seen.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["ends", "stays"]);
     assert_eq!(exited(&seen[0].containers[0].state), (42, false));
     assert_eq!(seen[1].phase, TaskPhase::Running);
@@ -131,5 +131,5 @@ fn twenty_at_once() {
             });
         }
     });
-    assert!(place.runtime.observe().is_empty());
+    assert!(place.runtime.observe().unwrap().is_empty());
 }

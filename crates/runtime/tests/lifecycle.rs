@@ -42,7 +42,7 @@ fn from_start_to_end(isolation: Isolation) {
     place.runtime.signal("a1", None, Signal::Kill).unwrap();
     place.runtime.remove("a1").unwrap();
     place.runtime.remove("a1").unwrap();
-    assert!(place.runtime.observe().is_empty());
+    assert!(place.runtime.observe().unwrap().is_empty());
 }
 
 #[test]

@@ -32,19 +32,19 @@ pub fn run(data_dir: &Path) -> Result<&'static str> {
         return Ok("stopped");
     }
     let runtime = Runtime::open(RuntimeConfig::new(installation.data_dir.clone()))?;
-    end_everything(&installation.data_dir, &*runtime)?;
+    end_everything(&installation.data_dir, &runtime)?;
     Ok("serve was not running; ended what it had left")
 }
 
 /// Ends the proxy, then all tasks (SIGTERM, then SIGKILL), then the hub.
 pub fn end_everything(data_dir: &Path, runtime: &Runtime) -> Result<()> {
-    for task in runtime.observe() {
+    for task in runtime.observe()? {
         runtime.signal(&task.id, None, Signal::Term)?;
     }
     let deadline = Instant::now() + GRACE;
     loop {
         let live: Vec<_> = runtime
-            .observe()
+            .observe()?
             .into_iter()
             .filter(|task| matches!(task.phase, TaskPhase::Starting | TaskPhase::Running))
             .collect();
@@ -58,7 +58,7 @@ pub fn end_everything(data_dir: &Path, runtime: &Runtime) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    for task in runtime.observe() {
+    for task in runtime.observe()? {
         runtime.remove(&task.id)?;
     }
     stop_proxy(data_dir)?;

@@ -96,7 +96,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for task in self.runtime.observe() {
+        for task in self.runtime.observe().unwrap() {
             self.runtime.remove(&task.id).unwrap();
         }
         self.runtime.stop_hub().unwrap();
