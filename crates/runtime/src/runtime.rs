@@ -89,7 +89,8 @@ impl Runtime {
             None => probe::forced().map_err(OpenError::Isolation)?,
         };
         let report = probe::probe(layout.data(), &config.exe, force).map_err(OpenError::Isolation)?;
-        let layers = LayerStore::open(&layout.layers(), config.unpack).map_err(in_data)?;
+        let layers = LayerStore::open(&layout.layers(), config.unpack, report.isolation == Isolation::UserNamespaces)
+            .map_err(in_data)?;
         let watcher = Watcher::start(&layout).map_err(in_data)?;
         let mut ranges = BTreeSet::new();
         for entry in fs::read_dir(layout.tasks()).map_err(in_data)?.flatten() {

@@ -58,7 +58,7 @@ impl Store {
 
     fn with(limits: UnpackLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = LayerStore::open(&dir.path().join("layers"), limits).unwrap();
+        let store = LayerStore::open(&dir.path().join("layers"), limits, rustix::process::geteuid().is_root()).unwrap();
         Self { dir, store }
     }
 
@@ -234,7 +234,7 @@ fn the_same_layer_from_many_threads() {
     let store = Store::new();
     let layer = layer(store.dir.path(), "one", &archive(&[FILE, DIR]));
     // Two stores stand for two processes, which do not share a lock.
-    let other = LayerStore::open(&store.dir.path().join("layers"), UnpackLimits::default()).unwrap();
+    let other = LayerStore::open(&store.dir.path().join("layers"), UnpackLimits::default(), false).unwrap();
     std::thread::scope(|scope| {
         for n in 0..8 {
             let (store, layer) = (if n % 2 == 0 { &store.store } else { &other }, &layer);

@@ -52,7 +52,8 @@ pub enum UnpackError {
 pub struct LayerStore {
     directory: PathBuf,
     limits: UnpackLimits,
-    /// Keep the owners named in layers; possible for root only.
+    /// Keep the owners named in layers: only root can give files away, and only where tasks have
+    /// user ids of their own does it matter.
     keep_owners: bool,
     /// One per layer being unpacked by this process, so that the work is done once.
     busy: Mutex<HashMap<String, Arc<Mutex<()>>>>,
@@ -63,19 +64,14 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 impl LayerStore {
     /// Opens the store and removes what a crash left half-done.
-    pub fn open(directory: &Path, limits: UnpackLimits) -> io::Result<Self> {
+    pub fn open(directory: &Path, limits: UnpackLimits, keep_owners: bool) -> io::Result<Self> {
         private_dir(directory)?;
         for entry in std::fs::read_dir(directory)?.flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(b".") && !of_living_process(&entry.file_name()) {
                 crate::tree::remove(&entry.path())?;
             }
         }
-        Ok(Self {
-            directory: directory.to_owned(),
-            limits,
-            keep_owners: rustix::process::geteuid().is_root(),
-            busy: Mutex::default(),
-        })
+        Ok(Self { directory: directory.to_owned(), limits, keep_owners, busy: Mutex::default() })
     }
 
     /// The unpacked layer's directory; unpacks it if it is not there.
