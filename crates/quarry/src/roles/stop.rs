@@ -36,7 +36,7 @@ pub fn run(data_dir: &Path) -> Result<&'static str> {
     Ok("serve was not running; ended what it had left")
 }
 
-/// Ends the proxy, then all tasks (SIGTERM, then SIGKILL), then the hub.
+/// Ends all tasks (SIGTERM, then SIGKILL), then the proxy, then the hub.
 pub fn end_everything(data_dir: &Path, runtime: &Runtime) -> Result<()> {
     for task in runtime.observe()? {
         runtime.signal(&task.id, None, Signal::Term)?;

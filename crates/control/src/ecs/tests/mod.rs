@@ -5,6 +5,7 @@ mod bad_input;
 mod life;
 mod rolling;
 mod threads;
+mod unknown;
 
 use super::container_instances::{self, NewInstance};
 use super::reconcile::Reconciler;
