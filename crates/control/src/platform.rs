@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+/// The port of the AWS endpoint on the hub. It is the same whatever [`PlatformConfig::port`] is: running
+/// tasks have it in their environment, and `serve` may come back on another port.
+pub const HUB_ENDPOINT_PORT: u16 = 4566;
+
 /// Settled once at start.
 #[derive(Clone, Debug)]
 pub struct PlatformConfig {

@@ -1,7 +1,7 @@
 //! From stored records to a routing snapshot.
 
 use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
-use crate::platform::PlatformConfig;
+use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
 use crate::store::{StoreError, Tx};
 use quarry_domain::snapshot::{self, Endpoint, NameRecord, ProtocolVersion, Relay, RelayListen, Snapshot};
 use std::collections::HashMap;
@@ -68,7 +68,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
     if let Some(hub) = &config.hub {
         // Tasks reach the AWS endpoint at the hub's address.
         built.relays.push(Relay {
-            listen: RelayListen::Hub(SocketAddr::from((hub.address, config.port))),
+            listen: RelayListen::Hub(SocketAddr::from((hub.address, HUB_ENDPOINT_PORT))),
             to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),
         });
     }

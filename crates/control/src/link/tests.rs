@@ -166,6 +166,10 @@ fn a_snapshot_is_what_is_stored() {
     let relay = &snapshot.relays[0];
     assert_eq!(relay.listen, RelayListen::Hub("198.19.0.1:4566".parse().unwrap()));
     assert_eq!(relay.to, Endpoint::Tcp("127.0.0.1:4566".parse().unwrap()));
+    let elsewhere = crate::platform::PlatformConfig { port: 5000, ..world.platform.config.clone() };
+    let moved = world.platform.store.read(|tx| build(tx, &elsewhere, &endpoints())).unwrap();
+    assert_eq!(moved.relays[0].listen, relay.listen, "tasks keep the endpoint that is in their environment");
+    assert_eq!(moved.relays[0].to, Endpoint::Tcp("127.0.0.1:5000".parse().unwrap()));
     assert_eq!(snapshot.hub, world.platform.config.hub);
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::records::{Task, TaskDefinition};
 use crate::logs;
-use crate::platform::Platform;
+use crate::platform::{HUB_ENDPOINT_PORT, Platform};
 use crate::store::StoreError;
 use quarry_domain::container::{self, Context, VolumeSource, lower};
 use quarry_domain::image::ResolvedImage;
@@ -18,9 +18,6 @@ pub struct Launched {
     pub pull_started_ms: i64,
     pub pull_stopped_ms: i64,
 }
-
-/// The port of the AWS endpoint on the hub.
-const HUB_ENDPOINT_PORT: u16 = 4566;
 
 /// Launches the task; the error is the text of its stopped reason.
 pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
