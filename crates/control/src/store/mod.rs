@@ -69,6 +69,8 @@ impl Store {
         let mut writer = connect(path)?;
         migrate(&mut writer)?;
         let reader = connect(path)?;
+        // A write in what only reads would be undone without a word; this makes it an error.
+        reader.pragma_update(None, "query_only", "ON")?;
         Ok(Self {
             path: path.to_owned(),
             writer: Mutex::new(writer),
@@ -267,6 +269,7 @@ mod tests {
             assert_eq!(store.changed.wait(&mut seen, Duration::ZERO), crate::wake::Woken::Timer);
         }
         let store = Store::open(&path).unwrap();
+        assert!(store.read(|tx| tx.put(&thing("d", "x", 4))).is_err(), "a read cannot write");
         store
             .read(|tx| -> Result<(), StoreError> {
                 assert_eq!(tx.children::<Thing>("x")?, vec![thing("b", "x", 1), thing("a", "x", 2)]);
