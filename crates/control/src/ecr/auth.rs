@@ -53,17 +53,20 @@ impl Tokens {
             tx.put(&stored)?;
             Ok::<_, StoreError>(stored)
         })?;
-        Ok(Self::with(&stored, platform))
+        Self::with(&stored, platform)
     }
 
     /// With the store's key inside a transaction; `None` before the first [`open`](Self::open).
     pub fn load(platform: &Platform, tx: &Tx<'_>) -> Result<Option<Self>, StoreError> {
-        Ok(tx.get::<StoredKey>("own")?.map(|stored| Self::with(&stored, platform)))
+        tx.get::<StoredKey>("own")?.map(|stored| Self::with(&stored, platform)).transpose()
     }
 
-    fn with(stored: &StoredKey, platform: &Platform) -> Self {
-        let secret = STANDARD.decode(&stored.secret).unwrap_or_default();
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret), door: platform.door.clone() }
+    /// A damaged key is an error: with an empty one in its place anybody could sign.
+    fn with(stored: &StoredKey, platform: &Platform) -> Result<Self, StoreError> {
+        let secret = STANDARD
+            .decode(&stored.secret)
+            .map_err(|error| StoreError::Damaged { kind: StoredKey::KIND, source: serde::de::Error::custom(error) })?;
+        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret), door: platform.door.clone() })
     }
 
     /// A new token, `base64("AWS:" + secret)`, and when it expires.
