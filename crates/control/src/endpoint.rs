@@ -140,12 +140,16 @@ fn respond(reply: server::Reply) -> Response<Bytes> {
 pub fn check_origin(headers: &HeaderMap) -> Result<(), String> {
     let text = |name: header::HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("?").to_owned());
     let refused = |what: &str, value: &str| Err(format!("{what} {value} is not allowed here: use localhost"));
-    match text(header::HOST) {
-        Some(host) if !is_local(host_of(&host)) => return refused("Host", &host),
+    let host = text(header::HOST);
+    match &host {
+        Some(host) if !is_local(host_of(host)) => return refused("Host", host),
         _ => {}
     }
+    // Not "some local origin": what a task shows on a load balancer's port is another site, too.
     match text(header::ORIGIN) {
-        Some(origin) if !is_local(host_of(origin.split_once("://").map_or("?", |(_, host)| host))) => {
+        Some(origin)
+            if host.is_none() || origin.split_once("://").map(|(_, authority)| authority) != host.as_deref() =>
+        {
             return refused("Origin", &origin);
         }
         _ => {}
@@ -199,6 +203,10 @@ mod tests {
             &[("host", "127.0.0.1.evil.example")],
             &[("host", "localhost"), ("origin", "https://evil.example")],
             &[("host", "localhost"), ("origin", "null")],
+            &[("origin", "null")],
+            &[("host", "localhost:4566"), ("origin", "http://localhost:8080")],
+            &[("host", "localhost:4566"), ("origin", "http://board.localhost")],
+            &[("host", "localhost:4566"), ("origin", "https://page.s3.amazonaws.com")],
             &[("host", "localhost"), ("sec-fetch-site", "cross-site")],
         ] {
             assert!(check_origin(&headers(bad)).is_err(), "{bad:?}");
