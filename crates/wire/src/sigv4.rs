@@ -113,7 +113,7 @@ pub fn verify(
     let pairs = query_pairs(request.query)
         .map_err(|()| AuthFailure::Incomplete("The query string cannot be decoded".to_owned()))?;
     let presigned = !request.headers.contains_key("authorization");
-    let claim = if presigned { query_claim(&pairs)? } else { header_claim(request.headers)? };
+    let claim = if presigned { query_claim(&pairs, request.headers)? } else { header_claim(request.headers)? };
     check_scope(&claim, expected)?;
     check_time(&claim, now)?;
     let credentials = find(&claim.scope.access_key_id).ok_or(AuthFailure::UnknownKey)?;
@@ -278,7 +278,7 @@ fn header_claim(headers: &HeaderMap) -> Result<Claim, AuthFailure> {
     })
 }
 
-fn query_claim(pairs: &[(String, String)]) -> Result<Claim, AuthFailure> {
+fn query_claim(pairs: &[(String, String)], headers: &HeaderMap) -> Result<Claim, AuthFailure> {
     if lookup(pairs, "X-Amz-Signature").is_none() && lookup(pairs, "X-Amz-Credential").is_none() {
         return Err(AuthFailure::Missing);
     }
@@ -296,7 +296,7 @@ fn query_claim(pairs: &[(String, String)]) -> Result<Claim, AuthFailure> {
     let expires = expires.parse().ok().filter(|n| (1..=MAX_EXPIRES).contains(n));
     Ok(Claim {
         scope: parse_scope(credential).ok_or_else(|| bad_credential(credential))?,
-        signed_headers: split_headers(get("X-Amz-SignedHeaders")?)?,
+        signed_headers: signed_headers(get("X-Amz-SignedHeaders")?, headers)?,
         signature: get("X-Amz-Signature")?.to_owned(),
         at: parse_date(at_text).ok_or_else(bad_date)?,
         at_text: at_text.to_owned(),
