@@ -6,6 +6,7 @@ use crate::http::body::Body;
 use crate::http::request::{self, Forwarding, Growth, Head, MAX_COUNT, Parsed, View};
 use crate::http::response::Asked;
 use crate::io::{Buf, Meter, write_all};
+use crate::sticky::Sticky;
 use crate::table::{ActionEntry, Found, ListenerEntry, Place};
 use crate::target::{self, Balancer};
 use crate::watch::{Phase, Watch};
@@ -250,7 +251,10 @@ impl Conn {
                         close: close_both,
                     },
                 );
+                let entry = &table.config.groups[group];
+                let cookies = head.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("cookie")).map(|h| h.value);
                 let job = Job {
+                    sticky: entry.cookie_seconds.map(|seconds| Sticky::new(&entry.shared.arn, seconds, cookies)),
                     asked: Asked {
                         head: head.method == "HEAD",
                         http10: head.http10,

@@ -7,9 +7,11 @@ use crate::connect::{ConnectError, connect};
 use crate::http::body::Body;
 use crate::http::response::{self, Answer, Asked, Parsed};
 use crate::io::{Buf, Meter, RelayError, relay, tunnel, write_all};
+use crate::sticky::Sticky;
 use crate::table::Table;
 use crate::target::{self, Balancer, Group, GroupCounters, Target};
 use crate::watch::Phase;
+use crate::worker::fixdate;
 use std::cell::Cell;
 use std::io::IoSlice;
 use std::pin::pin;
@@ -29,6 +31,8 @@ pub struct Job {
     pub expects_continue: bool,
     /// Safe and without a body: may be sent again if a kept connection turns out closed.
     pub repeatable: bool,
+    /// Where the target group keeps its clients with their targets.
+    pub sticky: Option<Sticky>,
     /// The target's connection is not reused afterwards.
     pub close_target: bool,
 }
@@ -78,7 +82,13 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
     loop {
         let entry = &job.table.config.groups[job.group];
         let usable = &job.table.usable[job.group];
-        let flight = match pick(entry.algorithm, &group, usable, &tried, &mut || worker.random()) {
+        let wanted = job.sticky.and_then(|sticky| sticky.wanted);
+        let kept = usable.iter().find(|t| Some(t.registration) == wanted && !tried.contains(&t.uid));
+        let picked = match kept.and_then(Target::begin) {
+            Some(flight) => Pick::Target(flight),
+            None => pick(entry.algorithm, &group, usable, &tried, &mut || worker.random()),
+        };
+        let flight = match picked {
             Pick::Target(flight) => flight,
             Pick::Exhausted if tried.is_empty() => return Exchange::Answer(503),
             Pick::Exhausted => return Exchange::Answer(if timed_out { 504 } else { 502 }),
@@ -154,6 +164,8 @@ async fn attempt(
         Body::Chunked(_) | Body::UntilClose => false,
     };
     let chunk = matches!(job.body, Body::Chunked(_));
+    let now = conn.worker.shared.door.now_ms() / 1000;
+    let extra = job.sticky.map(|sticky| sticky.lines(target.registration, now, fixdate)).unwrap_or_default();
     let before = job.body.clone();
     let (uploaded, downloaded);
     if whole_body_is_here {
@@ -164,7 +176,7 @@ async fn attempt(
             return Attempt::Again;
         }
         let whole = Cell::new(true);
-        downloaded = download(conn, &stream, &mut answers, asked, expects, &whole, &down).await;
+        downloaded = download(conn, &stream, &mut answers, asked, expects, &extra, &whole, &down).await;
     } else {
         let whole = Cell::new(false);
         let mut upload = pin!(async {
@@ -172,7 +184,7 @@ async fn attempt(
             whole.set(end.is_ok());
             end
         });
-        let mut download = pin!(download(conn, &stream, &mut answers, asked, expects, &whole, &down));
+        let mut download = pin!(download(conn, &stream, &mut answers, asked, expects, &extra, &whole, &down));
         let mut upload_end = None;
         downloaded = loop {
             tokio::select! {
@@ -233,12 +245,14 @@ async fn attempt(
 
 /// Reads the target's answer and passes it on. Returns it with the times at which the request had
 /// left and the answer's head had come.
+#[allow(clippy::too_many_arguments)]
 async fn download(
     conn: &Conn,
     stream: &TcpStream,
     answers: &mut Buf,
     asked: Asked,
     expects_continue: bool,
+    extra: &str,
     request_whole: &Cell<bool>,
     meter: &Meter<'_>,
 ) -> Result<(Answer, Instant, Instant), Failure> {
@@ -261,7 +275,7 @@ async fn download(
             // An answer that comes before the whole request has gone out ends the connection: what the
             // client still sends could not be told from its next request.
             let asked = Asked { keep_alive: asked.keep_alive && request_whole.get(), ..asked };
-            match response::parse(answers.bytes(), asked, &mut out) {
+            match response::parse(answers.bytes(), asked, extra, &mut out) {
                 Parsed::Partial => break,
                 Parsed::Malformed => return Err(Failure::Broken),
                 Parsed::Interim { status, head_len } => {

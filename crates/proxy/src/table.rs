@@ -5,7 +5,9 @@ use crate::http::answer;
 use crate::target::{Balancer, Group, Target};
 use quarry_domain::link::TargetState;
 use quarry_domain::rule::Conditions;
-use quarry_domain::snapshot::{Action, Algorithm, Endpoint, LoadBalancerAttributes, Redirect, RelayListen, Snapshot};
+use quarry_domain::snapshot::{
+    Action, Algorithm, Endpoint, LoadBalancerAttributes, Redirect, RelayListen, Snapshot, Stickiness,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +61,8 @@ pub struct ForwardEntry {
 pub struct GroupEntry {
     pub shared: Arc<Group>,
     pub algorithm: Algorithm,
+    /// Seconds that the load balancer's cookie lives, if it is in use.
+    pub cookie_seconds: Option<u32>,
     /// Those that are not draining, with registrations as in the snapshot.
     pub open: Vec<Arc<Target>>,
 }
@@ -93,7 +97,11 @@ impl Config {
         for (arn, g) in &snapshot.target_groups {
             index.insert(arn.as_str(), groups.len());
             let open = g.targets.iter().filter(|t| !t.draining).map(|t| target(arn, t)).collect();
-            groups.push(GroupEntry { shared: group(arn), algorithm: g.attributes.algorithm, open });
+            let cookie_seconds = match &g.attributes.stickiness {
+                Some(Stickiness::LoadBalancerCookie { seconds }) => Some(*seconds),
+                Some(Stickiness::AppCookie { .. }) | None => None,
+            };
+            groups.push(GroupEntry { shared: group(arn), algorithm: g.attributes.algorithm, cookie_seconds, open });
         }
         let mut listeners = Vec::new();
         let mut by_arn = HashMap::new();

@@ -197,8 +197,7 @@ impl Worker {
         let second = self.shared.door.now_ms().div_euclid(1000);
         let mut date = self.date.borrow_mut();
         if date.0 != second {
-            let time = time::OffsetDateTime::from_unix_timestamp(second).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
-            *date = (second, time.format(IMF_FIXDATE).unwrap_or_default());
+            *date = (second, fixdate(second));
         }
         f(date.1.as_bytes())
     }
@@ -225,6 +224,12 @@ impl Worker {
         self.pool.clear();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// A time in Unix seconds as an IMF-fixdate.
+pub fn fixdate(second: i64) -> String {
+    let time = time::OffsetDateTime::from_unix_timestamp(second).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    time.format(IMF_FIXDATE).unwrap_or_default()
 }
 
 impl Deref for Lease {

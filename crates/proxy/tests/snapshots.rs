@@ -6,7 +6,7 @@ use common::*;
 use quarry_domain::link::{Down, TargetReason, TargetState, Up};
 use quarry_domain::snapshot::*;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -223,29 +223,61 @@ fn command(dir: &Dir) -> Command {
     command
 }
 
-fn spawn(dir: &Dir) -> std::process::Child {
-    command(dir).spawn().unwrap()
+fn spawn(dir: &Dir) -> Process {
+    Process(command(dir).spawn().unwrap())
+}
+
+/// A proxy process that does not outlive its test, however that ends.
+struct Process(Child);
+
+impl Process {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    fn succeeds(&mut self) -> bool {
+        self.0.wait().unwrap().success()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
 fn a_proxy_out_of_descriptors_says_so_and_recovers() {
     let (port, target, dir) = (free_port(), Upstream::echo("t"), Dir::new());
     let serve = Serve::start(&dir.0);
-    let mut process = command(&dir).env("QUARRY_PROXY_TEST_FILES", "64").spawn().unwrap();
+    let mut process = Process(command(&dir).env("QUARRY_PROXY_TEST_FILES", "64").spawn().unwrap());
     serve.apply_healthy(&simple(port, &[target.endpoint()]));
-    let mut clients: Vec<_> = (0..100).map(|_| Peer::local(port)).collect();
-    std::thread::sleep(Duration::from_millis(200));
-    // The oldest was accepted; for its request there is no descriptor left.
-    assert_eq!(clients[0].get("/").status(), 503);
+    // One client is accepted before the many come, of which most have to wait.
+    let mut clients = vec![Peer::local(port)];
+    assert_eq!(clients[0].get("/").status(), 200);
+    clients.extend((0..200).map(|_| Peer::local(port)));
+    // Idle connections to targets are given up, so its next request needs a new one. A health check that ends frees a descriptor now and then; the other
+    // clients take it, and then there is none left for its requests.
+    let until = |clients: &mut Vec<Peer>, status| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = clients[0].get("/").status();
+            assert!(matches!(seen, 200 | 503), "{seen}");
+            if seen == status {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never {status}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until(&mut clients, 503);
     clients.truncate(1);
-    let deadline = Instant::now() + PATIENCE;
-    while clients[0].get("/").status() != 200 {
-        assert!(Instant::now() < deadline, "it does not recover");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(&mut clients, 200);
     assert_eq!(get(port, "/").status(), 200);
     serve.send(&Down::Stop);
-    assert!(process.wait().unwrap().success());
+    assert!(process.succeeds());
 }
 
 #[test]
@@ -255,8 +287,7 @@ fn a_killed_proxy_comes_back_and_routes_without_serve() {
     let mut first = spawn(&dir);
     serve.apply_healthy(&simple(port, &[target.endpoint()]));
     assert_eq!(get(port, "/").status(), 200);
-    first.kill().unwrap();
-    first.wait().unwrap();
+    first.kill();
     // Nobody answers at the control socket any more.
     std::fs::remove_file(dir.0.join("control.sock")).unwrap();
     let mut second = spawn(&dir);
@@ -273,8 +304,8 @@ fn a_killed_proxy_comes_back_and_routes_without_serve() {
         Up::Applied { .. } | Up::Report { .. } => None,
     });
     assert_eq!(version, 1);
-    rustix::process::kill_process(rustix::process::Pid::from_child(&second), rustix::process::Signal::TERM).unwrap();
-    assert!(second.wait().unwrap().success());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&second.0), rustix::process::Signal::TERM).unwrap();
+    assert!(second.succeeds());
 }
 
 #[test]
@@ -293,5 +324,5 @@ fn serve_may_come_and_go() {
     assert_eq!(client.get("/").status(), 200);
     client.stream.flush().unwrap();
     again.send(&Down::Stop);
-    assert!(process.wait().unwrap().success());
+    assert!(process.succeeds());
 }

@@ -11,7 +11,12 @@ pub mod trace;
 
 /// Splits a comma-separated field value into its trimmed, non-empty elements.
 pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
+    elements_by(value, b',')
+}
+
+/// Splits a field value at `separator` into its trimmed, non-empty elements.
+pub fn elements_by(value: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    value.split(move |b| *b == separator).map(<[u8]>::trim_ascii).filter(|e| !e.is_empty())
 }
 
 /// Whether a comma-separated field value holds this token, ignoring case.

@@ -51,8 +51,8 @@ pub enum Parsed {
 }
 
 /// Parses an answer's head at the start of `bytes` and, if it is whole, writes the head for the client
-/// to `out`.
-pub fn parse(bytes: &[u8], asked: Asked, out: &mut Vec<u8>) -> Parsed {
+/// to `out`. `extra`: whole header lines to be added to a final answer.
+pub fn parse(bytes: &[u8], asked: Asked, extra: &str, out: &mut Vec<u8>) -> Parsed {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed =
@@ -140,6 +140,9 @@ pub fn parse(bytes: &[u8], asked: Asked, out: &mut Vec<u8>) -> Parsed {
     if rechunk {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
+    if !interim {
+        out.extend_from_slice(extra.as_bytes());
+    }
     if switching {
         out.extend_from_slice(b"Connection: upgrade\r\n");
     } else if !interim {
@@ -183,7 +186,7 @@ mod tests {
 
     fn answer(text: &str, asked: Asked) -> (Answer, String) {
         let mut out = Vec::new();
-        match parse(text.as_bytes(), asked, &mut out) {
+        match parse(text.as_bytes(), asked, "", &mut out) {
             Parsed::Final(answer) => (answer, String::from_utf8(out).unwrap()),
             other => panic!("{other:?} for {text:?}"),
         }
@@ -231,9 +234,9 @@ mod tests {
             "HTTP/3.0 200 OK\r\n\r\n",
             "hello\r\n\r\n",
         ] {
-            assert_eq!(parse(bad.as_bytes(), ASKED, &mut Vec::new()), Parsed::Malformed, "{bad:?}");
+            assert_eq!(parse(bad.as_bytes(), ASKED, "", &mut Vec::new()), Parsed::Malformed, "{bad:?}");
         }
         let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(MAX_HEAD));
-        assert_eq!(parse(long.as_bytes(), ASKED, &mut Vec::new()), Parsed::Malformed);
+        assert_eq!(parse(long.as_bytes(), ASKED, "", &mut Vec::new()), Parsed::Malformed);
     }
 }
