@@ -14,7 +14,8 @@ fn good() -> Post {
 }
 
 fn good_form() -> Post {
-    form("elasticloadbalancing", "CreateTargetGroup", "Name=trace&TargetType=lambda")
+    let template = "TemplateBody=Resources%3A%20%7BA%3A%20%7BType%3A%20'AWS%3A%3ALogs%3A%3ALogGroup'%7D%7D";
+    form("cloudformation", "CreateStack", &format!("StackName=trace&{template}"))
 }
 
 fn good_ec2() -> Post {
@@ -52,18 +53,10 @@ fn malformed() -> Vec<Case> {
             "SerializationException",
         ),
         (json("logs", "CreateLogGroup", r#"{"logGroupName":"#), 400, "SerializationException"),
-        (
-            json(
-                "ecr",
-                "UploadLayerPart",
-                r#"{"repositoryName":"a","uploadId":"b","partFirstByte":0,"partLastByte":1,"layerPartBlob":"*"}"#,
-            ),
-            400,
-            "SerializationException",
-        ),
         // Required, and not there.
         (ecs("CreateService", "{}"), 400, "InvalidParameterException"),
-        (ecs("RegisterTaskDefinition", r#"{"family":"a"}"#), 400, "ClientException"),
+        (ecs("RegisterTaskDefinition", r#"{"family":"a"}"#), 400, "InvalidParameterException"),
+        (ecs("RegisterTaskDefinition", r#"{"family":"a","containerDefinitions":[]}"#), 400, "ClientException"),
         (json("ecr", "CreateRepository", "{}"), 400, "InvalidParameterException"),
         (json("logs", "CreateLogGroup", "{}"), 400, "InvalidParameterException"),
         (json("ssm", "GetParameter", "{}"), 400, "ValidationException"),
@@ -82,7 +75,7 @@ fn malformed() -> Vec<Case> {
         (json("ecr", "CreateRepository", r#"{"repositoryName":"../../etc"}"#), 400, "InvalidParameterException"),
         (json("ecr", "CreateRepository", r#"{"repositoryName":"Capital"}"#), 400, "InvalidParameterException"),
         (
-            form("elasticloadbalancing", "CreateTargetGroup", "Name=%3Ca%3E%26&TargetType=lambda"),
+            form("elasticloadbalancing", "CreateTargetGroup", "Name=%3Ca%3E%26&Protocol=HTTP&Port=80"),
             400,
             "ValidationError",
         ),

@@ -152,7 +152,6 @@ impl Raw {
         let lists = [
             json("ecs", "ListClusters", "{}"),
             json("ecs", "ListTaskDefinitions", "{}"),
-            json("ecs", "ListContainerInstances", "{}"),
             json("ecr", "DescribeRepositories", "{}"),
             json("logs", "DescribeLogGroups", "{}"),
             json("ssm", "DescribeParameters", "{}"),
@@ -162,6 +161,7 @@ impl Raw {
             form("elasticloadbalancing", "DescribeTargetGroups", ""),
             form("autoscaling", "DescribeAutoScalingGroups", ""),
             form("autoscaling", "DescribeLaunchConfigurations", ""),
+            form("autoscaling", "DescribeAutoScalingInstances", ""),
             form("iam", "ListRoles", ""),
             form("iam", "ListInstanceProfiles", ""),
             form("ec2", "DescribeVpcs", ""),

@@ -1,6 +1,7 @@
 """A program of somebody who knows AWS and not Quarry: waiters, paginators, exceptions."""
 
 import sys
+import time
 
 import boto3
 from botocore.exceptions import ClientError, WaiterError
@@ -26,6 +27,8 @@ def register(command=None):
         "image": f"{account()}.dkr.ecr.{ecs.meta.region_name}.amazonaws.com/api:v1",
         "cpu": 64,
         "memoryReservation": 64,
+        # The first process of a container has no default action for SIGTERM.
+        "stopTimeout": 2,
         "portMappings": [{"containerPort": 3000, "hostPort": 0}],
         "logConfiguration": {
             "logDriver": "awslogs",
@@ -35,6 +38,18 @@ def register(command=None):
     if command:
         container["command"] = command
     return ecs.register_task_definition(family="api", containerDefinitions=[container])["taskDefinition"]
+
+
+def said(pattern):
+    """Lines of the tasks' log, which comes in soon after the words."""
+    for _ in range(20):
+        events, _ = everything(
+            logs, "filter_log_events", "events", logGroupName=f"ECSLogGroup-{CLUSTER}", filterPattern=pattern
+        )
+        if events:
+            return events
+        time.sleep(0.5)
+    return []
 
 
 def account():
@@ -96,10 +111,8 @@ def start():
     ecs.get_waiter("tasks_stopped").wait(cluster=CLUSTER, tasks=[run], WaiterConfig=SOON)
     task = ecs.describe_tasks(cluster=CLUSTER, tasks=[run])["tasks"][0]
     assert task["containers"][0]["exitCode"] == 7 and task["stopCode"] == "EssentialContainerExited", task
-    events, _ = everything(
-        logs, "filter_log_events", "events", logGroupName=f"ECSLogGroup-{CLUSTER}", filterPattern='"ends with"'
-    )
-    assert [e["message"] for e in events] == ["ends with 7"], events
+    events = said('"ends with"')
+    assert [e["message"] for e in events] == ["ends with 7"], (events, said(""))
     assert events[0]["logStreamName"] == f"smoke/api/{run.split('/')[-1]}", events
 
     # Rolled over to new tasks.
@@ -161,9 +174,14 @@ def end():
     events = cloudformation.get_paginator("describe_stack_events").paginate(StackName=CLUSTER)
     assert len([e for page in events for e in page["StackEvents"]]) > 40
 
+    health = elb.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
+    targets = [{"Id": h["Target"]["Id"], "Port": h["Target"]["Port"]} for h in health]
+    assert len(targets) == 2, targets
     ecs.delete_service(cluster=CLUSTER, service="api", force=True)
     ecs.get_waiter("services_inactive").wait(cluster=CLUSTER, services=["api"], WaiterConfig=SOON)
-    elb.get_waiter("target_deregistered").wait(TargetGroupArn=group["TargetGroupArn"], WaiterConfig=SOON)
+    elb.get_waiter("target_deregistered").wait(
+        TargetGroupArn=group["TargetGroupArn"], Targets=targets, WaiterConfig=SOON
+    )
     cloudformation.delete_stack(StackName=CLUSTER)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=CLUSTER, WaiterConfig=SOON)
     # The group is not of the stack, and free now.
