@@ -139,8 +139,11 @@ pub enum BrokerRequest {
     Datagram { address: SocketAddr },
     /// The broker's network namespace.
     NetworkNamespace,
-    /// The broker's user namespace (holder only).
+    /// The user namespace of the holder; a shim answers if it is in it.
     UserNamespace,
+    /// To a shim: the hub's network namespace, as it got it from the holder. By this a new holder takes
+    /// on the hub of one that died.
+    HubNamespace,
     /// Takes an address off the hub again (holder only).
     Release { address: Ipv4Addr },
     /// To a shim: pass a signal on to a container, or to all of them.

@@ -127,6 +127,12 @@ fn send(socket: &OwnedFd, bytes: &[u8], descriptor: Option<BorrowedFd>) -> io::R
     Ok(())
 }
 
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Client {
     /// Connects with a timeout of two seconds on every later call.
     pub fn connect(path: &Path) -> io::Result<Self> {

@@ -1,10 +1,9 @@
 //! The holder of the hub: a small process that keeps the hub's network namespace (and for an
 //! ordinary user the user namespace that owns it), so that no other process's death takes it away.
 //!
-//! When the holder itself dies, the hub is gone: running tasks lose `eth0`, that is names, load
-//! balancers from inside and the AWS endpoint. What comes from the load balancers to the tasks
-//! goes on, since those sockets are made by each task's shim. A new holder starts with the next
-//! task; tasks from before must be replaced to reach it.
+//! When the holder itself dies, the hub lives on in the descriptors that the tasks' shims have of
+//! it, and a [`Keeper`] starts another holder, which takes the hub on from any of them. Nothing is
+//! made anew, so no task notices. Where no task runs, the new holder makes a new hub.
 
 use crate::broker::{self, Answer, Broker, Client};
 use crate::layout::{Layout, private_dir};
@@ -12,14 +11,17 @@ use crate::netlink::{LOOPBACK, Netlink};
 use crate::record;
 use crate::sys;
 use quarry_domain::link::BrokerRequest;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The hub's own address unless configured otherwise.
@@ -66,14 +68,24 @@ struct Hub {
 fn prepare(data_dir: &Path) -> io::Result<(Broker, Hub)> {
     let layout = Layout::new(data_dir)?;
     let socket = layout.hub_socket();
-    if std::env::var_os(USER_NAMESPACE).is_some() {
+    let rootless = std::env::var_os(USER_NAMESPACE).is_some();
+    let inherited = inherited(&layout, rootless);
+    if let Some(hub) = &inherited {
+        let enter = |fd: &OwnedFd, kind| move_into_link_name_space(fd.as_fd(), Some(kind));
+        if let Some(user) = &hub.user {
+            enter(user, LinkNameSpaceType::User).map_err(|e| named("entering the user namespace", e.into()))?;
+        }
+        enter(&hub.network, LinkNameSpaceType::Network).map_err(|e| named("entering the hub", e.into()))?;
+    } else if rootless {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         sys::unshare(libc::CLONE_NEWUSER).map_err(|e| named("making a user namespace", e))?;
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(|e| named("mapping the user id", e))?;
         fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(|e| named("mapping the group id", e))?;
     }
-    sys::unshare(libc::CLONE_NEWNET).map_err(|e| named("making a network namespace", e))?;
+    if inherited.is_none() {
+        sys::unshare(libc::CLONE_NEWNET).map_err(|e| named("making a network namespace", e))?;
+    }
     let address = std::env::var(ADDRESS).ok().and_then(|a| a.parse().ok()).unwrap_or(HUB_ADDRESS);
     let mut link = Netlink::open()?;
     link.up(LOOPBACK)?;
@@ -81,6 +93,23 @@ fn prepare(data_dir: &Path) -> io::Result<(Broker, Hub)> {
     harden()?;
     let broker = Broker::listen(&socket)?;
     Ok((broker, Hub { link: link.into(), stop: false.into() }))
+}
+
+/// The hub of a holder that died.
+struct Inherited {
+    network: OwnedFd,
+    /// Of an ordinary user.
+    user: Option<OwnedFd>,
+}
+
+/// Asks the tasks' shims, until one has it.
+fn inherited(layout: &Layout, rootless: bool) -> Option<Inherited> {
+    fs::read_dir(layout.tasks()).ok()?.flatten().find_map(|task| {
+        let shim = Client::connect(&task.path().join("s")).ok()?;
+        let network = shim.descriptor(&BrokerRequest::HubNamespace).ok()?;
+        let user = if rootless { Some(shim.descriptor(&BrokerRequest::UserNamespace).ok()?) } else { None };
+        Some(Inherited { network, user })
+    })
 }
 
 /// Tasks reach the hub and nothing through it, under their own address only.
@@ -132,6 +161,7 @@ impl Hub {
                 Ok(None)
             }
             BrokerRequest::Signal { .. } => Err(io::Error::other("the hub's holder has no containers")),
+            BrokerRequest::HubNamespace => Err(io::Error::other("this is asked of shims")),
         };
         match result {
             Ok(Some(descriptor)) => Answer::Descriptor(descriptor),
@@ -162,8 +192,75 @@ impl Hub {
     }
 }
 
+/// How a holder is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub layout: Layout,
+    pub exe: PathBuf,
+    pub rootless: bool,
+    pub address: Ipv4Addr,
+}
+
+/// Starts another holder when one died, until it is released or dropped.
+pub(crate) struct Keeper {
+    /// Locked while a holder is started.
+    wanted: Arc<Mutex<bool>>,
+}
+
+impl Keeper {
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        let wanted = Arc::new(Mutex::new(true));
+        let keeper = Self { wanted: wanted.clone() };
+        let keep = move || {
+            loop {
+                wait_for_end(&settings.layout, &wanted);
+                let wanted = locked(&wanted);
+                if !*wanted {
+                    return;
+                }
+                match ensure(&settings) {
+                    Ok(()) => continue,
+                    Err(error) => tracing::error!(%error, "the hub's holder cannot be started; it is tried again"),
+                }
+                drop(wanted);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        };
+        std::thread::Builder::new().name("hub-keeper".to_owned()).stack_size(256 << 10).spawn(keep)?;
+        Ok(keeper)
+    }
+
+    /// When this returns, no holder is started any more.
+    pub fn release(&self) {
+        *locked(&self.wanted) = false;
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn locked(wanted: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    wanted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns when no holder answers, or within a second when it is no longer wanted.
+fn wait_for_end(layout: &Layout, wanted: &Mutex<bool>) {
+    let Ok(holder) = Client::connect(&layout.hub_socket()) else { return };
+    while *locked(wanted) {
+        // The holder says nothing unasked: readable means that it hung up.
+        let mut set = [PollFd::new(&holder, PollFlags::IN)];
+        if matches!(rustix::event::poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })), Ok(n) if n > 0) {
+            return;
+        }
+    }
+}
+
 /// Starts the holder unless one lives. Returns once its socket answers.
-pub(crate) fn ensure(layout: &Layout, exe: &Path, rootless: bool, address: Ipv4Addr) -> io::Result<()> {
+pub(crate) fn ensure(settings: &Settings) -> io::Result<()> {
+    let Settings { layout, exe, rootless, address } = settings;
     private_dir(&layout.hub())?;
     private_dir(&layout.data().join("log"))?;
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -184,7 +281,7 @@ pub(crate) fn ensure(layout: &Layout, exe: &Path, rootless: bool, address: Ipv4A
     let log = fs::OpenOptions::new().append(true).create(true).open(layout.log("holder.log"))?;
     let mut command = Command::new(exe);
     command.arg0("quarry").arg("holder").arg(layout.data()).env(ADDRESS, address.to_string());
-    if rootless {
+    if *rootless {
         command.env(USER_NAMESPACE, "1");
     }
     let mut child = command.stdin(Stdio::from(lock)).stdout(Stdio::piped()).stderr(log).spawn()?;

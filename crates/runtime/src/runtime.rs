@@ -4,7 +4,7 @@
 
 use crate::broker::Client;
 use crate::cgroup::Hierarchies;
-use crate::holder::{self, HUB_ADDRESS};
+use crate::holder::{self, HUB_ADDRESS, Keeper};
 use crate::image::{LayerStore, UnpackLimits};
 use crate::layout::{Layout, is_plain_name, private_dir};
 use crate::probe;
@@ -74,6 +74,7 @@ pub struct Runtime {
     watcher: Watcher,
     /// Indices of the id ranges in use. Held while a task is launched.
     ranges: Mutex<BTreeSet<u32>>,
+    keeper: Mutex<Option<Keeper>>,
 }
 
 impl Runtime {
@@ -105,21 +106,42 @@ impl Runtime {
             }
             watcher.add(&id);
         }
-        Ok(Arc::new(Self { config, layout, report, layers, watcher, ranges: Mutex::new(ranges) }))
+        Ok(Arc::new(Self {
+            config,
+            layout,
+            report,
+            layers,
+            watcher,
+            ranges: Mutex::new(ranges),
+            keeper: Mutex::default(),
+        }))
     }
 
-    /// The hub network, `None` where tasks have no namespaces. Starts its holder if none lives.
+    /// The hub network, `None` where tasks have no namespaces. Starts its holder if none lives, and
+    /// from then on whenever it died.
     pub fn hub(&self) -> io::Result<Option<Hub>> {
         if self.report.isolation == Isolation::None {
             return Ok(None);
         }
-        let rootless = self.report.isolation == Isolation::Rootless;
-        holder::ensure(&self.layout, &self.config.exe, rootless, self.config.hub_address)?;
+        let settings = holder::Settings {
+            layout: self.layout.clone(),
+            exe: self.config.exe.clone(),
+            rootless: self.report.isolation == Isolation::Rootless,
+            address: self.config.hub_address,
+        };
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        holder::ensure(&settings)?;
+        if keeper.is_none() {
+            *keeper = Some(Keeper::start(settings)?);
+        }
+        drop(keeper);
         Ok(Some(Hub { broker: self.layout.hub_socket(), address: self.config.hub_address }))
     }
 
     /// Ends the holder, and with it the hub network. That none lives is no error.
     pub fn stop_hub(&self) -> io::Result<()> {
+        // Released before the end, or it would be taken for a death.
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         holder::stop(&self.layout)
     }
 

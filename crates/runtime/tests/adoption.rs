@@ -3,6 +3,7 @@
 mod support;
 
 use quarry_domain::isolation::Isolation;
+use quarry_domain::link::BrokerRequest;
 use quarry_domain::task::{ContainerState, Mount, TaskPhase, TaskRuntime};
 use quarry_runtime::Runtime;
 use std::io::{BufRead, BufReader};
@@ -101,18 +102,54 @@ fn the_shim_dies() {
     }
 }
 
-/// Without the holder, tasks still answer the load balancer, and new ones get a new hub.
+/// Tasks answer the load balancer without a holder, too; and the next one takes on the hub that they
+/// are at: the same namespace with their interfaces in it.
 #[test]
 fn the_holder_dies() {
-    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
-    place.launch(&place.task("before", &["serve", "3000"]));
-    place.ask("before", 3000).unwrap();
-    let hub = place.runtime.hub().unwrap().unwrap();
-    let stop = quarry_domain::link::BrokerRequest::Stop;
-    broker(&hub.broker, &stop).unwrap();
-    assert!(place.ask("before", 3000).unwrap().starts_with("hello"));
-    place.launch(&place.task("after", &["serve", "3000"]));
-    assert!(place.ask("after", 3000).unwrap().starts_with("hello"));
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let at_hub = |id: &str, address: u8| {
+            let mut spec = place.task(id, &["serve", "3000"]);
+            spec.address = Some([198, 18, 1, address].into());
+            place.launch(&spec);
+            assert!(place.ask(id, 3000).unwrap().starts_with("hello"));
+        };
+        at_hub("before", 1);
+        let hub = place.runtime.hub().unwrap().unwrap();
+        let namespace = || {
+            let found: std::fs::File = broker(&hub.broker, &BrokerRequest::NetworkNamespace).ok()??.into();
+            Some(std::os::unix::fs::MetadataExt::ino(&found.metadata().unwrap()))
+        };
+        let first = namespace().unwrap();
+        for round in 0..2 {
+            let holder = holder_of(&place);
+            assert!(Command::new("kill").args(["-9", &holder]).status().unwrap().success());
+            assert!(place.ask("before", 3000).unwrap().starts_with("hello"));
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while namespace().is_none() || holder_of(&place) == holder {
+                assert!(std::time::Instant::now() < end, "no new holder");
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            assert_eq!(namespace(), Some(first), "{isolation:?}: another hub");
+            at_hub(&format!("after-{round}"), 2 + round);
+            let devices = std::fs::read_to_string(format!("/proc/{}/net/dev", holder_of(&place))).unwrap();
+            assert!(devices.contains("qbefore"), "{devices}");
+            assert!(devices.contains(&format!("qafter{round}")), "{devices}");
+        }
+    }
+}
+
+/// The process id of the holder, empty while there is none.
+fn holder_of(place: &Place) -> String {
+    let data = place.data();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&str> = command.split('\0').collect();
+        if words.get(1) == Some(&"holder") && words.get(2).is_some_and(|d| std::path::Path::new(d) == data) {
+            return entry.file_name().into_string().unwrap();
+        }
+    }
+    String::new()
 }
 
 /// Many at once: ranges, groups and names do not collide.

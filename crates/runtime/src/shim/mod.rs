@@ -91,6 +91,8 @@ struct Shim {
     /// By container, while it runs.
     running: Vec<Option<Running>>,
     group: Option<Group>,
+    /// The hub's network namespace, kept for a new holder.
+    hub: Option<OwnedFd>,
     broker: Broker,
 }
 
@@ -104,7 +106,7 @@ impl Shim {
         let running = plan.spec.containers.iter().map(|_| None).collect();
         // Without it nobody could tell this task's state: then rather no task.
         record::write_atomic(&directory.join("state.json"), &record, false)?;
-        Ok(Self { directory: directory.to_owned(), plan, record, running, group, broker })
+        Ok(Self { directory: directory.to_owned(), plan, record, running, group, hub: None, broker })
     }
 
     fn run(&mut self) {
@@ -148,6 +150,7 @@ impl Shim {
         let sandbox = Sandbox::create(&self.plan)?;
         let target = hub.as_ref().map(|(namespace, address)| (namespace.as_fd(), *address, self.plan.hub_address));
         network::connect(&sandbox, &self.plan.spec.id, target)?;
+        self.hub = hub.map(|(namespace, _)| namespace);
         let filters = Filters::new()?;
         for index in 0..self.running.len() {
             let started = self.start_container(index, &sandbox, &filters);
@@ -261,11 +264,16 @@ impl Shim {
         let running = &self.running;
         let names: Vec<&str> = self.record.containers.iter().map(|c| c.name.as_str()).collect();
         let isolated = self.plan.isolation != Isolation::None;
+        let rootless = self.plan.isolation == Isolation::Rootless;
+        let hub = &self.hub;
         self.broker.serve(&ready[..clients], |request| match request {
             BrokerRequest::Stream if isolated => broker::stream_socket(),
-            BrokerRequest::NetworkNamespace if isolated => match std::fs::File::open("/proc/self/ns/net") {
-                Ok(file) => Answer::Descriptor(file.into()),
-                Err(e) => Answer::Failed(e.to_string()),
+            BrokerRequest::NetworkNamespace if isolated => own_namespace("net"),
+            BrokerRequest::UserNamespace if rootless => own_namespace("user"),
+            BrokerRequest::HubNamespace => match hub.as_ref().map(OwnedFd::try_clone) {
+                Some(Ok(namespace)) => Answer::Descriptor(namespace),
+                Some(Err(e)) => Answer::Failed(e.to_string()),
+                None => Answer::Failed("this task is not at the hub".to_owned()),
             },
             BrokerRequest::Signal { container, signal } => send_signal(running, &names, container.as_deref(), signal),
             _ => Answer::Failed("a task's shim does not serve this".to_owned()),
@@ -321,6 +329,13 @@ pub(crate) fn join_user_namespace(user: &OwnedFd) -> io::Result<()> {
     sys::unshare(libc::CLONE_NEWNS).map_err(|e| context("making a mount namespace", e))?;
     let flags = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).map_err(|e| context("making mounts private", e))
+}
+
+fn own_namespace(kind: &str) -> Answer {
+    match std::fs::File::open(format!("/proc/self/ns/{kind}")) {
+        Ok(file) => Answer::Descriptor(file.into()),
+        Err(e) => Answer::Failed(e.to_string()),
+    }
 }
 
 fn send_signal(running: &[Option<Running>], names: &[&str], container: Option<&str>, signal: i32) -> Answer {
