@@ -155,6 +155,7 @@ impl Reconciler {
                 if in_flight && code == StopCode::EssentialContainerExited {
                     self.keep_launch(task, now);
                     task.started_ms = Some(now);
+                    open_streams(ctx, task)?;
                 }
                 tasks::begin_stop(ctx, task, code, &reason, dead)?;
                 self.count_failure(ctx, task, Some(&reason))?;
@@ -226,10 +227,7 @@ impl Reconciler {
                 events::add(ctx, service, format_args!("registered 1 targets in (target-group {})", target.group_arn))?;
             }
         }
-        let definition: Option<TaskDefinition> = ctx.tx.get(&task.task_definition_arn)?;
-        if let Some(definition) = definition {
-            logs::follow::open_streams(ctx, &definition.definition, &task.id)?;
-        }
+        open_streams(ctx, task)?;
         Ok(ctx.tx.put(task)?)
     }
 
@@ -312,6 +310,15 @@ impl Reconciler {
         self.running_since.remove(id);
         self.was_healthy.remove(id);
         self.announced_unhealthy.remove(id);
+    }
+}
+
+/// Whatever a task printed is delivered, also by one that was over before it was seen running.
+fn open_streams(ctx: &Ctx<'_>, task: &Task) -> Result<(), StoreError> {
+    let definition: Option<TaskDefinition> = ctx.tx.get(&task.task_definition_arn)?;
+    match definition {
+        Some(definition) => logs::follow::open_streams(ctx, &definition.definition, &task.id),
+        None => Ok(()),
     }
 }
 

@@ -4,8 +4,10 @@ use super::{Stage, host_port, id, operations};
 use crate::ecs::tasks::endpoint_of;
 use crate::testing::World;
 use quarry_aws::ecs::{self as aws, op};
+use quarry_aws::logs;
 use quarry_domain::snapshot::Endpoint;
-use quarry_domain::task::{Signal, TaskPhase};
+use quarry_domain::task::{Signal, TaskPhase, TaskRuntime};
+use serde_json::json;
 use std::time::Duration;
 
 #[test]
@@ -289,6 +291,30 @@ fn run_task_with_a_client_token_runs_once() {
     stage.settle();
     run.client_token = Some("once".into());
     assert_ne!(ids(call(&stage, &run).unwrap()), first);
+}
+
+#[test]
+fn the_last_words_of_a_task_that_was_never_seen_running_are_delivered() {
+    let mut stage = Stage::new();
+    let group = logs::CreateLogGroupRequest { log_group_name: Some("tasks".into()), ..Default::default() };
+    stage.world.call::<logs::op::CreateLogGroup>(group).unwrap();
+    let options = json!({"awslogs-group": "tasks", "awslogs-stream-prefix": "short"});
+    let members = json!({"logConfiguration": {"logDriver": "awslogs", "options": options}});
+    let definition = stage.define_with("api:v1", members);
+    stage.exits.insert("api:v1".into(), 3);
+    let run =
+        aws::RunTaskRequest { cluster: Some("demo".into()), task_definition: Some(definition), ..Default::default() };
+    let task = stage.world.call::<op::RunTask>(run).unwrap().tasks.unwrap().remove(0);
+    std::fs::write(stage.world.runtime.log_path(&id(&task), "api"), "farewell").unwrap();
+    stage.settle();
+    assert_eq!(stage.tasks("STOPPED")[0].stop_code.as_deref(), Some("EssentialContainerExited"));
+    let said = logs::GetLogEventsRequest {
+        log_group_name: Some("tasks".into()),
+        log_stream_name: Some(format!("short/api/{}", id(&task))),
+        ..Default::default()
+    };
+    let events = stage.world.call::<logs::op::GetLogEvents>(said).unwrap().events.unwrap();
+    assert_eq!(events.iter().map(|e| e.message.as_deref().unwrap()).collect::<Vec<_>>(), ["farewell"]);
 }
 
 #[test]
