@@ -2,20 +2,21 @@
 //! the reconcilers that carry out what `quarry-domain` plans.
 
 pub mod api;
-pub mod status;
-pub mod start;
-pub mod endpoint;
-pub mod logs;
-pub mod ecs;
 pub mod autoscaling;
 pub mod cloudformation;
 pub mod ec2;
 pub mod ecr;
+pub mod ecs;
 pub mod elbv2;
+pub mod endpoint;
 pub mod iam;
 pub mod link;
+pub mod logs;
+mod page;
 pub mod platform;
 pub mod ssm;
+pub mod start;
+pub mod status;
 pub mod store;
 pub mod sts;
 pub mod wake;
@@ -24,5 +25,4 @@ pub mod wake;
 pub(crate) mod testing;
 
 pub use platform::{Platform, PlatformConfig};
-
 pub use start::{Control, operations, registry_auth, start};

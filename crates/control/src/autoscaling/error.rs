@@ -1,6 +1,7 @@
 //! What the operations of Auto Scaling have in common: errors and pages.
 
 use crate::api::Result;
+use crate::page::{self, Page};
 use quarry_aws::autoscaling::error::invalid_next_token;
 use quarry_wire::ServiceError;
 
@@ -18,16 +19,10 @@ pub fn required(value: Option<String>, member: &str) -> Result<String> {
 }
 
 /// One page: `MaxRecords` (1–100, 50 if not given) from where `NextToken` says, and the next token.
-pub fn page<T>(items: Vec<T>, max_records: Option<i32>, token: Option<String>) -> Result<(Vec<T>, Option<String>)> {
-    let start: usize = match token {
-        Some(token) => token.parse().map_err(|_| invalid_next_token("The token is not valid."))?,
-        None => 0,
-    };
+pub fn page<T>(items: Vec<T>, max_records: Option<i32>, token: Option<String>) -> Result<Page<T>> {
     let size = max_records.unwrap_or(50);
     if !(1..=100).contains(&size) {
         return Err(validation("MaxRecords must be between 1 and 100."));
     }
-    let end = start.saturating_add(size as usize);
-    let next = (items.len() > end).then(|| end.to_string());
-    Ok((items.into_iter().skip(start).take(size as usize).collect(), next))
+    page::from(items, token.as_deref(), size as usize).ok_or_else(|| invalid_next_token("The token is not valid."))
 }

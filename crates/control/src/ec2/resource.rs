@@ -1,6 +1,7 @@
 //! What all EC2 resources have in common: identifiers, tags, filters, pages, error texts.
 
 use crate::api::{Ctx, Result};
+use crate::page::{self, Page};
 use crate::store::Item;
 use quarry_aws::ec2::{Filter, Tag, TagSpecification};
 use quarry_aws::elbv2::op::DescribeLoadBalancers;
@@ -74,15 +75,9 @@ pub fn select<T: Resource>(ctx: &Ctx<'_>, ids: Option<Vec<String>>, filters: Opt
 }
 
 /// One page of `items`: `MaxResults` of them from where `NextToken` says, and the next token.
-pub fn page<T>(items: Vec<T>, max_results: Option<i32>, token: Option<String>) -> Result<(Vec<T>, Option<String>)> {
-    let start: usize = match token {
-        Some(token) => token.parse().map_err(|_| error("InvalidNextToken", "The token is not valid"))?,
-        None => 0,
-    };
+pub fn page<T>(items: Vec<T>, max_results: Option<i32>, token: Option<String>) -> Result<Page<T>> {
     let size = max_results.map_or(usize::MAX, |n| n.max(1) as usize);
-    let more = items.len().saturating_sub(start) > size;
-    let next = more.then(|| (start + size).to_string());
-    Ok((items.into_iter().skip(start).take(size).collect(), next))
+    page::from(items, token.as_deref(), size).ok_or_else(|| error("InvalidNextToken", "The token is not valid"))
 }
 
 /// The tags of a request's `TagSpecifications` for a new resource of type `T`.

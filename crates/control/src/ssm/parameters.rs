@@ -3,6 +3,7 @@
 use super::public;
 use super::records::Parameter;
 use crate::api::Result;
+use crate::page::{self, Page};
 use crate::platform::Platform;
 use crate::store::Tx;
 use quarry_aws::ssm as aws;
@@ -127,22 +128,13 @@ pub fn page<T>(
     token: Option<&str>,
     max_results: Option<i32>,
     most: i32,
-) -> Result<(Vec<T>, Option<String>)> {
+) -> Result<Page<T>> {
     let size = max_results.unwrap_or(most);
     if !(1..=most).contains(&size) {
         return Err(validation(format!(
             "1 validation error detected: Value '{size}' at 'maxResults' failed to satisfy constraint: Member must have value from 1 to {most}"
         )));
     }
-    let start = match token {
-        Some(token) => {
-            let at = items.iter().position(|item| name(item) == token);
-            at.ok_or_else(|| refuse("InvalidNextToken", "The specified token is not valid."))? + 1
-        }
-        None => 0,
-    };
-    let more = items.len() > start + size as usize;
-    let page: Vec<T> = items.into_iter().skip(start).take(size as usize).collect();
-    let next = page.last().filter(|_| more).map(|item| name(item).to_owned());
-    Ok((page, next))
+    page::after(items, |item| name(item).to_owned(), token, size as usize)
+        .ok_or_else(|| refuse("InvalidNextToken", "The specified token is not valid."))
 }
