@@ -17,7 +17,16 @@ pub fn allows(policy: &str, account: &str, caller_arn: &str, external_id: Option
                 && (effect == "Deny" || condition_holds(statement.get("Condition"), external_id))
         })
     };
-    matching("Allow") && !matching("Deny")
+    matching("Allow") && !matching("Deny") && !statements.iter().any(|statement| is_unclear_denial(statement))
+}
+
+/// A denial by what it leaves out, or by a pattern that is not known here, may apply, too.
+fn is_unclear_denial(statement: &Value) -> bool {
+    let wild = |action: &Value| action.as_str().is_some_and(|a| a.contains(['*', '?']) && !is_assume_role(a));
+    statement.get("Effect").and_then(Value::as_str) == Some("Deny")
+        && (statement.get("NotAction").is_some()
+            || statement.get("NotPrincipal").is_some()
+            || list(statement.get("Action")).into_iter().any(wild))
 }
 
 fn is_assume_role(action: &str) -> bool {
@@ -102,6 +111,17 @@ mod tests {
         ];
         for (policy, external_id, allowed) in cases {
             assert_eq!(allows(&policy, account, root, external_id), allowed, "{policy}");
+        }
+        let allow = r#"{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}"#;
+        for deny in [
+            r#""Principal":"*","Action":"sts:AssumeRole""#,
+            r#""Principal":"*","NotAction":"sts:TagSession""#,
+            r#""NotPrincipal":{"AWS":"arn:aws:iam::000000000000:role/other"},"Action":"sts:*""#,
+            r#""Principal":"*","Action":"sts:Ass?meRole""#,
+            r#""Principal":"*","Action":"sts:A*""#,
+        ] {
+            let policy = format!(r#"{{"Statement":[{allow},{{"Effect":"Deny",{deny}}}]}}"#);
+            assert!(!allows(&policy, account, root, None), "{policy}");
         }
         let encoded = "%7B%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A%22%2A%22%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%7D";
         assert!(allows(encoded, account, root, None));
