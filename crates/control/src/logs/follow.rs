@@ -134,7 +134,8 @@ fn advance(platform: &Platform, operations: &Operations, follower: &Follower, la
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(quarry_wire::ServiceError::new("InternalFailure", error.to_string(), 500)),
     };
-    let (lines, used) = lines(&bytes, last);
+    // What a full chunk cuts off goes on in the next one.
+    let (lines, used) = lines(&bytes, last && (bytes.len() as u64) < CHUNK);
     if used == 0 {
         return Ok(false);
     }
