@@ -6,7 +6,7 @@ use quarry_domain::door::Door;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The longest path a Unix socket may have.
@@ -78,9 +78,8 @@ impl Installation {
                 length - SOCKET_PATH_MAX
             );
         }
-        fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o700)).with_context(|| {
-            format!("{} belongs to another user: choose another with --data-dir", data_dir.display())
-        })?;
+        own(&data_dir)?;
+        fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o700))?;
         for part in ["proxy", "hub", "log"] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir.join(part))?;
         }
@@ -93,6 +92,9 @@ impl Installation {
 
     /// Opens an installation that exists.
     pub fn open(data_dir: &Path) -> Result<Self> {
+        if data_dir.exists() {
+            own(data_dir)?;
+        }
         let path = data_dir.join("secrets.json");
         let bytes = fs::read(&path).with_context(|| {
             format!("no installation in {}: `quarry serve --data-dir {0}` makes one", data_dir.display())
@@ -115,6 +117,14 @@ impl Installation {
         })?;
         serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
     }
+}
+
+/// Refuses another user's directory. For root, too: what is in it would say what root runs.
+fn own(data_dir: &Path) -> Result<()> {
+    if fs::metadata(data_dir)?.uid() != rustix::process::geteuid().as_raw() {
+        bail!("{} belongs to another user: choose another with --data-dir", data_dir.display());
+    }
+    Ok(())
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
@@ -158,6 +168,21 @@ mod tests {
         assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(data.join("secrets.json")).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!format!("{first:?}").contains(&first.secrets.secret_access_key));
+    }
+
+    #[test]
+    fn another_users_directory_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can make one.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("q");
+        Installation::open_or_create(&data, &Door::system()).unwrap();
+        std::os::unix::fs::chown(&data, Some(4711), Some(4711)).unwrap();
+        for refused in [Installation::open_or_create(&data, &Door::system()), Installation::open(&data)] {
+            assert!(refused.unwrap_err().to_string().contains("belongs to another user"));
+        }
     }
 
     #[test]

@@ -4,13 +4,15 @@ use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use quarry_client::{Client, oci};
 use quarry_control::endpoint::{Auth, Endpoint, check_origin};
 use quarry_domain::image::RegistryAuth;
 use quarry_registry::Registry;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// A body of any kind of answer.
 pub type Body = BoxBody<Bytes, std::io::Error>;
@@ -21,7 +23,16 @@ pub struct Front {
     pub registry: Arc<Registry>,
     pub registry_auth: Arc<dyn RegistryAuth>,
     pub console: Console,
+    /// Places for requests with a body larger than [`SMALL_BODY`].
+    pub large_bodies: Semaphore,
 }
+
+/// Bodies up to this size, in bytes, are taken without waiting.
+const SMALL_BODY: u64 = 64 << 10;
+/// Larger bodies that are in memory at a time.
+pub const LARGE_BODIES: usize = 8;
+/// How long a body may take to come.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The console is a client of the endpoint like any other, with the installation's own key.
 pub struct Console {
@@ -47,12 +58,20 @@ impl Front {
             return Ok(self.console.answer(request.headers(), paused).await);
         }
         let (head, body) = request.into_parts();
-        let body = match Limited::new(body, quarry_wire::server::MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large or was cut short")),
+        // Held until the answer: memory is bounded whoever sends, signed or not.
+        let _place = match body.size_hint().upper() {
+            Some(length) if length <= SMALL_BODY => None,
+            _ => self.large_bodies.acquire().await.ok(),
         };
+        let body = Limited::new(body, quarry_wire::server::MAX_BODY).collect();
+        let body = match tokio::time::timeout(BODY_PATIENCE, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large or was cut short")),
+            Err(_) => return Ok(plain(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time")),
+        };
+        let endpoint = self.endpoint.clone();
         // Transactions block.
-        let answered = tokio::task::spawn_blocking(move || self.endpoint.answer(&head, &body)).await;
+        let answered = tokio::task::spawn_blocking(move || endpoint.answer(&head, &body)).await;
         Ok(match answered {
             Ok(response) => response.map(full),
             Err(error) => {

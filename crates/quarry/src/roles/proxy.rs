@@ -17,6 +17,7 @@ use std::time::Duration;
 
 /// Runs the data plane until SIGTERM.
 pub fn run(data_dir: &Path, workers: usize) -> Result<()> {
+    super::raise_open_files();
     let config = ProxyConfig {
         data_dir: data_dir.to_owned(),
         workers,

@@ -4,7 +4,7 @@
 //! when it died; both go on when this process is killed, and are found again by the next one.
 
 use crate::installation::{Installation, Serving, write_private};
-use crate::roles::front::{Console, Front};
+use crate::roles::front::{Console, Front, LARGE_BODIES};
 use crate::roles::proxy::ProxyProcess;
 use anyhow::{Context, Result, bail};
 use hyper::service::service_fn;
@@ -23,6 +23,7 @@ use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 
 /// How `quarry serve` was called.
 #[derive(Clone, Debug)]
@@ -40,6 +41,12 @@ pub fn run(options: ServeOptions) -> Result<()> {
     }
     let installation = Installation::open_or_create(&options.data_dir, &door)?;
     let _lock = lock(&installation)?;
+    // What a killed one left names an endpoint and a process that are gone.
+    match std::fs::remove_file(installation.data_dir.join("serve.json")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    super::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(16)
@@ -86,7 +93,13 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
         key: format!("{id}:{secret}"),
     };
     let registry_auth = quarry_control::registry_auth(platform.clone(), options.auth);
-    let front = Arc::new(Front { endpoint: Arc::new(endpoint), registry, registry_auth, console });
+    let front = Arc::new(Front {
+        endpoint: Arc::new(endpoint),
+        registry,
+        registry_auth,
+        console,
+        large_bodies: Semaphore::new(LARGE_BODIES),
+    });
 
     let proxy = ProxyProcess::keep_running(&data_dir)?;
     let serving = Serving { pid: std::process::id(), endpoint: url };
@@ -108,7 +121,7 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     let _ = std::fs::remove_file(data_dir.join("serve.json"));
     if end_all {
         println!("stopping tasks and load balancers …");
-        tokio::task::spawn_blocking(move || crate::roles::stop::end_everything(&data_dir, &*tasks)).await??;
+        tokio::task::spawn_blocking(move || crate::roles::stop::end_everything(&data_dir, &tasks)).await??;
     } else {
         println!("tasks and load balancers go on; `quarry stop` ends them");
     }
@@ -119,8 +132,13 @@ fn tasks_isolation(runtime: &dyn quarry_domain::task::TaskRuntime) -> &'static s
     runtime.isolation().isolation.as_str()
 }
 
+/// Connections at a time; more wait in the listener's queue. Tasks, too, may connect.
+const CONNECTIONS: usize = 512;
+
 async fn accept(listener: TcpListener, front: Arc<Front>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -141,6 +159,7 @@ async fn accept(listener: TcpListener, front: Arc<Front>) {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
+            drop(place);
         });
     }
 }

@@ -41,18 +41,10 @@ pub async fn run(screen: &Screen, report: &mut Report, quarry: Quarry, services:
     step.done(format!("{} services", all.len()));
 
     let step = screen.step("delete the listener and the target groups");
-    aws.call::<DeleteListener>(DeleteListenerInput {
-        listener_arn: Some(services.listener_arn.clone()),
-        ..Default::default()
-    })
-    .await?;
+    aws.call::<DeleteListener>(DeleteListenerInput { listener_arn: Some(services.listener_arn.clone()) }).await?;
     let groups = all.iter().map(|s| &s.target_group_arn).chain([&services.drop_traffic_arn]);
     for group in groups {
-        aws.call::<DeleteTargetGroup>(DeleteTargetGroupInput {
-            target_group_arn: Some(group.clone()),
-            ..Default::default()
-        })
-        .await?;
+        aws.call::<DeleteTargetGroup>(DeleteTargetGroupInput { target_group_arn: Some(group.clone()) }).await?;
     }
     step.done("");
 
@@ -63,11 +55,7 @@ pub async fn run(screen: &Screen, report: &mut Report, quarry: Quarry, services:
     let step = screen.step("deregister the task definitions, delete the repositories");
     let listed = aws.call::<ListTaskDefinitions>(ListTaskDefinitionsRequest::default()).await?;
     for arn in listed.task_definition_arns.unwrap_or_default() {
-        aws.call::<DeregisterTaskDefinition>(DeregisterTaskDefinitionRequest {
-            task_definition: Some(arn),
-            ..Default::default()
-        })
-        .await?;
+        aws.call::<DeregisterTaskDefinition>(DeregisterTaskDefinitionRequest { task_definition: Some(arn) }).await?;
     }
     for name in NAMES {
         aws.call::<DeleteRepository>(DeleteRepositoryRequest {

@@ -98,7 +98,7 @@ pub async fn run(
     step.done("all targets healthy, the monolith still answers");
 
     let step = screen.step("delete the monolith's rule, default action → drop-traffic");
-    quarry.aws.call::<DeleteRule>(DeleteRuleInput { rule_arn: Some(kept), ..Default::default() }).await?;
+    quarry.aws.call::<DeleteRule>(DeleteRuleInput { rule_arn: Some(kept) }).await?;
     quarry
         .aws
         .call::<ModifyListener>(ModifyListenerInput {
