@@ -1,7 +1,6 @@
 """A program of somebody who knows AWS and not Quarry: waiters, paginators, exceptions."""
 
 import sys
-import time
 
 import boto3
 from botocore.exceptions import ClientError, WaiterError
@@ -41,15 +40,9 @@ def register(command=None):
 
 
 def said(pattern):
-    """Lines of the tasks' log, which comes in soon after the words."""
-    for _ in range(20):
-        events, _ = everything(
-            logs, "filter_log_events", "events", logGroupName=f"ECSLogGroup-{CLUSTER}", filterPattern=pattern
-        )
-        if events:
-            return events
-        time.sleep(0.5)
-    return []
+    """Lines of the tasks' log. All of a stopped task's are in it."""
+    group = f"ECSLogGroup-{CLUSTER}"
+    return everything(logs, "filter_log_events", "events", logGroupName=group, filterPattern=pattern)[0]
 
 
 def account():
@@ -103,17 +96,19 @@ def start():
     )["containerInstances"]
     assert {i["ec2InstanceId"] for i in instances} == {h["Target"]["Id"] for h in health}
 
-    # A task that ends by itself, and its last words.
-    run = ecs.run_task(
-        cluster=CLUSTER, taskDefinition="api",
+    # Tasks that end by themselves at once, and their last words.
+    started = ecs.run_task(
+        cluster=CLUSTER, taskDefinition="api", count=8,
         overrides={"containerOverrides": [{"name": "api", "command": ["7"]}]},
-    )["tasks"][0]["taskArn"]
-    ecs.get_waiter("tasks_stopped").wait(cluster=CLUSTER, tasks=[run], WaiterConfig=SOON)
-    task = ecs.describe_tasks(cluster=CLUSTER, tasks=[run])["tasks"][0]
-    assert task["containers"][0]["exitCode"] == 7 and task["stopCode"] == "EssentialContainerExited", task
+    )
+    assert started["failures"] == [], started
+    run = [task["taskArn"] for task in started["tasks"]]
+    ecs.get_waiter("tasks_stopped").wait(cluster=CLUSTER, tasks=run, WaiterConfig=SOON)
+    for task in ecs.describe_tasks(cluster=CLUSTER, tasks=run)["tasks"]:
+        assert task["containers"][0]["exitCode"] == 7 and task["stopCode"] == "EssentialContainerExited", task
     events = said('"ends with"')
-    assert [e["message"] for e in events] == ["ends with 7"], (events, said(""))
-    assert events[0]["logStreamName"] == f"smoke/api/{run.split('/')[-1]}", events
+    assert [e["message"] for e in events] == ["ends with 7"] * 8, (events, said(""))
+    assert {e["logStreamName"] for e in events} == {f"smoke/api/{arn.split('/')[-1]}" for arn in run}, events
 
     # Rolled over to new tasks.
     ecs.update_service(cluster=CLUSTER, service="api", forceNewDeployment=True)
