@@ -7,8 +7,10 @@ use crate::platform::Platform;
 use crate::wake::Wake;
 use quarry_domain::task::TaskId;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
 /// Tasks that are launched or removed at the same time.
 const THREADS: usize = 8;
@@ -28,11 +30,13 @@ pub enum Outcome {
     Removed,
 }
 
-/// Hands jobs to threads and remembers how they ended.
+/// Hands jobs to threads and remembers how they ended. Dropped, it waits for those under way and
+/// forgets those that wait, so that nothing is launched any more.
 pub struct Jobs {
     shared: Arc<Shared>,
     /// Absent: jobs are done at once, by the caller.
     queue: Option<Sender<(Kind, TaskId)>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -41,29 +45,32 @@ struct Shared {
     /// `None` while a job is under way.
     states: Mutex<HashMap<(Kind, TaskId), Option<Outcome>>>,
     kick: Wake,
+    /// No further job is to be begun.
+    ending: AtomicBool,
 }
 
 impl Jobs {
     /// Jobs are done by threads, which end with this value; `kick` is signalled after each.
     pub fn threads(platform: Arc<Platform>, operations: Arc<Operations>, kick: Wake) -> Self {
-        let shared = Arc::new(Shared { platform, operations, states: Mutex::default(), kick });
+        let shared = Arc::new(Shared::new(platform, operations, kick));
+        let mut threads = Vec::new();
         let (queue, jobs) = channel();
         let jobs = Arc::new(Mutex::new(jobs));
         for n in 0..THREADS {
             let (shared, jobs) = (shared.clone(), jobs.clone());
             let work = move || work(&shared, &jobs);
-            if let Err(error) = std::thread::Builder::new().name(format!("ecs-task-{n}")).spawn(work) {
-                tracing::error!(%error, "a thread for starting tasks could not be made");
+            match std::thread::Builder::new().name(format!("ecs-task-{n}")).spawn(work) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => tracing::error!(%error, "a thread for starting tasks could not be made"),
             }
         }
-        Self { shared, queue: Some(queue) }
+        Self { shared, queue: Some(queue), threads }
     }
 
     /// Jobs are done at once: for tests.
     #[cfg(test)]
     pub fn inline(platform: Arc<Platform>, operations: Arc<Operations>) -> Self {
-        let shared = Arc::new(Shared { platform, operations, states: Mutex::default(), kick: Wake::default() });
-        Self { shared, queue: None }
+        Self { shared: Arc::new(Shared::new(platform, operations, Wake::default())), queue: None, threads: Vec::new() }
     }
 
     /// Begins a job unless it is under way.
@@ -109,7 +116,24 @@ impl Jobs {
     }
 }
 
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.shared.ending.store(true, Ordering::Relaxed);
+        // The threads see the end of the queue.
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread for starting tasks had panicked");
+            }
+        }
+    }
+}
+
 impl Shared {
+    fn new(platform: Arc<Platform>, operations: Arc<Operations>, kick: Wake) -> Self {
+        Self { platform, operations, states: Mutex::default(), kick, ending: AtomicBool::new(false) }
+    }
+
     fn states(&self) -> MutexGuard<'_, HashMap<(Kind, TaskId), Option<Outcome>>> {
         self.states.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -144,8 +168,8 @@ fn work(shared: &Shared, jobs: &Mutex<Receiver<(Kind, TaskId)>>) {
     loop {
         let next = jobs.lock().unwrap_or_else(|e| e.into_inner()).recv();
         match next {
-            Ok(job) => shared.perform(job),
-            Err(_) => return,
+            Ok(job) if !shared.ending.load(Ordering::Relaxed) => shared.perform(job),
+            Ok(_) | Err(_) => return,
         }
     }
 }

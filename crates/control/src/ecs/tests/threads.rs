@@ -53,3 +53,29 @@ fn tasks_start_and_stop_without_a_timer_and_the_threads_end() {
     stage.world.platform.seen.stop();
     thread.join().unwrap();
 }
+
+/// `quarry stop` ends what runs after the reconciler has ended: nothing may be launched after that.
+#[test]
+fn nothing_is_launched_once_the_reconciler_has_ended() {
+    let stage = Stage::new();
+    let definition = stage.define_with("api:v1", serde_json::json!({"cpu": 0, "memory": 6}));
+    for _ in 0..10 {
+        let run = aws::RunTaskRequest {
+            cluster: Some("demo".into()),
+            task_definition: Some(definition.clone()),
+            count: Some(10),
+            ..Default::default()
+        };
+        stage.world.call::<op::RunTask>(run).unwrap();
+    }
+    let (platform, operations) = (stage.world.platform.clone(), stage.world.operations.clone());
+    let thread = std::thread::spawn(move || reconcile::run(platform, operations));
+    let launched = || stage.world.runtime.launched.lock().unwrap().len();
+    until("a launch", || launched() > 0);
+    stage.world.platform.store.changed.stop();
+    stage.world.platform.seen.stop();
+    thread.join().unwrap();
+    let then = launched();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(launched(), then, "of 100 tasks");
+}
