@@ -80,6 +80,11 @@ pub fn set(group: &mut TargetGroup, wanted: Vec<TargetGroupAttribute>) -> Result
             algorithm_name(group.attributes.algorithm)
         )));
     }
+    if group.attributes.slow_start > 0 {
+        return Err(errors::validation(
+            "Target group attribute 'slow_start.duration_seconds' cannot be set here; only '0' is supported",
+        ));
+    }
     group.attributes.stickiness = in_force(group)?;
     Ok(())
 }
@@ -88,13 +93,12 @@ fn in_force(group: &TargetGroup) -> Result<Option<Stickiness>> {
     let seconds = |key: &str| stickiness(group, key).parse().unwrap_or(86_400);
     match (stickiness(group, "stickiness.enabled"), stickiness(group, "stickiness.type")) {
         ("true", "app_cookie") => {
-            let name = stickiness(group, "stickiness.app_cookie.cookie_name").to_owned();
-            if name.is_empty() {
+            if stickiness(group, "stickiness.app_cookie.cookie_name").is_empty() {
                 return Err(errors::validation(
                     "You must set an application cookie name to enable stickiness of type 'app_cookie'",
                 ));
             }
-            Ok(Some(Stickiness::AppCookie { name, seconds: seconds("stickiness.app_cookie.duration_seconds") }))
+            Err(errors::validation("Stickiness of type 'app_cookie' is not supported here; use 'lb_cookie'"))
         }
         ("true", _) => {
             Ok(Some(Stickiness::LoadBalancerCookie { seconds: seconds("stickiness.lb_cookie.duration_seconds") }))

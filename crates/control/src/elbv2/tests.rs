@@ -337,6 +337,11 @@ fn attributes_act_or_are_refused() {
         "ValidationError",
         "Slow start",
     );
+    // What the data plane does not do is not taken for set.
+    refused(set(&[("slow_start.duration_seconds", "30")]), "ValidationError", "only '0' is supported");
+    let app_cookie =
+        [("stickiness.enabled", "true"), ("stickiness.type", "app_cookie"), ("stickiness.app_cookie.cookie_name", "s")];
+    refused(set(&app_cookie), "ValidationError", "not supported here");
     refused(
         set(&[("stickiness.enabled", "true"), ("stickiness.type", "app_cookie")]),
         "ValidationError",
