@@ -31,6 +31,7 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateAutoScalingGroupType) -> Result<Em
         ("PlacementGroup", input.placement_group.is_some()),
         ("MaxInstanceLifetime", input.max_instance_lifetime.unwrap_or(0) != 0),
     ])?;
+    check_kinds(input.health_check_type.as_deref(), input.desired_capacity_type.as_deref())?;
     let configuration = input.launch_configuration_name.filter(|name| !name.is_empty()).ok_or_else(|| {
         validation("Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy parameter.")
     })?;
@@ -92,6 +93,7 @@ pub fn update(ctx: &mut Ctx<'_>, input: UpdateAutoScalingGroupType) -> Result<Em
         ("PlacementGroup", input.placement_group.is_some()),
         ("MaxInstanceLifetime", input.max_instance_lifetime.unwrap_or(0) != 0),
     ])?;
+    check_kinds(input.health_check_type.as_deref(), input.desired_capacity_type.as_deref())?;
     if let Some(configuration) = input.launch_configuration_name {
         launch_configuration::find(ctx, &configuration)?;
         record.group.launch_configuration_name = Some(configuration);
@@ -203,6 +205,19 @@ fn refuse(unsupported: &[(&str, bool)]) -> Result<()> {
     }
 }
 
+/// Instances here have no other health than EC2's; ELB's adds nothing to a group without target groups.
+fn check_kinds(health_checks: Option<&str>, capacity: Option<&str>) -> Result<()> {
+    for kind in health_checks.unwrap_or("EC2").split(',') {
+        if !matches!(kind.trim(), "EC2" | "ELB") {
+            return Err(validation(format!("The health check type {kind} is not supported.")));
+        }
+    }
+    match capacity {
+        None | Some("units") => Ok(()),
+        Some(other) => Err(validation(format!("DesiredCapacityType {other} is not supported."))),
+    }
+}
+
 fn has_any<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
@@ -234,6 +249,9 @@ fn policies(given: Option<Vec<String>>) -> Result<Vec<String>> {
 /// The subnets that a comma-separated list names: they exist, in one VPC.
 fn subnets(ctx: &mut Ctx<'_>, identifier: &str) -> Result<Vec<SubnetRef>> {
     let ids: Vec<String> = identifier.split(',').map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect();
+    if ids.is_empty() {
+        return Err(validation("At least one Availability Zone or VPC Subnet is required."));
+    }
     let input = DescribeSubnetsRequest { subnet_ids: Some(ids), ..Default::default() };
     let found = ctx.invoke::<DescribeSubnets>(input).map_err(|e| validation(e.message))?.subnets.unwrap_or_default();
     if found.iter().any(|subnet| subnet.vpc_id != found[0].vpc_id) {

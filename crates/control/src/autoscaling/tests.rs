@@ -384,6 +384,9 @@ fn requests_that_make_no_sense_change_nothing() {
     refuse("'subnet-none' does not exist", &|input| input.vpc_zone_identifier = Some("subnet-none".into()));
     refuse("At least one Availability Zone or VPC Subnet", &|input| input.vpc_zone_identifier = None);
     refuse("TargetGroupARNs is not supported", &|input| input.target_group_arns = Some(vec!["arn".into()]));
+    refuse("At least one Availability Zone or VPC Subnet", &|input| input.vpc_zone_identifier = Some(" , ".into()));
+    refuse("health check type VPC_LATTICE", &|input| input.health_check_type = Some("EC2,VPC_LATTICE".into()));
+    refuse("DesiredCapacityType vcpu", &|input| input.desired_capacity_type = Some("vcpu".into()));
     refuse("termination policy", &|input| input.termination_policies = Some(vec!["Whim".into()]));
     let other = ec2::CreateVpcRequest { cidr_block: Some("10.0.0.0/16".into()), ..Default::default() };
     let other = stage.world.call::<ec2::op::CreateVpc>(other).unwrap().vpc.unwrap().vpc_id.unwrap();
