@@ -8,8 +8,8 @@ use quarry_aws::iam;
 use quarry_domain::arn::short_name;
 use serde::{Deserialize, Serialize};
 
-/// One session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One session. Its secrets are not printable.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     pub access_key_id: String,
     pub secret_access_key: String,
@@ -19,6 +19,15 @@ pub struct Session {
     /// `<role id>:<session>`.
     pub user_id: String,
     pub expires_at_ms: i64,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("access_key_id", &self.access_key_id)
+            .field("arn", &self.arn)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Item for Session {
