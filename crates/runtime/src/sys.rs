@@ -128,6 +128,21 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor above the standard ones except `kept`. For a process that goes on without
+/// anything it was made with and ends by [`exit_now`].
+pub fn close_all_but(kept: BorrowedFd) -> io::Result<()> {
+    let kept = kept.as_raw_fd() as u32;
+    let close = |first: u32, last: u32| {
+        // SAFETY: whoever owned these descriptors is never heard of again: the caller's frames are not
+        // returned to and no destructor runs.
+        check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+    };
+    if kept > 3 {
+        close(3, kept - 1)?;
+    }
+    close(kept + 1, u32::MAX)
+}
+
 /// Replaces the program. Returns only the reason why it could not.
 pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
     let mut argv: Vec<*const libc::c_char> = args.iter().map(|a| a.as_ptr()).collect();

@@ -9,7 +9,7 @@ use crate::record::IDS_PER_TASK;
 use crate::sys::{self, Forked};
 use quarry_domain::task::ContainerSpec;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::CapabilitySet;
@@ -101,8 +101,9 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
         let signals = sys::signal_descriptor()?;
         match sys::fork(0)? {
             Forked::Parent(child) => {
-                drop((shim.take(), start.log, null));
-                if start.filters.apply().is_err() {
+                // The lock and the sockets of the shim, above all: this process is its copy.
+                std::mem::forget((shim.take(), start.log, null));
+                if sys::close_all_but(signals.as_fd()).is_err() || start.filters.apply().is_err() {
                     sys::exit_now(127);
                 }
                 super::init::run(child, signals)
