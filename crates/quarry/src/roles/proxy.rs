@@ -11,9 +11,8 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Runs the data plane until SIGTERM.
 pub fn run(data_dir: &Path, workers: usize) -> Result<()> {
@@ -31,37 +30,58 @@ pub fn run(data_dir: &Path, workers: usize) -> Result<()> {
 
 /// Watches over the proxy of a data directory from `serve`.
 pub struct ProxyProcess {
-    released: Arc<AtomicBool>,
+    /// Locked while a proxy is started.
+    wanted: Arc<Mutex<bool>>,
 }
 
 impl ProxyProcess {
     /// Starts the proxy if none runs, now and whenever it is gone.
     pub fn keep_running(data_dir: &Path) -> Result<Self> {
-        let released = Arc::new(AtomicBool::new(false));
         if !is_running(data_dir) {
             start(data_dir)?;
         }
-        let (dir, stop) = (data_dir.to_owned(), released.clone());
+        let wanted = Arc::new(Mutex::new(true));
+        let keeper = Self { wanted: wanted.clone() };
+        let dir = data_dir.to_owned();
         std::thread::Builder::new().name("proxy-keeper".into()).stack_size(128 << 10).spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                wait_until_gone(&dir, &stop);
-                if stop.load(Ordering::Relaxed) {
-                    break;
+            loop {
+                wait_until_gone(&dir, &wanted);
+                let begun = Instant::now();
+                let wanted = locked(&wanted);
+                if !*wanted {
+                    return;
+                }
+                if is_running(&dir) {
+                    // It has the lock and has not written down its id yet.
+                    drop(wanted);
+                    std::thread::sleep(Duration::from_millis(5));
+                    continue;
                 }
                 tracing::warn!("the proxy is gone; starting it again");
-                if let Err(error) = start(&dir) {
+                let started = start(&dir);
+                drop(wanted);
+                if let Err(error) = started {
                     tracing::error!(%error, "the proxy cannot be started");
-                    std::thread::sleep(Duration::from_secs(1));
+                    std::thread::sleep(AGAIN.saturating_sub(begun.elapsed()));
                 }
             }
         })?;
-        Ok(Self { released })
+        Ok(keeper)
     }
 
-    /// Stops watching; the proxy itself goes on.
+    /// Stops watching; the proxy itself goes on. When this returns, none is started any more.
     pub fn release(&self) {
-        self.released.store(true, Ordering::Relaxed);
+        *locked(&self.wanted) = false;
     }
+}
+
+/// Between two attempts to start a proxy.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A proxy that lives has its lock within this time.
+const STARTS: Duration = Duration::from_secs(10);
+
+fn locked(wanted: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a proxy holds the data directory's lock.
@@ -73,9 +93,9 @@ fn lock_path(data_dir: &Path) -> PathBuf {
     data_dir.join("proxy/lock")
 }
 
-/// Returns when no proxy holds the lock, or shortly after `stop` is set.
-fn wait_until_gone(data_dir: &Path, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
+/// Returns when no proxy holds the lock, or within a second when it is no longer wanted.
+fn wait_until_gone(data_dir: &Path, wanted: &Mutex<bool>) {
+    while *locked(wanted) {
         let Some(process) = holder(data_dir) else { return };
         let mut ready = [PollFd::new(&process, PollFlags::IN)];
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -106,13 +126,23 @@ fn start(data_dir: &Path) -> Result<()> {
         .process_group(0)
         .spawn()
         .context("cannot start the proxy")?;
-    // Reaped here while `serve` lives; by init afterwards.
-    std::thread::Builder::new().name("proxy-reaper".into()).stack_size(64 << 10).spawn(move || child.wait())?;
-    for _ in 0..200 {
+    let deadline = Instant::now() + STARTS;
+    let failed = loop {
         if is_running(data_dir) {
-            return Ok(());
+            break None;
+        }
+        if let Some(status) = child.try_wait()? {
+            break Some(format!("ended with {status}"));
+        }
+        if Instant::now() > deadline {
+            break Some(format!("has no lock after {} s", STARTS.as_secs()));
         }
         std::thread::sleep(Duration::from_millis(5));
+    };
+    // Reaped here while `serve` lives; by init afterwards.
+    std::thread::Builder::new().name("proxy-reaper".into()).stack_size(64 << 10).spawn(move || child.wait())?;
+    match failed {
+        None => Ok(()),
+        Some(how) => anyhow::bail!("the proxy {how}: see {}", data_dir.join("log/proxy.log").display()),
     }
-    anyhow::bail!("the proxy did not start: see {}", data_dir.join("log/proxy.log").display())
 }

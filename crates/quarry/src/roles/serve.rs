@@ -4,6 +4,7 @@
 //! when it died; both go on when this process is killed, and are found again by the next one.
 
 use crate::installation::{Installation, Serving, write_private};
+use crate::lock;
 use crate::roles::front::{Console, Front, LARGE_BODIES};
 use crate::roles::proxy::ProxyProcess;
 use anyhow::{Context, Result, bail};
@@ -20,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -164,15 +165,20 @@ async fn accept(listener: TcpListener, front: Arc<Front>) {
     }
 }
 
+/// How long a lock is tried: a child that a killed `serve` had just forked holds it for some moments.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
 /// One `serve` per data directory, held for life: immune to reused process ids.
 fn lock(installation: &Installation) -> Result<File> {
     let path = installation.data_dir.join("serve.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            bail!("Quarry already runs in {0}: `quarry stop --data-dir {0}` ends it", installation.data_dir.display())
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        if let Some(file) = lock::take(&path).with_context(|| format!("cannot lock {}", path.display()))? {
+            return Ok(file);
         }
-        Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        if Instant::now() > deadline {
+            bail!("Quarry already runs in {0}: `quarry stop --data-dir {0}` ends it", installation.data_dir.display());
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
