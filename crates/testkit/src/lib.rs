@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use quarry_client::{Client, Credentials};
 use rustix::process::{Pid, Signal};
 use std::fs::File;
+use std::ops::Not;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -51,15 +52,28 @@ impl Platform {
 
     /// SIGKILL to `serve`, as a crash.
     pub fn kill_serve(&mut self) -> Result<()> {
+        self.end_serve(Signal::KILL)
+    }
+
+    /// SIGTERM to `serve`: it ends, tasks and load balancers go on.
+    pub fn terminate_serve(&mut self) -> Result<()> {
+        self.end_serve(Signal::TERM)
+    }
+
+    fn end_serve(&mut self, signal: Signal) -> Result<()> {
         if let Some(mut serve) = self.serve.take() {
-            serve.kill()?;
+            rustix::process::kill_process(Pid::from_child(&serve), signal)?;
             serve.wait()?;
             return Ok(());
         }
         // Adopted: not our child.
         let pid = self.serving()?["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)).context("no pid")?;
-        rustix::process::kill_process(pid, Signal::KILL)?;
-        wait_for("serve is gone", || rustix::process::test_kill_process(pid).is_err().then_some(()));
+        rustix::process::kill_process(pid, signal)?;
+        // Whoever inherited it may take a while to collect it.
+        let stat = format!("/proc/{}/stat", pid.as_raw_pid());
+        wait_for("serve is gone", || {
+            std::fs::read_to_string(&stat).is_ok_and(|s| !s.contains(") Z ")).not().then_some(())
+        });
         Ok(())
     }
 
