@@ -91,3 +91,41 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the models, with their codecs tested, and not served yet: AWS's unknown-operation error.
+    const AHEAD: [&str; 14] = [
+        "cloudformation UpdateStack",
+        "ec2 CreateLaunchTemplate",
+        "ec2 DeleteLaunchTemplate",
+        "ec2 DescribeImages",
+        "ec2 DescribeLaunchTemplateVersions",
+        "ec2 DescribeLaunchTemplates",
+        "ecr BatchCheckLayerAvailability",
+        "ecr CompleteLayerUpload",
+        "ecr GetDownloadUrlForLayer",
+        "ecr InitiateLayerUpload",
+        "ecr UploadLayerPart",
+        "ecs DescribeServiceDeployments",
+        "ecs DescribeServiceRevisions",
+        "ecs ListServiceDeployments",
+    ];
+
+    #[test]
+    fn what_is_modelled_is_served_or_known_not_to_be() {
+        let operations = operations();
+        let mut unserved = Vec::new();
+        for service in quarry_aws::SERVICES {
+            for operation in service.operations {
+                if operations.find(service.id, operation.name).is_none() {
+                    unserved.push(format!("{} {}", service.id, operation.name));
+                }
+            }
+        }
+        unserved.sort();
+        assert_eq!(unserved, AHEAD);
+    }
+}
