@@ -196,7 +196,10 @@ impl Shared {
                     live.listeners.retain(|arn, _| listeners.iter().any(|status| status.listener_arn == *arn));
                 }
                 for status in listeners {
-                    if let Some(error) = &status.error {
+                    let said = live.listeners.get(&status.listener_arn).and_then(|before| before.error.clone());
+                    if let Some(error) = &status.error
+                        && said.as_ref() != Some(error)
+                    {
                         tracing::warn!(listener = status.listener_arn, "{error}");
                     }
                     live.listeners.insert(status.listener_arn.clone(), status);
