@@ -1,13 +1,11 @@
 //! Push to and pull from a registry that speaks the OCI distribution protocol.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use ring::digest;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Endpoint, InvalidEndpoint, TransportError};
@@ -98,11 +96,7 @@ pub async fn push_image(
 
 /// `sha256:` and the hex digits of the content's hash.
 pub fn digest_of(bytes: &[u8]) -> String {
-    let mut out = String::from("sha256:");
-    for byte in digest::digest(&digest::SHA256, bytes).as_ref() {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
+    format!("sha256:{}", quarry_wire::hash::sha256(bytes))
 }
 
 impl OciLayer {

@@ -291,8 +291,7 @@ impl ImageCatalog for FakeCatalog {
         bytes: &[u8],
     ) -> Result<String, CatalogError> {
         self.with(repository, |repository| {
-            let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
-            let digest = hash.as_ref().iter().fold("sha256:".to_owned(), |text, b| format!("{text}{b:02x}"));
+            let digest = format!("sha256:{}", quarry_wire::hash::sha256(bytes));
             if let Some(tag) = tag {
                 let other = repository.tags.get(tag).is_some_and(|old| *old != digest);
                 if repository.immutable && other {

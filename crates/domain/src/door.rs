@@ -1,5 +1,6 @@
 //! The door through which time and randomness come in, so that every test can hold them.
 
+use quarry_wire::hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -41,7 +42,7 @@ impl Door {
     pub fn hex(&self, n: usize) -> String {
         let mut bytes = vec![0u8; n.div_ceil(2)];
         self.entropy.fill(&mut bytes);
-        let mut out: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let mut out = hash::hex(&bytes);
         out.truncate(n);
         out
     }
@@ -52,7 +53,7 @@ impl Door {
         self.entropy.fill(&mut b);
         b[6] = (b[6] & 0x0f) | 0x40;
         b[8] = (b[8] & 0x3f) | 0x80;
-        let h: String = b.iter().map(|b| format!("{b:02x}")).collect();
+        let h = hash::hex(&b);
         format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
     }
 }

@@ -17,3 +17,6 @@ pub mod rule;
 pub mod service;
 pub mod snapshot;
 pub mod task;
+
+/// Digests as text, for the crates that see only this one.
+pub use quarry_wire::hash;

@@ -1,5 +1,6 @@
 //! Content digests.
 
+use quarry_domain::hash::hex;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -71,13 +72,7 @@ impl Hasher {
     }
 
     pub(crate) fn finish(self) -> Digest {
-        let mut text = String::with_capacity(71);
-        text.push_str("sha256:");
-        for byte in self.0.finish().as_ref() {
-            use fmt::Write;
-            let _ = write!(text, "{byte:02x}");
-        }
-        Digest(text)
+        Digest(format!("sha256:{}", hex(self.0.finish().as_ref())))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where things are in the data directory, and which names may become file names.
 
+use quarry_domain::hash::sha256;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -66,20 +67,15 @@ impl Layout {
 
     /// A short name of this data directory: eight hexadecimal digits of its path's digest.
     pub fn short_hash(&self) -> String {
-        let path = self.data.as_os_str().as_encoded_bytes();
-        let digest = ring::digest::digest(&ring::digest::SHA256, path);
-        hex(&digest.as_ref()[..4])
+        let mut hash = sha256(self.data.as_os_str().as_encoded_bytes());
+        hash.truncate(8);
+        hash
     }
 
     /// The data directory's control group, relative to each hierarchy's root.
     pub fn cgroup(&self) -> PathBuf {
         Path::new("quarry").join(self.short_hash())
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether `name` may be a file name here: letters, digits, `-`, `_` and `.`, not beginning with

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod error;
 pub mod form;
+pub mod hash;
 pub mod json;
 pub mod scalar;
 pub mod schema;

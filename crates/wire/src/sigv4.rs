@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 
 use http::HeaderMap;
 use percent_encoding::utf8_percent_encode;
-use ring::{digest, hmac};
+use ring::hmac;
 use time::OffsetDateTime;
 
 use crate::error::ServiceError;
 use crate::form::{RESERVED, decode_component};
+use crate::hash::{hex, sha256};
 use crate::scalar::Timestamp;
 use crate::schema::Protocol;
 
@@ -118,7 +119,7 @@ pub fn verify(
     check_time(&claim, now)?;
     let credentials = find(&claim.scope.access_key_id).ok_or(AuthFailure::UnknownKey)?;
     check_token(&credentials, claim.session_token.as_deref())?;
-    let hash = hex(digest::digest(&digest::SHA256, request.body).as_ref());
+    let hash = sha256(request.body);
     let sent = request.headers.get("x-amz-content-sha256");
     if sent.is_some_and(|sent| sent.as_bytes() != hash.as_bytes()) {
         return Err(AuthFailure::Mismatch);
@@ -166,7 +167,7 @@ pub fn sign(
         service: service.to_owned(),
     };
     let pairs = query_pairs(request.query).unwrap_or_default();
-    let hash = hex(digest::digest(&digest::SHA256, request.body).as_ref());
+    let hash = sha256(request.body);
     let covered = Request { headers: &headers, ..*request };
     let canonical = canonical_request(&covered, &pairs, &signed, &hash);
     let to_sign = string_to_sign(&at, &scope, &canonical);
@@ -455,7 +456,7 @@ fn canonical_path(path: &str) -> String {
 }
 
 fn string_to_sign(at: &str, scope: &Scope, canonical: &str) -> String {
-    let hash = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+    let hash = sha256(canonical.as_bytes());
     format!("{ALGORITHM}\n{at}\n{}\n{hash}", scope.path())
 }
 
@@ -503,14 +504,6 @@ fn parse_date(text: &str) -> Option<Timestamp> {
     let parsed = time::PrimitiveDateTime::parse(text, format).ok()?;
     let at: OffsetDateTime = parsed.assume_utc();
     Some(Timestamp::from_secs(at.unix_timestamp()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -3,7 +3,7 @@
 use super::{errors, images, repositories};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecr::{Image, ImageIdentifier, PutImageRequest, PutImageResponse};
-use ring::digest::{SHA256, digest};
+use quarry_wire::hash::sha256;
 use serde_json::Value;
 
 pub fn handle(ctx: &mut Ctx<'_>, input: PutImageRequest) -> Result<PutImageResponse> {
@@ -18,8 +18,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: PutImageRequest) -> Result<PutImageRespo
             .image_manifest_media_type
             .or_else(|| serde_json::from_str(&manifest).ok().and_then(named))
             .ok_or_else(|| errors::invalid("Invalid parameter at 'imageManifestMediaType': the manifest names none"))?;
-    let hash = digest(&SHA256, manifest.as_bytes());
-    let computed = hash.as_ref().iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+    let computed = format!("sha256:{}", sha256(manifest.as_bytes()));
     if input.image_digest.as_ref().is_some_and(|given| *given != computed) {
         return Err(errors::refuse(
             "ImageDigestDoesNotMatchException",

@@ -1,7 +1,7 @@
 //! The public parameters that templates ask for: the ECS-optimized machine images. An instance is
 //! not booted from them, so each is a name of its own, the same in every installation.
 
-use ring::digest::{SHA256, digest};
+use quarry_wire::hash::sha256;
 use serde_json::json;
 
 /// A machine image that exists by name.
@@ -22,9 +22,8 @@ const ROOT: &str = "/aws/service/ecs/optimized-ami/";
 /// The images that the parameters name.
 pub fn images() -> Vec<PublicImage> {
     let image = |distribution, os, prefix: &str| {
-        let hash = digest(&SHA256, format!("{ROOT}{distribution}").as_bytes());
-        let hex = hash.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        PublicImage { id: format!("ami-{}", &hex[..17]), name: format!("{prefix}-quarry"), distribution, os }
+        let hash = sha256(format!("{ROOT}{distribution}").as_bytes());
+        PublicImage { id: format!("ami-{}", &hash[..17]), name: format!("{prefix}-quarry"), distribution, os }
     };
     vec![
         image("amazon-linux", "Amazon Linux", "amzn-ami-ecs-optimized"),

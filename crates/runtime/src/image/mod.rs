@@ -9,7 +9,8 @@ mod apply;
 mod pax;
 mod stream;
 
-use crate::layout::{hex, is_plain_name, private_dir};
+use crate::layout::{is_plain_name, private_dir};
+use quarry_domain::hash::hex;
 use quarry_domain::image::LayerBlob;
 use std::collections::HashMap;
 use std::io;
