@@ -23,6 +23,7 @@ use stage::{EXE, SERVICES, Stage, block_on, kill, pid_of, push, request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -61,6 +62,12 @@ enum Fault {
     Holder,
     /// SIGTERM to `serve`, then another one.
     ServeAsked,
+    /// `serve`, again and again, in its first moments.
+    ServeBeginning,
+    /// Shims as soon as they are there.
+    YoungShims,
+    /// As a power cut that spares the disk.
+    Everything,
 }
 
 impl Fault {
@@ -73,8 +80,8 @@ impl Fault {
                 "posts" => &["posts"],
                 _ => &["web"],
             },
-            Self::Proxy => &SERVICES,
-            Self::ServeUnderCalls | Self::Holder | Self::ServeAsked => &[],
+            Self::Proxy | Self::Everything => &SERVICES,
+            Self::ServeUnderCalls | Self::Holder | Self::ServeAsked | Self::ServeBeginning | Self::YoungShims => &[],
         }
     }
 }
@@ -98,7 +105,8 @@ fn every_process_may_be_killed_at_any_moment() {
 
     let services = |n: u64| SERVICES[n as usize];
     let mut deck = vec![Fault::ServeUnderCalls; 3];
-    deck.extend([Fault::Proxy, Fault::Holder, Fault::ServeAsked]);
+    deck.extend([Fault::Proxy, Fault::Holder, Fault::ServeAsked, Fault::ServeBeginning]);
+    deck.extend([Fault::YoungShims, Fault::Everything]);
     deck.extend([Fault::Task(services(dice.below(4))), Fault::Shim(services(dice.below(4)))]);
     for (round, fault) in dice.shuffled(deck).into_iter().enumerate() {
         load.phase(format!("{round} {fault:?}"));
@@ -211,6 +219,66 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
             });
             println!("  {service} served after {} ms", start.elapsed().as_millis());
         }
+        Fault::ServeBeginning => {
+            stage.platform.kill_serve().unwrap();
+            for _ in 0..10 {
+                let mut serve = std::process::Command::new(EXE)
+                    .args(["serve", "--listen", stage.platform.endpoint.trim_start_matches("http://"), "--data-dir"])
+                    .arg(stage.platform.data_dir())
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .unwrap();
+                std::thread::sleep(Duration::from_millis(dice.below(60)));
+                serve.kill().unwrap();
+                serve.wait().unwrap();
+            }
+            stage.platform.restart_serve().unwrap();
+        }
+        Fault::YoungShims => {
+            let known = shims(stage.platform.data_dir());
+            let name = format!("chaos-young-{round}");
+            let create = CreateServiceRequest {
+                cluster: Some(stage.cluster.clone()),
+                service_name: Some(name.clone()),
+                task_definition: Some("chaos".into()),
+                desired_count: Some(3),
+                ..Default::default()
+            };
+            block_on(aws.call::<CreateService>(create)).unwrap();
+            let mut killed = BTreeSet::new();
+            wait_for("young shims are killed", || {
+                for (task, pids) in shims(stage.platform.data_dir()) {
+                    if !known.contains_key(&task) && killed.len() < 4 && killed.insert(task) {
+                        std::thread::sleep(Duration::from_millis(dice.below(15)));
+                        // It may just be making a child: whoever is named so dies.
+                        pids.into_iter().for_each(try_kill);
+                    }
+                }
+                (killed.len() == 4).then_some(())
+            });
+            ledger.lock().unwrap().services.insert(name.clone(), Some(3));
+            converge(stage, "after the deaths of young shims");
+            block_on(aws.call::<DeleteService>(delete_service(&stage.cluster, &name))).unwrap();
+            ledger.lock().unwrap().services.insert(name, None);
+        }
+        Fault::Everything => {
+            let data = stage.platform.data_dir().to_owned();
+            let proxies = processes("proxy", &data);
+            let holders = processes("holder", &data);
+            let shims: Vec<i32> = shims(&data).into_values().flatten().collect();
+            stage.platform.kill_serve().unwrap();
+            proxies.into_iter().chain(holders).chain(shims).for_each(try_kill);
+            let start = Instant::now();
+            stage.platform.restart_serve().unwrap();
+            println!("  serve answers after {} ms", start.elapsed().as_millis());
+            wait_for("all is served again", || {
+                let served = |path| stage.request("GET", path, None, "").is_some_and(|(status, _)| status == 200);
+                PATHS.iter().all(|(_, path)| served(path)).then_some(())
+            });
+            println!("  all services served after {} ms", start.elapsed().as_millis());
+        }
         Fault::Proxy => {
             kill(stage.holder_of("proxy/lock"));
             let start = Instant::now();
@@ -280,6 +348,7 @@ fn prepare(aws: &Client, cluster: &str) {
                 image: container.image,
                 cpu: Some(64),
                 memory: Some(64),
+                port_mappings: container.port_mappings,
                 ..Default::default()
             }]),
             ..Default::default()
@@ -571,6 +640,11 @@ fn hub_listeners(holder: i32) -> BTreeSet<String> {
     let table = std::fs::read_to_string(format!("/proc/{holder}/net/tcp")).unwrap_or_default();
     let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
     rows.filter(|row| row.get(3) == Some(&"0A")).map(|row| row[1].to_owned()).collect()
+}
+
+fn try_kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
 /// Processes of a role of this data directory.
