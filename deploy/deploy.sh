@@ -224,8 +224,13 @@ environment() {
   for name in "${services[@]}"; do
     [ "$name" = "$1" ] || entries+=("{\"name\": \"${name^^}_URL\", \"value\": $(quoted "$peers")}")
   done
-  [ -z "${BOARD_DATABASE_URL:-}" ] ||
+  if [ -n "${BOARD_DATABASE_URL:-}" ]; then
     entries+=("{\"name\": \"DATABASE_URL\", \"value\": $(quoted "$BOARD_DATABASE_URL")}")
+  else
+    # Said, although it is the program's default: where tasks run as plain processes, the volume's
+    # path is put in the place of /data in what the task definition says.
+    entries+=("{\"name\": \"DATABASE_PATH\", \"value\": \"/data/$1.db\"}")
+  fi
   local IFS=,
   printf '[%s]' "${entries[*]}"
 }
@@ -299,3 +304,4 @@ done
 say 'wait until the services are stable'
 "${aws[@]}" ecs wait services-stable --cluster "$cluster" --services "${services[@]}"
 for service in "${services[@]}"; do printf '%s/api/%s\n' "$url" "$service"; done
+[ $to_aws = yes ] || say 'quarry ls prints every address that works on this machine'
