@@ -253,6 +253,10 @@ fn altered_stale_and_foreign_requests_are_refused() {
 #[test]
 fn a_header_that_decides_the_operation_must_be_signed() {
     let (at, requests) = signed();
+    for mut request in signed().1.into_iter().filter(|r| r.presigned) {
+        request.headers.insert("x-amz-target", "A.DeleteCluster".parse().expect("a value"));
+        assert!(matches!(request.verify(at), Err(AuthFailure::Incomplete(_))), "a presigned one, too");
+    }
     for mut request in requests.into_iter().filter(|r| !r.presigned && r.service == "ec2") {
         request.headers.insert("x-amz-target", "A.DeleteCluster".parse().expect("a value"));
         assert!(matches!(request.verify(at), Err(AuthFailure::Incomplete(_))));
