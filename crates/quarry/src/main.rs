@@ -43,7 +43,8 @@ enum Command {
         /// Where the AWS endpoint and the registry listen: a loopback address.
         #[arg(long, default_value = env::DEFAULT_LISTEN)]
         listen: SocketAddr,
-        /// `off` accepts any credentials, for tools that send dummy keys.
+        /// `off` accepts any credentials, for tools that send dummy keys: every program on this machine,
+        /// and every task, then has the whole API.
         #[arg(long, value_enum, default_value_t = AuthMode::On)]
         auth: AuthMode,
     },
