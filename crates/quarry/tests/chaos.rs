@@ -389,7 +389,7 @@ impl Ledger {
             let found = block_on(aws.call::<DescribeStacks>(input));
             let status = found.ok().and_then(|f| f.stacks?.into_iter().next()?.stack_status);
             assert_eq!(status.as_deref(), exists.then_some("CREATE_COMPLETE"), "stack {name} is not as acknowledged");
-            let service = active.get(&format!("{name}-service")).is_some();
+            let service = active.contains_key(&format!("{name}-service"));
             assert_eq!(service, *exists, "the service of stack {name}");
         }
         for (tag, digest) in &self.images {
@@ -503,12 +503,7 @@ async fn call_away(
 }
 
 fn delete_service(cluster: &str, name: &str) -> DeleteServiceRequest {
-    DeleteServiceRequest {
-        cluster: Some(cluster.into()),
-        service: Some(name.into()),
-        force: Some(true),
-        ..Default::default()
-    }
+    DeleteServiceRequest { cluster: Some(cluster.into()), service: Some(name.into()), force: Some(true) }
 }
 
 trait IsTransport {

@@ -29,7 +29,10 @@ fn what_was_acknowledged_survives() {
         wait_for("a write is acknowledged", || {
             let (status, body) = stage.request("POST", "/api/posts", Some(&key), &body)?;
             match status {
-                201 => Some(acknowledged.push((body, text.clone()))),
+                201 => {
+                    acknowledged.push((body, text.clone()));
+                    Some(())
+                }
                 502..=504 => None,
                 other => panic!("{other}: {body}"),
             }
