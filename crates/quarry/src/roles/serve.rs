@@ -17,6 +17,7 @@ use quarry_domain::door::Door;
 use quarry_registry::{Registry, RegistryConfig};
 use quarry_runtime::{Runtime, RuntimeConfig};
 use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,9 +107,9 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     let serving = Serving { pid: std::process::id(), endpoint: url };
     write_private(&data_dir.join("serve.json"), &serde_json::to_vec(&serving)?)?;
     tracing::info!(endpoint = %serving.endpoint, isolation = tasks_isolation(&*tasks), "serving");
-    println!("Quarry serves {}  (data in {})", serving.endpoint, data_dir.display());
-    println!("  look at it:  {}{}", serving.endpoint, quarry_console::PATH);
-    println!("  use it:  eval \"$(quarry env --data-dir {})\"", data_dir.display());
+    say(format_args!("Quarry serves {}  (data in {})", serving.endpoint, data_dir.display()));
+    say(format_args!("  look at it:  {}{}", serving.endpoint, quarry_console::PATH));
+    say(format_args!("  use it:  eval \"$(quarry env --data-dir {})\"", data_dir.display()));
 
     let connections = tokio::spawn(accept(listener, front));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -121,12 +122,17 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     control.stop();
     let _ = std::fs::remove_file(data_dir.join("serve.json"));
     if end_all {
-        println!("stopping tasks and load balancers …");
+        say(format_args!("stopping tasks and load balancers …"));
         tokio::task::spawn_blocking(move || crate::roles::stop::end_everything(&data_dir, &tasks)).await??;
     } else {
-        println!("tasks and load balancers go on; `quarry stop` ends them");
+        say(format_args!("tasks and load balancers go on; `quarry stop` ends them"));
     }
     Ok(())
+}
+
+/// A line for whoever started this. That it cannot be written, on a full disk, is no reason to end.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn tasks_isolation(runtime: &dyn quarry_domain::task::TaskRuntime) -> &'static str {

@@ -68,8 +68,9 @@ pub async fn run(screen: &Screen, report: &mut Report, quarry: Quarry, services:
     step.done("");
 
     let step = screen.step("stop Quarry and look for anything left behind");
-    report.leftovers = quarry.destroy()?;
-    ensure!(report.leftovers.is_empty(), "left behind: {}", report.leftovers.join(", "));
+    let left = quarry.destroy()?;
+    ensure!(left.is_empty(), "left behind: {}", left.join(", "));
+    report.leftovers = Some(left);
     step.done("no process, mount, network namespace, control group or file");
     report.times.cleanup = start.elapsed();
     Ok(())

@@ -22,7 +22,8 @@ pub struct Report {
     pub task_starts_ms: Vec<f64>,
     /// The same for the first task of each image, which is pulled and unpacked on the way.
     pub first_task_starts_ms: Vec<f64>,
-    pub leftovers: Vec<String>,
+    /// What the clean-up left behind; absent where there was none (`--keep`).
+    pub leftovers: Option<Vec<String>>,
 }
 
 #[derive(Default, Clone, Serialize)]
@@ -152,11 +153,11 @@ impl fmt::Display for Report {
             m.shims,
             mib(m.shims_kib)
         )?;
-        writeln!(
-            f,
-            "  left over: {}",
-            if self.leftovers.is_empty() { "nothing".into() } else { self.leftovers.join(", ") }
-        )
+        match &self.leftovers {
+            None => writeln!(f, "  left running, as asked"),
+            Some(left) if left.is_empty() => writeln!(f, "  left over: nothing"),
+            Some(left) => writeln!(f, "  left over: {}", left.join(", ")),
+        }
     }
 }
 
