@@ -3,6 +3,14 @@
 //! codes and logs, and hands out sockets made inside the task's network, while its own parent
 //! comes and goes. When the shim dies, the kernel kills the task with it.
 
+/// Says what went wrong in the log. That this cannot be done, on a full disk, must not end a task, as a
+/// panic of `eprintln!` would.
+macro_rules! complain {
+    ($($words:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($words)*)));
+    }};
+}
+
 mod container;
 mod init;
 mod inside;
@@ -48,14 +56,14 @@ pub fn shim_main(task_dir: &Path) -> i32 {
                 0
             }
             Err(e) => {
-                eprintln!("shim {}: {e}", task_dir.display());
+                complain!("shim {}: {e}", task_dir.display());
                 report_stillbirth(task_dir, &e);
                 1
             }
         },
         Ok(None) => 0,
         Err(e) => {
-            eprintln!("shim {}: {e}", task_dir.display());
+            complain!("shim {}: {e}", task_dir.display());
             1
         }
     }
@@ -122,7 +130,7 @@ impl Shim {
         sys::trim_heap();
         while !self.record.ended() {
             if let Err(e) = self.wait_once() {
-                eprintln!("shim {}: {e}", self.plan.spec.id);
+                complain!("shim {}: {e}", self.plan.spec.id);
                 break;
             }
         }
@@ -306,18 +314,18 @@ impl Shim {
             plain::reap_the_rest();
         }
         if let Err(e) = record::write_atomic(&self.directory.join("exit.json"), &self.record, true) {
-            eprintln!("shim {}: exit.json: {e}", self.plan.spec.id);
+            complain!("shim {}: exit.json: {e}", self.plan.spec.id);
         }
         if let Some(group) = &self.group
             && let Err(e) = group.remove()
         {
-            eprintln!("shim {}: control group: {e}", self.plan.spec.id);
+            complain!("shim {}: control group: {e}", self.plan.spec.id);
         }
     }
 
     fn save_state(&self) {
         if let Err(e) = record::write_atomic(&self.directory.join("state.json"), &self.record, false) {
-            eprintln!("shim {}: state.json: {e}", self.plan.spec.id);
+            complain!("shim {}: state.json: {e}", self.plan.spec.id);
         }
     }
 }
