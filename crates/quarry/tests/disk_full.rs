@@ -16,16 +16,17 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::Command;
 
-/// Set in the run of this program that has a small file system of its own on /tmp.
-const INSIDE: &str = "QUARRY_TEST_SMALL_TMP";
+/// Names the small file system, in the run of this program that has one: testkit makes its platforms there.
+const INSIDE: &str = quarry_testkit::DIRECTORY;
 
 /// Runs [`inside`] in a mount namespace of its own, which takes the file system away with it.
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
-    let script = "mount -t tmpfs -o size=64m tmpfs /tmp && exec \"$@\"";
+    let small = tempfile::Builder::new().prefix("q").tempdir_in("/tmp").unwrap();
+    let script = format!("mount -t tmpfs -o size=64m tmpfs {} && exec \"$@\"", small.path().display());
     let user = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
     let mut command = Command::new("unshare");
-    command.args([user, "--propagation", "private", "sh", "-c", script, "sh"]);
+    command.args([user, "--propagation", "private", "sh", "-c", &script, "sh"]);
     match command.args(["true"]).status() {
         Ok(status) if status.success() => {}
         other => {
@@ -34,9 +35,9 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         }
     }
     let mut command = Command::new("unshare");
-    command.args([user, "--propagation", "private", "sh", "-c", script, "sh"]);
+    command.args([user, "--propagation", "private", "sh", "-c", &script, "sh"]);
     command.arg(std::env::current_exe().unwrap()).args(["--ignored", "--exact", "inside", "--nocapture"]);
-    let output = command.env(INSIDE, "1").output().unwrap();
+    let output = command.env(INSIDE, small.path()).output().unwrap();
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("1 passed"), "{said}\n{errors}");
     println!("{said}");
@@ -45,7 +46,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
 #[test]
 #[ignore = "run by a_full_disk_loses_nothing_that_was_acknowledged"]
 fn inside() {
-    assert!(std::env::var_os(INSIDE).is_some(), "this fills /tmp");
+    let small = std::path::PathBuf::from(std::env::var_os(INSIDE).expect("this fills a file system"));
     let mut platform = Platform::start(EXE).unwrap();
     let aws = platform.client().unwrap();
     let balancer = block_on(load_balancer(&aws));
@@ -63,7 +64,7 @@ fn inside() {
     let layer = oci::OciLayer::new(oci::LAYER_GZIP, (0..8_000_000u32).map(|n| (n >> 3) as u8).collect::<Vec<u8>>());
     let image = oci::OciImage { config: r#"{"architecture":"amd64","os":"linux"}"#.into(), layers: vec![layer] };
 
-    let fill = std::path::Path::new("/tmp/fill");
+    let fill = &small.join("fill");
     fill_up(fill);
     // A log that was checkpointed has some room; then there is none.
     let mut acknowledged = BTreeSet::new();

@@ -11,6 +11,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// Names the directory under which platforms are made, where it is not /tmp.
+pub const DIRECTORY: &str = "QUARRY_TEST_DIRECTORY";
+
 /// How long anything may take on a slow machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -32,7 +35,9 @@ impl Platform {
     /// Starts it with an isolation forced: `none`, `rootless`, `user-namespaces`.
     pub fn start_with(exe: impl Into<PathBuf>, isolation: Option<&str>) -> Result<Self> {
         // Sockets live below the directory, and their paths are bounded.
-        let data = tempfile::Builder::new().prefix("q").tempdir_in("/tmp")?;
+        let data = tempfile::Builder::new()
+            .prefix("q")
+            .tempdir_in(std::env::var_os(DIRECTORY).unwrap_or_else(|| "/tmp".into()))?;
         let isolation = isolation.map(str::to_owned);
         let mut platform = Self { exe: exe.into(), data, serve: None, isolation, endpoint: String::new() };
         platform.serve("127.0.0.1:0")?;
