@@ -161,6 +161,8 @@ async fn accept(listener: TcpListener, front: Arc<Front>) {
             let service = service_fn(move |request| front.clone().answer(request));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
+                // A client that has said everything may close its side and still gets its answer.
+                .half_close(true)
                 .header_read_timeout(Duration::from_secs(60))
                 .serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
