@@ -40,7 +40,7 @@ def operations():
     service = None
     for line in (HERE / "operations.toml").read_text().splitlines():
         line = line.split("#")[0].strip()
-        if re.fullmatch(r"\[\w+\]", line):
+        if re.fullmatch(r"\[[\w-]+\]", line):
             service = line[1:-1]
             model = SESSION.get_service_model(service)
             continue

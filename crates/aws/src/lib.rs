@@ -5,6 +5,10 @@
 mod macros;
 
 #[rustfmt::skip]
+pub mod acm;
+#[rustfmt::skip]
+pub mod application_autoscaling;
+#[rustfmt::skip]
 pub mod autoscaling;
 #[rustfmt::skip]
 pub mod cloudformation;
@@ -21,6 +25,10 @@ pub mod iam;
 #[rustfmt::skip]
 pub mod logs;
 #[rustfmt::skip]
+pub mod secretsmanager;
+#[rustfmt::skip]
+pub mod servicediscovery;
+#[rustfmt::skip]
 pub mod ssm;
 #[rustfmt::skip]
 pub mod sts;
@@ -29,6 +37,8 @@ use quarry_wire::ServiceModel;
 
 /// Every service, sorted by id.
 pub static SERVICES: &[&ServiceModel] = &[
+    &acm::SERVICE,
+    &application_autoscaling::SERVICE,
     &autoscaling::SERVICE,
     &cloudformation::SERVICE,
     &ec2::SERVICE,
@@ -37,6 +47,8 @@ pub static SERVICES: &[&ServiceModel] = &[
     &elbv2::SERVICE,
     &iam::SERVICE,
     &logs::SERVICE,
+    &secretsmanager::SERVICE,
+    &servicediscovery::SERVICE,
     &ssm::SERVICE,
     &sts::SERVICE,
 ];

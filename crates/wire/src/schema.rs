@@ -136,7 +136,7 @@ pub struct ErrorModel {
     pub status: u16,
 }
 
-/// How an operation's pages follow each other. Names are top-level members.
+/// How an operation's pages follow each other. Names are top-level members; a result key may be a dotted path.
 #[derive(Clone, Copy, Debug)]
 pub struct Paginator {
     pub input_token: &'static [&'static str],

@@ -22,12 +22,12 @@ pub fn library(services: &[String]) -> String {
     out.push_str("//! derived from AWS's service models (Apache-2.0, see models/NOTICE).\n\n");
     out.push_str("mod macros;\n\n");
     for service in services {
-        let _ = writeln!(out, "#[rustfmt::skip]\npub mod {service};");
+        let _ = writeln!(out, "#[rustfmt::skip]\npub mod {};", names::snake(service));
     }
     out.push_str("\nuse quarry_wire::ServiceModel;\n\n/// Every service, sorted by id.\n");
     out.push_str("pub static SERVICES: &[&ServiceModel] = &[\n");
     for service in services {
-        let _ = writeln!(out, "    &{service}::SERVICE,");
+        let _ = writeln!(out, "    &{}::SERVICE,", names::snake(service));
     }
     out.push_str("];\n");
     out
@@ -352,7 +352,7 @@ fn paginator(page: &Value) -> Result<String> {
             Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
             _ => vec![],
         };
-        match found.iter().find(|n| !n.chars().all(|c| c.is_ascii_alphanumeric())) {
+        match found.iter().find(|n| !n.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')) {
             Some(odd) => bail!("pagination by the expression {odd} is not supported"),
             None => Ok(found),
         }

@@ -22,7 +22,7 @@ pub fn run(root: &Path, check: bool) -> Result<()> {
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let model = model::Service::new(service, serde_json::from_str(&text)?)?;
         for (name, text) in emit::service(&model).with_context(|| service.clone())? {
-            files.insert(Path::new(service).join(name), text);
+            files.insert(Path::new(&names::snake(service)).join(name), text);
         }
     }
     files.insert("lib.rs".into(), emit::library(&services));

@@ -10,6 +10,12 @@ pub fn already_exists_fault(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AlreadyExists", message, 400)
 }
 
+pub static INSTANCE_REFRESH_IN_PROGRESS_FAULT: ErrorModel = ErrorModel { shape: "InstanceRefreshInProgressFault", code: "InstanceRefreshInProgress", status: 400 };
+/// `InstanceRefreshInProgress`, HTTP 400.
+pub fn instance_refresh_in_progress_fault(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("InstanceRefreshInProgress", message, 400)
+}
+
 pub static INVALID_NEXT_TOKEN: ErrorModel = ErrorModel { shape: "InvalidNextToken", code: "InvalidNextToken", status: 400 };
 /// `InvalidNextToken`, HTTP 400.
 pub fn invalid_next_token(message: impl Into<String>) -> ServiceError {

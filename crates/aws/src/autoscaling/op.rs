@@ -8,6 +8,45 @@ use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 use crate::macros::operation;
 use super::{error, shapes};
 
+operation!(AttachInstances, ATTACH_INSTANCES, shapes::AttachInstancesQuery, Empty);
+pub(crate) static ATTACH_INSTANCES: OperationModel = OperationModel {
+    name: "AttachInstances",
+    new_input: boxed::<shapes::AttachInstancesQuery>,
+    new_output: boxed::<Empty>,
+    input: <shapes::AttachInstancesQuery as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT, &error::SERVICE_LINKED_ROLE_FAILURE],
+    paginator: None,
+};
+
+operation!(AttachLoadBalancerTargetGroups, ATTACH_LOAD_BALANCER_TARGET_GROUPS, shapes::AttachLoadBalancerTargetGroupsType, shapes::AttachLoadBalancerTargetGroupsResultType);
+pub(crate) static ATTACH_LOAD_BALANCER_TARGET_GROUPS: OperationModel = OperationModel {
+    name: "AttachLoadBalancerTargetGroups",
+    new_input: boxed::<shapes::AttachLoadBalancerTargetGroupsType>,
+    new_output: boxed::<shapes::AttachLoadBalancerTargetGroupsResultType>,
+    input: <shapes::AttachLoadBalancerTargetGroupsType as Shape>::SCHEMA,
+    output: <shapes::AttachLoadBalancerTargetGroupsResultType as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "AttachLoadBalancerTargetGroupsResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT, &error::SERVICE_LINKED_ROLE_FAILURE, &error::INSTANCE_REFRESH_IN_PROGRESS_FAULT],
+    paginator: None,
+};
+
+operation!(CompleteLifecycleAction, COMPLETE_LIFECYCLE_ACTION, shapes::CompleteLifecycleActionType, shapes::CompleteLifecycleActionAnswer);
+pub(crate) static COMPLETE_LIFECYCLE_ACTION: OperationModel = OperationModel {
+    name: "CompleteLifecycleAction",
+    new_input: boxed::<shapes::CompleteLifecycleActionType>,
+    new_output: boxed::<shapes::CompleteLifecycleActionAnswer>,
+    input: <shapes::CompleteLifecycleActionType as Shape>::SCHEMA,
+    output: <shapes::CompleteLifecycleActionAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "CompleteLifecycleActionResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
 operation!(CreateAutoScalingGroup, CREATE_AUTO_SCALING_GROUP, shapes::CreateAutoScalingGroupType, Empty);
 pub(crate) static CREATE_AUTO_SCALING_GROUP: OperationModel = OperationModel {
     name: "CreateAutoScalingGroup",
@@ -73,6 +112,45 @@ pub(crate) static DELETE_LAUNCH_CONFIGURATION: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DeleteLifecycleHook, DELETE_LIFECYCLE_HOOK, shapes::DeleteLifecycleHookType, shapes::DeleteLifecycleHookAnswer);
+pub(crate) static DELETE_LIFECYCLE_HOOK: OperationModel = OperationModel {
+    name: "DeleteLifecycleHook",
+    new_input: boxed::<shapes::DeleteLifecycleHookType>,
+    new_output: boxed::<shapes::DeleteLifecycleHookAnswer>,
+    input: <shapes::DeleteLifecycleHookType as Shape>::SCHEMA,
+    output: <shapes::DeleteLifecycleHookAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DeleteLifecycleHookResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(DeletePolicy, DELETE_POLICY, shapes::DeletePolicyType, Empty);
+pub(crate) static DELETE_POLICY: OperationModel = OperationModel {
+    name: "DeletePolicy",
+    new_input: boxed::<shapes::DeletePolicyType>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeletePolicyType as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT, &error::SERVICE_LINKED_ROLE_FAILURE],
+    paginator: None,
+};
+
+operation!(DeleteScheduledAction, DELETE_SCHEDULED_ACTION, shapes::DeleteScheduledActionType, Empty);
+pub(crate) static DELETE_SCHEDULED_ACTION: OperationModel = OperationModel {
+    name: "DeleteScheduledAction",
+    new_input: boxed::<shapes::DeleteScheduledActionType>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteScheduledActionType as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
 operation!(DeleteTags, DELETE_TAGS, shapes::DeleteTagsType, Empty);
 pub(crate) static DELETE_TAGS: OperationModel = OperationModel {
     name: "DeleteTags",
@@ -83,6 +161,19 @@ pub(crate) static DELETE_TAGS: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::RESOURCE_CONTENTION_FAULT, &error::RESOURCE_IN_USE_FAULT],
+    paginator: None,
+};
+
+operation!(DescribeAccountLimits, DESCRIBE_ACCOUNT_LIMITS, Empty, shapes::DescribeAccountLimitsAnswer);
+pub(crate) static DESCRIBE_ACCOUNT_LIMITS: OperationModel = OperationModel {
+    name: "DescribeAccountLimits",
+    new_input: boxed::<Empty>,
+    new_output: boxed::<shapes::DescribeAccountLimitsAnswer>,
+    input: <Empty as Shape>::SCHEMA,
+    output: <shapes::DescribeAccountLimitsAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeAccountLimitsResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
     paginator: None,
 };
 
@@ -125,6 +216,71 @@ pub(crate) static DESCRIBE_LAUNCH_CONFIGURATIONS: OperationModel = OperationMode
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["LaunchConfigurations"], more_results: "" }),
 };
 
+operation!(DescribeLifecycleHooks, DESCRIBE_LIFECYCLE_HOOKS, shapes::DescribeLifecycleHooksType, shapes::DescribeLifecycleHooksAnswer);
+pub(crate) static DESCRIBE_LIFECYCLE_HOOKS: OperationModel = OperationModel {
+    name: "DescribeLifecycleHooks",
+    new_input: boxed::<shapes::DescribeLifecycleHooksType>,
+    new_output: boxed::<shapes::DescribeLifecycleHooksAnswer>,
+    input: <shapes::DescribeLifecycleHooksType as Shape>::SCHEMA,
+    output: <shapes::DescribeLifecycleHooksAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeLifecycleHooksResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(DescribeLoadBalancerTargetGroups, DESCRIBE_LOAD_BALANCER_TARGET_GROUPS, shapes::DescribeLoadBalancerTargetGroupsRequest, shapes::DescribeLoadBalancerTargetGroupsResponse);
+pub(crate) static DESCRIBE_LOAD_BALANCER_TARGET_GROUPS: OperationModel = OperationModel {
+    name: "DescribeLoadBalancerTargetGroups",
+    new_input: boxed::<shapes::DescribeLoadBalancerTargetGroupsRequest>,
+    new_output: boxed::<shapes::DescribeLoadBalancerTargetGroupsResponse>,
+    input: <shapes::DescribeLoadBalancerTargetGroupsRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeLoadBalancerTargetGroupsResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeLoadBalancerTargetGroupsResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT, &error::INVALID_NEXT_TOKEN],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["LoadBalancerTargetGroups"], more_results: "" }),
+};
+
+operation!(DescribeLoadBalancers, DESCRIBE_LOAD_BALANCERS, shapes::DescribeLoadBalancersRequest, shapes::DescribeLoadBalancersResponse);
+pub(crate) static DESCRIBE_LOAD_BALANCERS: OperationModel = OperationModel {
+    name: "DescribeLoadBalancers",
+    new_input: boxed::<shapes::DescribeLoadBalancersRequest>,
+    new_output: boxed::<shapes::DescribeLoadBalancersResponse>,
+    input: <shapes::DescribeLoadBalancersRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeLoadBalancersResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeLoadBalancersResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT, &error::INVALID_NEXT_TOKEN],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["LoadBalancers"], more_results: "" }),
+};
+
+operation!(DescribeNotificationConfigurations, DESCRIBE_NOTIFICATION_CONFIGURATIONS, shapes::DescribeNotificationConfigurationsType, shapes::DescribeNotificationConfigurationsAnswer);
+pub(crate) static DESCRIBE_NOTIFICATION_CONFIGURATIONS: OperationModel = OperationModel {
+    name: "DescribeNotificationConfigurations",
+    new_input: boxed::<shapes::DescribeNotificationConfigurationsType>,
+    new_output: boxed::<shapes::DescribeNotificationConfigurationsAnswer>,
+    input: <shapes::DescribeNotificationConfigurationsType as Shape>::SCHEMA,
+    output: <shapes::DescribeNotificationConfigurationsAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeNotificationConfigurationsResult",
+    errors: &[&error::INVALID_NEXT_TOKEN, &error::RESOURCE_CONTENTION_FAULT],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["NotificationConfigurations"], more_results: "" }),
+};
+
+operation!(DescribePolicies, DESCRIBE_POLICIES, shapes::DescribePoliciesType, shapes::PoliciesType);
+pub(crate) static DESCRIBE_POLICIES: OperationModel = OperationModel {
+    name: "DescribePolicies",
+    new_input: boxed::<shapes::DescribePoliciesType>,
+    new_output: boxed::<shapes::PoliciesType>,
+    input: <shapes::DescribePoliciesType as Shape>::SCHEMA,
+    output: <shapes::PoliciesType as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribePoliciesResult",
+    errors: &[&error::INVALID_NEXT_TOKEN, &error::RESOURCE_CONTENTION_FAULT, &error::SERVICE_LINKED_ROLE_FAILURE],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["ScalingPolicies"], more_results: "" }),
+};
+
 operation!(DescribeScalingActivities, DESCRIBE_SCALING_ACTIVITIES, shapes::DescribeScalingActivitiesType, shapes::ActivitiesType);
 pub(crate) static DESCRIBE_SCALING_ACTIVITIES: OperationModel = OperationModel {
     name: "DescribeScalingActivities",
@@ -136,6 +292,19 @@ pub(crate) static DESCRIBE_SCALING_ACTIVITIES: OperationModel = OperationModel {
     result_wrapper: "DescribeScalingActivitiesResult",
     errors: &[&error::INVALID_NEXT_TOKEN, &error::RESOURCE_CONTENTION_FAULT],
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["Activities"], more_results: "" }),
+};
+
+operation!(DescribeScheduledActions, DESCRIBE_SCHEDULED_ACTIONS, shapes::DescribeScheduledActionsType, shapes::ScheduledActionsType);
+pub(crate) static DESCRIBE_SCHEDULED_ACTIONS: OperationModel = OperationModel {
+    name: "DescribeScheduledActions",
+    new_input: boxed::<shapes::DescribeScheduledActionsType>,
+    new_output: boxed::<shapes::ScheduledActionsType>,
+    input: <shapes::DescribeScheduledActionsType as Shape>::SCHEMA,
+    output: <shapes::ScheduledActionsType as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeScheduledActionsResult",
+    errors: &[&error::INVALID_NEXT_TOKEN, &error::RESOURCE_CONTENTION_FAULT],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["ScheduledUpdateGroupActions"], more_results: "" }),
 };
 
 operation!(DescribeTags, DESCRIBE_TAGS, shapes::DescribeTagsType, shapes::TagsType);
@@ -151,6 +320,149 @@ pub(crate) static DESCRIBE_TAGS: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["Tags"], more_results: "" }),
 };
 
+operation!(DescribeTrafficSources, DESCRIBE_TRAFFIC_SOURCES, shapes::DescribeTrafficSourcesRequest, shapes::DescribeTrafficSourcesResponse);
+pub(crate) static DESCRIBE_TRAFFIC_SOURCES: OperationModel = OperationModel {
+    name: "DescribeTrafficSources",
+    new_input: boxed::<shapes::DescribeTrafficSourcesRequest>,
+    new_output: boxed::<shapes::DescribeTrafficSourcesResponse>,
+    input: <shapes::DescribeTrafficSourcesRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeTrafficSourcesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeTrafficSourcesResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT, &error::INVALID_NEXT_TOKEN],
+    paginator: None,
+};
+
+operation!(DescribeWarmPool, DESCRIBE_WARM_POOL, shapes::DescribeWarmPoolType, shapes::DescribeWarmPoolAnswer);
+pub(crate) static DESCRIBE_WARM_POOL: OperationModel = OperationModel {
+    name: "DescribeWarmPool",
+    new_input: boxed::<shapes::DescribeWarmPoolType>,
+    new_output: boxed::<shapes::DescribeWarmPoolAnswer>,
+    input: <shapes::DescribeWarmPoolType as Shape>::SCHEMA,
+    output: <shapes::DescribeWarmPoolAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeWarmPoolResult",
+    errors: &[&error::INVALID_NEXT_TOKEN, &error::LIMIT_EXCEEDED_FAULT, &error::RESOURCE_CONTENTION_FAULT],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxRecords", result_key: &["Instances"], more_results: "" }),
+};
+
+operation!(DetachInstances, DETACH_INSTANCES, shapes::DetachInstancesQuery, shapes::DetachInstancesAnswer);
+pub(crate) static DETACH_INSTANCES: OperationModel = OperationModel {
+    name: "DetachInstances",
+    new_input: boxed::<shapes::DetachInstancesQuery>,
+    new_output: boxed::<shapes::DetachInstancesAnswer>,
+    input: <shapes::DetachInstancesQuery as Shape>::SCHEMA,
+    output: <shapes::DetachInstancesAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DetachInstancesResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(DetachLoadBalancerTargetGroups, DETACH_LOAD_BALANCER_TARGET_GROUPS, shapes::DetachLoadBalancerTargetGroupsType, shapes::DetachLoadBalancerTargetGroupsResultType);
+pub(crate) static DETACH_LOAD_BALANCER_TARGET_GROUPS: OperationModel = OperationModel {
+    name: "DetachLoadBalancerTargetGroups",
+    new_input: boxed::<shapes::DetachLoadBalancerTargetGroupsType>,
+    new_output: boxed::<shapes::DetachLoadBalancerTargetGroupsResultType>,
+    input: <shapes::DetachLoadBalancerTargetGroupsType as Shape>::SCHEMA,
+    output: <shapes::DetachLoadBalancerTargetGroupsResultType as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DetachLoadBalancerTargetGroupsResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(DisableMetricsCollection, DISABLE_METRICS_COLLECTION, shapes::DisableMetricsCollectionQuery, Empty);
+pub(crate) static DISABLE_METRICS_COLLECTION: OperationModel = OperationModel {
+    name: "DisableMetricsCollection",
+    new_input: boxed::<shapes::DisableMetricsCollectionQuery>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DisableMetricsCollectionQuery as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(EnableMetricsCollection, ENABLE_METRICS_COLLECTION, shapes::EnableMetricsCollectionQuery, Empty);
+pub(crate) static ENABLE_METRICS_COLLECTION: OperationModel = OperationModel {
+    name: "EnableMetricsCollection",
+    new_input: boxed::<shapes::EnableMetricsCollectionQuery>,
+    new_output: boxed::<Empty>,
+    input: <shapes::EnableMetricsCollectionQuery as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(PutLifecycleHook, PUT_LIFECYCLE_HOOK, shapes::PutLifecycleHookType, shapes::PutLifecycleHookAnswer);
+pub(crate) static PUT_LIFECYCLE_HOOK: OperationModel = OperationModel {
+    name: "PutLifecycleHook",
+    new_input: boxed::<shapes::PutLifecycleHookType>,
+    new_output: boxed::<shapes::PutLifecycleHookAnswer>,
+    input: <shapes::PutLifecycleHookType as Shape>::SCHEMA,
+    output: <shapes::PutLifecycleHookAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "PutLifecycleHookResult",
+    errors: &[&error::LIMIT_EXCEEDED_FAULT, &error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(PutScalingPolicy, PUT_SCALING_POLICY, shapes::PutScalingPolicyType, shapes::PolicyARNType);
+pub(crate) static PUT_SCALING_POLICY: OperationModel = OperationModel {
+    name: "PutScalingPolicy",
+    new_input: boxed::<shapes::PutScalingPolicyType>,
+    new_output: boxed::<shapes::PolicyARNType>,
+    input: <shapes::PutScalingPolicyType as Shape>::SCHEMA,
+    output: <shapes::PolicyARNType as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "PutScalingPolicyResult",
+    errors: &[&error::LIMIT_EXCEEDED_FAULT, &error::RESOURCE_CONTENTION_FAULT, &error::SERVICE_LINKED_ROLE_FAILURE],
+    paginator: None,
+};
+
+operation!(PutScheduledUpdateGroupAction, PUT_SCHEDULED_UPDATE_GROUP_ACTION, shapes::PutScheduledUpdateGroupActionType, Empty);
+pub(crate) static PUT_SCHEDULED_UPDATE_GROUP_ACTION: OperationModel = OperationModel {
+    name: "PutScheduledUpdateGroupAction",
+    new_input: boxed::<shapes::PutScheduledUpdateGroupActionType>,
+    new_output: boxed::<Empty>,
+    input: <shapes::PutScheduledUpdateGroupActionType as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::ALREADY_EXISTS_FAULT, &error::LIMIT_EXCEEDED_FAULT, &error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(RecordLifecycleActionHeartbeat, RECORD_LIFECYCLE_ACTION_HEARTBEAT, shapes::RecordLifecycleActionHeartbeatType, shapes::RecordLifecycleActionHeartbeatAnswer);
+pub(crate) static RECORD_LIFECYCLE_ACTION_HEARTBEAT: OperationModel = OperationModel {
+    name: "RecordLifecycleActionHeartbeat",
+    new_input: boxed::<shapes::RecordLifecycleActionHeartbeatType>,
+    new_output: boxed::<shapes::RecordLifecycleActionHeartbeatAnswer>,
+    input: <shapes::RecordLifecycleActionHeartbeatType as Shape>::SCHEMA,
+    output: <shapes::RecordLifecycleActionHeartbeatAnswer as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "RecordLifecycleActionHeartbeatResult",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(ResumeProcesses, RESUME_PROCESSES, shapes::ScalingProcessQuery, Empty);
+pub(crate) static RESUME_PROCESSES: OperationModel = OperationModel {
+    name: "ResumeProcesses",
+    new_input: boxed::<shapes::ScalingProcessQuery>,
+    new_output: boxed::<Empty>,
+    input: <shapes::ScalingProcessQuery as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::RESOURCE_IN_USE_FAULT, &error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
 operation!(SetDesiredCapacity, SET_DESIRED_CAPACITY, shapes::SetDesiredCapacityType, Empty);
 pub(crate) static SET_DESIRED_CAPACITY: OperationModel = OperationModel {
     name: "SetDesiredCapacity",
@@ -164,6 +476,19 @@ pub(crate) static SET_DESIRED_CAPACITY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(SetInstanceHealth, SET_INSTANCE_HEALTH, shapes::SetInstanceHealthQuery, Empty);
+pub(crate) static SET_INSTANCE_HEALTH: OperationModel = OperationModel {
+    name: "SetInstanceHealth",
+    new_input: boxed::<shapes::SetInstanceHealthQuery>,
+    new_output: boxed::<Empty>,
+    input: <shapes::SetInstanceHealthQuery as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
 operation!(SetInstanceProtection, SET_INSTANCE_PROTECTION, shapes::SetInstanceProtectionQuery, shapes::SetInstanceProtectionAnswer);
 pub(crate) static SET_INSTANCE_PROTECTION: OperationModel = OperationModel {
     name: "SetInstanceProtection",
@@ -174,6 +499,19 @@ pub(crate) static SET_INSTANCE_PROTECTION: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "SetInstanceProtectionResult",
     errors: &[&error::LIMIT_EXCEEDED_FAULT, &error::RESOURCE_CONTENTION_FAULT],
+    paginator: None,
+};
+
+operation!(SuspendProcesses, SUSPEND_PROCESSES, shapes::ScalingProcessQuery, Empty);
+pub(crate) static SUSPEND_PROCESSES: OperationModel = OperationModel {
+    name: "SuspendProcesses",
+    new_input: boxed::<shapes::ScalingProcessQuery>,
+    new_output: boxed::<Empty>,
+    input: <shapes::ScalingProcessQuery as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::RESOURCE_IN_USE_FAULT, &error::RESOURCE_CONTENTION_FAULT],
     paginator: None,
 };
 

@@ -125,6 +125,52 @@ pub mod local_storage_type {
     pub const SSD: &str = "ssd";
 }
 
+pub mod metric_statistic {
+    pub const AVERAGE: &str = "Average";
+    pub const MINIMUM: &str = "Minimum";
+    pub const MAXIMUM: &str = "Maximum";
+    pub const SAMPLE_COUNT: &str = "SampleCount";
+    pub const SUM: &str = "Sum";
+}
+
+pub mod metric_type {
+    pub const ASG_AVERAGE_CPU_UTILIZATION: &str = "ASGAverageCPUUtilization";
+    pub const ASG_AVERAGE_NETWORK_IN: &str = "ASGAverageNetworkIn";
+    pub const ASG_AVERAGE_NETWORK_OUT: &str = "ASGAverageNetworkOut";
+    pub const ALB_REQUEST_COUNT_PER_TARGET: &str = "ALBRequestCountPerTarget";
+}
+
+pub mod predefined_load_metric_type {
+    pub const ASG_TOTAL_CPU_UTILIZATION: &str = "ASGTotalCPUUtilization";
+    pub const ASG_TOTAL_NETWORK_IN: &str = "ASGTotalNetworkIn";
+    pub const ASG_TOTAL_NETWORK_OUT: &str = "ASGTotalNetworkOut";
+    pub const ALB_TARGET_GROUP_REQUEST_COUNT: &str = "ALBTargetGroupRequestCount";
+}
+
+pub mod predefined_metric_pair_type {
+    pub const ASGCPU_UTILIZATION: &str = "ASGCPUUtilization";
+    pub const ASG_NETWORK_IN: &str = "ASGNetworkIn";
+    pub const ASG_NETWORK_OUT: &str = "ASGNetworkOut";
+    pub const ALB_REQUEST_COUNT: &str = "ALBRequestCount";
+}
+
+pub mod predefined_scaling_metric_type {
+    pub const ASG_AVERAGE_CPU_UTILIZATION: &str = "ASGAverageCPUUtilization";
+    pub const ASG_AVERAGE_NETWORK_IN: &str = "ASGAverageNetworkIn";
+    pub const ASG_AVERAGE_NETWORK_OUT: &str = "ASGAverageNetworkOut";
+    pub const ALB_REQUEST_COUNT_PER_TARGET: &str = "ALBRequestCountPerTarget";
+}
+
+pub mod predictive_scaling_max_capacity_breach_behavior {
+    pub const HONOR_MAX_CAPACITY: &str = "HonorMaxCapacity";
+    pub const INCREASE_MAX_CAPACITY: &str = "IncreaseMaxCapacity";
+}
+
+pub mod predictive_scaling_mode {
+    pub const FORECAST_AND_SCALE: &str = "ForecastAndScale";
+    pub const FORECAST_ONLY: &str = "ForecastOnly";
+}
+
 pub mod retention_action {
     pub const RETAIN: &str = "retain";
     pub const TERMINATE: &str = "terminate";

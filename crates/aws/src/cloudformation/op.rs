@@ -8,6 +8,32 @@ use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 use crate::macros::operation;
 use super::{error, shapes};
 
+operation!(CancelUpdateStack, CANCEL_UPDATE_STACK, shapes::CancelUpdateStackInput, Empty);
+pub(crate) static CANCEL_UPDATE_STACK: OperationModel = OperationModel {
+    name: "CancelUpdateStack",
+    new_input: boxed::<shapes::CancelUpdateStackInput>,
+    new_output: boxed::<Empty>,
+    input: <shapes::CancelUpdateStackInput as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::TOKEN_ALREADY_EXISTS_EXCEPTION],
+    paginator: None,
+};
+
+operation!(ContinueUpdateRollback, CONTINUE_UPDATE_ROLLBACK, shapes::ContinueUpdateRollbackInput, shapes::ContinueUpdateRollbackOutput);
+pub(crate) static CONTINUE_UPDATE_ROLLBACK: OperationModel = OperationModel {
+    name: "ContinueUpdateRollback",
+    new_input: boxed::<shapes::ContinueUpdateRollbackInput>,
+    new_output: boxed::<shapes::ContinueUpdateRollbackOutput>,
+    input: <shapes::ContinueUpdateRollbackInput as Shape>::SCHEMA,
+    output: <shapes::ContinueUpdateRollbackOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ContinueUpdateRollbackResult",
+    errors: &[&error::TOKEN_ALREADY_EXISTS_EXCEPTION],
+    paginator: None,
+};
+
 operation!(CreateChangeSet, CREATE_CHANGE_SET, shapes::CreateChangeSetInput, shapes::CreateChangeSetOutput);
 pub(crate) static CREATE_CHANGE_SET: OperationModel = OperationModel {
     name: "CreateChangeSet",
@@ -60,6 +86,19 @@ pub(crate) static DELETE_STACK: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DescribeAccountLimits, DESCRIBE_ACCOUNT_LIMITS, shapes::DescribeAccountLimitsInput, shapes::DescribeAccountLimitsOutput);
+pub(crate) static DESCRIBE_ACCOUNT_LIMITS: OperationModel = OperationModel {
+    name: "DescribeAccountLimits",
+    new_input: boxed::<shapes::DescribeAccountLimitsInput>,
+    new_output: boxed::<shapes::DescribeAccountLimitsOutput>,
+    input: <shapes::DescribeAccountLimitsInput as Shape>::SCHEMA,
+    output: <shapes::DescribeAccountLimitsOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeAccountLimitsResult",
+    errors: &[],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "", result_key: &["AccountLimits"], more_results: "" }),
+};
+
 operation!(DescribeChangeSet, DESCRIBE_CHANGE_SET, shapes::DescribeChangeSetInput, shapes::DescribeChangeSetOutput);
 pub(crate) static DESCRIBE_CHANGE_SET: OperationModel = OperationModel {
     name: "DescribeChangeSet",
@@ -71,6 +110,19 @@ pub(crate) static DESCRIBE_CHANGE_SET: OperationModel = OperationModel {
     result_wrapper: "DescribeChangeSetResult",
     errors: &[&error::CHANGE_SET_NOT_FOUND_EXCEPTION],
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "", result_key: &["Changes"], more_results: "" }),
+};
+
+operation!(DescribeStackDriftDetectionStatus, DESCRIBE_STACK_DRIFT_DETECTION_STATUS, shapes::DescribeStackDriftDetectionStatusInput, shapes::DescribeStackDriftDetectionStatusOutput);
+pub(crate) static DESCRIBE_STACK_DRIFT_DETECTION_STATUS: OperationModel = OperationModel {
+    name: "DescribeStackDriftDetectionStatus",
+    new_input: boxed::<shapes::DescribeStackDriftDetectionStatusInput>,
+    new_output: boxed::<shapes::DescribeStackDriftDetectionStatusOutput>,
+    input: <shapes::DescribeStackDriftDetectionStatusInput as Shape>::SCHEMA,
+    output: <shapes::DescribeStackDriftDetectionStatusOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeStackDriftDetectionStatusResult",
+    errors: &[],
+    paginator: None,
 };
 
 operation!(DescribeStackEvents, DESCRIBE_STACK_EVENTS, shapes::DescribeStackEventsInput, shapes::DescribeStackEventsOutput);
@@ -95,6 +147,19 @@ pub(crate) static DESCRIBE_STACK_RESOURCE: OperationModel = OperationModel {
     output: <shapes::DescribeStackResourceOutput as Shape>::SCHEMA,
     has_output: true,
     result_wrapper: "DescribeStackResourceResult",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(DescribeStackResourceDrifts, DESCRIBE_STACK_RESOURCE_DRIFTS, shapes::DescribeStackResourceDriftsInput, shapes::DescribeStackResourceDriftsOutput);
+pub(crate) static DESCRIBE_STACK_RESOURCE_DRIFTS: OperationModel = OperationModel {
+    name: "DescribeStackResourceDrifts",
+    new_input: boxed::<shapes::DescribeStackResourceDriftsInput>,
+    new_output: boxed::<shapes::DescribeStackResourceDriftsOutput>,
+    input: <shapes::DescribeStackResourceDriftsInput as Shape>::SCHEMA,
+    output: <shapes::DescribeStackResourceDriftsOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DescribeStackResourceDriftsResult",
     errors: &[],
     paginator: None,
 };
@@ -125,6 +190,32 @@ pub(crate) static DESCRIBE_STACKS: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "", result_key: &["Stacks"], more_results: "" }),
 };
 
+operation!(DetectStackDrift, DETECT_STACK_DRIFT, shapes::DetectStackDriftInput, shapes::DetectStackDriftOutput);
+pub(crate) static DETECT_STACK_DRIFT: OperationModel = OperationModel {
+    name: "DetectStackDrift",
+    new_input: boxed::<shapes::DetectStackDriftInput>,
+    new_output: boxed::<shapes::DetectStackDriftOutput>,
+    input: <shapes::DetectStackDriftInput as Shape>::SCHEMA,
+    output: <shapes::DetectStackDriftOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DetectStackDriftResult",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(DetectStackResourceDrift, DETECT_STACK_RESOURCE_DRIFT, shapes::DetectStackResourceDriftInput, shapes::DetectStackResourceDriftOutput);
+pub(crate) static DETECT_STACK_RESOURCE_DRIFT: OperationModel = OperationModel {
+    name: "DetectStackResourceDrift",
+    new_input: boxed::<shapes::DetectStackResourceDriftInput>,
+    new_output: boxed::<shapes::DetectStackResourceDriftOutput>,
+    input: <shapes::DetectStackResourceDriftInput as Shape>::SCHEMA,
+    output: <shapes::DetectStackResourceDriftOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DetectStackResourceDriftResult",
+    errors: &[],
+    paginator: None,
+};
+
 operation!(ExecuteChangeSet, EXECUTE_CHANGE_SET, shapes::ExecuteChangeSetInput, shapes::ExecuteChangeSetOutput);
 pub(crate) static EXECUTE_CHANGE_SET: OperationModel = OperationModel {
     name: "ExecuteChangeSet",
@@ -135,6 +226,19 @@ pub(crate) static EXECUTE_CHANGE_SET: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "ExecuteChangeSetResult",
     errors: &[&error::INVALID_CHANGE_SET_STATUS_EXCEPTION, &error::CHANGE_SET_NOT_FOUND_EXCEPTION, &error::INSUFFICIENT_CAPABILITIES_EXCEPTION, &error::TOKEN_ALREADY_EXISTS_EXCEPTION],
+    paginator: None,
+};
+
+operation!(GetStackPolicy, GET_STACK_POLICY, shapes::GetStackPolicyInput, shapes::GetStackPolicyOutput);
+pub(crate) static GET_STACK_POLICY: OperationModel = OperationModel {
+    name: "GetStackPolicy",
+    new_input: boxed::<shapes::GetStackPolicyInput>,
+    new_output: boxed::<shapes::GetStackPolicyOutput>,
+    input: <shapes::GetStackPolicyInput as Shape>::SCHEMA,
+    output: <shapes::GetStackPolicyOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "GetStackPolicyResult",
+    errors: &[],
     paginator: None,
 };
 
@@ -229,6 +333,32 @@ pub(crate) static LIST_STACKS: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "", result_key: &["StackSummaries"], more_results: "" }),
 };
 
+operation!(RollbackStack, ROLLBACK_STACK, shapes::RollbackStackInput, shapes::RollbackStackOutput);
+pub(crate) static ROLLBACK_STACK: OperationModel = OperationModel {
+    name: "RollbackStack",
+    new_input: boxed::<shapes::RollbackStackInput>,
+    new_output: boxed::<shapes::RollbackStackOutput>,
+    input: <shapes::RollbackStackInput as Shape>::SCHEMA,
+    output: <shapes::RollbackStackOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "RollbackStackResult",
+    errors: &[&error::TOKEN_ALREADY_EXISTS_EXCEPTION],
+    paginator: None,
+};
+
+operation!(SetStackPolicy, SET_STACK_POLICY, shapes::SetStackPolicyInput, Empty);
+pub(crate) static SET_STACK_POLICY: OperationModel = OperationModel {
+    name: "SetStackPolicy",
+    new_input: boxed::<shapes::SetStackPolicyInput>,
+    new_output: boxed::<Empty>,
+    input: <shapes::SetStackPolicyInput as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
 operation!(SignalResource, SIGNAL_RESOURCE, shapes::SignalResourceInput, Empty);
 pub(crate) static SIGNAL_RESOURCE: OperationModel = OperationModel {
     name: "SignalResource",
@@ -252,6 +382,19 @@ pub(crate) static UPDATE_STACK: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "UpdateStackResult",
     errors: &[&error::INSUFFICIENT_CAPABILITIES_EXCEPTION, &error::TOKEN_ALREADY_EXISTS_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UpdateTerminationProtection, UPDATE_TERMINATION_PROTECTION, shapes::UpdateTerminationProtectionInput, shapes::UpdateTerminationProtectionOutput);
+pub(crate) static UPDATE_TERMINATION_PROTECTION: OperationModel = OperationModel {
+    name: "UpdateTerminationProtection",
+    new_input: boxed::<shapes::UpdateTerminationProtectionInput>,
+    new_output: boxed::<shapes::UpdateTerminationProtectionOutput>,
+    input: <shapes::UpdateTerminationProtectionInput as Shape>::SCHEMA,
+    output: <shapes::UpdateTerminationProtectionOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "UpdateTerminationProtectionResult",
+    errors: &[],
     paginator: None,
 };
 

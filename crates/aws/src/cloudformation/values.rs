@@ -81,6 +81,12 @@ pub mod detailed_status {
     pub const VALIDATION_FAILED: &str = "VALIDATION_FAILED";
 }
 
+pub mod difference_type {
+    pub const ADD: &str = "ADD";
+    pub const REMOVE: &str = "REMOVE";
+    pub const NOT_EQUAL: &str = "NOT_EQUAL";
+}
+
 pub mod drift_ignored_reason {
     pub const MANAGED_BY_AWS: &str = "MANAGED_BY_AWS";
     pub const WRITE_ONLY_PROPERTY: &str = "WRITE_ONLY_PROPERTY";
@@ -202,6 +208,12 @@ pub mod resource_status {
     pub const ROLLBACK_IN_PROGRESS: &str = "ROLLBACK_IN_PROGRESS";
     pub const ROLLBACK_COMPLETE: &str = "ROLLBACK_COMPLETE";
     pub const ROLLBACK_FAILED: &str = "ROLLBACK_FAILED";
+}
+
+pub mod stack_drift_detection_status {
+    pub const DETECTION_IN_PROGRESS: &str = "DETECTION_IN_PROGRESS";
+    pub const DETECTION_FAILED: &str = "DETECTION_FAILED";
+    pub const DETECTION_COMPLETE: &str = "DETECTION_COMPLETE";
 }
 
 pub mod stack_drift_status {

@@ -8,6 +8,32 @@ use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 use crate::macros::operation;
 use super::{error, shapes};
 
+operation!(AllocateAddress, ALLOCATE_ADDRESS, shapes::AllocateAddressRequest, shapes::AllocateAddressResult);
+pub(crate) static ALLOCATE_ADDRESS: OperationModel = OperationModel {
+    name: "AllocateAddress",
+    new_input: boxed::<shapes::AllocateAddressRequest>,
+    new_output: boxed::<shapes::AllocateAddressResult>,
+    input: <shapes::AllocateAddressRequest as Shape>::SCHEMA,
+    output: <shapes::AllocateAddressResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(AssociateAddress, ASSOCIATE_ADDRESS, shapes::AssociateAddressRequest, shapes::AssociateAddressResult);
+pub(crate) static ASSOCIATE_ADDRESS: OperationModel = OperationModel {
+    name: "AssociateAddress",
+    new_input: boxed::<shapes::AssociateAddressRequest>,
+    new_output: boxed::<shapes::AssociateAddressResult>,
+    input: <shapes::AssociateAddressRequest as Shape>::SCHEMA,
+    output: <shapes::AssociateAddressResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
 operation!(AssociateRouteTable, ASSOCIATE_ROUTE_TABLE, shapes::AssociateRouteTableRequest, shapes::AssociateRouteTableResult);
 pub(crate) static ASSOCIATE_ROUTE_TABLE: OperationModel = OperationModel {
     name: "AssociateRouteTable",
@@ -80,6 +106,32 @@ pub(crate) static CREATE_LAUNCH_TEMPLATE: OperationModel = OperationModel {
     new_output: boxed::<shapes::CreateLaunchTemplateResult>,
     input: <shapes::CreateLaunchTemplateRequest as Shape>::SCHEMA,
     output: <shapes::CreateLaunchTemplateResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(CreateLaunchTemplateVersion, CREATE_LAUNCH_TEMPLATE_VERSION, shapes::CreateLaunchTemplateVersionRequest, shapes::CreateLaunchTemplateVersionResult);
+pub(crate) static CREATE_LAUNCH_TEMPLATE_VERSION: OperationModel = OperationModel {
+    name: "CreateLaunchTemplateVersion",
+    new_input: boxed::<shapes::CreateLaunchTemplateVersionRequest>,
+    new_output: boxed::<shapes::CreateLaunchTemplateVersionResult>,
+    input: <shapes::CreateLaunchTemplateVersionRequest as Shape>::SCHEMA,
+    output: <shapes::CreateLaunchTemplateVersionResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(CreateNatGateway, CREATE_NAT_GATEWAY, shapes::CreateNatGatewayRequest, shapes::CreateNatGatewayResult);
+pub(crate) static CREATE_NAT_GATEWAY: OperationModel = OperationModel {
+    name: "CreateNatGateway",
+    new_input: boxed::<shapes::CreateNatGatewayRequest>,
+    new_output: boxed::<shapes::CreateNatGatewayResult>,
+    input: <shapes::CreateNatGatewayRequest as Shape>::SCHEMA,
+    output: <shapes::CreateNatGatewayResult as Shape>::SCHEMA,
     has_output: true,
     result_wrapper: "",
     errors: &[],
@@ -164,6 +216,19 @@ pub(crate) static CREATE_VPC: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(CreateVpcEndpoint, CREATE_VPC_ENDPOINT, shapes::CreateVpcEndpointRequest, shapes::CreateVpcEndpointResult);
+pub(crate) static CREATE_VPC_ENDPOINT: OperationModel = OperationModel {
+    name: "CreateVpcEndpoint",
+    new_input: boxed::<shapes::CreateVpcEndpointRequest>,
+    new_output: boxed::<shapes::CreateVpcEndpointResult>,
+    input: <shapes::CreateVpcEndpointRequest as Shape>::SCHEMA,
+    output: <shapes::CreateVpcEndpointResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
 operation!(DeleteInternetGateway, DELETE_INTERNET_GATEWAY, shapes::DeleteInternetGatewayRequest, Empty);
 pub(crate) static DELETE_INTERNET_GATEWAY: OperationModel = OperationModel {
     name: "DeleteInternetGateway",
@@ -184,6 +249,32 @@ pub(crate) static DELETE_LAUNCH_TEMPLATE: OperationModel = OperationModel {
     new_output: boxed::<shapes::DeleteLaunchTemplateResult>,
     input: <shapes::DeleteLaunchTemplateRequest as Shape>::SCHEMA,
     output: <shapes::DeleteLaunchTemplateResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(DeleteLaunchTemplateVersions, DELETE_LAUNCH_TEMPLATE_VERSIONS, shapes::DeleteLaunchTemplateVersionsRequest, shapes::DeleteLaunchTemplateVersionsResult);
+pub(crate) static DELETE_LAUNCH_TEMPLATE_VERSIONS: OperationModel = OperationModel {
+    name: "DeleteLaunchTemplateVersions",
+    new_input: boxed::<shapes::DeleteLaunchTemplateVersionsRequest>,
+    new_output: boxed::<shapes::DeleteLaunchTemplateVersionsResult>,
+    input: <shapes::DeleteLaunchTemplateVersionsRequest as Shape>::SCHEMA,
+    output: <shapes::DeleteLaunchTemplateVersionsResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(DeleteNatGateway, DELETE_NAT_GATEWAY, shapes::DeleteNatGatewayRequest, shapes::DeleteNatGatewayResult);
+pub(crate) static DELETE_NAT_GATEWAY: OperationModel = OperationModel {
+    name: "DeleteNatGateway",
+    new_input: boxed::<shapes::DeleteNatGatewayRequest>,
+    new_output: boxed::<shapes::DeleteNatGatewayResult>,
+    input: <shapes::DeleteNatGatewayRequest as Shape>::SCHEMA,
+    output: <shapes::DeleteNatGatewayResult as Shape>::SCHEMA,
     has_output: true,
     result_wrapper: "",
     errors: &[],
@@ -268,6 +359,19 @@ pub(crate) static DELETE_VPC: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DeleteVpcEndpoints, DELETE_VPC_ENDPOINTS, shapes::DeleteVpcEndpointsRequest, shapes::DeleteVpcEndpointsResult);
+pub(crate) static DELETE_VPC_ENDPOINTS: OperationModel = OperationModel {
+    name: "DeleteVpcEndpoints",
+    new_input: boxed::<shapes::DeleteVpcEndpointsRequest>,
+    new_output: boxed::<shapes::DeleteVpcEndpointsResult>,
+    input: <shapes::DeleteVpcEndpointsRequest as Shape>::SCHEMA,
+    output: <shapes::DeleteVpcEndpointsResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
 operation!(DescribeAccountAttributes, DESCRIBE_ACCOUNT_ATTRIBUTES, shapes::DescribeAccountAttributesRequest, shapes::DescribeAccountAttributesResult);
 pub(crate) static DESCRIBE_ACCOUNT_ATTRIBUTES: OperationModel = OperationModel {
     name: "DescribeAccountAttributes",
@@ -279,6 +383,32 @@ pub(crate) static DESCRIBE_ACCOUNT_ATTRIBUTES: OperationModel = OperationModel {
     result_wrapper: "",
     errors: &[],
     paginator: None,
+};
+
+operation!(DescribeAddresses, DESCRIBE_ADDRESSES, shapes::DescribeAddressesRequest, shapes::DescribeAddressesResult);
+pub(crate) static DESCRIBE_ADDRESSES: OperationModel = OperationModel {
+    name: "DescribeAddresses",
+    new_input: boxed::<shapes::DescribeAddressesRequest>,
+    new_output: boxed::<shapes::DescribeAddressesResult>,
+    input: <shapes::DescribeAddressesRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeAddressesResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(DescribeAddressesAttribute, DESCRIBE_ADDRESSES_ATTRIBUTE, shapes::DescribeAddressesAttributeRequest, shapes::DescribeAddressesAttributeResult);
+pub(crate) static DESCRIBE_ADDRESSES_ATTRIBUTE: OperationModel = OperationModel {
+    name: "DescribeAddressesAttribute",
+    new_input: boxed::<shapes::DescribeAddressesAttributeRequest>,
+    new_output: boxed::<shapes::DescribeAddressesAttributeResult>,
+    input: <shapes::DescribeAddressesAttributeRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeAddressesAttributeResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["Addresses"], more_results: "" }),
 };
 
 operation!(DescribeAvailabilityZones, DESCRIBE_AVAILABILITY_ZONES, shapes::DescribeAvailabilityZonesRequest, shapes::DescribeAvailabilityZonesResult);
@@ -294,6 +424,19 @@ pub(crate) static DESCRIBE_AVAILABILITY_ZONES: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DescribeDhcpOptions, DESCRIBE_DHCP_OPTIONS, shapes::DescribeDhcpOptionsRequest, shapes::DescribeDhcpOptionsResult);
+pub(crate) static DESCRIBE_DHCP_OPTIONS: OperationModel = OperationModel {
+    name: "DescribeDhcpOptions",
+    new_input: boxed::<shapes::DescribeDhcpOptionsRequest>,
+    new_output: boxed::<shapes::DescribeDhcpOptionsResult>,
+    input: <shapes::DescribeDhcpOptionsRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeDhcpOptionsResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["DhcpOptions"], more_results: "" }),
+};
+
 operation!(DescribeImages, DESCRIBE_IMAGES, shapes::DescribeImagesRequest, shapes::DescribeImagesResult);
 pub(crate) static DESCRIBE_IMAGES: OperationModel = OperationModel {
     name: "DescribeImages",
@@ -305,6 +448,32 @@ pub(crate) static DESCRIBE_IMAGES: OperationModel = OperationModel {
     result_wrapper: "",
     errors: &[],
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["Images"], more_results: "" }),
+};
+
+operation!(DescribeInstanceAttribute, DESCRIBE_INSTANCE_ATTRIBUTE, shapes::DescribeInstanceAttributeRequest, shapes::InstanceAttribute);
+pub(crate) static DESCRIBE_INSTANCE_ATTRIBUTE: OperationModel = OperationModel {
+    name: "DescribeInstanceAttribute",
+    new_input: boxed::<shapes::DescribeInstanceAttributeRequest>,
+    new_output: boxed::<shapes::InstanceAttribute>,
+    input: <shapes::DescribeInstanceAttributeRequest as Shape>::SCHEMA,
+    output: <shapes::InstanceAttribute as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(DescribeInstanceStatus, DESCRIBE_INSTANCE_STATUS, shapes::DescribeInstanceStatusRequest, shapes::DescribeInstanceStatusResult);
+pub(crate) static DESCRIBE_INSTANCE_STATUS: OperationModel = OperationModel {
+    name: "DescribeInstanceStatus",
+    new_input: boxed::<shapes::DescribeInstanceStatusRequest>,
+    new_output: boxed::<shapes::DescribeInstanceStatusResult>,
+    input: <shapes::DescribeInstanceStatusRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeInstanceStatusResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["InstanceStatuses"], more_results: "" }),
 };
 
 operation!(DescribeInstances, DESCRIBE_INSTANCES, shapes::DescribeInstancesRequest, shapes::DescribeInstancesResult);
@@ -333,6 +502,19 @@ pub(crate) static DESCRIBE_INTERNET_GATEWAYS: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["InternetGateways"], more_results: "" }),
 };
 
+operation!(DescribeKeyPairs, DESCRIBE_KEY_PAIRS, shapes::DescribeKeyPairsRequest, shapes::DescribeKeyPairsResult);
+pub(crate) static DESCRIBE_KEY_PAIRS: OperationModel = OperationModel {
+    name: "DescribeKeyPairs",
+    new_input: boxed::<shapes::DescribeKeyPairsRequest>,
+    new_output: boxed::<shapes::DescribeKeyPairsResult>,
+    input: <shapes::DescribeKeyPairsRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeKeyPairsResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
 operation!(DescribeLaunchTemplateVersions, DESCRIBE_LAUNCH_TEMPLATE_VERSIONS, shapes::DescribeLaunchTemplateVersionsRequest, shapes::DescribeLaunchTemplateVersionsResult);
 pub(crate) static DESCRIBE_LAUNCH_TEMPLATE_VERSIONS: OperationModel = OperationModel {
     name: "DescribeLaunchTemplateVersions",
@@ -359,6 +541,32 @@ pub(crate) static DESCRIBE_LAUNCH_TEMPLATES: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["LaunchTemplates"], more_results: "" }),
 };
 
+operation!(DescribeManagedPrefixLists, DESCRIBE_MANAGED_PREFIX_LISTS, shapes::DescribeManagedPrefixListsRequest, shapes::DescribeManagedPrefixListsResult);
+pub(crate) static DESCRIBE_MANAGED_PREFIX_LISTS: OperationModel = OperationModel {
+    name: "DescribeManagedPrefixLists",
+    new_input: boxed::<shapes::DescribeManagedPrefixListsRequest>,
+    new_output: boxed::<shapes::DescribeManagedPrefixListsResult>,
+    input: <shapes::DescribeManagedPrefixListsRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeManagedPrefixListsResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["PrefixLists"], more_results: "" }),
+};
+
+operation!(DescribeNatGateways, DESCRIBE_NAT_GATEWAYS, shapes::DescribeNatGatewaysRequest, shapes::DescribeNatGatewaysResult);
+pub(crate) static DESCRIBE_NAT_GATEWAYS: OperationModel = OperationModel {
+    name: "DescribeNatGateways",
+    new_input: boxed::<shapes::DescribeNatGatewaysRequest>,
+    new_output: boxed::<shapes::DescribeNatGatewaysResult>,
+    input: <shapes::DescribeNatGatewaysRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeNatGatewaysResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["NatGateways"], more_results: "" }),
+};
+
 operation!(DescribeNetworkAcls, DESCRIBE_NETWORK_ACLS, shapes::DescribeNetworkAclsRequest, shapes::DescribeNetworkAclsResult);
 pub(crate) static DESCRIBE_NETWORK_ACLS: OperationModel = OperationModel {
     name: "DescribeNetworkAcls",
@@ -383,6 +591,32 @@ pub(crate) static DESCRIBE_NETWORK_INTERFACES: OperationModel = OperationModel {
     result_wrapper: "",
     errors: &[],
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["NetworkInterfaces"], more_results: "" }),
+};
+
+operation!(DescribePrefixLists, DESCRIBE_PREFIX_LISTS, shapes::DescribePrefixListsRequest, shapes::DescribePrefixListsResult);
+pub(crate) static DESCRIBE_PREFIX_LISTS: OperationModel = OperationModel {
+    name: "DescribePrefixLists",
+    new_input: boxed::<shapes::DescribePrefixListsRequest>,
+    new_output: boxed::<shapes::DescribePrefixListsResult>,
+    input: <shapes::DescribePrefixListsRequest as Shape>::SCHEMA,
+    output: <shapes::DescribePrefixListsResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["PrefixLists"], more_results: "" }),
+};
+
+operation!(DescribeRegions, DESCRIBE_REGIONS, shapes::DescribeRegionsRequest, shapes::DescribeRegionsResult);
+pub(crate) static DESCRIBE_REGIONS: OperationModel = OperationModel {
+    name: "DescribeRegions",
+    new_input: boxed::<shapes::DescribeRegionsRequest>,
+    new_output: boxed::<shapes::DescribeRegionsResult>,
+    input: <shapes::DescribeRegionsRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeRegionsResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
 };
 
 operation!(DescribeRouteTables, DESCRIBE_ROUTE_TABLES, shapes::DescribeRouteTablesRequest, shapes::DescribeRouteTablesResult);
@@ -463,6 +697,19 @@ pub(crate) static DESCRIBE_VPC_ATTRIBUTE: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DescribeVpcEndpoints, DESCRIBE_VPC_ENDPOINTS, shapes::DescribeVpcEndpointsRequest, shapes::DescribeVpcEndpointsResult);
+pub(crate) static DESCRIBE_VPC_ENDPOINTS: OperationModel = OperationModel {
+    name: "DescribeVpcEndpoints",
+    new_input: boxed::<shapes::DescribeVpcEndpointsRequest>,
+    new_output: boxed::<shapes::DescribeVpcEndpointsResult>,
+    input: <shapes::DescribeVpcEndpointsRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeVpcEndpointsResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["VpcEndpoints"], more_results: "" }),
+};
+
 operation!(DescribeVpcs, DESCRIBE_VPCS, shapes::DescribeVpcsRequest, shapes::DescribeVpcsResult);
 pub(crate) static DESCRIBE_VPCS: OperationModel = OperationModel {
     name: "DescribeVpcs",
@@ -489,6 +736,19 @@ pub(crate) static DETACH_INTERNET_GATEWAY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DisassociateAddress, DISASSOCIATE_ADDRESS, shapes::DisassociateAddressRequest, Empty);
+pub(crate) static DISASSOCIATE_ADDRESS: OperationModel = OperationModel {
+    name: "DisassociateAddress",
+    new_input: boxed::<shapes::DisassociateAddressRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DisassociateAddressRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
 operation!(DisassociateRouteTable, DISASSOCIATE_ROUTE_TABLE, shapes::DisassociateRouteTableRequest, Empty);
 pub(crate) static DISASSOCIATE_ROUTE_TABLE: OperationModel = OperationModel {
     name: "DisassociateRouteTable",
@@ -497,6 +757,32 @@ pub(crate) static DISASSOCIATE_ROUTE_TABLE: OperationModel = OperationModel {
     input: <shapes::DisassociateRouteTableRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(ModifyLaunchTemplate, MODIFY_LAUNCH_TEMPLATE, shapes::ModifyLaunchTemplateRequest, shapes::ModifyLaunchTemplateResult);
+pub(crate) static MODIFY_LAUNCH_TEMPLATE: OperationModel = OperationModel {
+    name: "ModifyLaunchTemplate",
+    new_input: boxed::<shapes::ModifyLaunchTemplateRequest>,
+    new_output: boxed::<shapes::ModifyLaunchTemplateResult>,
+    input: <shapes::ModifyLaunchTemplateRequest as Shape>::SCHEMA,
+    output: <shapes::ModifyLaunchTemplateResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(ModifySecurityGroupRules, MODIFY_SECURITY_GROUP_RULES, shapes::ModifySecurityGroupRulesRequest, shapes::ModifySecurityGroupRulesResult);
+pub(crate) static MODIFY_SECURITY_GROUP_RULES: OperationModel = OperationModel {
+    name: "ModifySecurityGroupRules",
+    new_input: boxed::<shapes::ModifySecurityGroupRulesRequest>,
+    new_output: boxed::<shapes::ModifySecurityGroupRulesResult>,
+    input: <shapes::ModifySecurityGroupRulesRequest as Shape>::SCHEMA,
+    output: <shapes::ModifySecurityGroupRulesResult as Shape>::SCHEMA,
+    has_output: true,
     result_wrapper: "",
     errors: &[],
     paginator: None,
@@ -528,6 +814,58 @@ pub(crate) static MODIFY_VPC_ATTRIBUTE: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(ModifyVpcEndpoint, MODIFY_VPC_ENDPOINT, shapes::ModifyVpcEndpointRequest, shapes::ModifyVpcEndpointResult);
+pub(crate) static MODIFY_VPC_ENDPOINT: OperationModel = OperationModel {
+    name: "ModifyVpcEndpoint",
+    new_input: boxed::<shapes::ModifyVpcEndpointRequest>,
+    new_output: boxed::<shapes::ModifyVpcEndpointResult>,
+    input: <shapes::ModifyVpcEndpointRequest as Shape>::SCHEMA,
+    output: <shapes::ModifyVpcEndpointResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(ReleaseAddress, RELEASE_ADDRESS, shapes::ReleaseAddressRequest, Empty);
+pub(crate) static RELEASE_ADDRESS: OperationModel = OperationModel {
+    name: "ReleaseAddress",
+    new_input: boxed::<shapes::ReleaseAddressRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::ReleaseAddressRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(ReplaceRoute, REPLACE_ROUTE, shapes::ReplaceRouteRequest, Empty);
+pub(crate) static REPLACE_ROUTE: OperationModel = OperationModel {
+    name: "ReplaceRoute",
+    new_input: boxed::<shapes::ReplaceRouteRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::ReplaceRouteRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(ReplaceRouteTableAssociation, REPLACE_ROUTE_TABLE_ASSOCIATION, shapes::ReplaceRouteTableAssociationRequest, shapes::ReplaceRouteTableAssociationResult);
+pub(crate) static REPLACE_ROUTE_TABLE_ASSOCIATION: OperationModel = OperationModel {
+    name: "ReplaceRouteTableAssociation",
+    new_input: boxed::<shapes::ReplaceRouteTableAssociationRequest>,
+    new_output: boxed::<shapes::ReplaceRouteTableAssociationResult>,
+    input: <shapes::ReplaceRouteTableAssociationRequest as Shape>::SCHEMA,
+    output: <shapes::ReplaceRouteTableAssociationResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
 operation!(RevokeSecurityGroupEgress, REVOKE_SECURITY_GROUP_EGRESS, shapes::RevokeSecurityGroupEgressRequest, shapes::RevokeSecurityGroupEgressResult);
 pub(crate) static REVOKE_SECURITY_GROUP_EGRESS: OperationModel = OperationModel {
     name: "RevokeSecurityGroupEgress",
@@ -548,6 +886,45 @@ pub(crate) static REVOKE_SECURITY_GROUP_INGRESS: OperationModel = OperationModel
     new_output: boxed::<shapes::RevokeSecurityGroupIngressResult>,
     input: <shapes::RevokeSecurityGroupIngressRequest as Shape>::SCHEMA,
     output: <shapes::RevokeSecurityGroupIngressResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(TerminateInstances, TERMINATE_INSTANCES, shapes::TerminateInstancesRequest, shapes::TerminateInstancesResult);
+pub(crate) static TERMINATE_INSTANCES: OperationModel = OperationModel {
+    name: "TerminateInstances",
+    new_input: boxed::<shapes::TerminateInstancesRequest>,
+    new_output: boxed::<shapes::TerminateInstancesResult>,
+    input: <shapes::TerminateInstancesRequest as Shape>::SCHEMA,
+    output: <shapes::TerminateInstancesResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(UpdateSecurityGroupRuleDescriptionsEgress, UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS, shapes::UpdateSecurityGroupRuleDescriptionsEgressRequest, shapes::UpdateSecurityGroupRuleDescriptionsEgressResult);
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS: OperationModel = OperationModel {
+    name: "UpdateSecurityGroupRuleDescriptionsEgress",
+    new_input: boxed::<shapes::UpdateSecurityGroupRuleDescriptionsEgressRequest>,
+    new_output: boxed::<shapes::UpdateSecurityGroupRuleDescriptionsEgressResult>,
+    input: <shapes::UpdateSecurityGroupRuleDescriptionsEgressRequest as Shape>::SCHEMA,
+    output: <shapes::UpdateSecurityGroupRuleDescriptionsEgressResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[],
+    paginator: None,
+};
+
+operation!(UpdateSecurityGroupRuleDescriptionsIngress, UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS, shapes::UpdateSecurityGroupRuleDescriptionsIngressRequest, shapes::UpdateSecurityGroupRuleDescriptionsIngressResult);
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS: OperationModel = OperationModel {
+    name: "UpdateSecurityGroupRuleDescriptionsIngress",
+    new_input: boxed::<shapes::UpdateSecurityGroupRuleDescriptionsIngressRequest>,
+    new_output: boxed::<shapes::UpdateSecurityGroupRuleDescriptionsIngressResult>,
+    input: <shapes::UpdateSecurityGroupRuleDescriptionsIngressRequest as Shape>::SCHEMA,
+    output: <shapes::UpdateSecurityGroupRuleDescriptionsIngressResult as Shape>::SCHEMA,
     has_output: true,
     result_wrapper: "",
     errors: &[],

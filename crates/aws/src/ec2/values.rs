@@ -43,6 +43,10 @@ pub mod account_attribute_name {
     pub const DEFAULT_VPC: &str = "default-vpc";
 }
 
+pub mod address_attribute_name {
+    pub const DOMAIN_NAME: &str = "domain-name";
+}
+
 pub mod amd_sev_snp_specification {
     pub const ENABLED: &str = "enabled";
     pub const DISABLED: &str = "disabled";
@@ -61,6 +65,21 @@ pub mod attachment_status {
     pub const ATTACHED: &str = "attached";
     pub const DETACHING: &str = "detaching";
     pub const DETACHED: &str = "detached";
+}
+
+pub mod auto_provision_zones_state {
+    pub const ENABLED: &str = "enabled";
+    pub const DISABLED: &str = "disabled";
+}
+
+pub mod auto_scaling_ips_state {
+    pub const ENABLED: &str = "enabled";
+    pub const DISABLED: &str = "disabled";
+}
+
+pub mod availability_mode {
+    pub const ZONAL: &str = "zonal";
+    pub const REGIONAL: &str = "regional";
 }
 
 pub mod availability_zone_opt_in_status {
@@ -107,6 +126,11 @@ pub mod capacity_reservation_preference {
     pub const NONE: &str = "none";
 }
 
+pub mod connectivity_type {
+    pub const PRIVATE: &str = "private";
+    pub const PUBLIC: &str = "public";
+}
+
 pub mod cpu_manufacturer {
     pub const INTEL: &str = "intel";
     pub const AMD: &str = "amd";
@@ -117,6 +141,26 @@ pub mod cpu_manufacturer {
 pub mod device_type {
     pub const EBS: &str = "ebs";
     pub const INSTANCE_STORE: &str = "instance-store";
+}
+
+pub mod dns_record_ip_type {
+    pub const IPV4: &str = "ipv4";
+    pub const DUALSTACK: &str = "dualstack";
+    pub const IPV6: &str = "ipv6";
+    pub const SERVICE_DEFINED: &str = "service-defined";
+}
+
+pub mod domain_type {
+    pub const VPC: &str = "vpc";
+    pub const STANDARD: &str = "standard";
+}
+
+pub mod event_code {
+    pub const INSTANCE_REBOOT: &str = "instance-reboot";
+    pub const SYSTEM_REBOOT: &str = "system-reboot";
+    pub const SYSTEM_MAINTENANCE: &str = "system-maintenance";
+    pub const INSTANCE_RETIREMENT: &str = "instance-retirement";
+    pub const INSTANCE_STOP: &str = "instance-stop";
 }
 
 pub mod hostname_type {
@@ -153,6 +197,25 @@ pub mod image_type_values {
 
 pub mod imds_support_values {
     pub const V2_0: &str = "v2.0";
+}
+
+pub mod instance_attribute_name {
+    pub const INSTANCE_TYPE: &str = "instanceType";
+    pub const KERNEL: &str = "kernel";
+    pub const RAMDISK: &str = "ramdisk";
+    pub const USER_DATA: &str = "userData";
+    pub const DISABLE_API_TERMINATION: &str = "disableApiTermination";
+    pub const INSTANCE_INITIATED_SHUTDOWN_BEHAVIOR: &str = "instanceInitiatedShutdownBehavior";
+    pub const ROOT_DEVICE_NAME: &str = "rootDeviceName";
+    pub const BLOCK_DEVICE_MAPPING: &str = "blockDeviceMapping";
+    pub const PRODUCT_CODES: &str = "productCodes";
+    pub const SOURCE_DEST_CHECK: &str = "sourceDestCheck";
+    pub const GROUP_SET: &str = "groupSet";
+    pub const EBS_OPTIMIZED: &str = "ebsOptimized";
+    pub const SRIOV_NET_SUPPORT: &str = "sriovNetSupport";
+    pub const ENA_SUPPORT: &str = "enaSupport";
+    pub const ENCLAVE_OPTIONS: &str = "enclaveOptions";
+    pub const DISABLE_API_STOP: &str = "disableApiStop";
 }
 
 pub mod instance_auto_recovery_state {
@@ -223,6 +286,12 @@ pub mod instance_state_name {
     pub const STOPPED: &str = "stopped";
 }
 
+pub mod ip_address_type {
+    pub const IPV4: &str = "ipv4";
+    pub const DUALSTACK: &str = "dualstack";
+    pub const IPV6: &str = "ipv6";
+}
+
 pub mod ip_source {
     pub const AMAZON: &str = "amazon";
     pub const BYOIP: &str = "byoip";
@@ -234,9 +303,23 @@ pub mod ipv6_address_attribute {
     pub const PRIVATE: &str = "private";
 }
 
+pub mod key_type {
+    pub const RSA: &str = "rsa";
+    pub const ED25519: &str = "ed25519";
+}
+
 pub mod launch_template_auto_recovery_state {
     pub const DEFAULT: &str = "default";
     pub const DISABLED: &str = "disabled";
+}
+
+pub mod launch_template_error_code {
+    pub const LAUNCH_TEMPLATE_ID_DOES_NOT_EXIST: &str = "launchTemplateIdDoesNotExist";
+    pub const LAUNCH_TEMPLATE_ID_MALFORMED: &str = "launchTemplateIdMalformed";
+    pub const LAUNCH_TEMPLATE_NAME_DOES_NOT_EXIST: &str = "launchTemplateNameDoesNotExist";
+    pub const LAUNCH_TEMPLATE_NAME_MALFORMED: &str = "launchTemplateNameMalformed";
+    pub const LAUNCH_TEMPLATE_VERSION_DOES_NOT_EXIST: &str = "launchTemplateVersionDoesNotExist";
+    pub const UNEXPECTED_ERROR: &str = "unexpectedError";
 }
 
 pub mod launch_template_http_tokens_state {
@@ -288,6 +371,42 @@ pub mod monitoring_state {
     pub const PENDING: &str = "pending";
 }
 
+pub mod nat_gateway_address_status {
+    pub const ASSIGNING: &str = "assigning";
+    pub const UNASSIGNING: &str = "unassigning";
+    pub const ASSOCIATING: &str = "associating";
+    pub const DISASSOCIATING: &str = "disassociating";
+    pub const SUCCEEDED: &str = "succeeded";
+    pub const FAILED: &str = "failed";
+}
+
+pub mod nat_gateway_appliance_modify_state {
+    pub const MODIFYING: &str = "modifying";
+    pub const COMPLETED: &str = "completed";
+    pub const FAILED: &str = "failed";
+}
+
+pub mod nat_gateway_appliance_state {
+    pub const ATTACHING: &str = "attaching";
+    pub const ATTACHED: &str = "attached";
+    pub const DETACHING: &str = "detaching";
+    pub const DETACHED: &str = "detached";
+    pub const ATTACH_FAILED: &str = "attach-failed";
+    pub const DETACH_FAILED: &str = "detach-failed";
+}
+
+pub mod nat_gateway_appliance_type {
+    pub const NETWORK_FIREWALL_PROXY: &str = "network-firewall-proxy";
+}
+
+pub mod nat_gateway_state {
+    pub const PENDING: &str = "pending";
+    pub const FAILED: &str = "failed";
+    pub const AVAILABLE: &str = "available";
+    pub const DELETING: &str = "deleting";
+    pub const DELETED: &str = "deleted";
+}
+
 pub mod nested_virtualization_specification {
     pub const ENABLED: &str = "enabled";
     pub const DISABLED: &str = "disabled";
@@ -324,6 +443,21 @@ pub mod network_interface_type {
 
 pub mod platform_values {
     pub const WINDOWS: &str = "Windows";
+}
+
+pub mod prefix_list_state {
+    pub const CREATE_IN_PROGRESS: &str = "create-in-progress";
+    pub const CREATE_COMPLETE: &str = "create-complete";
+    pub const CREATE_FAILED: &str = "create-failed";
+    pub const MODIFY_IN_PROGRESS: &str = "modify-in-progress";
+    pub const MODIFY_COMPLETE: &str = "modify-complete";
+    pub const MODIFY_FAILED: &str = "modify-failed";
+    pub const RESTORE_IN_PROGRESS: &str = "restore-in-progress";
+    pub const RESTORE_COMPLETE: &str = "restore-complete";
+    pub const RESTORE_FAILED: &str = "restore-failed";
+    pub const DELETE_IN_PROGRESS: &str = "delete-in-progress";
+    pub const DELETE_COMPLETE: &str = "delete-complete";
+    pub const DELETE_FAILED: &str = "delete-failed";
 }
 
 pub mod product_code_values {
@@ -477,6 +611,13 @@ pub mod secondary_interface_type {
     pub const SECONDARY: &str = "secondary";
 }
 
+pub mod service_managed {
+    pub const ALB: &str = "alb";
+    pub const NLB: &str = "nlb";
+    pub const RNAT: &str = "rnat";
+    pub const RDS: &str = "rds";
+}
+
 pub mod shutdown_behavior {
     pub const STOP: &str = "stop";
     pub const TERMINATE: &str = "terminate";
@@ -485,6 +626,29 @@ pub mod shutdown_behavior {
 pub mod spot_instance_type {
     pub const ONE_TIME: &str = "one-time";
     pub const PERSISTENT: &str = "persistent";
+}
+
+pub mod state {
+    pub const PENDING_ACCEPTANCE: &str = "PendingAcceptance";
+    pub const PENDING: &str = "Pending";
+    pub const AVAILABLE: &str = "Available";
+    pub const DELETING: &str = "Deleting";
+    pub const DELETED: &str = "Deleted";
+    pub const REJECTED: &str = "Rejected";
+    pub const FAILED: &str = "Failed";
+    pub const EXPIRED: &str = "Expired";
+    pub const PARTIAL: &str = "Partial";
+}
+
+pub mod status_name {
+    pub const REACHABILITY: &str = "reachability";
+}
+
+pub mod status_type {
+    pub const PASSED: &str = "passed";
+    pub const FAILED: &str = "failed";
+    pub const INSUFFICIENT_DATA: &str = "insufficient-data";
+    pub const INITIALIZING: &str = "initializing";
 }
 
 pub mod subnet_cidr_block_state_code {
@@ -502,6 +666,14 @@ pub mod subnet_state {
     pub const UNAVAILABLE: &str = "unavailable";
     pub const FAILED: &str = "failed";
     pub const FAILED_INSUFFICIENT_CAPACITY: &str = "failed-insufficient-capacity";
+}
+
+pub mod summary_status {
+    pub const OK: &str = "ok";
+    pub const IMPAIRED: &str = "impaired";
+    pub const INSUFFICIENT_DATA: &str = "insufficient-data";
+    pub const NOT_APPLICABLE: &str = "not-applicable";
+    pub const INITIALIZING: &str = "initializing";
 }
 
 pub mod tenancy {
@@ -571,6 +743,14 @@ pub mod vpc_encryption_control_state {
     pub const AVAILABLE: &str = "available";
     pub const CREATING: &str = "creating";
     pub const DELETE_FAILED: &str = "delete-failed";
+}
+
+pub mod vpc_endpoint_type {
+    pub const INTERFACE: &str = "Interface";
+    pub const GATEWAY: &str = "Gateway";
+    pub const GATEWAY_LOAD_BALANCER: &str = "GatewayLoadBalancer";
+    pub const RESOURCE: &str = "Resource";
+    pub const SERVICE_NETWORK: &str = "ServiceNetwork";
 }
 
 pub mod vpc_state {

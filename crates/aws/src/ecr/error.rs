@@ -16,6 +16,12 @@ pub fn image_already_exists_exception(message: impl Into<String>) -> ServiceErro
     ServiceError::new("ImageAlreadyExistsException", message, 400)
 }
 
+pub static IMAGE_ARCHIVED_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageArchivedException", code: "ImageArchivedException", status: 400 };
+/// `ImageArchivedException`, HTTP 400.
+pub fn image_archived_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("ImageArchivedException", message, 400)
+}
+
 pub static IMAGE_DIGEST_DOES_NOT_MATCH_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageDigestDoesNotMatchException", code: "ImageDigestDoesNotMatchException", status: 400 };
 /// `ImageDigestDoesNotMatchException`, HTTP 400.
 pub fn image_digest_does_not_match_exception(message: impl Into<String>) -> ServiceError {
@@ -94,6 +100,18 @@ pub fn lifecycle_policy_not_found_exception(message: impl Into<String>) -> Servi
     ServiceError::new("LifecyclePolicyNotFoundException", message, 400)
 }
 
+pub static LIFECYCLE_POLICY_PREVIEW_IN_PROGRESS_EXCEPTION: ErrorModel = ErrorModel { shape: "LifecyclePolicyPreviewInProgressException", code: "LifecyclePolicyPreviewInProgressException", status: 400 };
+/// `LifecyclePolicyPreviewInProgressException`, HTTP 400.
+pub fn lifecycle_policy_preview_in_progress_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("LifecyclePolicyPreviewInProgressException", message, 400)
+}
+
+pub static LIFECYCLE_POLICY_PREVIEW_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LifecyclePolicyPreviewNotFoundException", code: "LifecyclePolicyPreviewNotFoundException", status: 400 };
+/// `LifecyclePolicyPreviewNotFoundException`, HTTP 400.
+pub fn lifecycle_policy_preview_not_found_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("LifecyclePolicyPreviewNotFoundException", message, 400)
+}
+
 pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400 };
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
@@ -130,6 +148,12 @@ pub fn repository_policy_not_found_exception(message: impl Into<String>) -> Serv
     ServiceError::new("RepositoryPolicyNotFoundException", message, 400)
 }
 
+pub static SCAN_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ScanNotFoundException", code: "ScanNotFoundException", status: 400 };
+/// `ScanNotFoundException`, HTTP 400.
+pub fn scan_not_found_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("ScanNotFoundException", message, 400)
+}
+
 pub static SERVER_EXCEPTION: ErrorModel = ErrorModel { shape: "ServerException", code: "ServerException", status: 500 };
 /// `ServerException`, HTTP 500.
 pub fn server_exception(message: impl Into<String>) -> ServiceError {
@@ -152,6 +176,12 @@ pub static UNABLE_TO_GET_UPSTREAM_LAYER_EXCEPTION: ErrorModel = ErrorModel { sha
 /// `UnableToGetUpstreamLayerException`, HTTP 400.
 pub fn unable_to_get_upstream_layer_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnableToGetUpstreamLayerException", message, 400)
+}
+
+pub static UNSUPPORTED_IMAGE_TYPE_EXCEPTION: ErrorModel = ErrorModel { shape: "UnsupportedImageTypeException", code: "UnsupportedImageTypeException", status: 400 };
+/// `UnsupportedImageTypeException`, HTTP 400.
+pub fn unsupported_image_type_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("UnsupportedImageTypeException", message, 400)
 }
 
 pub static UPLOAD_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "UploadNotFoundException", code: "UploadNotFoundException", status: 400 };

@@ -112,6 +112,19 @@ pub(crate) static DELETE_REPOSITORY_POLICY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DescribeImageScanFindings, DESCRIBE_IMAGE_SCAN_FINDINGS, shapes::DescribeImageScanFindingsRequest, shapes::DescribeImageScanFindingsResponse);
+pub(crate) static DESCRIBE_IMAGE_SCAN_FINDINGS: OperationModel = OperationModel {
+    name: "DescribeImageScanFindings",
+    new_input: boxed::<shapes::DescribeImageScanFindingsRequest>,
+    new_output: boxed::<shapes::DescribeImageScanFindingsResponse>,
+    input: <shapes::DescribeImageScanFindingsRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeImageScanFindingsResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::REPOSITORY_NOT_FOUND_EXCEPTION, &error::IMAGE_NOT_FOUND_EXCEPTION, &error::SCAN_NOT_FOUND_EXCEPTION, &error::VALIDATION_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "maxResults", result_key: &["imageScanFindings.findings", "imageScanFindings.enhancedFindings"], more_results: "" }),
+};
+
 operation!(DescribeImages, DESCRIBE_IMAGES, shapes::DescribeImagesRequest, shapes::DescribeImagesResponse);
 pub(crate) static DESCRIBE_IMAGES: OperationModel = OperationModel {
     name: "DescribeImages",
@@ -123,6 +136,19 @@ pub(crate) static DESCRIBE_IMAGES: OperationModel = OperationModel {
     result_wrapper: "",
     errors: &[&error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::REPOSITORY_NOT_FOUND_EXCEPTION, &error::IMAGE_NOT_FOUND_EXCEPTION],
     paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "maxResults", result_key: &["imageDetails"], more_results: "" }),
+};
+
+operation!(DescribeRegistry, DESCRIBE_REGISTRY, shapes::DescribeRegistryRequest, shapes::DescribeRegistryResponse);
+pub(crate) static DESCRIBE_REGISTRY: OperationModel = OperationModel {
+    name: "DescribeRegistry",
+    new_input: boxed::<shapes::DescribeRegistryRequest>,
+    new_output: boxed::<shapes::DescribeRegistryResponse>,
+    input: <shapes::DescribeRegistryRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeRegistryResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::VALIDATION_EXCEPTION],
+    paginator: None,
 };
 
 operation!(DescribeRepositories, DESCRIBE_REPOSITORIES, shapes::DescribeRepositoriesRequest, shapes::DescribeRepositoriesResponse);
@@ -175,6 +201,19 @@ pub(crate) static GET_LIFECYCLE_POLICY: OperationModel = OperationModel {
     result_wrapper: "",
     errors: &[&error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::REPOSITORY_NOT_FOUND_EXCEPTION, &error::LIFECYCLE_POLICY_NOT_FOUND_EXCEPTION, &error::VALIDATION_EXCEPTION],
     paginator: None,
+};
+
+operation!(GetLifecyclePolicyPreview, GET_LIFECYCLE_POLICY_PREVIEW, shapes::GetLifecyclePolicyPreviewRequest, shapes::GetLifecyclePolicyPreviewResponse);
+pub(crate) static GET_LIFECYCLE_POLICY_PREVIEW: OperationModel = OperationModel {
+    name: "GetLifecyclePolicyPreview",
+    new_input: boxed::<shapes::GetLifecyclePolicyPreviewRequest>,
+    new_output: boxed::<shapes::GetLifecyclePolicyPreviewResponse>,
+    input: <shapes::GetLifecyclePolicyPreviewRequest as Shape>::SCHEMA,
+    output: <shapes::GetLifecyclePolicyPreviewResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::REPOSITORY_NOT_FOUND_EXCEPTION, &error::LIFECYCLE_POLICY_PREVIEW_NOT_FOUND_EXCEPTION, &error::VALIDATION_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "maxResults", result_key: &["previewResults"], more_results: "" }),
 };
 
 operation!(GetRepositoryPolicy, GET_REPOSITORY_POLICY, shapes::GetRepositoryPolicyRequest, shapes::GetRepositoryPolicyResponse);
@@ -291,6 +330,32 @@ pub(crate) static SET_REPOSITORY_POLICY: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "",
     errors: &[&error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::REPOSITORY_NOT_FOUND_EXCEPTION],
+    paginator: None,
+};
+
+operation!(StartImageScan, START_IMAGE_SCAN, shapes::StartImageScanRequest, shapes::StartImageScanResponse);
+pub(crate) static START_IMAGE_SCAN: OperationModel = OperationModel {
+    name: "StartImageScan",
+    new_input: boxed::<shapes::StartImageScanRequest>,
+    new_output: boxed::<shapes::StartImageScanResponse>,
+    input: <shapes::StartImageScanRequest as Shape>::SCHEMA,
+    output: <shapes::StartImageScanResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::UNSUPPORTED_IMAGE_TYPE_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::REPOSITORY_NOT_FOUND_EXCEPTION, &error::IMAGE_NOT_FOUND_EXCEPTION, &error::VALIDATION_EXCEPTION, &error::IMAGE_ARCHIVED_EXCEPTION],
+    paginator: None,
+};
+
+operation!(StartLifecyclePolicyPreview, START_LIFECYCLE_POLICY_PREVIEW, shapes::StartLifecyclePolicyPreviewRequest, shapes::StartLifecyclePolicyPreviewResponse);
+pub(crate) static START_LIFECYCLE_POLICY_PREVIEW: OperationModel = OperationModel {
+    name: "StartLifecyclePolicyPreview",
+    new_input: boxed::<shapes::StartLifecyclePolicyPreviewRequest>,
+    new_output: boxed::<shapes::StartLifecyclePolicyPreviewResponse>,
+    input: <shapes::StartLifecyclePolicyPreviewRequest as Shape>::SCHEMA,
+    output: <shapes::StartLifecyclePolicyPreviewResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::REPOSITORY_NOT_FOUND_EXCEPTION, &error::LIFECYCLE_POLICY_NOT_FOUND_EXCEPTION, &error::LIFECYCLE_POLICY_PREVIEW_IN_PROGRESS_EXCEPTION, &error::VALIDATION_EXCEPTION],
     paginator: None,
 };
 

@@ -16,6 +16,11 @@ pub mod finding_severity {
     pub const UNDEFINED: &str = "UNDEFINED";
 }
 
+pub mod image_action_type {
+    pub const EXPIRE: &str = "EXPIRE";
+    pub const TRANSITION: &str = "TRANSITION";
+}
+
 pub mod image_failure_code {
     pub const INVALID_IMAGE_DIGEST: &str = "InvalidImageDigest";
     pub const INVALID_IMAGE_TAG: &str = "InvalidImageTag";
@@ -63,6 +68,26 @@ pub mod layer_availability {
 pub mod layer_failure_code {
     pub const INVALID_LAYER_DIGEST: &str = "InvalidLayerDigest";
     pub const MISSING_LAYER_DIGEST: &str = "MissingLayerDigest";
+}
+
+pub mod lifecycle_policy_preview_status {
+    pub const IN_PROGRESS: &str = "IN_PROGRESS";
+    pub const COMPLETE: &str = "COMPLETE";
+    pub const EXPIRED: &str = "EXPIRED";
+    pub const FAILED: &str = "FAILED";
+}
+
+pub mod lifecycle_policy_storage_class {
+    pub const ARCHIVE: &str = "ARCHIVE";
+    pub const STANDARD: &str = "STANDARD";
+}
+
+pub mod lifecycle_policy_target_storage_class {
+    pub const ARCHIVE: &str = "ARCHIVE";
+}
+
+pub mod repository_filter_type {
+    pub const PREFIX_MATCH: &str = "PREFIX_MATCH";
 }
 
 pub mod scan_status {

@@ -10,6 +10,12 @@ pub fn access_denied_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AccessDeniedException", message, 400)
 }
 
+pub static ATTRIBUTE_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "AttributeLimitExceededException", code: "AttributeLimitExceededException", status: 400 };
+/// `AttributeLimitExceededException`, HTTP 400.
+pub fn attribute_limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("AttributeLimitExceededException", message, 400)
+}
+
 pub static BLOCKED_EXCEPTION: ErrorModel = ErrorModel { shape: "BlockedException", code: "BlockedException", status: 400 };
 /// `BlockedException`, HTTP 400.
 pub fn blocked_exception(message: impl Into<String>) -> ServiceError {
@@ -106,6 +112,12 @@ pub fn server_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServerException", message, 500)
 }
 
+pub static SERVICE_DEPLOYMENT_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceDeploymentNotFoundException", code: "ServiceDeploymentNotFoundException", status: 400 };
+/// `ServiceDeploymentNotFoundException`, HTTP 400.
+pub fn service_deployment_not_found_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("ServiceDeploymentNotFoundException", message, 400)
+}
+
 pub static SERVICE_NOT_ACTIVE_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceNotActiveException", code: "ServiceNotActiveException", status: 400 };
 /// `ServiceNotActiveException`, HTTP 400.
 pub fn service_not_active_exception(message: impl Into<String>) -> ServiceError {
@@ -116,6 +128,18 @@ pub static SERVICE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "Servic
 /// `ServiceNotFoundException`, HTTP 400.
 pub fn service_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceNotFoundException", message, 400)
+}
+
+pub static TARGET_NOT_CONNECTED_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetNotConnectedException", code: "TargetNotConnectedException", status: 400 };
+/// `TargetNotConnectedException`, HTTP 400.
+pub fn target_not_connected_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("TargetNotConnectedException", message, 400)
+}
+
+pub static TARGET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetNotFoundException", code: "TargetNotFoundException", status: 400 };
+/// `TargetNotFoundException`, HTTP 400.
+pub fn target_not_found_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("TargetNotFoundException", message, 400)
 }
 
 pub static UNSUPPORTED_FEATURE_EXCEPTION: ErrorModel = ErrorModel { shape: "UnsupportedFeatureException", code: "UnsupportedFeatureException", status: 400 };

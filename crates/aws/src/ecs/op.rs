@@ -8,6 +8,19 @@ use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 use crate::macros::operation;
 use super::{error, shapes};
 
+operation!(CreateCapacityProvider, CREATE_CAPACITY_PROVIDER, shapes::CreateCapacityProviderRequest, shapes::CreateCapacityProviderResponse);
+pub(crate) static CREATE_CAPACITY_PROVIDER: OperationModel = OperationModel {
+    name: "CreateCapacityProvider",
+    new_input: boxed::<shapes::CreateCapacityProviderRequest>,
+    new_output: boxed::<shapes::CreateCapacityProviderResponse>,
+    input: <shapes::CreateCapacityProviderRequest as Shape>::SCHEMA,
+    output: <shapes::CreateCapacityProviderResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVER_EXCEPTION, &error::UPDATE_IN_PROGRESS_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION, &error::UNSUPPORTED_FEATURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(CreateCluster, CREATE_CLUSTER, shapes::CreateClusterRequest, shapes::CreateClusterResponse);
 pub(crate) static CREATE_CLUSTER: OperationModel = OperationModel {
     name: "CreateCluster",
@@ -44,6 +57,32 @@ pub(crate) static DELETE_ACCOUNT_SETTING: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "",
     errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DeleteAttributes, DELETE_ATTRIBUTES, shapes::DeleteAttributesRequest, shapes::DeleteAttributesResponse);
+pub(crate) static DELETE_ATTRIBUTES: OperationModel = OperationModel {
+    name: "DeleteAttributes",
+    new_input: boxed::<shapes::DeleteAttributesRequest>,
+    new_output: boxed::<shapes::DeleteAttributesResponse>,
+    input: <shapes::DeleteAttributesRequest as Shape>::SCHEMA,
+    output: <shapes::DeleteAttributesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::TARGET_NOT_FOUND_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DeleteCapacityProvider, DELETE_CAPACITY_PROVIDER, shapes::DeleteCapacityProviderRequest, shapes::DeleteCapacityProviderResponse);
+pub(crate) static DELETE_CAPACITY_PROVIDER: OperationModel = OperationModel {
+    name: "DeleteCapacityProvider",
+    new_input: boxed::<shapes::DeleteCapacityProviderRequest>,
+    new_output: boxed::<shapes::DeleteCapacityProviderResponse>,
+    input: <shapes::DeleteCapacityProviderRequest as Shape>::SCHEMA,
+    output: <shapes::DeleteCapacityProviderResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::SERVER_EXCEPTION, &error::UPDATE_IN_PROGRESS_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION, &error::UNSUPPORTED_FEATURE_EXCEPTION],
     paginator: None,
 };
 
@@ -216,6 +255,32 @@ pub(crate) static DESCRIBE_TASKS: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(ExecuteCommand, EXECUTE_COMMAND, shapes::ExecuteCommandRequest, shapes::ExecuteCommandResponse);
+pub(crate) static EXECUTE_COMMAND: OperationModel = OperationModel {
+    name: "ExecuteCommand",
+    new_input: boxed::<shapes::ExecuteCommandRequest>,
+    new_output: boxed::<shapes::ExecuteCommandResponse>,
+    input: <shapes::ExecuteCommandRequest as Shape>::SCHEMA,
+    output: <shapes::ExecuteCommandResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::TARGET_NOT_CONNECTED_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION],
+    paginator: None,
+};
+
+operation!(GetTaskProtection, GET_TASK_PROTECTION, shapes::GetTaskProtectionRequest, shapes::GetTaskProtectionResponse);
+pub(crate) static GET_TASK_PROTECTION: OperationModel = OperationModel {
+    name: "GetTaskProtection",
+    new_input: boxed::<shapes::GetTaskProtectionRequest>,
+    new_output: boxed::<shapes::GetTaskProtectionResponse>,
+    input: <shapes::GetTaskProtectionRequest as Shape>::SCHEMA,
+    output: <shapes::GetTaskProtectionResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION, &error::UNSUPPORTED_FEATURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(ListAccountSettings, LIST_ACCOUNT_SETTINGS, shapes::ListAccountSettingsRequest, shapes::ListAccountSettingsResponse);
 pub(crate) static LIST_ACCOUNT_SETTINGS: OperationModel = OperationModel {
     name: "ListAccountSettings",
@@ -227,6 +292,19 @@ pub(crate) static LIST_ACCOUNT_SETTINGS: OperationModel = OperationModel {
     result_wrapper: "",
     errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION],
     paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "maxResults", result_key: &["settings"], more_results: "" }),
+};
+
+operation!(ListAttributes, LIST_ATTRIBUTES, shapes::ListAttributesRequest, shapes::ListAttributesResponse);
+pub(crate) static LIST_ATTRIBUTES: OperationModel = OperationModel {
+    name: "ListAttributes",
+    new_input: boxed::<shapes::ListAttributesRequest>,
+    new_output: boxed::<shapes::ListAttributesResponse>,
+    input: <shapes::ListAttributesRequest as Shape>::SCHEMA,
+    output: <shapes::ListAttributesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "maxResults", result_key: &["attributes"], more_results: "" }),
 };
 
 operation!(ListClusters, LIST_CLUSTERS, shapes::ListClustersRequest, shapes::ListClustersResponse);
@@ -278,6 +356,19 @@ pub(crate) static LIST_SERVICES: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "",
     errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "maxResults", result_key: &["serviceArns"], more_results: "" }),
+};
+
+operation!(ListServicesByNamespace, LIST_SERVICES_BY_NAMESPACE, shapes::ListServicesByNamespaceRequest, shapes::ListServicesByNamespaceResponse);
+pub(crate) static LIST_SERVICES_BY_NAMESPACE: OperationModel = OperationModel {
+    name: "ListServicesByNamespace",
+    new_input: boxed::<shapes::ListServicesByNamespaceRequest>,
+    new_output: boxed::<shapes::ListServicesByNamespaceResponse>,
+    input: <shapes::ListServicesByNamespaceRequest as Shape>::SCHEMA,
+    output: <shapes::ListServicesByNamespaceResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::NAMESPACE_NOT_FOUND_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION],
     paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "maxResults", result_key: &["serviceArns"], more_results: "" }),
 };
 
@@ -359,6 +450,19 @@ pub(crate) static PUT_ACCOUNT_SETTING_DEFAULT: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(PutAttributes, PUT_ATTRIBUTES, shapes::PutAttributesRequest, shapes::PutAttributesResponse);
+pub(crate) static PUT_ATTRIBUTES: OperationModel = OperationModel {
+    name: "PutAttributes",
+    new_input: boxed::<shapes::PutAttributesRequest>,
+    new_output: boxed::<shapes::PutAttributesResponse>,
+    input: <shapes::PutAttributesRequest as Shape>::SCHEMA,
+    output: <shapes::PutAttributesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::TARGET_NOT_FOUND_EXCEPTION, &error::SERVER_EXCEPTION, &error::ATTRIBUTE_LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION],
+    paginator: None,
+};
+
 operation!(PutClusterCapacityProviders, PUT_CLUSTER_CAPACITY_PROVIDERS, shapes::PutClusterCapacityProvidersRequest, shapes::PutClusterCapacityProvidersResponse);
 pub(crate) static PUT_CLUSTER_CAPACITY_PROVIDERS: OperationModel = OperationModel {
     name: "PutClusterCapacityProviders",
@@ -398,6 +502,32 @@ pub(crate) static RUN_TASK: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(StartTask, START_TASK, shapes::StartTaskRequest, shapes::StartTaskResponse);
+pub(crate) static START_TASK: OperationModel = OperationModel {
+    name: "StartTask",
+    new_input: boxed::<shapes::StartTaskRequest>,
+    new_output: boxed::<shapes::StartTaskResponse>,
+    input: <shapes::StartTaskRequest as Shape>::SCHEMA,
+    output: <shapes::StartTaskResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::NAMESPACE_NOT_FOUND_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION, &error::UNSUPPORTED_FEATURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(StopServiceDeployment, STOP_SERVICE_DEPLOYMENT, shapes::StopServiceDeploymentRequest, shapes::StopServiceDeploymentResponse);
+pub(crate) static STOP_SERVICE_DEPLOYMENT: OperationModel = OperationModel {
+    name: "StopServiceDeployment",
+    new_input: boxed::<shapes::StopServiceDeploymentRequest>,
+    new_output: boxed::<shapes::StopServiceDeploymentResponse>,
+    input: <shapes::StopServiceDeploymentRequest as Shape>::SCHEMA,
+    output: <shapes::StopServiceDeploymentResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::CONFLICT_EXCEPTION, &error::ACCESS_DENIED_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::SERVICE_DEPLOYMENT_NOT_FOUND_EXCEPTION, &error::UNSUPPORTED_FEATURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(StopTask, STOP_TASK, shapes::StopTaskRequest, shapes::StopTaskResponse);
 pub(crate) static STOP_TASK: OperationModel = OperationModel {
     name: "StopTask",
@@ -434,6 +564,19 @@ pub(crate) static UNTAG_RESOURCE: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "",
     errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UpdateCapacityProvider, UPDATE_CAPACITY_PROVIDER, shapes::UpdateCapacityProviderRequest, shapes::UpdateCapacityProviderResponse);
+pub(crate) static UPDATE_CAPACITY_PROVIDER: OperationModel = OperationModel {
+    name: "UpdateCapacityProvider",
+    new_input: boxed::<shapes::UpdateCapacityProviderRequest>,
+    new_output: boxed::<shapes::UpdateCapacityProviderResponse>,
+    input: <shapes::UpdateCapacityProviderRequest as Shape>::SCHEMA,
+    output: <shapes::UpdateCapacityProviderResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION, &error::UNSUPPORTED_FEATURE_EXCEPTION],
     paginator: None,
 };
 
@@ -486,5 +629,18 @@ pub(crate) static UPDATE_SERVICE: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "",
     errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::PLATFORM_UNKNOWN_EXCEPTION, &error::NAMESPACE_NOT_FOUND_EXCEPTION, &error::SERVICE_NOT_ACTIVE_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::SERVICE_NOT_FOUND_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION, &error::PLATFORM_TASK_DEFINITION_INCOMPATIBILITY_EXCEPTION, &error::UNSUPPORTED_FEATURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UpdateTaskProtection, UPDATE_TASK_PROTECTION, shapes::UpdateTaskProtectionRequest, shapes::UpdateTaskProtectionResponse);
+pub(crate) static UPDATE_TASK_PROTECTION: OperationModel = OperationModel {
+    name: "UpdateTaskProtection",
+    new_input: boxed::<shapes::UpdateTaskProtectionRequest>,
+    new_output: boxed::<shapes::UpdateTaskProtectionResponse>,
+    input: <shapes::UpdateTaskProtectionRequest as Shape>::SCHEMA,
+    output: <shapes::UpdateTaskProtectionResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::SERVER_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::CLIENT_EXCEPTION, &error::CLUSTER_NOT_FOUND_EXCEPTION, &error::UNSUPPORTED_FEATURE_EXCEPTION],
     paginator: None,
 };

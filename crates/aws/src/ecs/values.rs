@@ -504,6 +504,11 @@ pub mod stability_status {
     pub const STABILIZING: &str = "STABILIZING";
 }
 
+pub mod stop_service_deployment_stop_type {
+    pub const ABORT: &str = "ABORT";
+    pub const ROLLBACK: &str = "ROLLBACK";
+}
+
 pub mod target_type {
     pub const CONTAINER_INSTANCE: &str = "container-instance";
 }

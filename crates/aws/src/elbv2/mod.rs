@@ -23,6 +23,7 @@ pub static SERVICE: ServiceModel = ServiceModel {
     xml_namespace: "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
     protocol: Protocol::Query,
     operations: &[
+        &op::ADD_LISTENER_CERTIFICATES,
         &op::ADD_TAGS,
         &op::CREATE_LISTENER,
         &op::CREATE_LOAD_BALANCER,
@@ -53,6 +54,7 @@ pub static SERVICE: ServiceModel = ServiceModel {
         &op::MODIFY_TARGET_GROUP,
         &op::MODIFY_TARGET_GROUP_ATTRIBUTES,
         &op::REGISTER_TARGETS,
+        &op::REMOVE_LISTENER_CERTIFICATES,
         &op::REMOVE_TAGS,
         &op::SET_IP_ADDRESS_TYPE,
         &op::SET_RULE_PRIORITIES,

@@ -8,6 +8,19 @@ use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 use crate::macros::operation;
 use super::{error, shapes};
 
+operation!(AddListenerCertificates, ADD_LISTENER_CERTIFICATES, shapes::AddListenerCertificatesInput, shapes::AddListenerCertificatesOutput);
+pub(crate) static ADD_LISTENER_CERTIFICATES: OperationModel = OperationModel {
+    name: "AddListenerCertificates",
+    new_input: boxed::<shapes::AddListenerCertificatesInput>,
+    new_output: boxed::<shapes::AddListenerCertificatesOutput>,
+    input: <shapes::AddListenerCertificatesInput as Shape>::SCHEMA,
+    output: <shapes::AddListenerCertificatesOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "AddListenerCertificatesResult",
+    errors: &[&error::LISTENER_NOT_FOUND_EXCEPTION, &error::TOO_MANY_CERTIFICATES_EXCEPTION, &error::CERTIFICATE_NOT_FOUND_EXCEPTION],
+    paginator: None,
+};
+
 operation!(AddTags, ADD_TAGS, shapes::AddTagsInput, shapes::AddTagsOutput);
 pub(crate) static ADD_TAGS: OperationModel = OperationModel {
     name: "AddTags",
@@ -395,6 +408,19 @@ pub(crate) static REGISTER_TARGETS: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "RegisterTargetsResult",
     errors: &[&error::TARGET_GROUP_NOT_FOUND_EXCEPTION, &error::TOO_MANY_TARGETS_EXCEPTION, &error::INVALID_TARGET_EXCEPTION, &error::TOO_MANY_REGISTRATIONS_FOR_TARGET_ID_EXCEPTION],
+    paginator: None,
+};
+
+operation!(RemoveListenerCertificates, REMOVE_LISTENER_CERTIFICATES, shapes::RemoveListenerCertificatesInput, shapes::RemoveListenerCertificatesOutput);
+pub(crate) static REMOVE_LISTENER_CERTIFICATES: OperationModel = OperationModel {
+    name: "RemoveListenerCertificates",
+    new_input: boxed::<shapes::RemoveListenerCertificatesInput>,
+    new_output: boxed::<shapes::RemoveListenerCertificatesOutput>,
+    input: <shapes::RemoveListenerCertificatesInput as Shape>::SCHEMA,
+    output: <shapes::RemoveListenerCertificatesOutput as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "RemoveListenerCertificatesResult",
+    errors: &[&error::LISTENER_NOT_FOUND_EXCEPTION, &error::OPERATION_NOT_PERMITTED_EXCEPTION],
     paginator: None,
 };
 

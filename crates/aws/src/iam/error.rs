@@ -46,6 +46,12 @@ pub fn no_such_entity_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("NoSuchEntity", message, 404)
 }
 
+pub static POLICY_EVALUATION_EXCEPTION: ErrorModel = ErrorModel { shape: "PolicyEvaluationException", code: "PolicyEvaluation", status: 500 };
+/// `PolicyEvaluation`, HTTP 500.
+pub fn policy_evaluation_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("PolicyEvaluation", message, 500)
+}
+
 pub static POLICY_NOT_ATTACHABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "PolicyNotAttachableException", code: "PolicyNotAttachable", status: 400 };
 /// `PolicyNotAttachable`, HTTP 400.
 pub fn policy_not_attachable_exception(message: impl Into<String>) -> ServiceError {

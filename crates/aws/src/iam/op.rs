@@ -60,6 +60,19 @@ pub(crate) static CREATE_POLICY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(CreatePolicyVersion, CREATE_POLICY_VERSION, shapes::CreatePolicyVersionRequest, shapes::CreatePolicyVersionResponse);
+pub(crate) static CREATE_POLICY_VERSION: OperationModel = OperationModel {
+    name: "CreatePolicyVersion",
+    new_input: boxed::<shapes::CreatePolicyVersionRequest>,
+    new_output: boxed::<shapes::CreatePolicyVersionResponse>,
+    input: <shapes::CreatePolicyVersionRequest as Shape>::SCHEMA,
+    output: <shapes::CreatePolicyVersionResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "CreatePolicyVersionResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::MALFORMED_POLICY_DOCUMENT_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(CreateRole, CREATE_ROLE, shapes::CreateRoleRequest, shapes::CreateRoleResponse);
 pub(crate) static CREATE_ROLE: OperationModel = OperationModel {
     name: "CreateRole",
@@ -112,6 +125,19 @@ pub(crate) static DELETE_POLICY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DeletePolicyVersion, DELETE_POLICY_VERSION, shapes::DeletePolicyVersionRequest, Empty);
+pub(crate) static DELETE_POLICY_VERSION: OperationModel = OperationModel {
+    name: "DeletePolicyVersion",
+    new_input: boxed::<shapes::DeletePolicyVersionRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeletePolicyVersionRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::DELETE_CONFLICT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(DeleteRole, DELETE_ROLE, shapes::DeleteRoleRequest, Empty);
 pub(crate) static DELETE_ROLE: OperationModel = OperationModel {
     name: "DeleteRole",
@@ -125,6 +151,19 @@ pub(crate) static DELETE_ROLE: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DeleteRolePermissionsBoundary, DELETE_ROLE_PERMISSIONS_BOUNDARY, shapes::DeleteRolePermissionsBoundaryRequest, Empty);
+pub(crate) static DELETE_ROLE_PERMISSIONS_BOUNDARY: OperationModel = OperationModel {
+    name: "DeleteRolePermissionsBoundary",
+    new_input: boxed::<shapes::DeleteRolePermissionsBoundaryRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteRolePermissionsBoundaryRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(DeleteRolePolicy, DELETE_ROLE_POLICY, shapes::DeleteRolePolicyRequest, Empty);
 pub(crate) static DELETE_ROLE_POLICY: OperationModel = OperationModel {
     name: "DeleteRolePolicy",
@@ -135,6 +174,19 @@ pub(crate) static DELETE_ROLE_POLICY: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DeleteServiceLinkedRole, DELETE_SERVICE_LINKED_ROLE, shapes::DeleteServiceLinkedRoleRequest, shapes::DeleteServiceLinkedRoleResponse);
+pub(crate) static DELETE_SERVICE_LINKED_ROLE: OperationModel = OperationModel {
+    name: "DeleteServiceLinkedRole",
+    new_input: boxed::<shapes::DeleteServiceLinkedRoleRequest>,
+    new_output: boxed::<shapes::DeleteServiceLinkedRoleResponse>,
+    input: <shapes::DeleteServiceLinkedRoleRequest as Shape>::SCHEMA,
+    output: <shapes::DeleteServiceLinkedRoleResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "DeleteServiceLinkedRoleResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };
 
@@ -216,6 +268,19 @@ pub(crate) static GET_ROLE_POLICY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(GetServiceLinkedRoleDeletionStatus, GET_SERVICE_LINKED_ROLE_DELETION_STATUS, shapes::GetServiceLinkedRoleDeletionStatusRequest, shapes::GetServiceLinkedRoleDeletionStatusResponse);
+pub(crate) static GET_SERVICE_LINKED_ROLE_DELETION_STATUS: OperationModel = OperationModel {
+    name: "GetServiceLinkedRoleDeletionStatus",
+    new_input: boxed::<shapes::GetServiceLinkedRoleDeletionStatusRequest>,
+    new_output: boxed::<shapes::GetServiceLinkedRoleDeletionStatusResponse>,
+    input: <shapes::GetServiceLinkedRoleDeletionStatusRequest as Shape>::SCHEMA,
+    output: <shapes::GetServiceLinkedRoleDeletionStatusResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "GetServiceLinkedRoleDeletionStatusResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(GetUser, GET_USER, shapes::GetUserRequest, shapes::GetUserResponse);
 pub(crate) static GET_USER: OperationModel = OperationModel {
     name: "GetUser",
@@ -229,6 +294,19 @@ pub(crate) static GET_USER: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(ListAccountAliases, LIST_ACCOUNT_ALIASES, shapes::ListAccountAliasesRequest, shapes::ListAccountAliasesResponse);
+pub(crate) static LIST_ACCOUNT_ALIASES: OperationModel = OperationModel {
+    name: "ListAccountAliases",
+    new_input: boxed::<shapes::ListAccountAliasesRequest>,
+    new_output: boxed::<shapes::ListAccountAliasesResponse>,
+    input: <shapes::ListAccountAliasesRequest as Shape>::SCHEMA,
+    output: <shapes::ListAccountAliasesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListAccountAliasesResult",
+    errors: &[&error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["AccountAliases"], more_results: "IsTruncated" }),
+};
+
 operation!(ListAttachedRolePolicies, LIST_ATTACHED_ROLE_POLICIES, shapes::ListAttachedRolePoliciesRequest, shapes::ListAttachedRolePoliciesResponse);
 pub(crate) static LIST_ATTACHED_ROLE_POLICIES: OperationModel = OperationModel {
     name: "ListAttachedRolePolicies",
@@ -240,6 +318,32 @@ pub(crate) static LIST_ATTACHED_ROLE_POLICIES: OperationModel = OperationModel {
     result_wrapper: "ListAttachedRolePoliciesResult",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["AttachedPolicies"], more_results: "IsTruncated" }),
+};
+
+operation!(ListEntitiesForPolicy, LIST_ENTITIES_FOR_POLICY, shapes::ListEntitiesForPolicyRequest, shapes::ListEntitiesForPolicyResponse);
+pub(crate) static LIST_ENTITIES_FOR_POLICY: OperationModel = OperationModel {
+    name: "ListEntitiesForPolicy",
+    new_input: boxed::<shapes::ListEntitiesForPolicyRequest>,
+    new_output: boxed::<shapes::ListEntitiesForPolicyResponse>,
+    input: <shapes::ListEntitiesForPolicyRequest as Shape>::SCHEMA,
+    output: <shapes::ListEntitiesForPolicyResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListEntitiesForPolicyResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["PolicyGroups", "PolicyUsers", "PolicyRoles"], more_results: "IsTruncated" }),
+};
+
+operation!(ListInstanceProfileTags, LIST_INSTANCE_PROFILE_TAGS, shapes::ListInstanceProfileTagsRequest, shapes::ListInstanceProfileTagsResponse);
+pub(crate) static LIST_INSTANCE_PROFILE_TAGS: OperationModel = OperationModel {
+    name: "ListInstanceProfileTags",
+    new_input: boxed::<shapes::ListInstanceProfileTagsRequest>,
+    new_output: boxed::<shapes::ListInstanceProfileTagsResponse>,
+    input: <shapes::ListInstanceProfileTagsRequest as Shape>::SCHEMA,
+    output: <shapes::ListInstanceProfileTagsResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListInstanceProfileTagsResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Tags"], more_results: "IsTruncated" }),
 };
 
 operation!(ListInstanceProfiles, LIST_INSTANCE_PROFILES, shapes::ListInstanceProfilesRequest, shapes::ListInstanceProfilesResponse);
@@ -279,6 +383,19 @@ pub(crate) static LIST_POLICIES: OperationModel = OperationModel {
     result_wrapper: "ListPoliciesResult",
     errors: &[&error::SERVICE_FAILURE_EXCEPTION],
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Policies"], more_results: "IsTruncated" }),
+};
+
+operation!(ListPolicyTags, LIST_POLICY_TAGS, shapes::ListPolicyTagsRequest, shapes::ListPolicyTagsResponse);
+pub(crate) static LIST_POLICY_TAGS: OperationModel = OperationModel {
+    name: "ListPolicyTags",
+    new_input: boxed::<shapes::ListPolicyTagsRequest>,
+    new_output: boxed::<shapes::ListPolicyTagsResponse>,
+    input: <shapes::ListPolicyTagsRequest as Shape>::SCHEMA,
+    output: <shapes::ListPolicyTagsResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListPolicyTagsResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION, &error::INVALID_INPUT_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Tags"], more_results: "IsTruncated" }),
 };
 
 operation!(ListPolicyVersions, LIST_POLICY_VERSIONS, shapes::ListPolicyVersionsRequest, shapes::ListPolicyVersionsResponse);
@@ -333,6 +450,19 @@ pub(crate) static LIST_ROLES: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Roles"], more_results: "IsTruncated" }),
 };
 
+operation!(PutRolePermissionsBoundary, PUT_ROLE_PERMISSIONS_BOUNDARY, shapes::PutRolePermissionsBoundaryRequest, Empty);
+pub(crate) static PUT_ROLE_PERMISSIONS_BOUNDARY: OperationModel = OperationModel {
+    name: "PutRolePermissionsBoundary",
+    new_input: boxed::<shapes::PutRolePermissionsBoundaryRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::PutRolePermissionsBoundaryRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::POLICY_NOT_ATTACHABLE_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(PutRolePolicy, PUT_ROLE_POLICY, shapes::PutRolePolicyRequest, Empty);
 pub(crate) static PUT_ROLE_POLICY: OperationModel = OperationModel {
     name: "PutRolePolicy",
@@ -359,6 +489,58 @@ pub(crate) static REMOVE_ROLE_FROM_INSTANCE_PROFILE: OperationModel = OperationM
     paginator: None,
 };
 
+operation!(SetDefaultPolicyVersion, SET_DEFAULT_POLICY_VERSION, shapes::SetDefaultPolicyVersionRequest, Empty);
+pub(crate) static SET_DEFAULT_POLICY_VERSION: OperationModel = OperationModel {
+    name: "SetDefaultPolicyVersion",
+    new_input: boxed::<shapes::SetDefaultPolicyVersionRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::SetDefaultPolicyVersionRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(SimulatePrincipalPolicy, SIMULATE_PRINCIPAL_POLICY, shapes::SimulatePrincipalPolicyRequest, shapes::SimulatePolicyResponse);
+pub(crate) static SIMULATE_PRINCIPAL_POLICY: OperationModel = OperationModel {
+    name: "SimulatePrincipalPolicy",
+    new_input: boxed::<shapes::SimulatePrincipalPolicyRequest>,
+    new_output: boxed::<shapes::SimulatePolicyResponse>,
+    input: <shapes::SimulatePrincipalPolicyRequest as Shape>::SCHEMA,
+    output: <shapes::SimulatePolicyResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "SimulatePrincipalPolicyResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::POLICY_EVALUATION_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["EvaluationResults"], more_results: "IsTruncated" }),
+};
+
+operation!(TagInstanceProfile, TAG_INSTANCE_PROFILE, shapes::TagInstanceProfileRequest, Empty);
+pub(crate) static TAG_INSTANCE_PROFILE: OperationModel = OperationModel {
+    name: "TagInstanceProfile",
+    new_input: boxed::<shapes::TagInstanceProfileRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::TagInstanceProfileRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(TagPolicy, TAG_POLICY, shapes::TagPolicyRequest, Empty);
+pub(crate) static TAG_POLICY: OperationModel = OperationModel {
+    name: "TagPolicy",
+    new_input: boxed::<shapes::TagPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::TagPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(TagRole, TAG_ROLE, shapes::TagRoleRequest, Empty);
 pub(crate) static TAG_ROLE: OperationModel = OperationModel {
     name: "TagRole",
@@ -369,6 +551,32 @@ pub(crate) static TAG_ROLE: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UntagInstanceProfile, UNTAG_INSTANCE_PROFILE, shapes::UntagInstanceProfileRequest, Empty);
+pub(crate) static UNTAG_INSTANCE_PROFILE: OperationModel = OperationModel {
+    name: "UntagInstanceProfile",
+    new_input: boxed::<shapes::UntagInstanceProfileRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::UntagInstanceProfileRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UntagPolicy, UNTAG_POLICY, shapes::UntagPolicyRequest, Empty);
+pub(crate) static UNTAG_POLICY: OperationModel = OperationModel {
+    name: "UntagPolicy",
+    new_input: boxed::<shapes::UntagPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::UntagPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };
 
@@ -395,5 +603,31 @@ pub(crate) static UPDATE_ASSUME_ROLE_POLICY: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::MALFORMED_POLICY_DOCUMENT_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UpdateRole, UPDATE_ROLE, shapes::UpdateRoleRequest, shapes::UpdateRoleResponse);
+pub(crate) static UPDATE_ROLE: OperationModel = OperationModel {
+    name: "UpdateRole",
+    new_input: boxed::<shapes::UpdateRoleRequest>,
+    new_output: boxed::<shapes::UpdateRoleResponse>,
+    input: <shapes::UpdateRoleRequest as Shape>::SCHEMA,
+    output: <shapes::UpdateRoleResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "UpdateRoleResult",
+    errors: &[&error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UpdateRoleDescription, UPDATE_ROLE_DESCRIPTION, shapes::UpdateRoleDescriptionRequest, shapes::UpdateRoleDescriptionResponse);
+pub(crate) static UPDATE_ROLE_DESCRIPTION: OperationModel = OperationModel {
+    name: "UpdateRoleDescription",
+    new_input: boxed::<shapes::UpdateRoleDescriptionRequest>,
+    new_output: boxed::<shapes::UpdateRoleDescriptionResponse>,
+    input: <shapes::UpdateRoleDescriptionRequest as Shape>::SCHEMA,
+    output: <shapes::UpdateRoleDescriptionResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "UpdateRoleDescriptionResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };

@@ -76,6 +76,18 @@ pub fn invalid_policy_type_exception(message: impl Into<String>) -> ServiceError
     ServiceError::new("InvalidPolicyTypeException", message, 400)
 }
 
+pub static INVALID_RESOURCE_ID: ErrorModel = ErrorModel { shape: "InvalidResourceId", code: "InvalidResourceId", status: 400 };
+/// `InvalidResourceId`, HTTP 400.
+pub fn invalid_resource_id(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("InvalidResourceId", message, 400)
+}
+
+pub static INVALID_RESOURCE_TYPE: ErrorModel = ErrorModel { shape: "InvalidResourceType", code: "InvalidResourceType", status: 400 };
+/// `InvalidResourceType`, HTTP 400.
+pub fn invalid_resource_type(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("InvalidResourceType", message, 400)
+}
+
 pub static PARAMETER_ALREADY_EXISTS: ErrorModel = ErrorModel { shape: "ParameterAlreadyExists", code: "ParameterAlreadyExists", status: 400 };
 /// `ParameterAlreadyExists`, HTTP 400.
 pub fn parameter_already_exists(message: impl Into<String>) -> ServiceError {
@@ -116,6 +128,12 @@ pub static POLICIES_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "
 /// `PoliciesLimitExceededException`, HTTP 400.
 pub fn policies_limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PoliciesLimitExceededException", message, 400)
+}
+
+pub static TOO_MANY_TAGS_ERROR: ErrorModel = ErrorModel { shape: "TooManyTagsError", code: "TooManyTagsError", status: 400 };
+/// `TooManyTagsError`, HTTP 400.
+pub fn too_many_tags_error(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("TooManyTagsError", message, 400)
 }
 
 pub static TOO_MANY_UPDATES: ErrorModel = ErrorModel { shape: "TooManyUpdates", code: "TooManyUpdates", status: 400 };

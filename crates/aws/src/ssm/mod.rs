@@ -23,11 +23,16 @@ pub static SERVICE: ServiceModel = ServiceModel {
     xml_namespace: "",
     protocol: Protocol::Json,
     operations: &[
+        &op::ADD_TAGS_TO_RESOURCE,
         &op::DELETE_PARAMETER,
+        &op::DELETE_PARAMETERS,
         &op::DESCRIBE_PARAMETERS,
         &op::GET_PARAMETER,
+        &op::GET_PARAMETER_HISTORY,
         &op::GET_PARAMETERS,
         &op::GET_PARAMETERS_BY_PATH,
+        &op::LIST_TAGS_FOR_RESOURCE,
         &op::PUT_PARAMETER,
+        &op::REMOVE_TAGS_FROM_RESOURCE,
     ],
 };

@@ -8,6 +8,19 @@ use quarry_wire::{Empty, OperationModel, Paginator, Shape};
 use crate::macros::operation;
 use super::{error, shapes};
 
+operation!(AddTagsToResource, ADD_TAGS_TO_RESOURCE, shapes::AddTagsToResourceRequest, shapes::AddTagsToResourceResult);
+pub(crate) static ADD_TAGS_TO_RESOURCE: OperationModel = OperationModel {
+    name: "AddTagsToResource",
+    new_input: boxed::<shapes::AddTagsToResourceRequest>,
+    new_output: boxed::<shapes::AddTagsToResourceResult>,
+    input: <shapes::AddTagsToResourceRequest as Shape>::SCHEMA,
+    output: <shapes::AddTagsToResourceResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::INVALID_RESOURCE_TYPE, &error::INVALID_RESOURCE_ID, &error::INTERNAL_SERVER_ERROR, &error::TOO_MANY_TAGS_ERROR, &error::TOO_MANY_UPDATES],
+    paginator: None,
+};
+
 operation!(DeleteParameter, DELETE_PARAMETER, shapes::DeleteParameterRequest, shapes::DeleteParameterResult);
 pub(crate) static DELETE_PARAMETER: OperationModel = OperationModel {
     name: "DeleteParameter",
@@ -18,6 +31,19 @@ pub(crate) static DELETE_PARAMETER: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "",
     errors: &[&error::INTERNAL_SERVER_ERROR, &error::PARAMETER_NOT_FOUND],
+    paginator: None,
+};
+
+operation!(DeleteParameters, DELETE_PARAMETERS, shapes::DeleteParametersRequest, shapes::DeleteParametersResult);
+pub(crate) static DELETE_PARAMETERS: OperationModel = OperationModel {
+    name: "DeleteParameters",
+    new_input: boxed::<shapes::DeleteParametersRequest>,
+    new_output: boxed::<shapes::DeleteParametersResult>,
+    input: <shapes::DeleteParametersRequest as Shape>::SCHEMA,
+    output: <shapes::DeleteParametersResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::INTERNAL_SERVER_ERROR],
     paginator: None,
 };
 
@@ -47,6 +73,19 @@ pub(crate) static GET_PARAMETER: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(GetParameterHistory, GET_PARAMETER_HISTORY, shapes::GetParameterHistoryRequest, shapes::GetParameterHistoryResult);
+pub(crate) static GET_PARAMETER_HISTORY: OperationModel = OperationModel {
+    name: "GetParameterHistory",
+    new_input: boxed::<shapes::GetParameterHistoryRequest>,
+    new_output: boxed::<shapes::GetParameterHistoryResult>,
+    input: <shapes::GetParameterHistoryRequest as Shape>::SCHEMA,
+    output: <shapes::GetParameterHistoryResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::INTERNAL_SERVER_ERROR, &error::PARAMETER_NOT_FOUND, &error::INVALID_NEXT_TOKEN, &error::INVALID_KEY_ID],
+    paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["Parameters"], more_results: "" }),
+};
+
 operation!(GetParameters, GET_PARAMETERS, shapes::GetParametersRequest, shapes::GetParametersResult);
 pub(crate) static GET_PARAMETERS: OperationModel = OperationModel {
     name: "GetParameters",
@@ -73,6 +112,19 @@ pub(crate) static GET_PARAMETERS_BY_PATH: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["NextToken"], output_token: &["NextToken"], limit_key: "MaxResults", result_key: &["Parameters"], more_results: "" }),
 };
 
+operation!(ListTagsForResource, LIST_TAGS_FOR_RESOURCE, shapes::ListTagsForResourceRequest, shapes::ListTagsForResourceResult);
+pub(crate) static LIST_TAGS_FOR_RESOURCE: OperationModel = OperationModel {
+    name: "ListTagsForResource",
+    new_input: boxed::<shapes::ListTagsForResourceRequest>,
+    new_output: boxed::<shapes::ListTagsForResourceResult>,
+    input: <shapes::ListTagsForResourceRequest as Shape>::SCHEMA,
+    output: <shapes::ListTagsForResourceResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::INVALID_RESOURCE_TYPE, &error::INVALID_RESOURCE_ID, &error::INTERNAL_SERVER_ERROR],
+    paginator: None,
+};
+
 operation!(PutParameter, PUT_PARAMETER, shapes::PutParameterRequest, shapes::PutParameterResult);
 pub(crate) static PUT_PARAMETER: OperationModel = OperationModel {
     name: "PutParameter",
@@ -83,5 +135,18 @@ pub(crate) static PUT_PARAMETER: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "",
     errors: &[&error::INTERNAL_SERVER_ERROR, &error::INVALID_KEY_ID, &error::PARAMETER_LIMIT_EXCEEDED, &error::TOO_MANY_UPDATES, &error::PARAMETER_ALREADY_EXISTS, &error::HIERARCHY_LEVEL_LIMIT_EXCEEDED_EXCEPTION, &error::HIERARCHY_TYPE_MISMATCH_EXCEPTION, &error::INVALID_ALLOWED_PATTERN_EXCEPTION, &error::PARAMETER_MAX_VERSION_LIMIT_EXCEEDED, &error::PARAMETER_PATTERN_MISMATCH_EXCEPTION, &error::UNSUPPORTED_PARAMETER_TYPE, &error::POLICIES_LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_POLICY_TYPE_EXCEPTION, &error::INVALID_POLICY_ATTRIBUTE_EXCEPTION, &error::INCOMPATIBLE_POLICY_EXCEPTION],
+    paginator: None,
+};
+
+operation!(RemoveTagsFromResource, REMOVE_TAGS_FROM_RESOURCE, shapes::RemoveTagsFromResourceRequest, shapes::RemoveTagsFromResourceResult);
+pub(crate) static REMOVE_TAGS_FROM_RESOURCE: OperationModel = OperationModel {
+    name: "RemoveTagsFromResource",
+    new_input: boxed::<shapes::RemoveTagsFromResourceRequest>,
+    new_output: boxed::<shapes::RemoveTagsFromResourceResult>,
+    input: <shapes::RemoveTagsFromResourceRequest as Shape>::SCHEMA,
+    output: <shapes::RemoveTagsFromResourceResult as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::INVALID_RESOURCE_TYPE, &error::INVALID_RESOURCE_ID, &error::INTERNAL_SERVER_ERROR, &error::TOO_MANY_UPDATES],
     paginator: None,
 };

@@ -9,6 +9,25 @@ use super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct AddTagsToResourceRequest {
+    pub resource_id: Option<String>,
+    pub resource_type: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(AddTagsToResourceRequest, ADD_TAGS_TO_RESOURCE_REQUEST; 0 resource_id, 1 resource_type, 2 tags);
+pub(crate) static ADD_TAGS_TO_RESOURCE_REQUEST: Schema = Schema::new("AddTagsToResourceRequest", &[
+    Member::new("ResourceId", &s::STRING).required(),
+    Member::new("ResourceType", &t::RESOURCE_TYPE_FOR_TAGGING).required(),
+    Member::new("Tags", &t::TAG_LIST).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AddTagsToResourceResult {
+}
+shape!(AddTagsToResourceResult, ADD_TAGS_TO_RESOURCE_RESULT;);
+pub(crate) static ADD_TAGS_TO_RESOURCE_RESULT: Schema = Schema::new("AddTagsToResourceResult", &[]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeleteParameterRequest {
     pub name: Option<String>,
 }
@@ -22,6 +41,26 @@ pub struct DeleteParameterResult {
 }
 shape!(DeleteParameterResult, DELETE_PARAMETER_RESULT;);
 pub(crate) static DELETE_PARAMETER_RESULT: Schema = Schema::new("DeleteParameterResult", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteParametersRequest {
+    pub names: Option<Vec<String>>,
+}
+shape!(DeleteParametersRequest, DELETE_PARAMETERS_REQUEST; 0 names);
+pub(crate) static DELETE_PARAMETERS_REQUEST: Schema = Schema::new("DeleteParametersRequest", &[
+    Member::new("Names", &t::PARAMETER_NAME_LIST).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteParametersResult {
+    pub deleted_parameters: Option<Vec<String>>,
+    pub invalid_parameters: Option<Vec<String>>,
+}
+shape!(DeleteParametersResult, DELETE_PARAMETERS_RESULT; 0 deleted_parameters, 1 invalid_parameters);
+pub(crate) static DELETE_PARAMETERS_RESULT: Schema = Schema::new("DeleteParametersResult", &[
+    Member::new("DeletedParameters", &t::PARAMETER_NAME_LIST),
+    Member::new("InvalidParameters", &t::PARAMETER_NAME_LIST),
+]);
 
 #[derive(Clone, Default, PartialEq)]
 pub struct DescribeParametersRequest {
@@ -49,6 +88,32 @@ shape!(DescribeParametersResult, DESCRIBE_PARAMETERS_RESULT; 0 next_token, 1 par
 pub(crate) static DESCRIBE_PARAMETERS_RESULT: Schema = Schema::new("DescribeParametersResult", &[
     Member::new("NextToken", &s::STRING),
     Member::new("Parameters", &t::PARAMETER_METADATA_LIST),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetParameterHistoryRequest {
+    pub max_results: Option<i32>,
+    pub name: Option<String>,
+    pub next_token: Option<String>,
+    pub with_decryption: Option<bool>,
+}
+shape!(GetParameterHistoryRequest, GET_PARAMETER_HISTORY_REQUEST; 0 max_results, 1 name, 2 next_token, 3 with_decryption);
+pub(crate) static GET_PARAMETER_HISTORY_REQUEST: Schema = Schema::new("GetParameterHistoryRequest", &[
+    Member::new("MaxResults", &t::MAX_RESULTS),
+    Member::new("Name", &t::PS_PARAMETER_NAME).required(),
+    Member::new("NextToken", &s::STRING),
+    Member::new("WithDecryption", &s::BOOLEAN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetParameterHistoryResult {
+    pub next_token: Option<String>,
+    pub parameters: Option<Vec<ParameterHistory>>,
+}
+shape!(GetParameterHistoryResult, GET_PARAMETER_HISTORY_RESULT; 0 next_token, 1 parameters);
+pub(crate) static GET_PARAMETER_HISTORY_RESULT: Schema = Schema::new("GetParameterHistoryResult", &[
+    Member::new("NextToken", &s::STRING),
+    Member::new("Parameters", &t::PARAMETER_HISTORY_LIST),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -124,6 +189,26 @@ pub(crate) static GET_PARAMETERS_RESULT: Schema = Schema::new("GetParametersResu
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ListTagsForResourceRequest {
+    pub resource_id: Option<String>,
+    pub resource_type: Option<String>,
+}
+shape!(ListTagsForResourceRequest, LIST_TAGS_FOR_RESOURCE_REQUEST; 0 resource_id, 1 resource_type);
+pub(crate) static LIST_TAGS_FOR_RESOURCE_REQUEST: Schema = Schema::new("ListTagsForResourceRequest", &[
+    Member::new("ResourceId", &s::STRING).required(),
+    Member::new("ResourceType", &t::RESOURCE_TYPE_FOR_TAGGING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListTagsForResourceResult {
+    pub tag_list: Option<Vec<Tag>>,
+}
+shape!(ListTagsForResourceResult, LIST_TAGS_FOR_RESOURCE_RESULT; 0 tag_list);
+pub(crate) static LIST_TAGS_FOR_RESOURCE_RESULT: Schema = Schema::new("ListTagsForResourceResult", &[
+    Member::new("TagList", &t::TAG_LIST),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct Parameter {
     pub arn: Option<String>,
     pub data_type: Option<String>,
@@ -143,6 +228,39 @@ pub(crate) static PARAMETER: Schema = Schema::new("Parameter", &[
     Member::new("Name", &t::PS_PARAMETER_NAME),
     Member::new("Selector", &t::PS_PARAMETER_SELECTOR),
     Member::new("SourceResult", &s::STRING),
+    Member::new("Type", &t::PARAMETER_TYPE),
+    Member::new("Value", &t::PS_PARAMETER_VALUE),
+    Member::new("Version", &s::LONG),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ParameterHistory {
+    pub allowed_pattern: Option<String>,
+    pub data_type: Option<String>,
+    pub description: Option<String>,
+    pub key_id: Option<String>,
+    pub labels: Option<Vec<String>>,
+    pub last_modified_date: Option<Timestamp>,
+    pub last_modified_user: Option<String>,
+    pub name: Option<String>,
+    pub policies: Option<Vec<ParameterInlinePolicy>>,
+    pub tier: Option<String>,
+    pub r#type: Option<String>,
+    pub value: Option<String>,
+    pub version: Option<i64>,
+}
+shape!(ParameterHistory, PARAMETER_HISTORY; 0 allowed_pattern, 1 data_type, 2 description, 3 key_id, 4 labels, 5 last_modified_date, 6 last_modified_user, 7 name, 8 policies, 9 tier, 10 r#type, 11 value, 12 version);
+pub(crate) static PARAMETER_HISTORY: Schema = Schema::new("ParameterHistory", &[
+    Member::new("AllowedPattern", &t::ALLOWED_PATTERN),
+    Member::new("DataType", &t::PARAMETER_DATA_TYPE),
+    Member::new("Description", &t::PARAMETER_DESCRIPTION),
+    Member::new("KeyId", &t::PARAMETER_KEY_ID),
+    Member::new("Labels", &t::PARAMETER_LABEL_LIST),
+    Member::new("LastModifiedDate", &s::TIMESTAMP),
+    Member::new("LastModifiedUser", &s::STRING),
+    Member::new("Name", &t::PS_PARAMETER_NAME),
+    Member::new("Policies", &t::PARAMETER_POLICY_LIST),
+    Member::new("Tier", &t::PARAMETER_TIER),
     Member::new("Type", &t::PARAMETER_TYPE),
     Member::new("Value", &t::PS_PARAMETER_VALUE),
     Member::new("Version", &s::LONG),
@@ -255,6 +373,25 @@ pub(crate) static PUT_PARAMETER_RESULT: Schema = Schema::new("PutParameterResult
     Member::new("Tier", &t::PARAMETER_TIER),
     Member::new("Version", &s::LONG),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct RemoveTagsFromResourceRequest {
+    pub resource_id: Option<String>,
+    pub resource_type: Option<String>,
+    pub tag_keys: Option<Vec<String>>,
+}
+shape!(RemoveTagsFromResourceRequest, REMOVE_TAGS_FROM_RESOURCE_REQUEST; 0 resource_id, 1 resource_type, 2 tag_keys);
+pub(crate) static REMOVE_TAGS_FROM_RESOURCE_REQUEST: Schema = Schema::new("RemoveTagsFromResourceRequest", &[
+    Member::new("ResourceId", &s::STRING).required(),
+    Member::new("ResourceType", &t::RESOURCE_TYPE_FOR_TAGGING).required(),
+    Member::new("TagKeys", &t::KEY_LIST).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct RemoveTagsFromResourceResult {
+}
+shape!(RemoveTagsFromResourceResult, REMOVE_TAGS_FROM_RESOURCE_RESULT;);
+pub(crate) static REMOVE_TAGS_FROM_RESOURCE_RESULT: Schema = Schema::new("RemoveTagsFromResourceResult", &[]);
 
 #[derive(Clone, Default, PartialEq)]
 pub struct Tag {

@@ -18,3 +18,15 @@ pub mod parameters_filter_key {
     pub const TYPE: &str = "Type";
     pub const KEY_ID: &str = "KeyId";
 }
+
+pub mod resource_type_for_tagging {
+    pub const DOCUMENT: &str = "Document";
+    pub const MANAGED_INSTANCE: &str = "ManagedInstance";
+    pub const MAINTENANCE_WINDOW: &str = "MaintenanceWindow";
+    pub const PARAMETER: &str = "Parameter";
+    pub const PATCH_BASELINE: &str = "PatchBaseline";
+    pub const OPS_ITEM: &str = "OpsItem";
+    pub const OPS_METADATA: &str = "OpsMetadata";
+    pub const AUTOMATION: &str = "Automation";
+    pub const ASSOCIATION: &str = "Association";
+}

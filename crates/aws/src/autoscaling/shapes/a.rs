@@ -83,6 +83,45 @@ pub(crate) static ACTIVITY_TYPE: Schema = Schema::new("ActivityType", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct Alarm {
+    pub alarm_arn: Option<String>,
+    pub alarm_name: Option<String>,
+}
+shape!(Alarm, ALARM; 0 alarm_arn, 1 alarm_name);
+pub(crate) static ALARM: Schema = Schema::new("Alarm", &[
+    Member::new("AlarmARN", &t::RESOURCE_NAME),
+    Member::new("AlarmName", &t::XML_STRING_MAX_LEN255),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AttachInstancesQuery {
+    pub auto_scaling_group_name: Option<String>,
+    pub instance_ids: Option<Vec<String>>,
+}
+shape!(AttachInstancesQuery, ATTACH_INSTANCES_QUERY; 0 auto_scaling_group_name, 1 instance_ids);
+pub(crate) static ATTACH_INSTANCES_QUERY: Schema = Schema::new("AttachInstancesQuery", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("InstanceIds", &t::INSTANCE_IDS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AttachLoadBalancerTargetGroupsResultType {
+}
+shape!(AttachLoadBalancerTargetGroupsResultType, ATTACH_LOAD_BALANCER_TARGET_GROUPS_RESULT_TYPE;);
+pub(crate) static ATTACH_LOAD_BALANCER_TARGET_GROUPS_RESULT_TYPE: Schema = Schema::new("AttachLoadBalancerTargetGroupsResultType", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AttachLoadBalancerTargetGroupsType {
+    pub auto_scaling_group_name: Option<String>,
+    pub target_group_arns: Option<Vec<String>>,
+}
+shape!(AttachLoadBalancerTargetGroupsType, ATTACH_LOAD_BALANCER_TARGET_GROUPS_TYPE; 0 auto_scaling_group_name, 1 target_group_arns);
+pub(crate) static ATTACH_LOAD_BALANCER_TARGET_GROUPS_TYPE: Schema = Schema::new("AttachLoadBalancerTargetGroupsType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("TargetGroupARNs", &t::TARGET_GROUP_ARNS).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct AutoScalingGroup {
     pub auto_scaling_group_arn: Option<String>,
     pub auto_scaling_group_name: Option<String>,

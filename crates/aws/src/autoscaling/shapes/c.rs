@@ -32,6 +32,29 @@ pub(crate) static CAPACITY_RESERVATION_TARGET: Schema = Schema::new("CapacityRes
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct CompleteLifecycleActionAnswer {
+}
+shape!(CompleteLifecycleActionAnswer, COMPLETE_LIFECYCLE_ACTION_ANSWER;);
+pub(crate) static COMPLETE_LIFECYCLE_ACTION_ANSWER: Schema = Schema::new("CompleteLifecycleActionAnswer", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CompleteLifecycleActionType {
+    pub auto_scaling_group_name: Option<String>,
+    pub instance_id: Option<String>,
+    pub lifecycle_action_result: Option<String>,
+    pub lifecycle_action_token: Option<String>,
+    pub lifecycle_hook_name: Option<String>,
+}
+shape!(CompleteLifecycleActionType, COMPLETE_LIFECYCLE_ACTION_TYPE; 0 auto_scaling_group_name, 1 instance_id, 2 lifecycle_action_result, 3 lifecycle_action_token, 4 lifecycle_hook_name);
+pub(crate) static COMPLETE_LIFECYCLE_ACTION_TYPE: Schema = Schema::new("CompleteLifecycleActionType", &[
+    Member::new("AutoScalingGroupName", &t::RESOURCE_NAME).required(),
+    Member::new("InstanceId", &t::XML_STRING_MAX_LEN19),
+    Member::new("LifecycleActionResult", &s::STRING).required(),
+    Member::new("LifecycleActionToken", &t::LIFECYCLE_ACTION_TOKEN),
+    Member::new("LifecycleHookName", &t::ASCII_STRING_MAX_LEN255).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct CpuPerformanceFactorRequest {
     pub references: Option<Vec<PerformanceFactorReferenceRequest>>,
 }
@@ -169,4 +192,25 @@ pub struct CreateOrUpdateTagsType {
 shape!(CreateOrUpdateTagsType, CREATE_OR_UPDATE_TAGS_TYPE; 0 tags);
 pub(crate) static CREATE_OR_UPDATE_TAGS_TYPE: Schema = Schema::new("CreateOrUpdateTagsType", &[
     Member::new("Tags", &t::TAGS).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CustomizedMetricSpecification {
+    pub dimensions: Option<Vec<MetricDimension>>,
+    pub metric_name: Option<String>,
+    pub metrics: Option<Vec<TargetTrackingMetricDataQuery>>,
+    pub namespace: Option<String>,
+    pub period: Option<i32>,
+    pub statistic: Option<String>,
+    pub unit: Option<String>,
+}
+shape!(CustomizedMetricSpecification, CUSTOMIZED_METRIC_SPECIFICATION; 0 dimensions, 1 metric_name, 2 metrics, 3 namespace, 4 period, 5 statistic, 6 unit);
+pub(crate) static CUSTOMIZED_METRIC_SPECIFICATION: Schema = Schema::new("CustomizedMetricSpecification", &[
+    Member::new("Dimensions", &t::METRIC_DIMENSIONS),
+    Member::new("MetricName", &s::STRING),
+    Member::new("Metrics", &t::TARGET_TRACKING_METRIC_DATA_QUERIES),
+    Member::new("Namespace", &s::STRING),
+    Member::new("Period", &t::METRIC_GRANULARITY_IN_SECONDS),
+    Member::new("Statistic", &t::METRIC_STATISTIC),
+    Member::new("Unit", &s::STRING),
 ]);

@@ -21,12 +21,66 @@ pub(crate) static DELETE_AUTO_SCALING_GROUP_TYPE: Schema = Schema::new("DeleteAu
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DeleteLifecycleHookAnswer {
+}
+shape!(DeleteLifecycleHookAnswer, DELETE_LIFECYCLE_HOOK_ANSWER;);
+pub(crate) static DELETE_LIFECYCLE_HOOK_ANSWER: Schema = Schema::new("DeleteLifecycleHookAnswer", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteLifecycleHookType {
+    pub auto_scaling_group_name: Option<String>,
+    pub lifecycle_hook_name: Option<String>,
+}
+shape!(DeleteLifecycleHookType, DELETE_LIFECYCLE_HOOK_TYPE; 0 auto_scaling_group_name, 1 lifecycle_hook_name);
+pub(crate) static DELETE_LIFECYCLE_HOOK_TYPE: Schema = Schema::new("DeleteLifecycleHookType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("LifecycleHookName", &t::ASCII_STRING_MAX_LEN255).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeletePolicyType {
+    pub auto_scaling_group_name: Option<String>,
+    pub policy_name: Option<String>,
+}
+shape!(DeletePolicyType, DELETE_POLICY_TYPE; 0 auto_scaling_group_name, 1 policy_name);
+pub(crate) static DELETE_POLICY_TYPE: Schema = Schema::new("DeletePolicyType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
+    Member::new("PolicyName", &t::RESOURCE_NAME).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteScheduledActionType {
+    pub auto_scaling_group_name: Option<String>,
+    pub scheduled_action_name: Option<String>,
+}
+shape!(DeleteScheduledActionType, DELETE_SCHEDULED_ACTION_TYPE; 0 auto_scaling_group_name, 1 scheduled_action_name);
+pub(crate) static DELETE_SCHEDULED_ACTION_TYPE: Schema = Schema::new("DeleteScheduledActionType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("ScheduledActionName", &t::XML_STRING_MAX_LEN255).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeleteTagsType {
     pub tags: Option<Vec<Tag>>,
 }
 shape!(DeleteTagsType, DELETE_TAGS_TYPE; 0 tags);
 pub(crate) static DELETE_TAGS_TYPE: Schema = Schema::new("DeleteTagsType", &[
     Member::new("Tags", &t::TAGS).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeAccountLimitsAnswer {
+    pub max_number_of_auto_scaling_groups: Option<i32>,
+    pub max_number_of_launch_configurations: Option<i32>,
+    pub number_of_auto_scaling_groups: Option<i32>,
+    pub number_of_launch_configurations: Option<i32>,
+}
+shape!(DescribeAccountLimitsAnswer, DESCRIBE_ACCOUNT_LIMITS_ANSWER; 0 max_number_of_auto_scaling_groups, 1 max_number_of_launch_configurations, 2 number_of_auto_scaling_groups, 3 number_of_launch_configurations);
+pub(crate) static DESCRIBE_ACCOUNT_LIMITS_ANSWER: Schema = Schema::new("DescribeAccountLimitsAnswer", &[
+    Member::new("MaxNumberOfAutoScalingGroups", &s::INTEGER),
+    Member::new("MaxNumberOfLaunchConfigurations", &s::INTEGER),
+    Member::new("NumberOfAutoScalingGroups", &s::INTEGER),
+    Member::new("NumberOfLaunchConfigurations", &s::INTEGER),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -40,6 +94,115 @@ pub(crate) static DESCRIBE_AUTO_SCALING_INSTANCES_TYPE: Schema = Schema::new("De
     Member::new("InstanceIds", &t::INSTANCE_IDS),
     Member::new("MaxRecords", &s::INTEGER),
     Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeLifecycleHooksAnswer {
+    pub lifecycle_hooks: Option<Vec<LifecycleHook>>,
+}
+shape!(DescribeLifecycleHooksAnswer, DESCRIBE_LIFECYCLE_HOOKS_ANSWER; 0 lifecycle_hooks);
+pub(crate) static DESCRIBE_LIFECYCLE_HOOKS_ANSWER: Schema = Schema::new("DescribeLifecycleHooksAnswer", &[
+    Member::new("LifecycleHooks", &t::LIFECYCLE_HOOKS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeLifecycleHooksType {
+    pub auto_scaling_group_name: Option<String>,
+    pub lifecycle_hook_names: Option<Vec<String>>,
+}
+shape!(DescribeLifecycleHooksType, DESCRIBE_LIFECYCLE_HOOKS_TYPE; 0 auto_scaling_group_name, 1 lifecycle_hook_names);
+pub(crate) static DESCRIBE_LIFECYCLE_HOOKS_TYPE: Schema = Schema::new("DescribeLifecycleHooksType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("LifecycleHookNames", &t::LIFECYCLE_HOOK_NAMES),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeLoadBalancerTargetGroupsRequest {
+    pub auto_scaling_group_name: Option<String>,
+    pub max_records: Option<i32>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeLoadBalancerTargetGroupsRequest, DESCRIBE_LOAD_BALANCER_TARGET_GROUPS_REQUEST; 0 auto_scaling_group_name, 1 max_records, 2 next_token);
+pub(crate) static DESCRIBE_LOAD_BALANCER_TARGET_GROUPS_REQUEST: Schema = Schema::new("DescribeLoadBalancerTargetGroupsRequest", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("MaxRecords", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeLoadBalancerTargetGroupsResponse {
+    pub load_balancer_target_groups: Option<Vec<LoadBalancerTargetGroupState>>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeLoadBalancerTargetGroupsResponse, DESCRIBE_LOAD_BALANCER_TARGET_GROUPS_RESPONSE; 0 load_balancer_target_groups, 1 next_token);
+pub(crate) static DESCRIBE_LOAD_BALANCER_TARGET_GROUPS_RESPONSE: Schema = Schema::new("DescribeLoadBalancerTargetGroupsResponse", &[
+    Member::new("LoadBalancerTargetGroups", &t::LOAD_BALANCER_TARGET_GROUP_STATES),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeLoadBalancersRequest {
+    pub auto_scaling_group_name: Option<String>,
+    pub max_records: Option<i32>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeLoadBalancersRequest, DESCRIBE_LOAD_BALANCERS_REQUEST; 0 auto_scaling_group_name, 1 max_records, 2 next_token);
+pub(crate) static DESCRIBE_LOAD_BALANCERS_REQUEST: Schema = Schema::new("DescribeLoadBalancersRequest", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("MaxRecords", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeLoadBalancersResponse {
+    pub load_balancers: Option<Vec<LoadBalancerState>>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeLoadBalancersResponse, DESCRIBE_LOAD_BALANCERS_RESPONSE; 0 load_balancers, 1 next_token);
+pub(crate) static DESCRIBE_LOAD_BALANCERS_RESPONSE: Schema = Schema::new("DescribeLoadBalancersResponse", &[
+    Member::new("LoadBalancers", &t::LOAD_BALANCER_STATES),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeNotificationConfigurationsAnswer {
+    pub next_token: Option<String>,
+    pub notification_configurations: Option<Vec<NotificationConfiguration>>,
+}
+shape!(DescribeNotificationConfigurationsAnswer, DESCRIBE_NOTIFICATION_CONFIGURATIONS_ANSWER; 0 next_token, 1 notification_configurations);
+pub(crate) static DESCRIBE_NOTIFICATION_CONFIGURATIONS_ANSWER: Schema = Schema::new("DescribeNotificationConfigurationsAnswer", &[
+    Member::new("NextToken", &s::STRING),
+    Member::new("NotificationConfigurations", &t::NOTIFICATION_CONFIGURATIONS).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeNotificationConfigurationsType {
+    pub auto_scaling_group_names: Option<Vec<String>>,
+    pub max_records: Option<i32>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeNotificationConfigurationsType, DESCRIBE_NOTIFICATION_CONFIGURATIONS_TYPE; 0 auto_scaling_group_names, 1 max_records, 2 next_token);
+pub(crate) static DESCRIBE_NOTIFICATION_CONFIGURATIONS_TYPE: Schema = Schema::new("DescribeNotificationConfigurationsType", &[
+    Member::new("AutoScalingGroupNames", &t::AUTO_SCALING_GROUP_NAMES),
+    Member::new("MaxRecords", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribePoliciesType {
+    pub auto_scaling_group_name: Option<String>,
+    pub max_records: Option<i32>,
+    pub next_token: Option<String>,
+    pub policy_names: Option<Vec<String>>,
+    pub policy_types: Option<Vec<String>>,
+}
+shape!(DescribePoliciesType, DESCRIBE_POLICIES_TYPE; 0 auto_scaling_group_name, 1 max_records, 2 next_token, 3 policy_names, 4 policy_types);
+pub(crate) static DESCRIBE_POLICIES_TYPE: Schema = Schema::new("DescribePoliciesType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
+    Member::new("MaxRecords", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+    Member::new("PolicyNames", &t::POLICY_NAMES),
+    Member::new("PolicyTypes", &t::POLICY_TYPES),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -62,6 +225,25 @@ pub(crate) static DESCRIBE_SCALING_ACTIVITIES_TYPE: Schema = Schema::new("Descri
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DescribeScheduledActionsType {
+    pub auto_scaling_group_name: Option<String>,
+    pub end_time: Option<Timestamp>,
+    pub max_records: Option<i32>,
+    pub next_token: Option<String>,
+    pub scheduled_action_names: Option<Vec<String>>,
+    pub start_time: Option<Timestamp>,
+}
+shape!(DescribeScheduledActionsType, DESCRIBE_SCHEDULED_ACTIONS_TYPE; 0 auto_scaling_group_name, 1 end_time, 2 max_records, 3 next_token, 4 scheduled_action_names, 5 start_time);
+pub(crate) static DESCRIBE_SCHEDULED_ACTIONS_TYPE: Schema = Schema::new("DescribeScheduledActionsType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
+    Member::new("EndTime", &s::TIMESTAMP),
+    Member::new("MaxRecords", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+    Member::new("ScheduledActionNames", &t::SCHEDULED_ACTION_NAMES),
+    Member::new("StartTime", &s::TIMESTAMP),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DescribeTagsType {
     pub filters: Option<Vec<Filter>>,
     pub max_records: Option<i32>,
@@ -72,4 +254,106 @@ pub(crate) static DESCRIBE_TAGS_TYPE: Schema = Schema::new("DescribeTagsType", &
     Member::new("Filters", &t::FILTERS),
     Member::new("MaxRecords", &s::INTEGER),
     Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeTrafficSourcesRequest {
+    pub auto_scaling_group_name: Option<String>,
+    pub max_records: Option<i32>,
+    pub next_token: Option<String>,
+    pub traffic_source_type: Option<String>,
+}
+shape!(DescribeTrafficSourcesRequest, DESCRIBE_TRAFFIC_SOURCES_REQUEST; 0 auto_scaling_group_name, 1 max_records, 2 next_token, 3 traffic_source_type);
+pub(crate) static DESCRIBE_TRAFFIC_SOURCES_REQUEST: Schema = Schema::new("DescribeTrafficSourcesRequest", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("MaxRecords", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+    Member::new("TrafficSourceType", &t::XML_STRING_MAX_LEN255),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeTrafficSourcesResponse {
+    pub next_token: Option<String>,
+    pub traffic_sources: Option<Vec<TrafficSourceState>>,
+}
+shape!(DescribeTrafficSourcesResponse, DESCRIBE_TRAFFIC_SOURCES_RESPONSE; 0 next_token, 1 traffic_sources);
+pub(crate) static DESCRIBE_TRAFFIC_SOURCES_RESPONSE: Schema = Schema::new("DescribeTrafficSourcesResponse", &[
+    Member::new("NextToken", &s::STRING),
+    Member::new("TrafficSources", &t::TRAFFIC_SOURCE_STATES),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeWarmPoolAnswer {
+    pub instances: Option<Vec<Instance>>,
+    pub next_token: Option<String>,
+    pub warm_pool_configuration: Option<WarmPoolConfiguration>,
+}
+shape!(DescribeWarmPoolAnswer, DESCRIBE_WARM_POOL_ANSWER; 0 instances, 1 next_token, 2 warm_pool_configuration);
+pub(crate) static DESCRIBE_WARM_POOL_ANSWER: Schema = Schema::new("DescribeWarmPoolAnswer", &[
+    Member::new("Instances", &t::INSTANCES),
+    Member::new("NextToken", &s::STRING),
+    Member::new("WarmPoolConfiguration", &t::WARM_POOL_CONFIGURATION),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeWarmPoolType {
+    pub auto_scaling_group_name: Option<String>,
+    pub max_records: Option<i32>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeWarmPoolType, DESCRIBE_WARM_POOL_TYPE; 0 auto_scaling_group_name, 1 max_records, 2 next_token);
+pub(crate) static DESCRIBE_WARM_POOL_TYPE: Schema = Schema::new("DescribeWarmPoolType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("MaxRecords", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetachInstancesAnswer {
+    pub activities: Option<Vec<Activity>>,
+}
+shape!(DetachInstancesAnswer, DETACH_INSTANCES_ANSWER; 0 activities);
+pub(crate) static DETACH_INSTANCES_ANSWER: Schema = Schema::new("DetachInstancesAnswer", &[
+    Member::new("Activities", &t::ACTIVITIES),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetachInstancesQuery {
+    pub auto_scaling_group_name: Option<String>,
+    pub instance_ids: Option<Vec<String>>,
+    pub should_decrement_desired_capacity: Option<bool>,
+}
+shape!(DetachInstancesQuery, DETACH_INSTANCES_QUERY; 0 auto_scaling_group_name, 1 instance_ids, 2 should_decrement_desired_capacity);
+pub(crate) static DETACH_INSTANCES_QUERY: Schema = Schema::new("DetachInstancesQuery", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("InstanceIds", &t::INSTANCE_IDS),
+    Member::new("ShouldDecrementDesiredCapacity", &s::BOOLEAN).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetachLoadBalancerTargetGroupsResultType {
+}
+shape!(DetachLoadBalancerTargetGroupsResultType, DETACH_LOAD_BALANCER_TARGET_GROUPS_RESULT_TYPE;);
+pub(crate) static DETACH_LOAD_BALANCER_TARGET_GROUPS_RESULT_TYPE: Schema = Schema::new("DetachLoadBalancerTargetGroupsResultType", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetachLoadBalancerTargetGroupsType {
+    pub auto_scaling_group_name: Option<String>,
+    pub target_group_arns: Option<Vec<String>>,
+}
+shape!(DetachLoadBalancerTargetGroupsType, DETACH_LOAD_BALANCER_TARGET_GROUPS_TYPE; 0 auto_scaling_group_name, 1 target_group_arns);
+pub(crate) static DETACH_LOAD_BALANCER_TARGET_GROUPS_TYPE: Schema = Schema::new("DetachLoadBalancerTargetGroupsType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("TargetGroupARNs", &t::TARGET_GROUP_ARNS).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DisableMetricsCollectionQuery {
+    pub auto_scaling_group_name: Option<String>,
+    pub metrics: Option<Vec<String>>,
+}
+shape!(DisableMetricsCollectionQuery, DISABLE_METRICS_COLLECTION_QUERY; 0 auto_scaling_group_name, 1 metrics);
+pub(crate) static DISABLE_METRICS_COLLECTION_QUERY: Schema = Schema::new("DisableMetricsCollectionQuery", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("Metrics", &t::METRICS),
 ]);

@@ -31,6 +31,19 @@ pub(crate) static EBS: Schema = Schema::new("Ebs", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct EnableMetricsCollectionQuery {
+    pub auto_scaling_group_name: Option<String>,
+    pub granularity: Option<String>,
+    pub metrics: Option<Vec<String>>,
+}
+shape!(EnableMetricsCollectionQuery, ENABLE_METRICS_COLLECTION_QUERY; 0 auto_scaling_group_name, 1 granularity, 2 metrics);
+pub(crate) static ENABLE_METRICS_COLLECTION_QUERY: Schema = Schema::new("EnableMetricsCollectionQuery", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("Granularity", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("Metrics", &t::METRICS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct EnabledMetric {
     pub granularity: Option<String>,
     pub metric: Option<String>,

@@ -131,6 +131,31 @@ pub(crate) static LAUNCH_TEMPLATE_SPECIFICATION: Schema = Schema::new("LaunchTem
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct LifecycleHook {
+    pub auto_scaling_group_name: Option<String>,
+    pub default_result: Option<String>,
+    pub global_timeout: Option<i32>,
+    pub heartbeat_timeout: Option<i32>,
+    pub lifecycle_hook_name: Option<String>,
+    pub lifecycle_transition: Option<String>,
+    pub notification_metadata: Option<String>,
+    pub notification_target_arn: Option<String>,
+    pub role_arn: Option<String>,
+}
+shape!(LifecycleHook, LIFECYCLE_HOOK; 0 auto_scaling_group_name, 1 default_result, 2 global_timeout, 3 heartbeat_timeout, 4 lifecycle_hook_name, 5 lifecycle_transition, 6 notification_metadata, 7 notification_target_arn, 8 role_arn);
+pub(crate) static LIFECYCLE_HOOK: Schema = Schema::new("LifecycleHook", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
+    Member::new("DefaultResult", &s::STRING),
+    Member::new("GlobalTimeout", &s::INTEGER),
+    Member::new("HeartbeatTimeout", &s::INTEGER),
+    Member::new("LifecycleHookName", &t::ASCII_STRING_MAX_LEN255),
+    Member::new("LifecycleTransition", &s::STRING),
+    Member::new("NotificationMetadata", &t::ANY_PRINTABLE_ASCII_STRING_MAX_LEN4000),
+    Member::new("NotificationTargetARN", &t::NOTIFICATION_TARGET_RESOURCE_NAME),
+    Member::new("RoleARN", &t::XML_STRING_MAX_LEN255),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct LifecycleHookSpecification {
     pub default_result: Option<String>,
     pub heartbeat_timeout: Option<i32>,
@@ -149,4 +174,26 @@ pub(crate) static LIFECYCLE_HOOK_SPECIFICATION: Schema = Schema::new("LifecycleH
     Member::new("NotificationMetadata", &t::ANY_PRINTABLE_ASCII_STRING_MAX_LEN4000),
     Member::new("NotificationTargetARN", &t::NOTIFICATION_TARGET_RESOURCE_NAME),
     Member::new("RoleARN", &t::XML_STRING_MAX_LEN255),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct LoadBalancerState {
+    pub load_balancer_name: Option<String>,
+    pub state: Option<String>,
+}
+shape!(LoadBalancerState, LOAD_BALANCER_STATE; 0 load_balancer_name, 1 state);
+pub(crate) static LOAD_BALANCER_STATE: Schema = Schema::new("LoadBalancerState", &[
+    Member::new("LoadBalancerName", &t::XML_STRING_MAX_LEN255),
+    Member::new("State", &t::XML_STRING_MAX_LEN255),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct LoadBalancerTargetGroupState {
+    pub load_balancer_target_group_arn: Option<String>,
+    pub state: Option<String>,
+}
+shape!(LoadBalancerTargetGroupState, LOAD_BALANCER_TARGET_GROUP_STATE; 0 load_balancer_target_group_arn, 1 state);
+pub(crate) static LOAD_BALANCER_TARGET_GROUP_STATE: Schema = Schema::new("LoadBalancerTargetGroupState", &[
+    Member::new("LoadBalancerTargetGroupARN", &t::XML_STRING_MAX_LEN511),
+    Member::new("State", &t::XML_STRING_MAX_LEN255),
 ]);

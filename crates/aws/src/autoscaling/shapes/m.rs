@@ -32,6 +32,60 @@ pub(crate) static MEMORY_MIB_REQUEST: Schema = Schema::new("MemoryMiBRequest", &
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct Metric {
+    pub dimensions: Option<Vec<MetricDimension>>,
+    pub metric_name: Option<String>,
+    pub namespace: Option<String>,
+}
+shape!(Metric, METRIC; 0 dimensions, 1 metric_name, 2 namespace);
+pub(crate) static METRIC: Schema = Schema::new("Metric", &[
+    Member::new("Dimensions", &t::METRIC_DIMENSIONS),
+    Member::new("MetricName", &s::STRING).required(),
+    Member::new("Namespace", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct MetricDataQuery {
+    pub expression: Option<String>,
+    pub id: Option<String>,
+    pub label: Option<String>,
+    pub metric_stat: Option<MetricStat>,
+    pub return_data: Option<bool>,
+}
+shape!(MetricDataQuery, METRIC_DATA_QUERY; 0 expression, 1 id, 2 label, 3 metric_stat, 4 return_data);
+pub(crate) static METRIC_DATA_QUERY: Schema = Schema::new("MetricDataQuery", &[
+    Member::new("Expression", &t::XML_STRING_MAX_LEN1023),
+    Member::new("Id", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("Label", &t::XML_STRING_METRIC_LABEL),
+    Member::new("MetricStat", &t::METRIC_STAT),
+    Member::new("ReturnData", &s::BOOLEAN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct MetricDimension {
+    pub name: Option<String>,
+    pub value: Option<String>,
+}
+shape!(MetricDimension, METRIC_DIMENSION; 0 name, 1 value);
+pub(crate) static METRIC_DIMENSION: Schema = Schema::new("MetricDimension", &[
+    Member::new("Name", &s::STRING).required(),
+    Member::new("Value", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct MetricStat {
+    pub metric: Option<Metric>,
+    pub stat: Option<String>,
+    pub unit: Option<String>,
+}
+shape!(MetricStat, METRIC_STAT; 0 metric, 1 stat, 2 unit);
+pub(crate) static METRIC_STAT: Schema = Schema::new("MetricStat", &[
+    Member::new("Metric", &t::METRIC).required(),
+    Member::new("Stat", &t::XML_STRING_METRIC_STAT).required(),
+    Member::new("Unit", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct MixedInstancesPolicy {
     pub instances_distribution: Option<InstancesDistribution>,
     pub launch_template: Option<LaunchTemplate>,

@@ -30,3 +30,16 @@ pub(crate) static NETWORK_INTERFACE_COUNT_REQUEST: Schema = Schema::new("Network
     Member::new("Max", &t::NULLABLE_POSITIVE_INTEGER),
     Member::new("Min", &t::NULLABLE_POSITIVE_INTEGER),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct NotificationConfiguration {
+    pub auto_scaling_group_name: Option<String>,
+    pub notification_type: Option<String>,
+    pub topic_arn: Option<String>,
+}
+shape!(NotificationConfiguration, NOTIFICATION_CONFIGURATION; 0 auto_scaling_group_name, 1 notification_type, 2 topic_arn);
+pub(crate) static NOTIFICATION_CONFIGURATION: Schema = Schema::new("NotificationConfiguration", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
+    Member::new("NotificationType", &t::XML_STRING_MAX_LEN255),
+    Member::new("TopicARN", &t::XML_STRING_MAX_LEN255),
+]);

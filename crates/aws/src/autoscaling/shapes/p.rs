@@ -17,3 +17,225 @@ shape!(PerformanceFactorReferenceRequest, PERFORMANCE_FACTOR_REFERENCE_REQUEST; 
 pub(crate) static PERFORMANCE_FACTOR_REFERENCE_REQUEST: Schema = Schema::new("PerformanceFactorReferenceRequest", &[
     Member::new("InstanceFamily", &s::STRING),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PoliciesType {
+    pub next_token: Option<String>,
+    pub scaling_policies: Option<Vec<ScalingPolicy>>,
+}
+shape!(PoliciesType, POLICIES_TYPE; 0 next_token, 1 scaling_policies);
+pub(crate) static POLICIES_TYPE: Schema = Schema::new("PoliciesType", &[
+    Member::new("NextToken", &s::STRING),
+    Member::new("ScalingPolicies", &t::SCALING_POLICIES),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PolicyARNType {
+    pub alarms: Option<Vec<Alarm>>,
+    pub policy_arn: Option<String>,
+}
+shape!(PolicyARNType, POLICY_ARN_TYPE; 0 alarms, 1 policy_arn);
+pub(crate) static POLICY_ARN_TYPE: Schema = Schema::new("PolicyARNType", &[
+    Member::new("Alarms", &t::ALARMS),
+    Member::new("PolicyARN", &t::RESOURCE_NAME),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredefinedMetricSpecification {
+    pub predefined_metric_type: Option<String>,
+    pub resource_label: Option<String>,
+}
+shape!(PredefinedMetricSpecification, PREDEFINED_METRIC_SPECIFICATION; 0 predefined_metric_type, 1 resource_label);
+pub(crate) static PREDEFINED_METRIC_SPECIFICATION: Schema = Schema::new("PredefinedMetricSpecification", &[
+    Member::new("PredefinedMetricType", &t::METRIC_TYPE).required(),
+    Member::new("ResourceLabel", &t::XML_STRING_MAX_LEN1023),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredictiveScalingConfiguration {
+    pub max_capacity_breach_behavior: Option<String>,
+    pub max_capacity_buffer: Option<i32>,
+    pub metric_specifications: Option<Vec<PredictiveScalingMetricSpecification>>,
+    pub mode: Option<String>,
+    pub scheduling_buffer_time: Option<i32>,
+}
+shape!(PredictiveScalingConfiguration, PREDICTIVE_SCALING_CONFIGURATION; 0 max_capacity_breach_behavior, 1 max_capacity_buffer, 2 metric_specifications, 3 mode, 4 scheduling_buffer_time);
+pub(crate) static PREDICTIVE_SCALING_CONFIGURATION: Schema = Schema::new("PredictiveScalingConfiguration", &[
+    Member::new("MaxCapacityBreachBehavior", &t::PREDICTIVE_SCALING_MAX_CAPACITY_BREACH_BEHAVIOR),
+    Member::new("MaxCapacityBuffer", &t::PREDICTIVE_SCALING_MAX_CAPACITY_BUFFER),
+    Member::new("MetricSpecifications", &t::PREDICTIVE_SCALING_METRIC_SPECIFICATIONS).required(),
+    Member::new("Mode", &t::PREDICTIVE_SCALING_MODE),
+    Member::new("SchedulingBufferTime", &t::PREDICTIVE_SCALING_SCHEDULING_BUFFER_TIME),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredictiveScalingCustomizedCapacityMetric {
+    pub metric_data_queries: Option<Vec<MetricDataQuery>>,
+}
+shape!(PredictiveScalingCustomizedCapacityMetric, PREDICTIVE_SCALING_CUSTOMIZED_CAPACITY_METRIC; 0 metric_data_queries);
+pub(crate) static PREDICTIVE_SCALING_CUSTOMIZED_CAPACITY_METRIC: Schema = Schema::new("PredictiveScalingCustomizedCapacityMetric", &[
+    Member::new("MetricDataQueries", &t::METRIC_DATA_QUERIES).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredictiveScalingCustomizedLoadMetric {
+    pub metric_data_queries: Option<Vec<MetricDataQuery>>,
+}
+shape!(PredictiveScalingCustomizedLoadMetric, PREDICTIVE_SCALING_CUSTOMIZED_LOAD_METRIC; 0 metric_data_queries);
+pub(crate) static PREDICTIVE_SCALING_CUSTOMIZED_LOAD_METRIC: Schema = Schema::new("PredictiveScalingCustomizedLoadMetric", &[
+    Member::new("MetricDataQueries", &t::METRIC_DATA_QUERIES).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredictiveScalingCustomizedScalingMetric {
+    pub metric_data_queries: Option<Vec<MetricDataQuery>>,
+}
+shape!(PredictiveScalingCustomizedScalingMetric, PREDICTIVE_SCALING_CUSTOMIZED_SCALING_METRIC; 0 metric_data_queries);
+pub(crate) static PREDICTIVE_SCALING_CUSTOMIZED_SCALING_METRIC: Schema = Schema::new("PredictiveScalingCustomizedScalingMetric", &[
+    Member::new("MetricDataQueries", &t::METRIC_DATA_QUERIES).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredictiveScalingMetricSpecification {
+    pub customized_capacity_metric_specification: Option<PredictiveScalingCustomizedCapacityMetric>,
+    pub customized_load_metric_specification: Option<PredictiveScalingCustomizedLoadMetric>,
+    pub customized_scaling_metric_specification: Option<PredictiveScalingCustomizedScalingMetric>,
+    pub predefined_load_metric_specification: Option<PredictiveScalingPredefinedLoadMetric>,
+    pub predefined_metric_pair_specification: Option<PredictiveScalingPredefinedMetricPair>,
+    pub predefined_scaling_metric_specification: Option<PredictiveScalingPredefinedScalingMetric>,
+    pub target_value: Option<f64>,
+}
+shape!(PredictiveScalingMetricSpecification, PREDICTIVE_SCALING_METRIC_SPECIFICATION; 0 customized_capacity_metric_specification, 1 customized_load_metric_specification, 2 customized_scaling_metric_specification, 3 predefined_load_metric_specification, 4 predefined_metric_pair_specification, 5 predefined_scaling_metric_specification, 6 target_value);
+pub(crate) static PREDICTIVE_SCALING_METRIC_SPECIFICATION: Schema = Schema::new("PredictiveScalingMetricSpecification", &[
+    Member::new("CustomizedCapacityMetricSpecification", &t::PREDICTIVE_SCALING_CUSTOMIZED_CAPACITY_METRIC),
+    Member::new("CustomizedLoadMetricSpecification", &t::PREDICTIVE_SCALING_CUSTOMIZED_LOAD_METRIC),
+    Member::new("CustomizedScalingMetricSpecification", &t::PREDICTIVE_SCALING_CUSTOMIZED_SCALING_METRIC),
+    Member::new("PredefinedLoadMetricSpecification", &t::PREDICTIVE_SCALING_PREDEFINED_LOAD_METRIC),
+    Member::new("PredefinedMetricPairSpecification", &t::PREDICTIVE_SCALING_PREDEFINED_METRIC_PAIR),
+    Member::new("PredefinedScalingMetricSpecification", &t::PREDICTIVE_SCALING_PREDEFINED_SCALING_METRIC),
+    Member::new("TargetValue", &s::DOUBLE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredictiveScalingPredefinedLoadMetric {
+    pub predefined_metric_type: Option<String>,
+    pub resource_label: Option<String>,
+}
+shape!(PredictiveScalingPredefinedLoadMetric, PREDICTIVE_SCALING_PREDEFINED_LOAD_METRIC; 0 predefined_metric_type, 1 resource_label);
+pub(crate) static PREDICTIVE_SCALING_PREDEFINED_LOAD_METRIC: Schema = Schema::new("PredictiveScalingPredefinedLoadMetric", &[
+    Member::new("PredefinedMetricType", &t::PREDEFINED_LOAD_METRIC_TYPE).required(),
+    Member::new("ResourceLabel", &t::XML_STRING_MAX_LEN1023),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredictiveScalingPredefinedMetricPair {
+    pub predefined_metric_type: Option<String>,
+    pub resource_label: Option<String>,
+}
+shape!(PredictiveScalingPredefinedMetricPair, PREDICTIVE_SCALING_PREDEFINED_METRIC_PAIR; 0 predefined_metric_type, 1 resource_label);
+pub(crate) static PREDICTIVE_SCALING_PREDEFINED_METRIC_PAIR: Schema = Schema::new("PredictiveScalingPredefinedMetricPair", &[
+    Member::new("PredefinedMetricType", &t::PREDEFINED_METRIC_PAIR_TYPE).required(),
+    Member::new("ResourceLabel", &t::XML_STRING_MAX_LEN1023),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PredictiveScalingPredefinedScalingMetric {
+    pub predefined_metric_type: Option<String>,
+    pub resource_label: Option<String>,
+}
+shape!(PredictiveScalingPredefinedScalingMetric, PREDICTIVE_SCALING_PREDEFINED_SCALING_METRIC; 0 predefined_metric_type, 1 resource_label);
+pub(crate) static PREDICTIVE_SCALING_PREDEFINED_SCALING_METRIC: Schema = Schema::new("PredictiveScalingPredefinedScalingMetric", &[
+    Member::new("PredefinedMetricType", &t::PREDEFINED_SCALING_METRIC_TYPE).required(),
+    Member::new("ResourceLabel", &t::XML_STRING_MAX_LEN1023),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutLifecycleHookAnswer {
+}
+shape!(PutLifecycleHookAnswer, PUT_LIFECYCLE_HOOK_ANSWER;);
+pub(crate) static PUT_LIFECYCLE_HOOK_ANSWER: Schema = Schema::new("PutLifecycleHookAnswer", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutLifecycleHookType {
+    pub auto_scaling_group_name: Option<String>,
+    pub default_result: Option<String>,
+    pub heartbeat_timeout: Option<i32>,
+    pub lifecycle_hook_name: Option<String>,
+    pub lifecycle_transition: Option<String>,
+    pub notification_metadata: Option<String>,
+    pub notification_target_arn: Option<String>,
+    pub role_arn: Option<String>,
+}
+shape!(PutLifecycleHookType, PUT_LIFECYCLE_HOOK_TYPE; 0 auto_scaling_group_name, 1 default_result, 2 heartbeat_timeout, 3 lifecycle_hook_name, 4 lifecycle_transition, 5 notification_metadata, 6 notification_target_arn, 7 role_arn);
+pub(crate) static PUT_LIFECYCLE_HOOK_TYPE: Schema = Schema::new("PutLifecycleHookType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("DefaultResult", &s::STRING),
+    Member::new("HeartbeatTimeout", &s::INTEGER),
+    Member::new("LifecycleHookName", &t::ASCII_STRING_MAX_LEN255).required(),
+    Member::new("LifecycleTransition", &s::STRING),
+    Member::new("NotificationMetadata", &t::ANY_PRINTABLE_ASCII_STRING_MAX_LEN4000),
+    Member::new("NotificationTargetARN", &t::NOTIFICATION_TARGET_RESOURCE_NAME),
+    Member::new("RoleARN", &t::XML_STRING_MAX_LEN255),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutScalingPolicyType {
+    pub adjustment_type: Option<String>,
+    pub auto_scaling_group_name: Option<String>,
+    pub cooldown: Option<i32>,
+    pub enabled: Option<bool>,
+    pub estimated_instance_warmup: Option<i32>,
+    pub metric_aggregation_type: Option<String>,
+    pub min_adjustment_magnitude: Option<i32>,
+    pub min_adjustment_step: Option<i32>,
+    pub policy_name: Option<String>,
+    pub policy_type: Option<String>,
+    pub predictive_scaling_configuration: Option<PredictiveScalingConfiguration>,
+    pub scaling_adjustment: Option<i32>,
+    pub step_adjustments: Option<Vec<StepAdjustment>>,
+    pub target_tracking_configuration: Option<TargetTrackingConfiguration>,
+}
+shape!(PutScalingPolicyType, PUT_SCALING_POLICY_TYPE; 0 adjustment_type, 1 auto_scaling_group_name, 2 cooldown, 3 enabled, 4 estimated_instance_warmup, 5 metric_aggregation_type, 6 min_adjustment_magnitude, 7 min_adjustment_step, 8 policy_name, 9 policy_type, 10 predictive_scaling_configuration, 11 scaling_adjustment, 12 step_adjustments, 13 target_tracking_configuration);
+pub(crate) static PUT_SCALING_POLICY_TYPE: Schema = Schema::new("PutScalingPolicyType", &[
+    Member::new("AdjustmentType", &t::XML_STRING_MAX_LEN255),
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("Cooldown", &s::INTEGER),
+    Member::new("Enabled", &s::BOOLEAN),
+    Member::new("EstimatedInstanceWarmup", &s::INTEGER),
+    Member::new("MetricAggregationType", &t::XML_STRING_MAX_LEN32),
+    Member::new("MinAdjustmentMagnitude", &s::INTEGER),
+    Member::new("MinAdjustmentStep", &s::INTEGER),
+    Member::new("PolicyName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("PolicyType", &t::XML_STRING_MAX_LEN64),
+    Member::new("PredictiveScalingConfiguration", &t::PREDICTIVE_SCALING_CONFIGURATION),
+    Member::new("ScalingAdjustment", &s::INTEGER),
+    Member::new("StepAdjustments", &t::STEP_ADJUSTMENTS),
+    Member::new("TargetTrackingConfiguration", &t::TARGET_TRACKING_CONFIGURATION),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutScheduledUpdateGroupActionType {
+    pub auto_scaling_group_name: Option<String>,
+    pub desired_capacity: Option<i32>,
+    pub end_time: Option<Timestamp>,
+    pub max_size: Option<i32>,
+    pub min_size: Option<i32>,
+    pub recurrence: Option<String>,
+    pub scheduled_action_name: Option<String>,
+    pub start_time: Option<Timestamp>,
+    pub time: Option<Timestamp>,
+    pub time_zone: Option<String>,
+}
+shape!(PutScheduledUpdateGroupActionType, PUT_SCHEDULED_UPDATE_GROUP_ACTION_TYPE; 0 auto_scaling_group_name, 1 desired_capacity, 2 end_time, 3 max_size, 4 min_size, 5 recurrence, 6 scheduled_action_name, 7 start_time, 8 time, 9 time_zone);
+pub(crate) static PUT_SCHEDULED_UPDATE_GROUP_ACTION_TYPE: Schema = Schema::new("PutScheduledUpdateGroupActionType", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("DesiredCapacity", &s::INTEGER),
+    Member::new("EndTime", &s::TIMESTAMP),
+    Member::new("MaxSize", &s::INTEGER),
+    Member::new("MinSize", &s::INTEGER),
+    Member::new("Recurrence", &t::XML_STRING_MAX_LEN255),
+    Member::new("ScheduledActionName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("StartTime", &s::TIMESTAMP),
+    Member::new("Time", &s::TIMESTAMP),
+    Member::new("TimeZone", &t::XML_STRING_MAX_LEN255),
+]);

@@ -10,6 +10,27 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct RecordLifecycleActionHeartbeatAnswer {
+}
+shape!(RecordLifecycleActionHeartbeatAnswer, RECORD_LIFECYCLE_ACTION_HEARTBEAT_ANSWER;);
+pub(crate) static RECORD_LIFECYCLE_ACTION_HEARTBEAT_ANSWER: Schema = Schema::new("RecordLifecycleActionHeartbeatAnswer", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct RecordLifecycleActionHeartbeatType {
+    pub auto_scaling_group_name: Option<String>,
+    pub instance_id: Option<String>,
+    pub lifecycle_action_token: Option<String>,
+    pub lifecycle_hook_name: Option<String>,
+}
+shape!(RecordLifecycleActionHeartbeatType, RECORD_LIFECYCLE_ACTION_HEARTBEAT_TYPE; 0 auto_scaling_group_name, 1 instance_id, 2 lifecycle_action_token, 3 lifecycle_hook_name);
+pub(crate) static RECORD_LIFECYCLE_ACTION_HEARTBEAT_TYPE: Schema = Schema::new("RecordLifecycleActionHeartbeatType", &[
+    Member::new("AutoScalingGroupName", &t::RESOURCE_NAME).required(),
+    Member::new("InstanceId", &t::XML_STRING_MAX_LEN19),
+    Member::new("LifecycleActionToken", &t::LIFECYCLE_ACTION_TOKEN),
+    Member::new("LifecycleHookName", &t::ASCII_STRING_MAX_LEN255).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct RetentionTriggers {
     pub terminate_hook_abandon: Option<String>,
 }

@@ -10,6 +10,96 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ScalingPolicy {
+    pub adjustment_type: Option<String>,
+    pub alarms: Option<Vec<Alarm>>,
+    pub auto_scaling_group_name: Option<String>,
+    pub cooldown: Option<i32>,
+    pub enabled: Option<bool>,
+    pub estimated_instance_warmup: Option<i32>,
+    pub metric_aggregation_type: Option<String>,
+    pub min_adjustment_magnitude: Option<i32>,
+    pub min_adjustment_step: Option<i32>,
+    pub policy_arn: Option<String>,
+    pub policy_name: Option<String>,
+    pub policy_type: Option<String>,
+    pub predictive_scaling_configuration: Option<PredictiveScalingConfiguration>,
+    pub scaling_adjustment: Option<i32>,
+    pub step_adjustments: Option<Vec<StepAdjustment>>,
+    pub target_tracking_configuration: Option<TargetTrackingConfiguration>,
+}
+shape!(ScalingPolicy, SCALING_POLICY; 0 adjustment_type, 1 alarms, 2 auto_scaling_group_name, 3 cooldown, 4 enabled, 5 estimated_instance_warmup, 6 metric_aggregation_type, 7 min_adjustment_magnitude, 8 min_adjustment_step, 9 policy_arn, 10 policy_name, 11 policy_type, 12 predictive_scaling_configuration, 13 scaling_adjustment, 14 step_adjustments, 15 target_tracking_configuration);
+pub(crate) static SCALING_POLICY: Schema = Schema::new("ScalingPolicy", &[
+    Member::new("AdjustmentType", &t::XML_STRING_MAX_LEN255),
+    Member::new("Alarms", &t::ALARMS),
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
+    Member::new("Cooldown", &s::INTEGER),
+    Member::new("Enabled", &s::BOOLEAN),
+    Member::new("EstimatedInstanceWarmup", &s::INTEGER),
+    Member::new("MetricAggregationType", &t::XML_STRING_MAX_LEN32),
+    Member::new("MinAdjustmentMagnitude", &s::INTEGER),
+    Member::new("MinAdjustmentStep", &s::INTEGER),
+    Member::new("PolicyARN", &t::RESOURCE_NAME),
+    Member::new("PolicyName", &t::XML_STRING_MAX_LEN255),
+    Member::new("PolicyType", &t::XML_STRING_MAX_LEN64),
+    Member::new("PredictiveScalingConfiguration", &t::PREDICTIVE_SCALING_CONFIGURATION),
+    Member::new("ScalingAdjustment", &s::INTEGER),
+    Member::new("StepAdjustments", &t::STEP_ADJUSTMENTS),
+    Member::new("TargetTrackingConfiguration", &t::TARGET_TRACKING_CONFIGURATION),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ScalingProcessQuery {
+    pub auto_scaling_group_name: Option<String>,
+    pub scaling_processes: Option<Vec<String>>,
+}
+shape!(ScalingProcessQuery, SCALING_PROCESS_QUERY; 0 auto_scaling_group_name, 1 scaling_processes);
+pub(crate) static SCALING_PROCESS_QUERY: Schema = Schema::new("ScalingProcessQuery", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
+    Member::new("ScalingProcesses", &t::PROCESS_NAMES),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ScheduledActionsType {
+    pub next_token: Option<String>,
+    pub scheduled_update_group_actions: Option<Vec<ScheduledUpdateGroupAction>>,
+}
+shape!(ScheduledActionsType, SCHEDULED_ACTIONS_TYPE; 0 next_token, 1 scheduled_update_group_actions);
+pub(crate) static SCHEDULED_ACTIONS_TYPE: Schema = Schema::new("ScheduledActionsType", &[
+    Member::new("NextToken", &s::STRING),
+    Member::new("ScheduledUpdateGroupActions", &t::SCHEDULED_UPDATE_GROUP_ACTIONS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ScheduledUpdateGroupAction {
+    pub auto_scaling_group_name: Option<String>,
+    pub desired_capacity: Option<i32>,
+    pub end_time: Option<Timestamp>,
+    pub max_size: Option<i32>,
+    pub min_size: Option<i32>,
+    pub recurrence: Option<String>,
+    pub scheduled_action_arn: Option<String>,
+    pub scheduled_action_name: Option<String>,
+    pub start_time: Option<Timestamp>,
+    pub time: Option<Timestamp>,
+    pub time_zone: Option<String>,
+}
+shape!(ScheduledUpdateGroupAction, SCHEDULED_UPDATE_GROUP_ACTION; 0 auto_scaling_group_name, 1 desired_capacity, 2 end_time, 3 max_size, 4 min_size, 5 recurrence, 6 scheduled_action_arn, 7 scheduled_action_name, 8 start_time, 9 time, 10 time_zone);
+pub(crate) static SCHEDULED_UPDATE_GROUP_ACTION: Schema = Schema::new("ScheduledUpdateGroupAction", &[
+    Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
+    Member::new("DesiredCapacity", &s::INTEGER),
+    Member::new("EndTime", &s::TIMESTAMP),
+    Member::new("MaxSize", &s::INTEGER),
+    Member::new("MinSize", &s::INTEGER),
+    Member::new("Recurrence", &t::XML_STRING_MAX_LEN255),
+    Member::new("ScheduledActionARN", &t::RESOURCE_NAME),
+    Member::new("ScheduledActionName", &t::XML_STRING_MAX_LEN255),
+    Member::new("StartTime", &s::TIMESTAMP),
+    Member::new("Time", &s::TIMESTAMP),
+    Member::new("TimeZone", &t::XML_STRING_MAX_LEN255),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct SetDesiredCapacityType {
     pub auto_scaling_group_name: Option<String>,
     pub desired_capacity: Option<i32>,
@@ -20,6 +110,19 @@ pub(crate) static SET_DESIRED_CAPACITY_TYPE: Schema = Schema::new("SetDesiredCap
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
     Member::new("DesiredCapacity", &s::INTEGER).required(),
     Member::new("HonorCooldown", &s::BOOLEAN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SetInstanceHealthQuery {
+    pub health_status: Option<String>,
+    pub instance_id: Option<String>,
+    pub should_respect_grace_period: Option<bool>,
+}
+shape!(SetInstanceHealthQuery, SET_INSTANCE_HEALTH_QUERY; 0 health_status, 1 instance_id, 2 should_respect_grace_period);
+pub(crate) static SET_INSTANCE_HEALTH_QUERY: Schema = Schema::new("SetInstanceHealthQuery", &[
+    Member::new("HealthStatus", &t::XML_STRING_MAX_LEN32).required(),
+    Member::new("InstanceId", &t::XML_STRING_MAX_LEN19).required(),
+    Member::new("ShouldRespectGracePeriod", &s::BOOLEAN),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -39,6 +142,19 @@ pub(crate) static SET_INSTANCE_PROTECTION_QUERY: Schema = Schema::new("SetInstan
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
     Member::new("InstanceIds", &t::INSTANCE_IDS).required(),
     Member::new("ProtectedFromScaleIn", &s::BOOLEAN).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StepAdjustment {
+    pub metric_interval_lower_bound: Option<f64>,
+    pub metric_interval_upper_bound: Option<f64>,
+    pub scaling_adjustment: Option<i32>,
+}
+shape!(StepAdjustment, STEP_ADJUSTMENT; 0 metric_interval_lower_bound, 1 metric_interval_upper_bound, 2 scaling_adjustment);
+pub(crate) static STEP_ADJUSTMENT: Schema = Schema::new("StepAdjustment", &[
+    Member::new("MetricIntervalLowerBound", &s::DOUBLE),
+    Member::new("MetricIntervalUpperBound", &s::DOUBLE),
+    Member::new("ScalingAdjustment", &s::INTEGER).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

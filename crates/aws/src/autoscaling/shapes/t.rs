@@ -55,6 +55,55 @@ pub(crate) static TAGS_TYPE: Schema = Schema::new("TagsType", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct TargetTrackingConfiguration {
+    pub customized_metric_specification: Option<CustomizedMetricSpecification>,
+    pub disable_scale_in: Option<bool>,
+    pub predefined_metric_specification: Option<PredefinedMetricSpecification>,
+    pub target_value: Option<f64>,
+}
+shape!(TargetTrackingConfiguration, TARGET_TRACKING_CONFIGURATION; 0 customized_metric_specification, 1 disable_scale_in, 2 predefined_metric_specification, 3 target_value);
+pub(crate) static TARGET_TRACKING_CONFIGURATION: Schema = Schema::new("TargetTrackingConfiguration", &[
+    Member::new("CustomizedMetricSpecification", &t::CUSTOMIZED_METRIC_SPECIFICATION),
+    Member::new("DisableScaleIn", &s::BOOLEAN),
+    Member::new("PredefinedMetricSpecification", &t::PREDEFINED_METRIC_SPECIFICATION),
+    Member::new("TargetValue", &s::DOUBLE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct TargetTrackingMetricDataQuery {
+    pub expression: Option<String>,
+    pub id: Option<String>,
+    pub label: Option<String>,
+    pub metric_stat: Option<TargetTrackingMetricStat>,
+    pub period: Option<i32>,
+    pub return_data: Option<bool>,
+}
+shape!(TargetTrackingMetricDataQuery, TARGET_TRACKING_METRIC_DATA_QUERY; 0 expression, 1 id, 2 label, 3 metric_stat, 4 period, 5 return_data);
+pub(crate) static TARGET_TRACKING_METRIC_DATA_QUERY: Schema = Schema::new("TargetTrackingMetricDataQuery", &[
+    Member::new("Expression", &t::XML_STRING_MAX_LEN2047),
+    Member::new("Id", &t::XML_STRING_MAX_LEN64).required(),
+    Member::new("Label", &t::XML_STRING_METRIC_LABEL),
+    Member::new("MetricStat", &t::TARGET_TRACKING_METRIC_STAT),
+    Member::new("Period", &t::METRIC_GRANULARITY_IN_SECONDS),
+    Member::new("ReturnData", &s::BOOLEAN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct TargetTrackingMetricStat {
+    pub metric: Option<Metric>,
+    pub period: Option<i32>,
+    pub stat: Option<String>,
+    pub unit: Option<String>,
+}
+shape!(TargetTrackingMetricStat, TARGET_TRACKING_METRIC_STAT; 0 metric, 1 period, 2 stat, 3 unit);
+pub(crate) static TARGET_TRACKING_METRIC_STAT: Schema = Schema::new("TargetTrackingMetricStat", &[
+    Member::new("Metric", &t::METRIC).required(),
+    Member::new("Period", &t::METRIC_GRANULARITY_IN_SECONDS),
+    Member::new("Stat", &t::XML_STRING_METRIC_STAT).required(),
+    Member::new("Unit", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct TerminateInstanceInAutoScalingGroupType {
     pub instance_id: Option<String>,
     pub should_decrement_desired_capacity: Option<bool>,
@@ -84,5 +133,20 @@ pub struct TrafficSourceIdentifier {
 shape!(TrafficSourceIdentifier, TRAFFIC_SOURCE_IDENTIFIER; 0 identifier, 1 r#type);
 pub(crate) static TRAFFIC_SOURCE_IDENTIFIER: Schema = Schema::new("TrafficSourceIdentifier", &[
     Member::new("Identifier", &t::XML_STRING_MAX_LEN511).required(),
+    Member::new("Type", &t::XML_STRING_MAX_LEN511),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct TrafficSourceState {
+    pub identifier: Option<String>,
+    pub state: Option<String>,
+    pub traffic_source: Option<String>,
+    pub r#type: Option<String>,
+}
+shape!(TrafficSourceState, TRAFFIC_SOURCE_STATE; 0 identifier, 1 state, 2 traffic_source, 3 r#type);
+pub(crate) static TRAFFIC_SOURCE_STATE: Schema = Schema::new("TrafficSourceState", &[
+    Member::new("Identifier", &t::XML_STRING_MAX_LEN511),
+    Member::new("State", &t::XML_STRING_MAX_LEN255),
+    Member::new("TrafficSource", &t::XML_STRING_MAX_LEN511),
     Member::new("Type", &t::XML_STRING_MAX_LEN511),
 ]);

@@ -10,6 +10,17 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct CancelUpdateStackInput {
+    pub client_request_token: Option<String>,
+    pub stack_name: Option<String>,
+}
+shape!(CancelUpdateStackInput, CANCEL_UPDATE_STACK_INPUT; 0 client_request_token, 1 stack_name);
+pub(crate) static CANCEL_UPDATE_STACK_INPUT: Schema = Schema::new("CancelUpdateStackInput", &[
+    Member::new("ClientRequestToken", &t::CLIENT_REQUEST_TOKEN),
+    Member::new("StackName", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct Change {
     pub hook_invocation_count: Option<i32>,
     pub resource_change: Option<ResourceChange>,
@@ -54,6 +65,27 @@ pub(crate) static CHANGE_SET_SUMMARY: Schema = Schema::new("ChangeSetSummary", &
     Member::new("Status", &t::CHANGE_SET_STATUS),
     Member::new("StatusReason", &s::STRING),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ContinueUpdateRollbackInput {
+    pub client_request_token: Option<String>,
+    pub resources_to_skip: Option<Vec<String>>,
+    pub role_arn: Option<String>,
+    pub stack_name: Option<String>,
+}
+shape!(ContinueUpdateRollbackInput, CONTINUE_UPDATE_ROLLBACK_INPUT; 0 client_request_token, 1 resources_to_skip, 2 role_arn, 3 stack_name);
+pub(crate) static CONTINUE_UPDATE_ROLLBACK_INPUT: Schema = Schema::new("ContinueUpdateRollbackInput", &[
+    Member::new("ClientRequestToken", &t::CLIENT_REQUEST_TOKEN),
+    Member::new("ResourcesToSkip", &t::RESOURCES_TO_SKIP),
+    Member::new("RoleARN", &t::ROLE_ARN),
+    Member::new("StackName", &t::STACK_NAME_OR_ID).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ContinueUpdateRollbackOutput {
+}
+shape!(ContinueUpdateRollbackOutput, CONTINUE_UPDATE_ROLLBACK_OUTPUT;);
+pub(crate) static CONTINUE_UPDATE_ROLLBACK_OUTPUT: Schema = Schema::new("ContinueUpdateRollbackOutput", &[]);
 
 #[derive(Clone, Default, PartialEq)]
 pub struct CreateChangeSetInput {

@@ -44,6 +44,26 @@ pub(crate) static DELETE_STACK_INPUT: Schema = Schema::new("DeleteStackInput", &
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DescribeAccountLimitsInput {
+    pub next_token: Option<String>,
+}
+shape!(DescribeAccountLimitsInput, DESCRIBE_ACCOUNT_LIMITS_INPUT; 0 next_token);
+pub(crate) static DESCRIBE_ACCOUNT_LIMITS_INPUT: Schema = Schema::new("DescribeAccountLimitsInput", &[
+    Member::new("NextToken", &t::NEXT_TOKEN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeAccountLimitsOutput {
+    pub account_limits: Option<Vec<AccountLimit>>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeAccountLimitsOutput, DESCRIBE_ACCOUNT_LIMITS_OUTPUT; 0 account_limits, 1 next_token);
+pub(crate) static DESCRIBE_ACCOUNT_LIMITS_OUTPUT: Schema = Schema::new("DescribeAccountLimitsOutput", &[
+    Member::new("AccountLimits", &t::ACCOUNT_LIMIT_LIST),
+    Member::new("NextToken", &t::NEXT_TOKEN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DescribeChangeSetInput {
     pub change_set_name: Option<String>,
     pub include_property_values: Option<bool>,
@@ -112,6 +132,36 @@ pub(crate) static DESCRIBE_CHANGE_SET_OUTPUT: Schema = Schema::new("DescribeChan
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DescribeStackDriftDetectionStatusInput {
+    pub stack_drift_detection_id: Option<String>,
+}
+shape!(DescribeStackDriftDetectionStatusInput, DESCRIBE_STACK_DRIFT_DETECTION_STATUS_INPUT; 0 stack_drift_detection_id);
+pub(crate) static DESCRIBE_STACK_DRIFT_DETECTION_STATUS_INPUT: Schema = Schema::new("DescribeStackDriftDetectionStatusInput", &[
+    Member::new("StackDriftDetectionId", &t::STACK_DRIFT_DETECTION_ID).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeStackDriftDetectionStatusOutput {
+    pub detection_status: Option<String>,
+    pub detection_status_reason: Option<String>,
+    pub drifted_stack_resource_count: Option<i32>,
+    pub stack_drift_detection_id: Option<String>,
+    pub stack_drift_status: Option<String>,
+    pub stack_id: Option<String>,
+    pub timestamp: Option<Timestamp>,
+}
+shape!(DescribeStackDriftDetectionStatusOutput, DESCRIBE_STACK_DRIFT_DETECTION_STATUS_OUTPUT; 0 detection_status, 1 detection_status_reason, 2 drifted_stack_resource_count, 3 stack_drift_detection_id, 4 stack_drift_status, 5 stack_id, 6 timestamp);
+pub(crate) static DESCRIBE_STACK_DRIFT_DETECTION_STATUS_OUTPUT: Schema = Schema::new("DescribeStackDriftDetectionStatusOutput", &[
+    Member::new("DetectionStatus", &t::STACK_DRIFT_DETECTION_STATUS).required(),
+    Member::new("DetectionStatusReason", &s::STRING),
+    Member::new("DriftedStackResourceCount", &s::INTEGER),
+    Member::new("StackDriftDetectionId", &t::STACK_DRIFT_DETECTION_ID).required(),
+    Member::new("StackDriftStatus", &t::STACK_DRIFT_STATUS),
+    Member::new("StackId", &s::STRING).required(),
+    Member::new("Timestamp", &s::TIMESTAMP).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DescribeStackEventsInput {
     pub next_token: Option<String>,
     pub stack_name: Option<String>,
@@ -131,6 +181,32 @@ shape!(DescribeStackEventsOutput, DESCRIBE_STACK_EVENTS_OUTPUT; 0 next_token, 1 
 pub(crate) static DESCRIBE_STACK_EVENTS_OUTPUT: Schema = Schema::new("DescribeStackEventsOutput", &[
     Member::new("NextToken", &t::NEXT_TOKEN),
     Member::new("StackEvents", &t::STACK_EVENTS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeStackResourceDriftsInput {
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub stack_name: Option<String>,
+    pub stack_resource_drift_status_filters: Option<Vec<String>>,
+}
+shape!(DescribeStackResourceDriftsInput, DESCRIBE_STACK_RESOURCE_DRIFTS_INPUT; 0 max_results, 1 next_token, 2 stack_name, 3 stack_resource_drift_status_filters);
+pub(crate) static DESCRIBE_STACK_RESOURCE_DRIFTS_INPUT: Schema = Schema::new("DescribeStackResourceDriftsInput", &[
+    Member::new("MaxResults", &t::BOXED_MAX_RESULTS),
+    Member::new("NextToken", &t::NEXT_TOKEN),
+    Member::new("StackName", &t::STACK_NAME_OR_ID).required(),
+    Member::new("StackResourceDriftStatusFilters", &t::STACK_RESOURCE_DRIFT_STATUS_FILTERS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeStackResourceDriftsOutput {
+    pub next_token: Option<String>,
+    pub stack_resource_drifts: Option<Vec<StackResourceDrift>>,
+}
+shape!(DescribeStackResourceDriftsOutput, DESCRIBE_STACK_RESOURCE_DRIFTS_OUTPUT; 0 next_token, 1 stack_resource_drifts);
+pub(crate) static DESCRIBE_STACK_RESOURCE_DRIFTS_OUTPUT: Schema = Schema::new("DescribeStackResourceDriftsOutput", &[
+    Member::new("NextToken", &t::NEXT_TOKEN),
+    Member::new("StackResourceDrifts", &t::STACK_RESOURCE_DRIFTS).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -195,4 +271,44 @@ shape!(DescribeStacksOutput, DESCRIBE_STACKS_OUTPUT; 0 next_token, 1 stacks);
 pub(crate) static DESCRIBE_STACKS_OUTPUT: Schema = Schema::new("DescribeStacksOutput", &[
     Member::new("NextToken", &t::NEXT_TOKEN),
     Member::new("Stacks", &t::STACKS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetectStackDriftInput {
+    pub logical_resource_ids: Option<Vec<String>>,
+    pub stack_name: Option<String>,
+}
+shape!(DetectStackDriftInput, DETECT_STACK_DRIFT_INPUT; 0 logical_resource_ids, 1 stack_name);
+pub(crate) static DETECT_STACK_DRIFT_INPUT: Schema = Schema::new("DetectStackDriftInput", &[
+    Member::new("LogicalResourceIds", &t::LOGICAL_RESOURCE_IDS),
+    Member::new("StackName", &t::STACK_NAME_OR_ID).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetectStackDriftOutput {
+    pub stack_drift_detection_id: Option<String>,
+}
+shape!(DetectStackDriftOutput, DETECT_STACK_DRIFT_OUTPUT; 0 stack_drift_detection_id);
+pub(crate) static DETECT_STACK_DRIFT_OUTPUT: Schema = Schema::new("DetectStackDriftOutput", &[
+    Member::new("StackDriftDetectionId", &t::STACK_DRIFT_DETECTION_ID).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetectStackResourceDriftInput {
+    pub logical_resource_id: Option<String>,
+    pub stack_name: Option<String>,
+}
+shape!(DetectStackResourceDriftInput, DETECT_STACK_RESOURCE_DRIFT_INPUT; 0 logical_resource_id, 1 stack_name);
+pub(crate) static DETECT_STACK_RESOURCE_DRIFT_INPUT: Schema = Schema::new("DetectStackResourceDriftInput", &[
+    Member::new("LogicalResourceId", &s::STRING).required(),
+    Member::new("StackName", &t::STACK_NAME_OR_ID).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetectStackResourceDriftOutput {
+    pub stack_resource_drift: Option<StackResourceDrift>,
+}
+shape!(DetectStackResourceDriftOutput, DETECT_STACK_RESOURCE_DRIFT_OUTPUT; 0 stack_resource_drift);
+pub(crate) static DETECT_STACK_RESOURCE_DRIFT_OUTPUT: Schema = Schema::new("DetectStackResourceDriftOutput", &[
+    Member::new("StackResourceDrift", &t::STACK_RESOURCE_DRIFT).required(),
 ]);

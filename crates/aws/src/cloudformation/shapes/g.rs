@@ -10,6 +10,24 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct GetStackPolicyInput {
+    pub stack_name: Option<String>,
+}
+shape!(GetStackPolicyInput, GET_STACK_POLICY_INPUT; 0 stack_name);
+pub(crate) static GET_STACK_POLICY_INPUT: Schema = Schema::new("GetStackPolicyInput", &[
+    Member::new("StackName", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetStackPolicyOutput {
+    pub stack_policy_body: Option<String>,
+}
+shape!(GetStackPolicyOutput, GET_STACK_POLICY_OUTPUT; 0 stack_policy_body);
+pub(crate) static GET_STACK_POLICY_OUTPUT: Schema = Schema::new("GetStackPolicyOutput", &[
+    Member::new("StackPolicyBody", &t::STACK_POLICY_BODY),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct GetTemplateInput {
     pub change_set_name: Option<String>,
     pub stack_name: Option<String>,

@@ -51,3 +51,29 @@ pub(crate) static PARAMETER_DECLARATION: Schema = Schema::new("ParameterDeclarat
     Member::new("ParameterKey", &s::STRING),
     Member::new("ParameterType", &s::STRING),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PhysicalResourceIdContextKeyValuePair {
+    pub key: Option<String>,
+    pub value: Option<String>,
+}
+shape!(PhysicalResourceIdContextKeyValuePair, PHYSICAL_RESOURCE_ID_CONTEXT_KEY_VALUE_PAIR; 0 key, 1 value);
+pub(crate) static PHYSICAL_RESOURCE_ID_CONTEXT_KEY_VALUE_PAIR: Schema = Schema::new("PhysicalResourceIdContextKeyValuePair", &[
+    Member::new("Key", &s::STRING).required(),
+    Member::new("Value", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PropertyDifference {
+    pub actual_value: Option<String>,
+    pub difference_type: Option<String>,
+    pub expected_value: Option<String>,
+    pub property_path: Option<String>,
+}
+shape!(PropertyDifference, PROPERTY_DIFFERENCE; 0 actual_value, 1 difference_type, 2 expected_value, 3 property_path);
+pub(crate) static PROPERTY_DIFFERENCE: Schema = Schema::new("PropertyDifference", &[
+    Member::new("ActualValue", &s::STRING).required(),
+    Member::new("DifferenceType", &t::DIFFERENCE_TYPE).required(),
+    Member::new("ExpectedValue", &s::STRING).required(),
+    Member::new("PropertyPath", &s::STRING).required(),
+]);

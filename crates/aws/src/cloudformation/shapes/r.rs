@@ -137,6 +137,32 @@ pub(crate) static ROLLBACK_CONFIGURATION: Schema = Schema::new("RollbackConfigur
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct RollbackStackInput {
+    pub client_request_token: Option<String>,
+    pub retain_except_on_create: Option<bool>,
+    pub role_arn: Option<String>,
+    pub stack_name: Option<String>,
+}
+shape!(RollbackStackInput, ROLLBACK_STACK_INPUT; 0 client_request_token, 1 retain_except_on_create, 2 role_arn, 3 stack_name);
+pub(crate) static ROLLBACK_STACK_INPUT: Schema = Schema::new("RollbackStackInput", &[
+    Member::new("ClientRequestToken", &t::CLIENT_REQUEST_TOKEN),
+    Member::new("RetainExceptOnCreate", &s::BOOLEAN),
+    Member::new("RoleARN", &t::ROLE_ARN),
+    Member::new("StackName", &t::STACK_NAME_OR_ID).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct RollbackStackOutput {
+    pub operation_id: Option<String>,
+    pub stack_id: Option<String>,
+}
+shape!(RollbackStackOutput, ROLLBACK_STACK_OUTPUT; 0 operation_id, 1 stack_id);
+pub(crate) static ROLLBACK_STACK_OUTPUT: Schema = Schema::new("RollbackStackOutput", &[
+    Member::new("OperationId", &s::STRING),
+    Member::new("StackId", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct RollbackTrigger {
     pub arn: Option<String>,
     pub r#type: Option<String>,

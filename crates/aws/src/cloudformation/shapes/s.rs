@@ -10,6 +10,19 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct SetStackPolicyInput {
+    pub stack_name: Option<String>,
+    pub stack_policy_body: Option<String>,
+    pub stack_policy_url: Option<String>,
+}
+shape!(SetStackPolicyInput, SET_STACK_POLICY_INPUT; 0 stack_name, 1 stack_policy_body, 2 stack_policy_url);
+pub(crate) static SET_STACK_POLICY_INPUT: Schema = Schema::new("SetStackPolicyInput", &[
+    Member::new("StackName", &s::STRING).required(),
+    Member::new("StackPolicyBody", &t::STACK_POLICY_BODY),
+    Member::new("StackPolicyURL", &t::STACK_POLICY_URL),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct SignalResourceInput {
     pub logical_resource_id: Option<String>,
     pub stack_name: Option<String>,
@@ -208,6 +221,37 @@ pub(crate) static STACK_RESOURCE_DETAIL: Schema = Schema::new("StackResourceDeta
     Member::new("ResourceType", &t::RESOURCE_TYPE).required(),
     Member::new("StackId", &s::STRING),
     Member::new("StackName", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StackResourceDrift {
+    pub actual_properties: Option<String>,
+    pub drift_status_reason: Option<String>,
+    pub expected_properties: Option<String>,
+    pub logical_resource_id: Option<String>,
+    pub module_info: Option<ModuleInfo>,
+    pub physical_resource_id: Option<String>,
+    pub physical_resource_id_context: Option<Vec<PhysicalResourceIdContextKeyValuePair>>,
+    pub property_differences: Option<Vec<PropertyDifference>>,
+    pub resource_type: Option<String>,
+    pub stack_id: Option<String>,
+    pub stack_resource_drift_status: Option<String>,
+    pub timestamp: Option<Timestamp>,
+}
+shape!(StackResourceDrift, STACK_RESOURCE_DRIFT; 0 actual_properties, 1 drift_status_reason, 2 expected_properties, 3 logical_resource_id, 4 module_info, 5 physical_resource_id, 6 physical_resource_id_context, 7 property_differences, 8 resource_type, 9 stack_id, 10 stack_resource_drift_status, 11 timestamp);
+pub(crate) static STACK_RESOURCE_DRIFT: Schema = Schema::new("StackResourceDrift", &[
+    Member::new("ActualProperties", &s::STRING),
+    Member::new("DriftStatusReason", &s::STRING),
+    Member::new("ExpectedProperties", &s::STRING),
+    Member::new("LogicalResourceId", &s::STRING).required(),
+    Member::new("ModuleInfo", &t::MODULE_INFO),
+    Member::new("PhysicalResourceId", &s::STRING),
+    Member::new("PhysicalResourceIdContext", &t::PHYSICAL_RESOURCE_ID_CONTEXT),
+    Member::new("PropertyDifferences", &t::PROPERTY_DIFFERENCES),
+    Member::new("ResourceType", &t::RESOURCE_TYPE).required(),
+    Member::new("StackId", &s::STRING).required(),
+    Member::new("StackResourceDriftStatus", &t::STACK_RESOURCE_DRIFT_STATUS).required(),
+    Member::new("Timestamp", &s::TIMESTAMP).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

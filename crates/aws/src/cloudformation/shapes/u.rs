@@ -62,3 +62,23 @@ pub(crate) static UPDATE_STACK_OUTPUT: Schema = Schema::new("UpdateStackOutput",
     Member::new("OperationId", &s::STRING),
     Member::new("StackId", &s::STRING),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateTerminationProtectionInput {
+    pub enable_termination_protection: Option<bool>,
+    pub stack_name: Option<String>,
+}
+shape!(UpdateTerminationProtectionInput, UPDATE_TERMINATION_PROTECTION_INPUT; 0 enable_termination_protection, 1 stack_name);
+pub(crate) static UPDATE_TERMINATION_PROTECTION_INPUT: Schema = Schema::new("UpdateTerminationProtectionInput", &[
+    Member::new("EnableTerminationProtection", &s::BOOLEAN).required(),
+    Member::new("StackName", &t::STACK_NAME_OR_ID).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateTerminationProtectionOutput {
+    pub stack_id: Option<String>,
+}
+shape!(UpdateTerminationProtectionOutput, UPDATE_TERMINATION_PROTECTION_OUTPUT; 0 stack_id);
+pub(crate) static UPDATE_TERMINATION_PROTECTION_OUTPUT: Schema = Schema::new("UpdateTerminationProtectionOutput", &[
+    Member::new("StackId", &s::STRING),
+]);

@@ -74,6 +74,136 @@ pub(crate) static ACCOUNT_ATTRIBUTE_VALUE: Schema = Schema::new("AccountAttribut
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct Address {
+    pub allocation_id: Option<String>,
+    pub association_id: Option<String>,
+    pub carrier_ip: Option<String>,
+    pub customer_owned_ip: Option<String>,
+    pub customer_owned_ipv4_pool: Option<String>,
+    pub domain: Option<String>,
+    pub instance_id: Option<String>,
+    pub network_border_group: Option<String>,
+    pub network_interface_id: Option<String>,
+    pub network_interface_owner_id: Option<String>,
+    pub private_ip_address: Option<String>,
+    pub public_ip: Option<String>,
+    pub public_ipv4_pool: Option<String>,
+    pub service_managed: Option<String>,
+    pub subnet_id: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(Address, ADDRESS; 0 allocation_id, 1 association_id, 2 carrier_ip, 3 customer_owned_ip, 4 customer_owned_ipv4_pool, 5 domain, 6 instance_id, 7 network_border_group, 8 network_interface_id, 9 network_interface_owner_id, 10 private_ip_address, 11 public_ip, 12 public_ipv4_pool, 13 service_managed, 14 subnet_id, 15 tags);
+pub(crate) static ADDRESS: Schema = Schema::new("Address", &[
+    Member::new("AllocationId", &s::STRING).location("allocationId"),
+    Member::new("AssociationId", &s::STRING).location("associationId"),
+    Member::new("CarrierIp", &s::STRING).location("carrierIp"),
+    Member::new("CustomerOwnedIp", &s::STRING).location("customerOwnedIp"),
+    Member::new("CustomerOwnedIpv4Pool", &s::STRING).location("customerOwnedIpv4Pool"),
+    Member::new("Domain", &t::DOMAIN_TYPE).location("domain"),
+    Member::new("InstanceId", &s::STRING).location("instanceId"),
+    Member::new("NetworkBorderGroup", &s::STRING).location("networkBorderGroup"),
+    Member::new("NetworkInterfaceId", &s::STRING).location("networkInterfaceId"),
+    Member::new("NetworkInterfaceOwnerId", &s::STRING).location("networkInterfaceOwnerId"),
+    Member::new("PrivateIpAddress", &s::STRING).location("privateIpAddress"),
+    Member::new("PublicIp", &s::STRING).location("publicIp"),
+    Member::new("PublicIpv4Pool", &s::STRING).location("publicIpv4Pool"),
+    Member::new("ServiceManaged", &t::SERVICE_MANAGED).location("serviceManaged"),
+    Member::new("SubnetId", &s::STRING).location("subnetId"),
+    Member::new("Tags", &t::TAG_LIST).location("tagSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AddressAttribute {
+    pub allocation_id: Option<String>,
+    pub ptr_record: Option<String>,
+    pub ptr_record_update: Option<PtrUpdateStatus>,
+    pub public_ip: Option<String>,
+}
+shape!(AddressAttribute, ADDRESS_ATTRIBUTE; 0 allocation_id, 1 ptr_record, 2 ptr_record_update, 3 public_ip);
+pub(crate) static ADDRESS_ATTRIBUTE: Schema = Schema::new("AddressAttribute", &[
+    Member::new("AllocationId", &s::STRING).location("allocationId"),
+    Member::new("PtrRecord", &s::STRING).location("ptrRecord"),
+    Member::new("PtrRecordUpdate", &t::PTR_UPDATE_STATUS).location("ptrRecordUpdate"),
+    Member::new("PublicIp", &s::STRING).location("publicIp"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AllocateAddressRequest {
+    pub address: Option<String>,
+    pub customer_owned_ipv4_pool: Option<String>,
+    pub domain: Option<String>,
+    pub dry_run: Option<bool>,
+    pub ipam_pool_id: Option<String>,
+    pub network_border_group: Option<String>,
+    pub public_ipv4_pool: Option<String>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+}
+shape!(AllocateAddressRequest, ALLOCATE_ADDRESS_REQUEST; 0 address, 1 customer_owned_ipv4_pool, 2 domain, 3 dry_run, 4 ipam_pool_id, 5 network_border_group, 6 public_ipv4_pool, 7 tag_specifications);
+pub(crate) static ALLOCATE_ADDRESS_REQUEST: Schema = Schema::new("AllocateAddressRequest", &[
+    Member::new("Address", &s::STRING),
+    Member::new("CustomerOwnedIpv4Pool", &s::STRING),
+    Member::new("Domain", &t::DOMAIN_TYPE),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("IpamPoolId", &s::STRING),
+    Member::new("NetworkBorderGroup", &s::STRING),
+    Member::new("PublicIpv4Pool", &s::STRING),
+    Member::new("TagSpecifications", &t::TAG_SPECIFICATION_LIST).location("TagSpecification"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AllocateAddressResult {
+    pub allocation_id: Option<String>,
+    pub carrier_ip: Option<String>,
+    pub customer_owned_ip: Option<String>,
+    pub customer_owned_ipv4_pool: Option<String>,
+    pub domain: Option<String>,
+    pub network_border_group: Option<String>,
+    pub public_ip: Option<String>,
+    pub public_ipv4_pool: Option<String>,
+}
+shape!(AllocateAddressResult, ALLOCATE_ADDRESS_RESULT; 0 allocation_id, 1 carrier_ip, 2 customer_owned_ip, 3 customer_owned_ipv4_pool, 4 domain, 5 network_border_group, 6 public_ip, 7 public_ipv4_pool);
+pub(crate) static ALLOCATE_ADDRESS_RESULT: Schema = Schema::new("AllocateAddressResult", &[
+    Member::new("AllocationId", &s::STRING).location("allocationId"),
+    Member::new("CarrierIp", &s::STRING).location("carrierIp"),
+    Member::new("CustomerOwnedIp", &s::STRING).location("customerOwnedIp"),
+    Member::new("CustomerOwnedIpv4Pool", &s::STRING).location("customerOwnedIpv4Pool"),
+    Member::new("Domain", &t::DOMAIN_TYPE).location("domain"),
+    Member::new("NetworkBorderGroup", &s::STRING).location("networkBorderGroup"),
+    Member::new("PublicIp", &s::STRING).location("publicIp"),
+    Member::new("PublicIpv4Pool", &s::STRING).location("publicIpv4Pool"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AssociateAddressRequest {
+    pub allocation_id: Option<String>,
+    pub allow_reassociation: Option<bool>,
+    pub dry_run: Option<bool>,
+    pub instance_id: Option<String>,
+    pub network_interface_id: Option<String>,
+    pub private_ip_address: Option<String>,
+    pub public_ip: Option<String>,
+}
+shape!(AssociateAddressRequest, ASSOCIATE_ADDRESS_REQUEST; 0 allocation_id, 1 allow_reassociation, 2 dry_run, 3 instance_id, 4 network_interface_id, 5 private_ip_address, 6 public_ip);
+pub(crate) static ASSOCIATE_ADDRESS_REQUEST: Schema = Schema::new("AssociateAddressRequest", &[
+    Member::new("AllocationId", &s::STRING),
+    Member::new("AllowReassociation", &s::BOOLEAN).location("allowReassociation"),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("InstanceId", &s::STRING),
+    Member::new("NetworkInterfaceId", &s::STRING).location("networkInterfaceId"),
+    Member::new("PrivateIpAddress", &s::STRING).location("privateIpAddress"),
+    Member::new("PublicIp", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AssociateAddressResult {
+    pub association_id: Option<String>,
+}
+shape!(AssociateAddressResult, ASSOCIATE_ADDRESS_RESULT; 0 association_id);
+pub(crate) static ASSOCIATE_ADDRESS_RESULT: Schema = Schema::new("AssociateAddressResult", &[
+    Member::new("AssociationId", &s::STRING).location("associationId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct AssociateRouteTableRequest {
     pub dry_run: Option<bool>,
     pub gateway_id: Option<String>,
@@ -141,6 +271,15 @@ pub struct AttributeBooleanValue {
 shape!(AttributeBooleanValue, ATTRIBUTE_BOOLEAN_VALUE; 0 value);
 pub(crate) static ATTRIBUTE_BOOLEAN_VALUE: Schema = Schema::new("AttributeBooleanValue", &[
     Member::new("Value", &s::BOOLEAN).location("value"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AttributeValue {
+    pub value: Option<String>,
+}
+shape!(AttributeValue, ATTRIBUTE_VALUE; 0 value);
+pub(crate) static ATTRIBUTE_VALUE: Schema = Schema::new("AttributeValue", &[
+    Member::new("Value", &s::STRING).location("value"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -254,6 +393,19 @@ pub(crate) static AVAILABILITY_ZONE: Schema = Schema::new("AvailabilityZone", &[
     Member::new("ZoneId", &s::STRING).location("zoneId"),
     Member::new("ZoneName", &s::STRING).location("zoneName"),
     Member::new("ZoneType", &s::STRING).location("zoneType"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AvailabilityZoneAddress {
+    pub allocation_ids: Option<Vec<String>>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+}
+shape!(AvailabilityZoneAddress, AVAILABILITY_ZONE_ADDRESS; 0 allocation_ids, 1 availability_zone, 2 availability_zone_id);
+pub(crate) static AVAILABILITY_ZONE_ADDRESS: Schema = Schema::new("AvailabilityZoneAddress", &[
+    Member::new("AllocationIds", &t::ALLOCATION_ID_LIST).location("AllocationId"),
+    Member::new("AvailabilityZone", &s::STRING),
+    Member::new("AvailabilityZoneId", &s::STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -180,6 +180,84 @@ pub(crate) static CREATE_LAUNCH_TEMPLATE_RESULT: Schema = Schema::new("CreateLau
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct CreateLaunchTemplateVersionRequest {
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub launch_template_data: Option<RequestLaunchTemplateData>,
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub resolve_alias: Option<bool>,
+    pub source_version: Option<String>,
+    pub version_description: Option<String>,
+}
+shape!(CreateLaunchTemplateVersionRequest, CREATE_LAUNCH_TEMPLATE_VERSION_REQUEST; 0 client_token, 1 dry_run, 2 launch_template_data, 3 launch_template_id, 4 launch_template_name, 5 resolve_alias, 6 source_version, 7 version_description);
+pub(crate) static CREATE_LAUNCH_TEMPLATE_VERSION_REQUEST: Schema = Schema::new("CreateLaunchTemplateVersionRequest", &[
+    Member::new("ClientToken", &s::STRING).token(),
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("LaunchTemplateData", &t::REQUEST_LAUNCH_TEMPLATE_DATA).required(),
+    Member::new("LaunchTemplateId", &s::STRING),
+    Member::new("LaunchTemplateName", &t::LAUNCH_TEMPLATE_NAME),
+    Member::new("ResolveAlias", &s::BOOLEAN),
+    Member::new("SourceVersion", &s::STRING),
+    Member::new("VersionDescription", &t::VERSION_DESCRIPTION),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateLaunchTemplateVersionResult {
+    pub launch_template_version: Option<LaunchTemplateVersion>,
+    pub warning: Option<ValidationWarning>,
+}
+shape!(CreateLaunchTemplateVersionResult, CREATE_LAUNCH_TEMPLATE_VERSION_RESULT; 0 launch_template_version, 1 warning);
+pub(crate) static CREATE_LAUNCH_TEMPLATE_VERSION_RESULT: Schema = Schema::new("CreateLaunchTemplateVersionResult", &[
+    Member::new("LaunchTemplateVersion", &t::LAUNCH_TEMPLATE_VERSION).location("launchTemplateVersion"),
+    Member::new("Warning", &t::VALIDATION_WARNING).location("warning"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateNatGatewayRequest {
+    pub allocation_id: Option<String>,
+    pub availability_mode: Option<String>,
+    pub availability_zone_addresses: Option<Vec<AvailabilityZoneAddress>>,
+    pub client_token: Option<String>,
+    pub connectivity_type: Option<String>,
+    pub dry_run: Option<bool>,
+    pub private_ip_address: Option<String>,
+    pub secondary_allocation_ids: Option<Vec<String>>,
+    pub secondary_private_ip_address_count: Option<i32>,
+    pub secondary_private_ip_addresses: Option<Vec<String>>,
+    pub subnet_id: Option<String>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+    pub vpc_id: Option<String>,
+}
+shape!(CreateNatGatewayRequest, CREATE_NAT_GATEWAY_REQUEST; 0 allocation_id, 1 availability_mode, 2 availability_zone_addresses, 3 client_token, 4 connectivity_type, 5 dry_run, 6 private_ip_address, 7 secondary_allocation_ids, 8 secondary_private_ip_address_count, 9 secondary_private_ip_addresses, 10 subnet_id, 11 tag_specifications, 12 vpc_id);
+pub(crate) static CREATE_NAT_GATEWAY_REQUEST: Schema = Schema::new("CreateNatGatewayRequest", &[
+    Member::new("AllocationId", &s::STRING),
+    Member::new("AvailabilityMode", &t::AVAILABILITY_MODE),
+    Member::new("AvailabilityZoneAddresses", &t::AVAILABILITY_ZONE_ADDRESSES).location("AvailabilityZoneAddress"),
+    Member::new("ClientToken", &s::STRING).token(),
+    Member::new("ConnectivityType", &t::CONNECTIVITY_TYPE),
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("PrivateIpAddress", &s::STRING),
+    Member::new("SecondaryAllocationIds", &t::ALLOCATION_ID_LIST).location("SecondaryAllocationId"),
+    Member::new("SecondaryPrivateIpAddressCount", &t::PRIVATE_IP_ADDRESS_COUNT),
+    Member::new("SecondaryPrivateIpAddresses", &t::IP_LIST).location("SecondaryPrivateIpAddress"),
+    Member::new("SubnetId", &s::STRING),
+    Member::new("TagSpecifications", &t::TAG_SPECIFICATION_LIST).location("TagSpecification"),
+    Member::new("VpcId", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateNatGatewayResult {
+    pub client_token: Option<String>,
+    pub nat_gateway: Option<NatGateway>,
+}
+shape!(CreateNatGatewayResult, CREATE_NAT_GATEWAY_RESULT; 0 client_token, 1 nat_gateway);
+pub(crate) static CREATE_NAT_GATEWAY_RESULT: Schema = Schema::new("CreateNatGatewayResult", &[
+    Member::new("ClientToken", &s::STRING).location("clientToken"),
+    Member::new("NatGateway", &t::NAT_GATEWAY).location("natGateway"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct CreateRouteRequest {
     pub carrier_gateway_id: Option<String>,
     pub core_network_arn: Option<String>,
@@ -338,6 +416,58 @@ pub(crate) static CREATE_TAGS_REQUEST: Schema = Schema::new("CreateTagsRequest",
     Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
     Member::new("Resources", &t::RESOURCE_ID_LIST).location("ResourceId").required(),
     Member::new("Tags", &t::TAG_LIST).location("Tag").required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateVpcEndpointRequest {
+    pub client_token: Option<String>,
+    pub dns_options: Option<DnsOptionsSpecification>,
+    pub dry_run: Option<bool>,
+    pub ip_address_type: Option<String>,
+    pub policy_document: Option<String>,
+    pub private_dns_enabled: Option<bool>,
+    pub resource_configuration_arn: Option<String>,
+    pub route_table_ids: Option<Vec<String>>,
+    pub security_group_ids: Option<Vec<String>>,
+    pub service_name: Option<String>,
+    pub service_network_arn: Option<String>,
+    pub service_region: Option<String>,
+    pub subnet_configurations: Option<Vec<SubnetConfiguration>>,
+    pub subnet_ids: Option<Vec<String>>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+    pub vpc_endpoint_type: Option<String>,
+    pub vpc_id: Option<String>,
+}
+shape!(CreateVpcEndpointRequest, CREATE_VPC_ENDPOINT_REQUEST; 0 client_token, 1 dns_options, 2 dry_run, 3 ip_address_type, 4 policy_document, 5 private_dns_enabled, 6 resource_configuration_arn, 7 route_table_ids, 8 security_group_ids, 9 service_name, 10 service_network_arn, 11 service_region, 12 subnet_configurations, 13 subnet_ids, 14 tag_specifications, 15 vpc_endpoint_type, 16 vpc_id);
+pub(crate) static CREATE_VPC_ENDPOINT_REQUEST: Schema = Schema::new("CreateVpcEndpointRequest", &[
+    Member::new("ClientToken", &s::STRING),
+    Member::new("DnsOptions", &t::DNS_OPTIONS_SPECIFICATION),
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("IpAddressType", &t::IP_ADDRESS_TYPE),
+    Member::new("PolicyDocument", &s::STRING),
+    Member::new("PrivateDnsEnabled", &s::BOOLEAN),
+    Member::new("ResourceConfigurationArn", &s::STRING),
+    Member::new("RouteTableIds", &t::VPC_ENDPOINT_ROUTE_TABLE_ID_LIST).location("RouteTableId"),
+    Member::new("SecurityGroupIds", &t::VPC_ENDPOINT_SECURITY_GROUP_ID_LIST).location("SecurityGroupId"),
+    Member::new("ServiceName", &s::STRING),
+    Member::new("ServiceNetworkArn", &s::STRING),
+    Member::new("ServiceRegion", &s::STRING),
+    Member::new("SubnetConfigurations", &t::SUBNET_CONFIGURATIONS_LIST).location("SubnetConfiguration"),
+    Member::new("SubnetIds", &t::VPC_ENDPOINT_SUBNET_ID_LIST).location("SubnetId"),
+    Member::new("TagSpecifications", &t::TAG_SPECIFICATION_LIST).location("TagSpecification"),
+    Member::new("VpcEndpointType", &t::VPC_ENDPOINT_TYPE),
+    Member::new("VpcId", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateVpcEndpointResult {
+    pub client_token: Option<String>,
+    pub vpc_endpoint: Option<VpcEndpoint>,
+}
+shape!(CreateVpcEndpointResult, CREATE_VPC_ENDPOINT_RESULT; 0 client_token, 1 vpc_endpoint);
+pub(crate) static CREATE_VPC_ENDPOINT_RESULT: Schema = Schema::new("CreateVpcEndpointResult", &[
+    Member::new("ClientToken", &s::STRING).location("clientToken"),
+    Member::new("VpcEndpoint", &t::VPC_ENDPOINT).location("vpcEndpoint"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

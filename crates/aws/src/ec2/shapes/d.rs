@@ -43,6 +43,80 @@ pub(crate) static DELETE_LAUNCH_TEMPLATE_RESULT: Schema = Schema::new("DeleteLau
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateVersionsRequest {
+    pub dry_run: Option<bool>,
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub versions: Option<Vec<String>>,
+}
+shape!(DeleteLaunchTemplateVersionsRequest, DELETE_LAUNCH_TEMPLATE_VERSIONS_REQUEST; 0 dry_run, 1 launch_template_id, 2 launch_template_name, 3 versions);
+pub(crate) static DELETE_LAUNCH_TEMPLATE_VERSIONS_REQUEST: Schema = Schema::new("DeleteLaunchTemplateVersionsRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("LaunchTemplateId", &s::STRING),
+    Member::new("LaunchTemplateName", &t::LAUNCH_TEMPLATE_NAME),
+    Member::new("Versions", &t::VERSION_STRING_LIST).location("LaunchTemplateVersion").required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateVersionsResponseErrorItem {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub response_error: Option<ResponseError>,
+    pub version_number: Option<i64>,
+}
+shape!(DeleteLaunchTemplateVersionsResponseErrorItem, DELETE_LAUNCH_TEMPLATE_VERSIONS_RESPONSE_ERROR_ITEM; 0 launch_template_id, 1 launch_template_name, 2 response_error, 3 version_number);
+pub(crate) static DELETE_LAUNCH_TEMPLATE_VERSIONS_RESPONSE_ERROR_ITEM: Schema = Schema::new("DeleteLaunchTemplateVersionsResponseErrorItem", &[
+    Member::new("LaunchTemplateId", &s::STRING).location("launchTemplateId"),
+    Member::new("LaunchTemplateName", &s::STRING).location("launchTemplateName"),
+    Member::new("ResponseError", &t::RESPONSE_ERROR).location("responseError"),
+    Member::new("VersionNumber", &s::LONG).location("versionNumber"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateVersionsResponseSuccessItem {
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+    pub version_number: Option<i64>,
+}
+shape!(DeleteLaunchTemplateVersionsResponseSuccessItem, DELETE_LAUNCH_TEMPLATE_VERSIONS_RESPONSE_SUCCESS_ITEM; 0 launch_template_id, 1 launch_template_name, 2 version_number);
+pub(crate) static DELETE_LAUNCH_TEMPLATE_VERSIONS_RESPONSE_SUCCESS_ITEM: Schema = Schema::new("DeleteLaunchTemplateVersionsResponseSuccessItem", &[
+    Member::new("LaunchTemplateId", &s::STRING).location("launchTemplateId"),
+    Member::new("LaunchTemplateName", &s::STRING).location("launchTemplateName"),
+    Member::new("VersionNumber", &s::LONG).location("versionNumber"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteLaunchTemplateVersionsResult {
+    pub successfully_deleted_launch_template_versions: Option<Vec<DeleteLaunchTemplateVersionsResponseSuccessItem>>,
+    pub unsuccessfully_deleted_launch_template_versions: Option<Vec<DeleteLaunchTemplateVersionsResponseErrorItem>>,
+}
+shape!(DeleteLaunchTemplateVersionsResult, DELETE_LAUNCH_TEMPLATE_VERSIONS_RESULT; 0 successfully_deleted_launch_template_versions, 1 unsuccessfully_deleted_launch_template_versions);
+pub(crate) static DELETE_LAUNCH_TEMPLATE_VERSIONS_RESULT: Schema = Schema::new("DeleteLaunchTemplateVersionsResult", &[
+    Member::new("SuccessfullyDeletedLaunchTemplateVersions", &t::DELETE_LAUNCH_TEMPLATE_VERSIONS_RESPONSE_SUCCESS_SET).location("successfullyDeletedLaunchTemplateVersionSet"),
+    Member::new("UnsuccessfullyDeletedLaunchTemplateVersions", &t::DELETE_LAUNCH_TEMPLATE_VERSIONS_RESPONSE_ERROR_SET).location("unsuccessfullyDeletedLaunchTemplateVersionSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteNatGatewayRequest {
+    pub dry_run: Option<bool>,
+    pub nat_gateway_id: Option<String>,
+}
+shape!(DeleteNatGatewayRequest, DELETE_NAT_GATEWAY_REQUEST; 0 dry_run, 1 nat_gateway_id);
+pub(crate) static DELETE_NAT_GATEWAY_REQUEST: Schema = Schema::new("DeleteNatGatewayRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("NatGatewayId", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteNatGatewayResult {
+    pub nat_gateway_id: Option<String>,
+}
+shape!(DeleteNatGatewayResult, DELETE_NAT_GATEWAY_RESULT; 0 nat_gateway_id);
+pub(crate) static DELETE_NAT_GATEWAY_RESULT: Schema = Schema::new("DeleteNatGatewayResult", &[
+    Member::new("NatGatewayId", &s::STRING).location("natGatewayId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeleteRouteRequest {
     pub destination_cidr_block: Option<String>,
     pub destination_ipv6_cidr_block: Option<String>,
@@ -119,6 +193,26 @@ pub(crate) static DELETE_TAGS_REQUEST: Schema = Schema::new("DeleteTagsRequest",
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DeleteVpcEndpointsRequest {
+    pub dry_run: Option<bool>,
+    pub vpc_endpoint_ids: Option<Vec<String>>,
+}
+shape!(DeleteVpcEndpointsRequest, DELETE_VPC_ENDPOINTS_REQUEST; 0 dry_run, 1 vpc_endpoint_ids);
+pub(crate) static DELETE_VPC_ENDPOINTS_REQUEST: Schema = Schema::new("DeleteVpcEndpointsRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("VpcEndpointIds", &t::VPC_ENDPOINT_ID_LIST).location("VpcEndpointId").required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteVpcEndpointsResult {
+    pub unsuccessful: Option<Vec<UnsuccessfulItem>>,
+}
+shape!(DeleteVpcEndpointsResult, DELETE_VPC_ENDPOINTS_RESULT; 0 unsuccessful);
+pub(crate) static DELETE_VPC_ENDPOINTS_RESULT: Schema = Schema::new("DeleteVpcEndpointsResult", &[
+    Member::new("Unsuccessful", &t::UNSUCCESSFUL_ITEM_SET).location("unsuccessful"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeleteVpcRequest {
     pub dry_run: Option<bool>,
     pub vpc_id: Option<String>,
@@ -150,6 +244,58 @@ pub(crate) static DESCRIBE_ACCOUNT_ATTRIBUTES_RESULT: Schema = Schema::new("Desc
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DescribeAddressesAttributeRequest {
+    pub allocation_ids: Option<Vec<String>>,
+    pub attribute: Option<String>,
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeAddressesAttributeRequest, DESCRIBE_ADDRESSES_ATTRIBUTE_REQUEST; 0 allocation_ids, 1 attribute, 2 dry_run, 3 max_results, 4 next_token);
+pub(crate) static DESCRIBE_ADDRESSES_ATTRIBUTE_REQUEST: Schema = Schema::new("DescribeAddressesAttributeRequest", &[
+    Member::new("AllocationIds", &t::ALLOCATION_IDS).location("AllocationId"),
+    Member::new("Attribute", &t::ADDRESS_ATTRIBUTE_NAME),
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("MaxResults", &t::ADDRESS_MAX_RESULTS),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeAddressesAttributeResult {
+    pub addresses: Option<Vec<AddressAttribute>>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeAddressesAttributeResult, DESCRIBE_ADDRESSES_ATTRIBUTE_RESULT; 0 addresses, 1 next_token);
+pub(crate) static DESCRIBE_ADDRESSES_ATTRIBUTE_RESULT: Schema = Schema::new("DescribeAddressesAttributeResult", &[
+    Member::new("Addresses", &t::ADDRESS_SET).location("addressSet"),
+    Member::new("NextToken", &s::STRING).location("nextToken"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeAddressesRequest {
+    pub allocation_ids: Option<Vec<String>>,
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub public_ips: Option<Vec<String>>,
+}
+shape!(DescribeAddressesRequest, DESCRIBE_ADDRESSES_REQUEST; 0 allocation_ids, 1 dry_run, 2 filters, 3 public_ips);
+pub(crate) static DESCRIBE_ADDRESSES_REQUEST: Schema = Schema::new("DescribeAddressesRequest", &[
+    Member::new("AllocationIds", &t::ALLOCATION_ID_LIST).location("AllocationId"),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("Filters", &t::FILTER_LIST).location("Filter"),
+    Member::new("PublicIps", &t::PUBLIC_IP_STRING_LIST).location("PublicIp"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeAddressesResult {
+    pub addresses: Option<Vec<Address>>,
+}
+shape!(DescribeAddressesResult, DESCRIBE_ADDRESSES_RESULT; 0 addresses);
+pub(crate) static DESCRIBE_ADDRESSES_RESULT: Schema = Schema::new("DescribeAddressesResult", &[
+    Member::new("Addresses", &t::ADDRESS_LIST).location("addressesSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DescribeAvailabilityZonesRequest {
     pub all_availability_zones: Option<bool>,
     pub dry_run: Option<bool>,
@@ -173,6 +319,34 @@ pub struct DescribeAvailabilityZonesResult {
 shape!(DescribeAvailabilityZonesResult, DESCRIBE_AVAILABILITY_ZONES_RESULT; 0 availability_zones);
 pub(crate) static DESCRIBE_AVAILABILITY_ZONES_RESULT: Schema = Schema::new("DescribeAvailabilityZonesResult", &[
     Member::new("AvailabilityZones", &t::AVAILABILITY_ZONE_LIST).location("availabilityZoneInfo"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeDhcpOptionsRequest {
+    pub dhcp_options_ids: Option<Vec<String>>,
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeDhcpOptionsRequest, DESCRIBE_DHCP_OPTIONS_REQUEST; 0 dhcp_options_ids, 1 dry_run, 2 filters, 3 max_results, 4 next_token);
+pub(crate) static DESCRIBE_DHCP_OPTIONS_REQUEST: Schema = Schema::new("DescribeDhcpOptionsRequest", &[
+    Member::new("DhcpOptionsIds", &t::DHCP_OPTIONS_ID_STRING_LIST).location("DhcpOptionsId"),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("Filters", &t::FILTER_LIST).location("Filter"),
+    Member::new("MaxResults", &t::DESCRIBE_DHCP_OPTIONS_MAX_RESULTS),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeDhcpOptionsResult {
+    pub dhcp_options: Option<Vec<DhcpOptions>>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeDhcpOptionsResult, DESCRIBE_DHCP_OPTIONS_RESULT; 0 dhcp_options, 1 next_token);
+pub(crate) static DESCRIBE_DHCP_OPTIONS_RESULT: Schema = Schema::new("DescribeDhcpOptionsResult", &[
+    Member::new("DhcpOptions", &t::DHCP_OPTIONS_LIST).location("dhcpOptionsSet"),
+    Member::new("NextToken", &s::STRING).location("nextToken"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -208,6 +382,51 @@ pub struct DescribeImagesResult {
 shape!(DescribeImagesResult, DESCRIBE_IMAGES_RESULT; 0 images, 1 next_token);
 pub(crate) static DESCRIBE_IMAGES_RESULT: Schema = Schema::new("DescribeImagesResult", &[
     Member::new("Images", &t::IMAGE_LIST).location("imagesSet"),
+    Member::new("NextToken", &s::STRING).location("nextToken"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeInstanceAttributeRequest {
+    pub attribute: Option<String>,
+    pub dry_run: Option<bool>,
+    pub instance_id: Option<String>,
+}
+shape!(DescribeInstanceAttributeRequest, DESCRIBE_INSTANCE_ATTRIBUTE_REQUEST; 0 attribute, 1 dry_run, 2 instance_id);
+pub(crate) static DESCRIBE_INSTANCE_ATTRIBUTE_REQUEST: Schema = Schema::new("DescribeInstanceAttributeRequest", &[
+    Member::new("Attribute", &t::INSTANCE_ATTRIBUTE_NAME).location("attribute").required(),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("InstanceId", &s::STRING).location("instanceId").required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeInstanceStatusRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub include_all_instances: Option<bool>,
+    pub include_managed_resources: Option<bool>,
+    pub instance_ids: Option<Vec<String>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeInstanceStatusRequest, DESCRIBE_INSTANCE_STATUS_REQUEST; 0 dry_run, 1 filters, 2 include_all_instances, 3 include_managed_resources, 4 instance_ids, 5 max_results, 6 next_token);
+pub(crate) static DESCRIBE_INSTANCE_STATUS_REQUEST: Schema = Schema::new("DescribeInstanceStatusRequest", &[
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("Filters", &t::FILTER_LIST).location("Filter"),
+    Member::new("IncludeAllInstances", &s::BOOLEAN).location("includeAllInstances"),
+    Member::new("IncludeManagedResources", &s::BOOLEAN),
+    Member::new("InstanceIds", &t::INSTANCE_ID_STRING_LIST).location("InstanceId"),
+    Member::new("MaxResults", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeInstanceStatusResult {
+    pub instance_statuses: Option<Vec<InstanceStatus>>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeInstanceStatusResult, DESCRIBE_INSTANCE_STATUS_RESULT; 0 instance_statuses, 1 next_token);
+pub(crate) static DESCRIBE_INSTANCE_STATUS_RESULT: Schema = Schema::new("DescribeInstanceStatusResult", &[
+    Member::new("InstanceStatuses", &t::INSTANCE_STATUS_LIST).location("instanceStatusSet"),
     Member::new("NextToken", &s::STRING).location("nextToken"),
 ]);
 
@@ -267,6 +486,32 @@ shape!(DescribeInternetGatewaysResult, DESCRIBE_INTERNET_GATEWAYS_RESULT; 0 inte
 pub(crate) static DESCRIBE_INTERNET_GATEWAYS_RESULT: Schema = Schema::new("DescribeInternetGatewaysResult", &[
     Member::new("InternetGateways", &t::INTERNET_GATEWAY_LIST).location("internetGatewaySet"),
     Member::new("NextToken", &s::STRING).location("nextToken"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeKeyPairsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub include_public_key: Option<bool>,
+    pub key_names: Option<Vec<String>>,
+    pub key_pair_ids: Option<Vec<String>>,
+}
+shape!(DescribeKeyPairsRequest, DESCRIBE_KEY_PAIRS_REQUEST; 0 dry_run, 1 filters, 2 include_public_key, 3 key_names, 4 key_pair_ids);
+pub(crate) static DESCRIBE_KEY_PAIRS_REQUEST: Schema = Schema::new("DescribeKeyPairsRequest", &[
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("Filters", &t::FILTER_LIST).location("Filter"),
+    Member::new("IncludePublicKey", &s::BOOLEAN),
+    Member::new("KeyNames", &t::KEY_NAME_STRING_LIST).location("KeyName"),
+    Member::new("KeyPairIds", &t::KEY_PAIR_ID_STRING_LIST).location("KeyPairId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeKeyPairsResult {
+    pub key_pairs: Option<Vec<KeyPairInfo>>,
+}
+shape!(DescribeKeyPairsResult, DESCRIBE_KEY_PAIRS_RESULT; 0 key_pairs);
+pub(crate) static DESCRIBE_KEY_PAIRS_RESULT: Schema = Schema::new("DescribeKeyPairsResult", &[
+    Member::new("KeyPairs", &t::KEY_PAIR_LIST).location("keySet"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -342,6 +587,62 @@ pub(crate) static DESCRIBE_LAUNCH_TEMPLATES_RESULT: Schema = Schema::new("Descri
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DescribeManagedPrefixListsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub prefix_list_ids: Option<Vec<String>>,
+}
+shape!(DescribeManagedPrefixListsRequest, DESCRIBE_MANAGED_PREFIX_LISTS_REQUEST; 0 dry_run, 1 filters, 2 max_results, 3 next_token, 4 prefix_list_ids);
+pub(crate) static DESCRIBE_MANAGED_PREFIX_LISTS_REQUEST: Schema = Schema::new("DescribeManagedPrefixListsRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("Filters", &t::FILTER_LIST).location("Filter"),
+    Member::new("MaxResults", &t::PREFIX_LIST_MAX_RESULTS),
+    Member::new("NextToken", &s::STRING),
+    Member::new("PrefixListIds", &t::VALUE_STRING_LIST).location("PrefixListId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeManagedPrefixListsResult {
+    pub next_token: Option<String>,
+    pub prefix_lists: Option<Vec<ManagedPrefixList>>,
+}
+shape!(DescribeManagedPrefixListsResult, DESCRIBE_MANAGED_PREFIX_LISTS_RESULT; 0 next_token, 1 prefix_lists);
+pub(crate) static DESCRIBE_MANAGED_PREFIX_LISTS_RESULT: Schema = Schema::new("DescribeManagedPrefixListsResult", &[
+    Member::new("NextToken", &s::STRING).location("nextToken"),
+    Member::new("PrefixLists", &t::MANAGED_PREFIX_LIST_SET).location("prefixListSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeNatGatewaysRequest {
+    pub dry_run: Option<bool>,
+    pub filter: Option<Vec<Filter>>,
+    pub max_results: Option<i32>,
+    pub nat_gateway_ids: Option<Vec<String>>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeNatGatewaysRequest, DESCRIBE_NAT_GATEWAYS_REQUEST; 0 dry_run, 1 filter, 2 max_results, 3 nat_gateway_ids, 4 next_token);
+pub(crate) static DESCRIBE_NAT_GATEWAYS_REQUEST: Schema = Schema::new("DescribeNatGatewaysRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("Filter", &t::FILTER_LIST),
+    Member::new("MaxResults", &t::DESCRIBE_NAT_GATEWAYS_MAX_RESULTS),
+    Member::new("NatGatewayIds", &t::NAT_GATEWAY_ID_STRING_LIST).location("NatGatewayId"),
+    Member::new("NextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeNatGatewaysResult {
+    pub nat_gateways: Option<Vec<NatGateway>>,
+    pub next_token: Option<String>,
+}
+shape!(DescribeNatGatewaysResult, DESCRIBE_NAT_GATEWAYS_RESULT; 0 nat_gateways, 1 next_token);
+pub(crate) static DESCRIBE_NAT_GATEWAYS_RESULT: Schema = Schema::new("DescribeNatGatewaysResult", &[
+    Member::new("NatGateways", &t::NAT_GATEWAY_LIST).location("natGatewaySet"),
+    Member::new("NextToken", &s::STRING).location("nextToken"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DescribeNetworkAclsRequest {
     pub dry_run: Option<bool>,
     pub filters: Option<Vec<Filter>>,
@@ -397,6 +698,58 @@ shape!(DescribeNetworkInterfacesResult, DESCRIBE_NETWORK_INTERFACES_RESULT; 0 ne
 pub(crate) static DESCRIBE_NETWORK_INTERFACES_RESULT: Schema = Schema::new("DescribeNetworkInterfacesResult", &[
     Member::new("NetworkInterfaces", &t::NETWORK_INTERFACE_LIST).location("networkInterfaceSet"),
     Member::new("NextToken", &s::STRING).location("nextToken"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribePrefixListsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub prefix_list_ids: Option<Vec<String>>,
+}
+shape!(DescribePrefixListsRequest, DESCRIBE_PREFIX_LISTS_REQUEST; 0 dry_run, 1 filters, 2 max_results, 3 next_token, 4 prefix_list_ids);
+pub(crate) static DESCRIBE_PREFIX_LISTS_REQUEST: Schema = Schema::new("DescribePrefixListsRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("Filters", &t::FILTER_LIST).location("Filter"),
+    Member::new("MaxResults", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+    Member::new("PrefixListIds", &t::PREFIX_LIST_RESOURCE_ID_STRING_LIST).location("PrefixListId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribePrefixListsResult {
+    pub next_token: Option<String>,
+    pub prefix_lists: Option<Vec<PrefixList>>,
+}
+shape!(DescribePrefixListsResult, DESCRIBE_PREFIX_LISTS_RESULT; 0 next_token, 1 prefix_lists);
+pub(crate) static DESCRIBE_PREFIX_LISTS_RESULT: Schema = Schema::new("DescribePrefixListsResult", &[
+    Member::new("NextToken", &s::STRING).location("nextToken"),
+    Member::new("PrefixLists", &t::PREFIX_LIST_SET).location("prefixListSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeRegionsRequest {
+    pub all_regions: Option<bool>,
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub region_names: Option<Vec<String>>,
+}
+shape!(DescribeRegionsRequest, DESCRIBE_REGIONS_REQUEST; 0 all_regions, 1 dry_run, 2 filters, 3 region_names);
+pub(crate) static DESCRIBE_REGIONS_REQUEST: Schema = Schema::new("DescribeRegionsRequest", &[
+    Member::new("AllRegions", &s::BOOLEAN),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("Filters", &t::FILTER_LIST).location("Filter"),
+    Member::new("RegionNames", &t::REGION_NAME_STRING_LIST).location("RegionName"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeRegionsResult {
+    pub regions: Option<Vec<Region>>,
+}
+shape!(DescribeRegionsResult, DESCRIBE_REGIONS_RESULT; 0 regions);
+pub(crate) static DESCRIBE_REGIONS_RESULT: Schema = Schema::new("DescribeRegionsResult", &[
+    Member::new("Regions", &t::REGION_LIST).location("regionInfo"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -568,6 +921,34 @@ pub(crate) static DESCRIBE_VPC_ATTRIBUTE_RESULT: Schema = Schema::new("DescribeV
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DescribeVpcEndpointsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub vpc_endpoint_ids: Option<Vec<String>>,
+}
+shape!(DescribeVpcEndpointsRequest, DESCRIBE_VPC_ENDPOINTS_REQUEST; 0 dry_run, 1 filters, 2 max_results, 3 next_token, 4 vpc_endpoint_ids);
+pub(crate) static DESCRIBE_VPC_ENDPOINTS_REQUEST: Schema = Schema::new("DescribeVpcEndpointsRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("Filters", &t::FILTER_LIST).location("Filter"),
+    Member::new("MaxResults", &s::INTEGER),
+    Member::new("NextToken", &s::STRING),
+    Member::new("VpcEndpointIds", &t::VPC_ENDPOINT_ID_LIST).location("VpcEndpointId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeVpcEndpointsResult {
+    pub next_token: Option<String>,
+    pub vpc_endpoints: Option<Vec<VpcEndpoint>>,
+}
+shape!(DescribeVpcEndpointsResult, DESCRIBE_VPC_ENDPOINTS_RESULT; 0 next_token, 1 vpc_endpoints);
+pub(crate) static DESCRIBE_VPC_ENDPOINTS_RESULT: Schema = Schema::new("DescribeVpcEndpointsResult", &[
+    Member::new("NextToken", &s::STRING).location("nextToken"),
+    Member::new("VpcEndpoints", &t::VPC_ENDPOINT_SET).location("vpcEndpointSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DescribeVpcsRequest {
     pub dry_run: Option<bool>,
     pub filters: Option<Vec<Filter>>,
@@ -609,6 +990,45 @@ pub(crate) static DETACH_INTERNET_GATEWAY_REQUEST: Schema = Schema::new("DetachI
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DhcpConfiguration {
+    pub key: Option<String>,
+    pub values: Option<Vec<AttributeValue>>,
+}
+shape!(DhcpConfiguration, DHCP_CONFIGURATION; 0 key, 1 values);
+pub(crate) static DHCP_CONFIGURATION: Schema = Schema::new("DhcpConfiguration", &[
+    Member::new("Key", &s::STRING).location("key"),
+    Member::new("Values", &t::DHCP_CONFIGURATION_VALUE_LIST).location("valueSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DhcpOptions {
+    pub dhcp_configurations: Option<Vec<DhcpConfiguration>>,
+    pub dhcp_options_id: Option<String>,
+    pub owner_id: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(DhcpOptions, DHCP_OPTIONS; 0 dhcp_configurations, 1 dhcp_options_id, 2 owner_id, 3 tags);
+pub(crate) static DHCP_OPTIONS: Schema = Schema::new("DhcpOptions", &[
+    Member::new("DhcpConfigurations", &t::DHCP_CONFIGURATION_LIST).location("dhcpConfigurationSet"),
+    Member::new("DhcpOptionsId", &s::STRING).location("dhcpOptionsId"),
+    Member::new("OwnerId", &s::STRING).location("ownerId"),
+    Member::new("Tags", &t::TAG_LIST).location("tagSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DisassociateAddressRequest {
+    pub association_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub public_ip: Option<String>,
+}
+shape!(DisassociateAddressRequest, DISASSOCIATE_ADDRESS_REQUEST; 0 association_id, 1 dry_run, 2 public_ip);
+pub(crate) static DISASSOCIATE_ADDRESS_REQUEST: Schema = Schema::new("DisassociateAddressRequest", &[
+    Member::new("AssociationId", &s::STRING),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("PublicIp", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DisassociateRouteTableRequest {
     pub association_id: Option<String>,
     pub dry_run: Option<bool>,
@@ -617,4 +1037,45 @@ shape!(DisassociateRouteTableRequest, DISASSOCIATE_ROUTE_TABLE_REQUEST; 0 associ
 pub(crate) static DISASSOCIATE_ROUTE_TABLE_REQUEST: Schema = Schema::new("DisassociateRouteTableRequest", &[
     Member::new("AssociationId", &s::STRING).location("associationId").required(),
     Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DnsEntry {
+    pub dns_name: Option<String>,
+    pub hosted_zone_id: Option<String>,
+}
+shape!(DnsEntry, DNS_ENTRY; 0 dns_name, 1 hosted_zone_id);
+pub(crate) static DNS_ENTRY: Schema = Schema::new("DnsEntry", &[
+    Member::new("DnsName", &s::STRING).location("dnsName"),
+    Member::new("HostedZoneId", &s::STRING).location("hostedZoneId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DnsOptions {
+    pub dns_record_ip_type: Option<String>,
+    pub private_dns_only_for_inbound_resolver_endpoint: Option<bool>,
+    pub private_dns_preference: Option<String>,
+    pub private_dns_specified_domains: Option<Vec<String>>,
+}
+shape!(DnsOptions, DNS_OPTIONS; 0 dns_record_ip_type, 1 private_dns_only_for_inbound_resolver_endpoint, 2 private_dns_preference, 3 private_dns_specified_domains);
+pub(crate) static DNS_OPTIONS: Schema = Schema::new("DnsOptions", &[
+    Member::new("DnsRecordIpType", &t::DNS_RECORD_IP_TYPE).location("dnsRecordIpType"),
+    Member::new("PrivateDnsOnlyForInboundResolverEndpoint", &s::BOOLEAN).location("privateDnsOnlyForInboundResolverEndpoint"),
+    Member::new("PrivateDnsPreference", &s::STRING).location("privateDnsPreference"),
+    Member::new("PrivateDnsSpecifiedDomains", &t::PRIVATE_DNS_SPECIFIED_DOMAIN_SET).location("privateDnsSpecifiedDomainSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DnsOptionsSpecification {
+    pub dns_record_ip_type: Option<String>,
+    pub private_dns_only_for_inbound_resolver_endpoint: Option<bool>,
+    pub private_dns_preference: Option<String>,
+    pub private_dns_specified_domains: Option<Vec<String>>,
+}
+shape!(DnsOptionsSpecification, DNS_OPTIONS_SPECIFICATION; 0 dns_record_ip_type, 1 private_dns_only_for_inbound_resolver_endpoint, 2 private_dns_preference, 3 private_dns_specified_domains);
+pub(crate) static DNS_OPTIONS_SPECIFICATION: Schema = Schema::new("DnsOptionsSpecification", &[
+    Member::new("DnsRecordIpType", &t::DNS_RECORD_IP_TYPE),
+    Member::new("PrivateDnsOnlyForInboundResolverEndpoint", &s::BOOLEAN),
+    Member::new("PrivateDnsPreference", &s::STRING),
+    Member::new("PrivateDnsSpecifiedDomains", &t::PRIVATE_DNS_SPECIFIED_DOMAIN_SET).location("PrivateDnsSpecifiedDomain"),
 ]);

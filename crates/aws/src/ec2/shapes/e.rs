@@ -66,6 +66,30 @@ pub(crate) static EBS_INSTANCE_BLOCK_DEVICE: Schema = Schema::new("EbsInstanceBl
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct EbsStatusDetails {
+    pub impaired_since: Option<Timestamp>,
+    pub name: Option<String>,
+    pub status: Option<String>,
+}
+shape!(EbsStatusDetails, EBS_STATUS_DETAILS; 0 impaired_since, 1 name, 2 status);
+pub(crate) static EBS_STATUS_DETAILS: Schema = Schema::new("EbsStatusDetails", &[
+    Member::new("ImpairedSince", &s::TIMESTAMP).location("impairedSince"),
+    Member::new("Name", &t::STATUS_NAME).location("name"),
+    Member::new("Status", &t::STATUS_TYPE).location("status"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct EbsStatusSummary {
+    pub details: Option<Vec<EbsStatusDetails>>,
+    pub status: Option<String>,
+}
+shape!(EbsStatusSummary, EBS_STATUS_SUMMARY; 0 details, 1 status);
+pub(crate) static EBS_STATUS_SUMMARY: Schema = Schema::new("EbsStatusSummary", &[
+    Member::new("Details", &t::EBS_STATUS_DETAILS_LIST).location("details"),
+    Member::new("Status", &t::SUMMARY_STATUS).location("status"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ElasticGpuAssociation {
     pub elastic_gpu_association_id: Option<String>,
     pub elastic_gpu_association_state: Option<String>,

@@ -262,6 +262,47 @@ pub(crate) static INSTANCE_ATTACHMENT_ENA_SRD_UDP_SPECIFICATION: Schema = Schema
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct InstanceAttribute {
+    pub block_device_mappings: Option<Vec<InstanceBlockDeviceMapping>>,
+    pub disable_api_stop: Option<AttributeBooleanValue>,
+    pub disable_api_termination: Option<AttributeBooleanValue>,
+    pub ebs_optimized: Option<AttributeBooleanValue>,
+    pub ena_support: Option<AttributeBooleanValue>,
+    pub enclave_options: Option<EnclaveOptions>,
+    pub groups: Option<Vec<GroupIdentifier>>,
+    pub instance_id: Option<String>,
+    pub instance_initiated_shutdown_behavior: Option<AttributeValue>,
+    pub instance_type: Option<AttributeValue>,
+    pub kernel_id: Option<AttributeValue>,
+    pub product_codes: Option<Vec<ProductCode>>,
+    pub ramdisk_id: Option<AttributeValue>,
+    pub root_device_name: Option<AttributeValue>,
+    pub source_dest_check: Option<AttributeBooleanValue>,
+    pub sriov_net_support: Option<AttributeValue>,
+    pub user_data: Option<AttributeValue>,
+}
+shape!(InstanceAttribute, INSTANCE_ATTRIBUTE; 0 block_device_mappings, 1 disable_api_stop, 2 disable_api_termination, 3 ebs_optimized, 4 ena_support, 5 enclave_options, 6 groups, 7 instance_id, 8 instance_initiated_shutdown_behavior, 9 instance_type, 10 kernel_id, 11 product_codes, 12 ramdisk_id, 13 root_device_name, 14 source_dest_check, 15 sriov_net_support, 16 user_data);
+pub(crate) static INSTANCE_ATTRIBUTE: Schema = Schema::new("InstanceAttribute", &[
+    Member::new("BlockDeviceMappings", &t::INSTANCE_BLOCK_DEVICE_MAPPING_LIST).location("blockDeviceMapping"),
+    Member::new("DisableApiStop", &t::ATTRIBUTE_BOOLEAN_VALUE).location("disableApiStop"),
+    Member::new("DisableApiTermination", &t::ATTRIBUTE_BOOLEAN_VALUE).location("disableApiTermination"),
+    Member::new("EbsOptimized", &t::ATTRIBUTE_BOOLEAN_VALUE).location("ebsOptimized"),
+    Member::new("EnaSupport", &t::ATTRIBUTE_BOOLEAN_VALUE).location("enaSupport"),
+    Member::new("EnclaveOptions", &t::ENCLAVE_OPTIONS).location("enclaveOptions"),
+    Member::new("Groups", &t::GROUP_IDENTIFIER_LIST).location("groupSet"),
+    Member::new("InstanceId", &s::STRING).location("instanceId"),
+    Member::new("InstanceInitiatedShutdownBehavior", &t::ATTRIBUTE_VALUE).location("instanceInitiatedShutdownBehavior"),
+    Member::new("InstanceType", &t::ATTRIBUTE_VALUE).location("instanceType"),
+    Member::new("KernelId", &t::ATTRIBUTE_VALUE).location("kernel"),
+    Member::new("ProductCodes", &t::PRODUCT_CODE_LIST).location("productCodes"),
+    Member::new("RamdiskId", &t::ATTRIBUTE_VALUE).location("ramdisk"),
+    Member::new("RootDeviceName", &t::ATTRIBUTE_VALUE).location("rootDeviceName"),
+    Member::new("SourceDestCheck", &t::ATTRIBUTE_BOOLEAN_VALUE).location("sourceDestCheck"),
+    Member::new("SriovNetSupport", &t::ATTRIBUTE_VALUE).location("sriovNetSupport"),
+    Member::new("UserData", &t::ATTRIBUTE_VALUE).location("userData"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct InstanceBlockDeviceMapping {
     pub device_name: Option<String>,
     pub ebs: Option<EbsInstanceBlockDevice>,
@@ -633,6 +674,89 @@ shape!(InstanceState, INSTANCE_STATE; 0 code, 1 name);
 pub(crate) static INSTANCE_STATE: Schema = Schema::new("InstanceState", &[
     Member::new("Code", &s::INTEGER).location("code"),
     Member::new("Name", &t::INSTANCE_STATE_NAME).location("name"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct InstanceStateChange {
+    pub current_state: Option<InstanceState>,
+    pub instance_id: Option<String>,
+    pub previous_state: Option<InstanceState>,
+}
+shape!(InstanceStateChange, INSTANCE_STATE_CHANGE; 0 current_state, 1 instance_id, 2 previous_state);
+pub(crate) static INSTANCE_STATE_CHANGE: Schema = Schema::new("InstanceStateChange", &[
+    Member::new("CurrentState", &t::INSTANCE_STATE).location("currentState"),
+    Member::new("InstanceId", &s::STRING).location("instanceId"),
+    Member::new("PreviousState", &t::INSTANCE_STATE).location("previousState"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct InstanceStatus {
+    pub attached_ebs_status: Option<EbsStatusSummary>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub events: Option<Vec<InstanceStatusEvent>>,
+    pub instance_id: Option<String>,
+    pub instance_state: Option<InstanceState>,
+    pub instance_status: Option<InstanceStatusSummary>,
+    pub operator: Option<OperatorResponse>,
+    pub outpost_arn: Option<String>,
+    pub system_status: Option<InstanceStatusSummary>,
+}
+shape!(InstanceStatus, INSTANCE_STATUS; 0 attached_ebs_status, 1 availability_zone, 2 availability_zone_id, 3 events, 4 instance_id, 5 instance_state, 6 instance_status, 7 operator, 8 outpost_arn, 9 system_status);
+pub(crate) static INSTANCE_STATUS: Schema = Schema::new("InstanceStatus", &[
+    Member::new("AttachedEbsStatus", &t::EBS_STATUS_SUMMARY).location("attachedEbsStatus"),
+    Member::new("AvailabilityZone", &s::STRING).location("availabilityZone"),
+    Member::new("AvailabilityZoneId", &s::STRING).location("availabilityZoneId"),
+    Member::new("Events", &t::INSTANCE_STATUS_EVENT_LIST).location("eventsSet"),
+    Member::new("InstanceId", &s::STRING).location("instanceId"),
+    Member::new("InstanceState", &t::INSTANCE_STATE).location("instanceState"),
+    Member::new("InstanceStatus", &t::INSTANCE_STATUS_SUMMARY).location("instanceStatus"),
+    Member::new("Operator", &t::OPERATOR_RESPONSE).location("operator"),
+    Member::new("OutpostArn", &s::STRING).location("outpostArn"),
+    Member::new("SystemStatus", &t::INSTANCE_STATUS_SUMMARY).location("systemStatus"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct InstanceStatusDetails {
+    pub impaired_since: Option<Timestamp>,
+    pub name: Option<String>,
+    pub status: Option<String>,
+}
+shape!(InstanceStatusDetails, INSTANCE_STATUS_DETAILS; 0 impaired_since, 1 name, 2 status);
+pub(crate) static INSTANCE_STATUS_DETAILS: Schema = Schema::new("InstanceStatusDetails", &[
+    Member::new("ImpairedSince", &s::TIMESTAMP).location("impairedSince"),
+    Member::new("Name", &t::STATUS_NAME).location("name"),
+    Member::new("Status", &t::STATUS_TYPE).location("status"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct InstanceStatusEvent {
+    pub code: Option<String>,
+    pub description: Option<String>,
+    pub instance_event_id: Option<String>,
+    pub not_after: Option<Timestamp>,
+    pub not_before: Option<Timestamp>,
+    pub not_before_deadline: Option<Timestamp>,
+}
+shape!(InstanceStatusEvent, INSTANCE_STATUS_EVENT; 0 code, 1 description, 2 instance_event_id, 3 not_after, 4 not_before, 5 not_before_deadline);
+pub(crate) static INSTANCE_STATUS_EVENT: Schema = Schema::new("InstanceStatusEvent", &[
+    Member::new("Code", &t::EVENT_CODE).location("code"),
+    Member::new("Description", &s::STRING).location("description"),
+    Member::new("InstanceEventId", &s::STRING).location("instanceEventId"),
+    Member::new("NotAfter", &s::TIMESTAMP).location("notAfter"),
+    Member::new("NotBefore", &s::TIMESTAMP).location("notBefore"),
+    Member::new("NotBeforeDeadline", &s::TIMESTAMP).location("notBeforeDeadline"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct InstanceStatusSummary {
+    pub details: Option<Vec<InstanceStatusDetails>>,
+    pub status: Option<String>,
+}
+shape!(InstanceStatusSummary, INSTANCE_STATUS_SUMMARY; 0 details, 1 status);
+pub(crate) static INSTANCE_STATUS_SUMMARY: Schema = Schema::new("InstanceStatusSummary", &[
+    Member::new("Details", &t::INSTANCE_STATUS_DETAILS_LIST).location("details"),
+    Member::new("Status", &t::SUMMARY_STATUS).location("status"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

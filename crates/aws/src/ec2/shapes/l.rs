@@ -10,6 +10,17 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct LastError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+shape!(LastError, LAST_ERROR; 0 code, 1 message);
+pub(crate) static LAST_ERROR: Schema = Schema::new("LastError", &[
+    Member::new("Code", &s::STRING).location("code"),
+    Member::new("Message", &s::STRING).location("message"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct LaunchTemplate {
     pub create_time: Option<Timestamp>,
     pub created_by: Option<String>,

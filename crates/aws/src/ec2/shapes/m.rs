@@ -10,6 +10,37 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ManagedPrefixList {
+    pub address_family: Option<String>,
+    pub ipam_prefix_list_resolver_sync_enabled: Option<bool>,
+    pub ipam_prefix_list_resolver_target_id: Option<String>,
+    pub max_entries: Option<i32>,
+    pub owner_id: Option<String>,
+    pub prefix_list_arn: Option<String>,
+    pub prefix_list_id: Option<String>,
+    pub prefix_list_name: Option<String>,
+    pub state: Option<String>,
+    pub state_message: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+    pub version: Option<i64>,
+}
+shape!(ManagedPrefixList, MANAGED_PREFIX_LIST; 0 address_family, 1 ipam_prefix_list_resolver_sync_enabled, 2 ipam_prefix_list_resolver_target_id, 3 max_entries, 4 owner_id, 5 prefix_list_arn, 6 prefix_list_id, 7 prefix_list_name, 8 state, 9 state_message, 10 tags, 11 version);
+pub(crate) static MANAGED_PREFIX_LIST: Schema = Schema::new("ManagedPrefixList", &[
+    Member::new("AddressFamily", &s::STRING).location("addressFamily"),
+    Member::new("IpamPrefixListResolverSyncEnabled", &s::BOOLEAN).location("ipamPrefixListResolverSyncEnabled"),
+    Member::new("IpamPrefixListResolverTargetId", &s::STRING).location("ipamPrefixListResolverTargetId"),
+    Member::new("MaxEntries", &s::INTEGER).location("maxEntries"),
+    Member::new("OwnerId", &s::STRING).location("ownerId"),
+    Member::new("PrefixListArn", &t::RESOURCE_ARN).location("prefixListArn"),
+    Member::new("PrefixListId", &s::STRING).location("prefixListId"),
+    Member::new("PrefixListName", &s::STRING).location("prefixListName"),
+    Member::new("State", &t::PREFIX_LIST_STATE).location("state"),
+    Member::new("StateMessage", &s::STRING).location("stateMessage"),
+    Member::new("Tags", &t::TAG_LIST).location("tagSet"),
+    Member::new("Version", &s::LONG).location("version"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct MemoryGiBPerVCpu {
     pub max: Option<f64>,
     pub min: Option<f64>,
@@ -54,6 +85,54 @@ pub(crate) static MEMORY_MIB_REQUEST: Schema = Schema::new("MemoryMiBRequest", &
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ModifyLaunchTemplateRequest {
+    pub client_token: Option<String>,
+    pub default_version: Option<String>,
+    pub dry_run: Option<bool>,
+    pub launch_template_id: Option<String>,
+    pub launch_template_name: Option<String>,
+}
+shape!(ModifyLaunchTemplateRequest, MODIFY_LAUNCH_TEMPLATE_REQUEST; 0 client_token, 1 default_version, 2 dry_run, 3 launch_template_id, 4 launch_template_name);
+pub(crate) static MODIFY_LAUNCH_TEMPLATE_REQUEST: Schema = Schema::new("ModifyLaunchTemplateRequest", &[
+    Member::new("ClientToken", &s::STRING).token(),
+    Member::new("DefaultVersion", &s::STRING).location("SetDefaultVersion"),
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("LaunchTemplateId", &s::STRING),
+    Member::new("LaunchTemplateName", &t::LAUNCH_TEMPLATE_NAME),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ModifyLaunchTemplateResult {
+    pub launch_template: Option<LaunchTemplate>,
+}
+shape!(ModifyLaunchTemplateResult, MODIFY_LAUNCH_TEMPLATE_RESULT; 0 launch_template);
+pub(crate) static MODIFY_LAUNCH_TEMPLATE_RESULT: Schema = Schema::new("ModifyLaunchTemplateResult", &[
+    Member::new("LaunchTemplate", &t::LAUNCH_TEMPLATE).location("launchTemplate"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ModifySecurityGroupRulesRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub security_group_rules: Option<Vec<SecurityGroupRuleUpdate>>,
+}
+shape!(ModifySecurityGroupRulesRequest, MODIFY_SECURITY_GROUP_RULES_REQUEST; 0 dry_run, 1 group_id, 2 security_group_rules);
+pub(crate) static MODIFY_SECURITY_GROUP_RULES_REQUEST: Schema = Schema::new("ModifySecurityGroupRulesRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("GroupId", &s::STRING).required(),
+    Member::new("SecurityGroupRules", &t::SECURITY_GROUP_RULE_UPDATE_LIST).location("SecurityGroupRule").required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ModifySecurityGroupRulesResult {
+    pub r#return: Option<bool>,
+}
+shape!(ModifySecurityGroupRulesResult, MODIFY_SECURITY_GROUP_RULES_RESULT; 0 r#return);
+pub(crate) static MODIFY_SECURITY_GROUP_RULES_RESULT: Schema = Schema::new("ModifySecurityGroupRulesResult", &[
+    Member::new("Return", &s::BOOLEAN).location("return"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ModifySubnetAttributeRequest {
     pub assign_ipv6_address_on_creation: Option<AttributeBooleanValue>,
     pub customer_owned_ipv4_pool: Option<String>,
@@ -95,6 +174,50 @@ pub(crate) static MODIFY_VPC_ATTRIBUTE_REQUEST: Schema = Schema::new("ModifyVpcA
     Member::new("EnableDnsSupport", &t::ATTRIBUTE_BOOLEAN_VALUE),
     Member::new("EnableNetworkAddressUsageMetrics", &t::ATTRIBUTE_BOOLEAN_VALUE),
     Member::new("VpcId", &s::STRING).location("vpcId").required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ModifyVpcEndpointRequest {
+    pub add_route_table_ids: Option<Vec<String>>,
+    pub add_security_group_ids: Option<Vec<String>>,
+    pub add_subnet_ids: Option<Vec<String>>,
+    pub dns_options: Option<DnsOptionsSpecification>,
+    pub dry_run: Option<bool>,
+    pub ip_address_type: Option<String>,
+    pub policy_document: Option<String>,
+    pub private_dns_enabled: Option<bool>,
+    pub remove_route_table_ids: Option<Vec<String>>,
+    pub remove_security_group_ids: Option<Vec<String>>,
+    pub remove_subnet_ids: Option<Vec<String>>,
+    pub reset_policy: Option<bool>,
+    pub subnet_configurations: Option<Vec<SubnetConfiguration>>,
+    pub vpc_endpoint_id: Option<String>,
+}
+shape!(ModifyVpcEndpointRequest, MODIFY_VPC_ENDPOINT_REQUEST; 0 add_route_table_ids, 1 add_security_group_ids, 2 add_subnet_ids, 3 dns_options, 4 dry_run, 5 ip_address_type, 6 policy_document, 7 private_dns_enabled, 8 remove_route_table_ids, 9 remove_security_group_ids, 10 remove_subnet_ids, 11 reset_policy, 12 subnet_configurations, 13 vpc_endpoint_id);
+pub(crate) static MODIFY_VPC_ENDPOINT_REQUEST: Schema = Schema::new("ModifyVpcEndpointRequest", &[
+    Member::new("AddRouteTableIds", &t::VPC_ENDPOINT_ROUTE_TABLE_ID_LIST).location("AddRouteTableId"),
+    Member::new("AddSecurityGroupIds", &t::VPC_ENDPOINT_SECURITY_GROUP_ID_LIST).location("AddSecurityGroupId"),
+    Member::new("AddSubnetIds", &t::VPC_ENDPOINT_SUBNET_ID_LIST).location("AddSubnetId"),
+    Member::new("DnsOptions", &t::DNS_OPTIONS_SPECIFICATION),
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("IpAddressType", &t::IP_ADDRESS_TYPE),
+    Member::new("PolicyDocument", &s::STRING),
+    Member::new("PrivateDnsEnabled", &s::BOOLEAN),
+    Member::new("RemoveRouteTableIds", &t::VPC_ENDPOINT_ROUTE_TABLE_ID_LIST).location("RemoveRouteTableId"),
+    Member::new("RemoveSecurityGroupIds", &t::VPC_ENDPOINT_SECURITY_GROUP_ID_LIST).location("RemoveSecurityGroupId"),
+    Member::new("RemoveSubnetIds", &t::VPC_ENDPOINT_SUBNET_ID_LIST).location("RemoveSubnetId"),
+    Member::new("ResetPolicy", &s::BOOLEAN),
+    Member::new("SubnetConfigurations", &t::SUBNET_CONFIGURATIONS_LIST).location("SubnetConfiguration"),
+    Member::new("VpcEndpointId", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ModifyVpcEndpointResult {
+    pub r#return: Option<bool>,
+}
+shape!(ModifyVpcEndpointResult, MODIFY_VPC_ENDPOINT_RESULT; 0 r#return);
+pub(crate) static MODIFY_VPC_ENDPOINT_RESULT: Schema = Schema::new("ModifyVpcEndpointResult", &[
+    Member::new("Return", &s::BOOLEAN).location("return"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -19,6 +19,8 @@ mod h;
 pub use h::*;
 mod i;
 pub use i::*;
+mod k;
+pub use k::*;
 mod l;
 pub use l::*;
 mod m;

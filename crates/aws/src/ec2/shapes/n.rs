@@ -10,6 +10,95 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct NatGateway {
+    pub attached_appliances: Option<Vec<NatGatewayAttachedAppliance>>,
+    pub auto_provision_zones: Option<String>,
+    pub auto_scaling_ips: Option<String>,
+    pub availability_mode: Option<String>,
+    pub connectivity_type: Option<String>,
+    pub create_time: Option<Timestamp>,
+    pub delete_time: Option<Timestamp>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+    pub nat_gateway_addresses: Option<Vec<NatGatewayAddress>>,
+    pub nat_gateway_id: Option<String>,
+    pub provisioned_bandwidth: Option<ProvisionedBandwidth>,
+    pub route_table_id: Option<String>,
+    pub state: Option<String>,
+    pub subnet_id: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+    pub vpc_id: Option<String>,
+}
+shape!(NatGateway, NAT_GATEWAY; 0 attached_appliances, 1 auto_provision_zones, 2 auto_scaling_ips, 3 availability_mode, 4 connectivity_type, 5 create_time, 6 delete_time, 7 failure_code, 8 failure_message, 9 nat_gateway_addresses, 10 nat_gateway_id, 11 provisioned_bandwidth, 12 route_table_id, 13 state, 14 subnet_id, 15 tags, 16 vpc_id);
+pub(crate) static NAT_GATEWAY: Schema = Schema::new("NatGateway", &[
+    Member::new("AttachedAppliances", &t::NAT_GATEWAY_ATTACHED_APPLIANCE_LIST).location("attachedApplianceSet"),
+    Member::new("AutoProvisionZones", &t::AUTO_PROVISION_ZONES_STATE).location("autoProvisionZones"),
+    Member::new("AutoScalingIps", &t::AUTO_SCALING_IPS_STATE).location("autoScalingIps"),
+    Member::new("AvailabilityMode", &t::AVAILABILITY_MODE).location("availabilityMode"),
+    Member::new("ConnectivityType", &t::CONNECTIVITY_TYPE).location("connectivityType"),
+    Member::new("CreateTime", &s::TIMESTAMP).location("createTime"),
+    Member::new("DeleteTime", &s::TIMESTAMP).location("deleteTime"),
+    Member::new("FailureCode", &s::STRING).location("failureCode"),
+    Member::new("FailureMessage", &s::STRING).location("failureMessage"),
+    Member::new("NatGatewayAddresses", &t::NAT_GATEWAY_ADDRESS_LIST).location("natGatewayAddressSet"),
+    Member::new("NatGatewayId", &s::STRING).location("natGatewayId"),
+    Member::new("ProvisionedBandwidth", &t::PROVISIONED_BANDWIDTH).location("provisionedBandwidth"),
+    Member::new("RouteTableId", &s::STRING).location("routeTableId"),
+    Member::new("State", &t::NAT_GATEWAY_STATE).location("state"),
+    Member::new("SubnetId", &s::STRING).location("subnetId"),
+    Member::new("Tags", &t::TAG_LIST).location("tagSet"),
+    Member::new("VpcId", &s::STRING).location("vpcId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct NatGatewayAddress {
+    pub allocation_id: Option<String>,
+    pub association_id: Option<String>,
+    pub availability_zone: Option<String>,
+    pub availability_zone_id: Option<String>,
+    pub failure_message: Option<String>,
+    pub is_primary: Option<bool>,
+    pub network_interface_id: Option<String>,
+    pub private_ip: Option<String>,
+    pub public_ip: Option<String>,
+    pub status: Option<String>,
+}
+shape!(NatGatewayAddress, NAT_GATEWAY_ADDRESS; 0 allocation_id, 1 association_id, 2 availability_zone, 3 availability_zone_id, 4 failure_message, 5 is_primary, 6 network_interface_id, 7 private_ip, 8 public_ip, 9 status);
+pub(crate) static NAT_GATEWAY_ADDRESS: Schema = Schema::new("NatGatewayAddress", &[
+    Member::new("AllocationId", &s::STRING).location("allocationId"),
+    Member::new("AssociationId", &s::STRING).location("associationId"),
+    Member::new("AvailabilityZone", &s::STRING).location("availabilityZone"),
+    Member::new("AvailabilityZoneId", &s::STRING).location("availabilityZoneId"),
+    Member::new("FailureMessage", &s::STRING).location("failureMessage"),
+    Member::new("IsPrimary", &s::BOOLEAN).location("isPrimary"),
+    Member::new("NetworkInterfaceId", &s::STRING).location("networkInterfaceId"),
+    Member::new("PrivateIp", &s::STRING).location("privateIp"),
+    Member::new("PublicIp", &s::STRING).location("publicIp"),
+    Member::new("Status", &t::NAT_GATEWAY_ADDRESS_STATUS).location("status"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct NatGatewayAttachedAppliance {
+    pub appliance_arn: Option<String>,
+    pub attachment_state: Option<String>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+    pub modification_state: Option<String>,
+    pub r#type: Option<String>,
+    pub vpc_endpoint_id: Option<String>,
+}
+shape!(NatGatewayAttachedAppliance, NAT_GATEWAY_ATTACHED_APPLIANCE; 0 appliance_arn, 1 attachment_state, 2 failure_code, 3 failure_message, 4 modification_state, 5 r#type, 6 vpc_endpoint_id);
+pub(crate) static NAT_GATEWAY_ATTACHED_APPLIANCE: Schema = Schema::new("NatGatewayAttachedAppliance", &[
+    Member::new("ApplianceArn", &s::STRING).location("applianceArn"),
+    Member::new("AttachmentState", &t::NAT_GATEWAY_APPLIANCE_STATE).location("attachmentState"),
+    Member::new("FailureCode", &s::STRING).location("failureCode"),
+    Member::new("FailureMessage", &s::STRING).location("failureMessage"),
+    Member::new("ModificationState", &t::NAT_GATEWAY_APPLIANCE_MODIFY_STATE).location("modificationState"),
+    Member::new("Type", &t::NAT_GATEWAY_APPLIANCE_TYPE).location("type"),
+    Member::new("VpcEndpointId", &s::STRING).location("vpcEndpointId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct NetworkAcl {
     pub associations: Option<Vec<NetworkAclAssociation>>,
     pub entries: Option<Vec<NetworkAclEntry>>,

@@ -66,6 +66,19 @@ pub(crate) static PORT_RANGE: Schema = Schema::new("PortRange", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct PrefixList {
+    pub cidrs: Option<Vec<String>>,
+    pub prefix_list_id: Option<String>,
+    pub prefix_list_name: Option<String>,
+}
+shape!(PrefixList, PREFIX_LIST; 0 cidrs, 1 prefix_list_id, 2 prefix_list_name);
+pub(crate) static PREFIX_LIST: Schema = Schema::new("PrefixList", &[
+    Member::new("Cidrs", &t::VALUE_STRING_LIST).location("cidrSet"),
+    Member::new("PrefixListId", &s::STRING).location("prefixListId"),
+    Member::new("PrefixListName", &s::STRING).location("prefixListName"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct PrefixListId {
     pub description: Option<String>,
     pub prefix_list_id: Option<String>,
@@ -131,6 +144,36 @@ pub struct PropagatingVgw {
 shape!(PropagatingVgw, PROPAGATING_VGW; 0 gateway_id);
 pub(crate) static PROPAGATING_VGW: Schema = Schema::new("PropagatingVgw", &[
     Member::new("GatewayId", &s::STRING).location("gatewayId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ProvisionedBandwidth {
+    pub provision_time: Option<Timestamp>,
+    pub provisioned: Option<String>,
+    pub request_time: Option<Timestamp>,
+    pub requested: Option<String>,
+    pub status: Option<String>,
+}
+shape!(ProvisionedBandwidth, PROVISIONED_BANDWIDTH; 0 provision_time, 1 provisioned, 2 request_time, 3 requested, 4 status);
+pub(crate) static PROVISIONED_BANDWIDTH: Schema = Schema::new("ProvisionedBandwidth", &[
+    Member::new("ProvisionTime", &s::TIMESTAMP).location("provisionTime"),
+    Member::new("Provisioned", &s::STRING).location("provisioned"),
+    Member::new("RequestTime", &s::TIMESTAMP).location("requestTime"),
+    Member::new("Requested", &s::STRING).location("requested"),
+    Member::new("Status", &s::STRING).location("status"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PtrUpdateStatus {
+    pub reason: Option<String>,
+    pub status: Option<String>,
+    pub value: Option<String>,
+}
+shape!(PtrUpdateStatus, PTR_UPDATE_STATUS; 0 reason, 1 status, 2 value);
+pub(crate) static PTR_UPDATE_STATUS: Schema = Schema::new("PtrUpdateStatus", &[
+    Member::new("Reason", &s::STRING).location("reason"),
+    Member::new("Status", &s::STRING).location("status"),
+    Member::new("Value", &s::STRING).location("value"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

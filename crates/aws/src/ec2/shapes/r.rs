@@ -27,6 +27,112 @@ pub(crate) static REFERENCED_SECURITY_GROUP: Schema = Schema::new("ReferencedSec
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct Region {
+    pub endpoint: Option<String>,
+    pub geography: Option<Vec<RegionGeography>>,
+    pub opt_in_status: Option<String>,
+    pub region_name: Option<String>,
+}
+shape!(Region, REGION; 0 endpoint, 1 geography, 2 opt_in_status, 3 region_name);
+pub(crate) static REGION: Schema = Schema::new("Region", &[
+    Member::new("Endpoint", &s::STRING).location("regionEndpoint"),
+    Member::new("Geography", &t::REGION_GEOGRAPHY_LIST).location("geographySet"),
+    Member::new("OptInStatus", &s::STRING).location("optInStatus"),
+    Member::new("RegionName", &s::STRING).location("regionName"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct RegionGeography {
+    pub name: Option<String>,
+}
+shape!(RegionGeography, REGION_GEOGRAPHY; 0 name);
+pub(crate) static REGION_GEOGRAPHY: Schema = Schema::new("RegionGeography", &[
+    Member::new("Name", &s::STRING).location("name"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ReleaseAddressRequest {
+    pub allocation_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub network_border_group: Option<String>,
+    pub public_ip: Option<String>,
+}
+shape!(ReleaseAddressRequest, RELEASE_ADDRESS_REQUEST; 0 allocation_id, 1 dry_run, 2 network_border_group, 3 public_ip);
+pub(crate) static RELEASE_ADDRESS_REQUEST: Schema = Schema::new("ReleaseAddressRequest", &[
+    Member::new("AllocationId", &s::STRING),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("NetworkBorderGroup", &s::STRING),
+    Member::new("PublicIp", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ReplaceRouteRequest {
+    pub carrier_gateway_id: Option<String>,
+    pub core_network_arn: Option<String>,
+    pub destination_cidr_block: Option<String>,
+    pub destination_ipv6_cidr_block: Option<String>,
+    pub destination_prefix_list_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub egress_only_internet_gateway_id: Option<String>,
+    pub gateway_id: Option<String>,
+    pub instance_id: Option<String>,
+    pub local_gateway_id: Option<String>,
+    pub local_target: Option<bool>,
+    pub nat_gateway_id: Option<String>,
+    pub network_interface_id: Option<String>,
+    pub odb_network_arn: Option<String>,
+    pub route_table_id: Option<String>,
+    pub transit_gateway_id: Option<String>,
+    pub vpc_endpoint_id: Option<String>,
+    pub vpc_peering_connection_id: Option<String>,
+}
+shape!(ReplaceRouteRequest, REPLACE_ROUTE_REQUEST; 0 carrier_gateway_id, 1 core_network_arn, 2 destination_cidr_block, 3 destination_ipv6_cidr_block, 4 destination_prefix_list_id, 5 dry_run, 6 egress_only_internet_gateway_id, 7 gateway_id, 8 instance_id, 9 local_gateway_id, 10 local_target, 11 nat_gateway_id, 12 network_interface_id, 13 odb_network_arn, 14 route_table_id, 15 transit_gateway_id, 16 vpc_endpoint_id, 17 vpc_peering_connection_id);
+pub(crate) static REPLACE_ROUTE_REQUEST: Schema = Schema::new("ReplaceRouteRequest", &[
+    Member::new("CarrierGatewayId", &s::STRING),
+    Member::new("CoreNetworkArn", &s::STRING),
+    Member::new("DestinationCidrBlock", &s::STRING).location("destinationCidrBlock"),
+    Member::new("DestinationIpv6CidrBlock", &s::STRING).location("destinationIpv6CidrBlock"),
+    Member::new("DestinationPrefixListId", &s::STRING),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("EgressOnlyInternetGatewayId", &s::STRING).location("egressOnlyInternetGatewayId"),
+    Member::new("GatewayId", &s::STRING).location("gatewayId"),
+    Member::new("InstanceId", &s::STRING).location("instanceId"),
+    Member::new("LocalGatewayId", &s::STRING),
+    Member::new("LocalTarget", &s::BOOLEAN),
+    Member::new("NatGatewayId", &s::STRING).location("natGatewayId"),
+    Member::new("NetworkInterfaceId", &s::STRING).location("networkInterfaceId"),
+    Member::new("OdbNetworkArn", &s::STRING),
+    Member::new("RouteTableId", &s::STRING).location("routeTableId").required(),
+    Member::new("TransitGatewayId", &s::STRING),
+    Member::new("VpcEndpointId", &s::STRING),
+    Member::new("VpcPeeringConnectionId", &s::STRING).location("vpcPeeringConnectionId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ReplaceRouteTableAssociationRequest {
+    pub association_id: Option<String>,
+    pub dry_run: Option<bool>,
+    pub route_table_id: Option<String>,
+}
+shape!(ReplaceRouteTableAssociationRequest, REPLACE_ROUTE_TABLE_ASSOCIATION_REQUEST; 0 association_id, 1 dry_run, 2 route_table_id);
+pub(crate) static REPLACE_ROUTE_TABLE_ASSOCIATION_REQUEST: Schema = Schema::new("ReplaceRouteTableAssociationRequest", &[
+    Member::new("AssociationId", &s::STRING).location("associationId").required(),
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("RouteTableId", &s::STRING).location("routeTableId").required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ReplaceRouteTableAssociationResult {
+    pub association_state: Option<RouteTableAssociationState>,
+    pub new_association_id: Option<String>,
+}
+shape!(ReplaceRouteTableAssociationResult, REPLACE_ROUTE_TABLE_ASSOCIATION_RESULT; 0 association_state, 1 new_association_id);
+pub(crate) static REPLACE_ROUTE_TABLE_ASSOCIATION_RESULT: Schema = Schema::new("ReplaceRouteTableAssociationResult", &[
+    Member::new("AssociationState", &t::ROUTE_TABLE_ASSOCIATION_STATE).location("associationState"),
+    Member::new("NewAssociationId", &s::STRING).location("newAssociationId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct RequestLaunchTemplateData {
     pub block_device_mappings: Option<Vec<LaunchTemplateBlockDeviceMappingRequest>>,
     pub capacity_reservation_specification: Option<LaunchTemplateCapacityReservationSpecificationRequest>,
@@ -116,6 +222,17 @@ pub(crate) static RESERVATION: Schema = Schema::new("Reservation", &[
     Member::new("OwnerId", &s::STRING).location("ownerId"),
     Member::new("RequesterId", &s::STRING).location("requesterId"),
     Member::new("ReservationId", &s::STRING).location("reservationId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ResponseError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+shape!(ResponseError, RESPONSE_ERROR; 0 code, 1 message);
+pub(crate) static RESPONSE_ERROR: Schema = Schema::new("ResponseError", &[
+    Member::new("Code", &t::LAUNCH_TEMPLATE_ERROR_CODE).location("code"),
+    Member::new("Message", &s::STRING).location("message"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

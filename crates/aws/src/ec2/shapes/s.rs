@@ -53,6 +53,17 @@ pub(crate) static SECURITY_GROUP: Schema = Schema::new("SecurityGroup", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct SecurityGroupIdentifier {
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+}
+shape!(SecurityGroupIdentifier, SECURITY_GROUP_IDENTIFIER; 0 group_id, 1 group_name);
+pub(crate) static SECURITY_GROUP_IDENTIFIER: Schema = Schema::new("SecurityGroupIdentifier", &[
+    Member::new("GroupId", &s::STRING).location("groupId"),
+    Member::new("GroupName", &s::STRING).location("groupName"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct SecurityGroupRule {
     pub cidr_ipv4: Option<String>,
     pub cidr_ipv6: Option<String>,
@@ -85,6 +96,51 @@ pub(crate) static SECURITY_GROUP_RULE: Schema = Schema::new("SecurityGroupRule",
     Member::new("SecurityGroupRuleId", &s::STRING).location("securityGroupRuleId"),
     Member::new("Tags", &t::TAG_LIST).location("tagSet"),
     Member::new("ToPort", &s::INTEGER).location("toPort"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleDescription {
+    pub description: Option<String>,
+    pub security_group_rule_id: Option<String>,
+}
+shape!(SecurityGroupRuleDescription, SECURITY_GROUP_RULE_DESCRIPTION; 0 description, 1 security_group_rule_id);
+pub(crate) static SECURITY_GROUP_RULE_DESCRIPTION: Schema = Schema::new("SecurityGroupRuleDescription", &[
+    Member::new("Description", &s::STRING),
+    Member::new("SecurityGroupRuleId", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleRequest {
+    pub cidr_ipv4: Option<String>,
+    pub cidr_ipv6: Option<String>,
+    pub description: Option<String>,
+    pub from_port: Option<i32>,
+    pub ip_protocol: Option<String>,
+    pub prefix_list_id: Option<String>,
+    pub referenced_group_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+shape!(SecurityGroupRuleRequest, SECURITY_GROUP_RULE_REQUEST; 0 cidr_ipv4, 1 cidr_ipv6, 2 description, 3 from_port, 4 ip_protocol, 5 prefix_list_id, 6 referenced_group_id, 7 to_port);
+pub(crate) static SECURITY_GROUP_RULE_REQUEST: Schema = Schema::new("SecurityGroupRuleRequest", &[
+    Member::new("CidrIpv4", &s::STRING),
+    Member::new("CidrIpv6", &s::STRING),
+    Member::new("Description", &s::STRING),
+    Member::new("FromPort", &s::INTEGER),
+    Member::new("IpProtocol", &s::STRING),
+    Member::new("PrefixListId", &s::STRING),
+    Member::new("ReferencedGroupId", &s::STRING),
+    Member::new("ToPort", &s::INTEGER),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleUpdate {
+    pub security_group_rule: Option<SecurityGroupRuleRequest>,
+    pub security_group_rule_id: Option<String>,
+}
+shape!(SecurityGroupRuleUpdate, SECURITY_GROUP_RULE_UPDATE; 0 security_group_rule, 1 security_group_rule_id);
+pub(crate) static SECURITY_GROUP_RULE_UPDATE: Schema = Schema::new("SecurityGroupRuleUpdate", &[
+    Member::new("SecurityGroupRule", &t::SECURITY_GROUP_RULE_REQUEST),
+    Member::new("SecurityGroupRuleId", &s::STRING).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -160,6 +216,30 @@ shape!(SubnetCidrBlockState, SUBNET_CIDR_BLOCK_STATE; 0 state, 1 status_message)
 pub(crate) static SUBNET_CIDR_BLOCK_STATE: Schema = Schema::new("SubnetCidrBlockState", &[
     Member::new("State", &t::SUBNET_CIDR_BLOCK_STATE_CODE).location("state"),
     Member::new("StatusMessage", &s::STRING).location("statusMessage"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SubnetConfiguration {
+    pub ipv4: Option<String>,
+    pub ipv6: Option<String>,
+    pub subnet_id: Option<String>,
+}
+shape!(SubnetConfiguration, SUBNET_CONFIGURATION; 0 ipv4, 1 ipv6, 2 subnet_id);
+pub(crate) static SUBNET_CONFIGURATION: Schema = Schema::new("SubnetConfiguration", &[
+    Member::new("Ipv4", &s::STRING),
+    Member::new("Ipv6", &s::STRING),
+    Member::new("SubnetId", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SubnetIpPrefixes {
+    pub ip_prefixes: Option<Vec<String>>,
+    pub subnet_id: Option<String>,
+}
+shape!(SubnetIpPrefixes, SUBNET_IP_PREFIXES; 0 ip_prefixes, 1 subnet_id);
+pub(crate) static SUBNET_IP_PREFIXES: Schema = Schema::new("SubnetIpPrefixes", &[
+    Member::new("IpPrefixes", &t::VALUE_STRING_LIST).location("ipPrefixSet"),
+    Member::new("SubnetId", &s::STRING).location("subnetId"),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

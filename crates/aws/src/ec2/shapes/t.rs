@@ -47,6 +47,30 @@ pub(crate) static TAG_SPECIFICATION: Schema = Schema::new("TagSpecification", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct TerminateInstancesRequest {
+    pub dry_run: Option<bool>,
+    pub force: Option<bool>,
+    pub instance_ids: Option<Vec<String>>,
+    pub skip_os_shutdown: Option<bool>,
+}
+shape!(TerminateInstancesRequest, TERMINATE_INSTANCES_REQUEST; 0 dry_run, 1 force, 2 instance_ids, 3 skip_os_shutdown);
+pub(crate) static TERMINATE_INSTANCES_REQUEST: Schema = Schema::new("TerminateInstancesRequest", &[
+    Member::new("DryRun", &s::BOOLEAN).location("dryRun"),
+    Member::new("Force", &s::BOOLEAN),
+    Member::new("InstanceIds", &t::INSTANCE_ID_STRING_LIST).location("InstanceId").required(),
+    Member::new("SkipOsShutdown", &s::BOOLEAN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct TerminateInstancesResult {
+    pub terminating_instances: Option<Vec<InstanceStateChange>>,
+}
+shape!(TerminateInstancesResult, TERMINATE_INSTANCES_RESULT; 0 terminating_instances);
+pub(crate) static TERMINATE_INSTANCES_RESULT: Schema = Schema::new("TerminateInstancesResult", &[
+    Member::new("TerminatingInstances", &t::INSTANCE_STATE_CHANGE_LIST).location("instancesSet"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct TotalLocalStorageGB {
     pub max: Option<f64>,
     pub min: Option<f64>,

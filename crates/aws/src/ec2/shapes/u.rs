@@ -10,6 +10,80 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct UnsuccessfulItem {
+    pub error: Option<UnsuccessfulItemError>,
+    pub resource_id: Option<String>,
+}
+shape!(UnsuccessfulItem, UNSUCCESSFUL_ITEM; 0 error, 1 resource_id);
+pub(crate) static UNSUCCESSFUL_ITEM: Schema = Schema::new("UnsuccessfulItem", &[
+    Member::new("Error", &t::UNSUCCESSFUL_ITEM_ERROR).location("error"),
+    Member::new("ResourceId", &s::STRING).location("resourceId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UnsuccessfulItemError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+shape!(UnsuccessfulItemError, UNSUCCESSFUL_ITEM_ERROR; 0 code, 1 message);
+pub(crate) static UNSUCCESSFUL_ITEM_ERROR: Schema = Schema::new("UnsuccessfulItemError", &[
+    Member::new("Code", &s::STRING).location("code"),
+    Member::new("Message", &s::STRING).location("message"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Option<Vec<IpPermission>>,
+    pub security_group_rule_descriptions: Option<Vec<SecurityGroupRuleDescription>>,
+}
+shape!(UpdateSecurityGroupRuleDescriptionsEgressRequest, UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST; 0 dry_run, 1 group_id, 2 group_name, 3 ip_permissions, 4 security_group_rule_descriptions);
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_REQUEST: Schema = Schema::new("UpdateSecurityGroupRuleDescriptionsEgressRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("GroupId", &s::STRING),
+    Member::new("GroupName", &s::STRING),
+    Member::new("IpPermissions", &t::IP_PERMISSION_LIST),
+    Member::new("SecurityGroupRuleDescriptions", &t::SECURITY_GROUP_RULE_DESCRIPTION_LIST).location("SecurityGroupRuleDescription"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsEgressResult {
+    pub r#return: Option<bool>,
+}
+shape!(UpdateSecurityGroupRuleDescriptionsEgressResult, UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT; 0 r#return);
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_RESULT: Schema = Schema::new("UpdateSecurityGroupRuleDescriptionsEgressResult", &[
+    Member::new("Return", &s::BOOLEAN).location("return"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Option<Vec<IpPermission>>,
+    pub security_group_rule_descriptions: Option<Vec<SecurityGroupRuleDescription>>,
+}
+shape!(UpdateSecurityGroupRuleDescriptionsIngressRequest, UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST; 0 dry_run, 1 group_id, 2 group_name, 3 ip_permissions, 4 security_group_rule_descriptions);
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_REQUEST: Schema = Schema::new("UpdateSecurityGroupRuleDescriptionsIngressRequest", &[
+    Member::new("DryRun", &s::BOOLEAN),
+    Member::new("GroupId", &s::STRING),
+    Member::new("GroupName", &s::STRING),
+    Member::new("IpPermissions", &t::IP_PERMISSION_LIST),
+    Member::new("SecurityGroupRuleDescriptions", &t::SECURITY_GROUP_RULE_DESCRIPTION_LIST).location("SecurityGroupRuleDescription"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsIngressResult {
+    pub r#return: Option<bool>,
+}
+shape!(UpdateSecurityGroupRuleDescriptionsIngressResult, UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT; 0 r#return);
+pub(crate) static UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_RESULT: Schema = Schema::new("UpdateSecurityGroupRuleDescriptionsIngressResult", &[
+    Member::new("Return", &s::BOOLEAN).location("return"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct UserIdGroupPair {
     pub description: Option<String>,
     pub group_id: Option<String>,

@@ -187,6 +187,63 @@ pub(crate) static VPC_ENCRYPTION_CONTROL_EXCLUSIONS: Schema = Schema::new("VpcEn
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct VpcEndpoint {
+    pub creation_timestamp: Option<Timestamp>,
+    pub dns_entries: Option<Vec<DnsEntry>>,
+    pub dns_options: Option<DnsOptions>,
+    pub failure_reason: Option<String>,
+    pub groups: Option<Vec<SecurityGroupIdentifier>>,
+    pub ip_address_type: Option<String>,
+    pub ipv4_prefixes: Option<Vec<SubnetIpPrefixes>>,
+    pub ipv6_prefixes: Option<Vec<SubnetIpPrefixes>>,
+    pub last_error: Option<LastError>,
+    pub network_interface_ids: Option<Vec<String>>,
+    pub owner_id: Option<String>,
+    pub policy_document: Option<String>,
+    pub private_dns_enabled: Option<bool>,
+    pub requester_managed: Option<bool>,
+    pub resource_configuration_arn: Option<String>,
+    pub route_table_ids: Option<Vec<String>>,
+    pub service_name: Option<String>,
+    pub service_network_arn: Option<String>,
+    pub service_region: Option<String>,
+    pub state: Option<String>,
+    pub subnet_ids: Option<Vec<String>>,
+    pub tags: Option<Vec<Tag>>,
+    pub vpc_endpoint_id: Option<String>,
+    pub vpc_endpoint_type: Option<String>,
+    pub vpc_id: Option<String>,
+}
+shape!(VpcEndpoint, VPC_ENDPOINT; 0 creation_timestamp, 1 dns_entries, 2 dns_options, 3 failure_reason, 4 groups, 5 ip_address_type, 6 ipv4_prefixes, 7 ipv6_prefixes, 8 last_error, 9 network_interface_ids, 10 owner_id, 11 policy_document, 12 private_dns_enabled, 13 requester_managed, 14 resource_configuration_arn, 15 route_table_ids, 16 service_name, 17 service_network_arn, 18 service_region, 19 state, 20 subnet_ids, 21 tags, 22 vpc_endpoint_id, 23 vpc_endpoint_type, 24 vpc_id);
+pub(crate) static VPC_ENDPOINT: Schema = Schema::new("VpcEndpoint", &[
+    Member::new("CreationTimestamp", &s::TIMESTAMP).location("creationTimestamp"),
+    Member::new("DnsEntries", &t::DNS_ENTRY_SET).location("dnsEntrySet"),
+    Member::new("DnsOptions", &t::DNS_OPTIONS).location("dnsOptions"),
+    Member::new("FailureReason", &s::STRING).location("failureReason"),
+    Member::new("Groups", &t::GROUP_IDENTIFIER_SET).location("groupSet"),
+    Member::new("IpAddressType", &t::IP_ADDRESS_TYPE).location("ipAddressType"),
+    Member::new("Ipv4Prefixes", &t::SUBNET_IP_PREFIXES_LIST).location("ipv4PrefixSet"),
+    Member::new("Ipv6Prefixes", &t::SUBNET_IP_PREFIXES_LIST).location("ipv6PrefixSet"),
+    Member::new("LastError", &t::LAST_ERROR).location("lastError"),
+    Member::new("NetworkInterfaceIds", &t::VALUE_STRING_LIST).location("networkInterfaceIdSet"),
+    Member::new("OwnerId", &s::STRING).location("ownerId"),
+    Member::new("PolicyDocument", &s::STRING).location("policyDocument"),
+    Member::new("PrivateDnsEnabled", &s::BOOLEAN).location("privateDnsEnabled"),
+    Member::new("RequesterManaged", &s::BOOLEAN).location("requesterManaged"),
+    Member::new("ResourceConfigurationArn", &s::STRING).location("resourceConfigurationArn"),
+    Member::new("RouteTableIds", &t::VALUE_STRING_LIST).location("routeTableIdSet"),
+    Member::new("ServiceName", &s::STRING).location("serviceName"),
+    Member::new("ServiceNetworkArn", &s::STRING).location("serviceNetworkArn"),
+    Member::new("ServiceRegion", &s::STRING).location("serviceRegion"),
+    Member::new("State", &t::STATE).location("state"),
+    Member::new("SubnetIds", &t::VALUE_STRING_LIST).location("subnetIdSet"),
+    Member::new("Tags", &t::TAG_LIST).location("tagSet"),
+    Member::new("VpcEndpointId", &s::STRING).location("vpcEndpointId"),
+    Member::new("VpcEndpointType", &t::VPC_ENDPOINT_TYPE).location("vpcEndpointType"),
+    Member::new("VpcId", &s::STRING).location("vpcId"),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct VpcIpv6CidrBlockAssociation {
     pub association_id: Option<String>,
     pub ip_source: Option<String>,

@@ -10,6 +10,17 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct Attribute {
+    pub key: Option<String>,
+    pub value: Option<String>,
+}
+shape!(Attribute, ATTRIBUTE; 0 key, 1 value);
+pub(crate) static ATTRIBUTE: Schema = Schema::new("Attribute", &[
+    Member::new("key", &t::ATTRIBUTE_KEY).required(),
+    Member::new("value", &t::ATTRIBUTE_VALUE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct AuthorizationData {
     pub authorization_token: Option<String>,
     pub expires_at: Option<Timestamp>,
@@ -20,4 +31,31 @@ pub(crate) static AUTHORIZATION_DATA: Schema = Schema::new("AuthorizationData", 
     Member::new("authorizationToken", &s::STRING),
     Member::new("expiresAt", &s::TIMESTAMP),
     Member::new("proxyEndpoint", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AwsEcrContainerImageDetails {
+    pub architecture: Option<String>,
+    pub author: Option<String>,
+    pub image_hash: Option<String>,
+    pub image_tags: Option<Vec<String>>,
+    pub in_use_count: Option<i64>,
+    pub last_in_use_at: Option<Timestamp>,
+    pub platform: Option<String>,
+    pub pushed_at: Option<Timestamp>,
+    pub registry: Option<String>,
+    pub repository_name: Option<String>,
+}
+shape!(AwsEcrContainerImageDetails, AWS_ECR_CONTAINER_IMAGE_DETAILS; 0 architecture, 1 author, 2 image_hash, 3 image_tags, 4 in_use_count, 5 last_in_use_at, 6 platform, 7 pushed_at, 8 registry, 9 repository_name);
+pub(crate) static AWS_ECR_CONTAINER_IMAGE_DETAILS: Schema = Schema::new("AwsEcrContainerImageDetails", &[
+    Member::new("architecture", &s::STRING),
+    Member::new("author", &s::STRING),
+    Member::new("imageHash", &s::STRING),
+    Member::new("imageTags", &t::IMAGE_TAGS_LIST),
+    Member::new("inUseCount", &t::IN_USE_COUNT),
+    Member::new("lastInUseAt", &s::TIMESTAMP),
+    Member::new("platform", &s::STRING),
+    Member::new("pushedAt", &s::TIMESTAMP),
+    Member::new("registry", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);

@@ -68,3 +68,46 @@ shape!(CreateRepositoryResponse, CREATE_REPOSITORY_RESPONSE; 0 repository);
 pub(crate) static CREATE_REPOSITORY_RESPONSE: Schema = Schema::new("CreateRepositoryResponse", &[
     Member::new("repository", &t::REPOSITORY),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CvssScore {
+    pub base_score: Option<f64>,
+    pub scoring_vector: Option<String>,
+    pub source: Option<String>,
+    pub version: Option<String>,
+}
+shape!(CvssScore, CVSS_SCORE; 0 base_score, 1 scoring_vector, 2 source, 3 version);
+pub(crate) static CVSS_SCORE: Schema = Schema::new("CvssScore", &[
+    Member::new("baseScore", &s::DOUBLE),
+    Member::new("scoringVector", &s::STRING),
+    Member::new("source", &s::STRING),
+    Member::new("version", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CvssScoreAdjustment {
+    pub metric: Option<String>,
+    pub reason: Option<String>,
+}
+shape!(CvssScoreAdjustment, CVSS_SCORE_ADJUSTMENT; 0 metric, 1 reason);
+pub(crate) static CVSS_SCORE_ADJUSTMENT: Schema = Schema::new("CvssScoreAdjustment", &[
+    Member::new("metric", &s::STRING),
+    Member::new("reason", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CvssScoreDetails {
+    pub adjustments: Option<Vec<CvssScoreAdjustment>>,
+    pub score: Option<f64>,
+    pub score_source: Option<String>,
+    pub scoring_vector: Option<String>,
+    pub version: Option<String>,
+}
+shape!(CvssScoreDetails, CVSS_SCORE_DETAILS; 0 adjustments, 1 score, 2 score_source, 3 scoring_vector, 4 version);
+pub(crate) static CVSS_SCORE_DETAILS: Schema = Schema::new("CvssScoreDetails", &[
+    Member::new("adjustments", &t::CVSS_SCORE_ADJUSTMENT_LIST),
+    Member::new("score", &s::DOUBLE),
+    Member::new("scoreSource", &s::STRING),
+    Member::new("scoringVector", &s::STRING),
+    Member::new("version", &s::STRING),
+]);

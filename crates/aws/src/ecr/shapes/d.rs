@@ -82,6 +82,42 @@ pub(crate) static DELETE_REPOSITORY_RESPONSE: Schema = Schema::new("DeleteReposi
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DescribeImageScanFindingsRequest {
+    pub image_id: Option<ImageIdentifier>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub registry_id: Option<String>,
+    pub repository_name: Option<String>,
+}
+shape!(DescribeImageScanFindingsRequest, DESCRIBE_IMAGE_SCAN_FINDINGS_REQUEST; 0 image_id, 1 max_results, 2 next_token, 3 registry_id, 4 repository_name);
+pub(crate) static DESCRIBE_IMAGE_SCAN_FINDINGS_REQUEST: Schema = Schema::new("DescribeImageScanFindingsRequest", &[
+    Member::new("imageId", &t::IMAGE_IDENTIFIER).required(),
+    Member::new("maxResults", &t::MAX_RESULTS),
+    Member::new("nextToken", &s::STRING),
+    Member::new("registryId", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeImageScanFindingsResponse {
+    pub image_id: Option<ImageIdentifier>,
+    pub image_scan_findings: Option<ImageScanFindings>,
+    pub image_scan_status: Option<ImageScanStatus>,
+    pub next_token: Option<String>,
+    pub registry_id: Option<String>,
+    pub repository_name: Option<String>,
+}
+shape!(DescribeImageScanFindingsResponse, DESCRIBE_IMAGE_SCAN_FINDINGS_RESPONSE; 0 image_id, 1 image_scan_findings, 2 image_scan_status, 3 next_token, 4 registry_id, 5 repository_name);
+pub(crate) static DESCRIBE_IMAGE_SCAN_FINDINGS_RESPONSE: Schema = Schema::new("DescribeImageScanFindingsResponse", &[
+    Member::new("imageId", &t::IMAGE_IDENTIFIER),
+    Member::new("imageScanFindings", &t::IMAGE_SCAN_FINDINGS),
+    Member::new("imageScanStatus", &t::IMAGE_SCAN_STATUS),
+    Member::new("nextToken", &s::STRING),
+    Member::new("registryId", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DescribeImagesFilter {
     pub image_status: Option<String>,
     pub tag_status: Option<String>,
@@ -120,6 +156,23 @@ shape!(DescribeImagesResponse, DESCRIBE_IMAGES_RESPONSE; 0 image_details, 1 next
 pub(crate) static DESCRIBE_IMAGES_RESPONSE: Schema = Schema::new("DescribeImagesResponse", &[
     Member::new("imageDetails", &t::IMAGE_DETAIL_LIST),
     Member::new("nextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeRegistryRequest {
+}
+shape!(DescribeRegistryRequest, DESCRIBE_REGISTRY_REQUEST;);
+pub(crate) static DESCRIBE_REGISTRY_REQUEST: Schema = Schema::new("DescribeRegistryRequest", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DescribeRegistryResponse {
+    pub registry_id: Option<String>,
+    pub replication_configuration: Option<ReplicationConfiguration>,
+}
+shape!(DescribeRegistryResponse, DESCRIBE_REGISTRY_RESPONSE; 0 registry_id, 1 replication_configuration);
+pub(crate) static DESCRIBE_REGISTRY_RESPONSE: Schema = Schema::new("DescribeRegistryResponse", &[
+    Member::new("registryId", &s::STRING),
+    Member::new("replicationConfiguration", &t::REPLICATION_CONFIGURATION),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

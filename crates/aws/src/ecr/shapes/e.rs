@@ -19,3 +19,44 @@ pub(crate) static ENCRYPTION_CONFIGURATION: Schema = Schema::new("EncryptionConf
     Member::new("encryptionType", &t::ENCRYPTION_TYPE).required(),
     Member::new("kmsKey", &t::KMS_KEY),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct EnhancedImageScanFinding {
+    pub aws_account_id: Option<String>,
+    pub description: Option<String>,
+    pub exploit_available: Option<String>,
+    pub finding_arn: Option<String>,
+    pub first_observed_at: Option<Timestamp>,
+    pub fix_available: Option<String>,
+    pub last_observed_at: Option<Timestamp>,
+    pub package_vulnerability_details: Option<PackageVulnerabilityDetails>,
+    pub remediation: Option<Remediation>,
+    pub resources: Option<Vec<Resource>>,
+    pub score: Option<f64>,
+    pub score_details: Option<ScoreDetails>,
+    pub severity: Option<String>,
+    pub status: Option<String>,
+    pub title: Option<String>,
+    pub r#type: Option<String>,
+    pub updated_at: Option<Timestamp>,
+}
+shape!(EnhancedImageScanFinding, ENHANCED_IMAGE_SCAN_FINDING; 0 aws_account_id, 1 description, 2 exploit_available, 3 finding_arn, 4 first_observed_at, 5 fix_available, 6 last_observed_at, 7 package_vulnerability_details, 8 remediation, 9 resources, 10 score, 11 score_details, 12 severity, 13 status, 14 title, 15 r#type, 16 updated_at);
+pub(crate) static ENHANCED_IMAGE_SCAN_FINDING: Schema = Schema::new("EnhancedImageScanFinding", &[
+    Member::new("awsAccountId", &s::STRING),
+    Member::new("description", &s::STRING),
+    Member::new("exploitAvailable", &s::STRING),
+    Member::new("findingArn", &s::STRING),
+    Member::new("firstObservedAt", &s::TIMESTAMP),
+    Member::new("fixAvailable", &s::STRING),
+    Member::new("lastObservedAt", &s::TIMESTAMP),
+    Member::new("packageVulnerabilityDetails", &t::PACKAGE_VULNERABILITY_DETAILS),
+    Member::new("remediation", &t::REMEDIATION),
+    Member::new("resources", &t::RESOURCE_LIST),
+    Member::new("score", &s::DOUBLE),
+    Member::new("scoreDetails", &t::SCORE_DETAILS),
+    Member::new("severity", &s::STRING),
+    Member::new("status", &s::STRING),
+    Member::new("title", &s::STRING),
+    Member::new("type", &s::STRING),
+    Member::new("updatedAt", &s::TIMESTAMP),
+]);

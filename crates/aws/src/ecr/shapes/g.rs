@@ -52,6 +52,46 @@ pub(crate) static GET_DOWNLOAD_URL_FOR_LAYER_RESPONSE: Schema = Schema::new("Get
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct GetLifecyclePolicyPreviewRequest {
+    pub filter: Option<LifecyclePolicyPreviewFilter>,
+    pub image_ids: Option<Vec<ImageIdentifier>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub registry_id: Option<String>,
+    pub repository_name: Option<String>,
+}
+shape!(GetLifecyclePolicyPreviewRequest, GET_LIFECYCLE_POLICY_PREVIEW_REQUEST; 0 filter, 1 image_ids, 2 max_results, 3 next_token, 4 registry_id, 5 repository_name);
+pub(crate) static GET_LIFECYCLE_POLICY_PREVIEW_REQUEST: Schema = Schema::new("GetLifecyclePolicyPreviewRequest", &[
+    Member::new("filter", &t::LIFECYCLE_POLICY_PREVIEW_FILTER),
+    Member::new("imageIds", &t::IMAGE_IDENTIFIER_LIST),
+    Member::new("maxResults", &t::LIFECYCLE_PREVIEW_MAX_RESULTS),
+    Member::new("nextToken", &s::STRING),
+    Member::new("registryId", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetLifecyclePolicyPreviewResponse {
+    pub lifecycle_policy_text: Option<String>,
+    pub next_token: Option<String>,
+    pub preview_results: Option<Vec<LifecyclePolicyPreviewResult>>,
+    pub registry_id: Option<String>,
+    pub repository_name: Option<String>,
+    pub status: Option<String>,
+    pub summary: Option<LifecyclePolicyPreviewSummary>,
+}
+shape!(GetLifecyclePolicyPreviewResponse, GET_LIFECYCLE_POLICY_PREVIEW_RESPONSE; 0 lifecycle_policy_text, 1 next_token, 2 preview_results, 3 registry_id, 4 repository_name, 5 status, 6 summary);
+pub(crate) static GET_LIFECYCLE_POLICY_PREVIEW_RESPONSE: Schema = Schema::new("GetLifecyclePolicyPreviewResponse", &[
+    Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
+    Member::new("nextToken", &s::STRING),
+    Member::new("previewResults", &t::LIFECYCLE_POLICY_PREVIEW_RESULT_LIST),
+    Member::new("registryId", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME),
+    Member::new("status", &t::LIFECYCLE_POLICY_PREVIEW_STATUS),
+    Member::new("summary", &t::LIFECYCLE_POLICY_PREVIEW_SUMMARY),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct GetLifecyclePolicyRequest {
     pub registry_id: Option<String>,
     pub repository_name: Option<String>,

@@ -88,6 +88,40 @@ pub(crate) static IMAGE_IDENTIFIER: Schema = Schema::new("ImageIdentifier", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ImageScanFinding {
+    pub attributes: Option<Vec<Attribute>>,
+    pub description: Option<String>,
+    pub name: Option<String>,
+    pub severity: Option<String>,
+    pub uri: Option<String>,
+}
+shape!(ImageScanFinding, IMAGE_SCAN_FINDING; 0 attributes, 1 description, 2 name, 3 severity, 4 uri);
+pub(crate) static IMAGE_SCAN_FINDING: Schema = Schema::new("ImageScanFinding", &[
+    Member::new("attributes", &t::ATTRIBUTE_LIST),
+    Member::new("description", &s::STRING),
+    Member::new("name", &s::STRING),
+    Member::new("severity", &t::FINDING_SEVERITY),
+    Member::new("uri", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ImageScanFindings {
+    pub enhanced_findings: Option<Vec<EnhancedImageScanFinding>>,
+    pub finding_severity_counts: Option<BTreeMap<String, i32>>,
+    pub findings: Option<Vec<ImageScanFinding>>,
+    pub image_scan_completed_at: Option<Timestamp>,
+    pub vulnerability_source_updated_at: Option<Timestamp>,
+}
+shape!(ImageScanFindings, IMAGE_SCAN_FINDINGS; 0 enhanced_findings, 1 finding_severity_counts, 2 findings, 3 image_scan_completed_at, 4 vulnerability_source_updated_at);
+pub(crate) static IMAGE_SCAN_FINDINGS: Schema = Schema::new("ImageScanFindings", &[
+    Member::new("enhancedFindings", &t::ENHANCED_IMAGE_SCAN_FINDING_LIST),
+    Member::new("findingSeverityCounts", &t::FINDING_SEVERITY_COUNTS),
+    Member::new("findings", &t::IMAGE_SCAN_FINDING_LIST),
+    Member::new("imageScanCompletedAt", &s::TIMESTAMP),
+    Member::new("vulnerabilitySourceUpdatedAt", &s::TIMESTAMP),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ImageScanFindingsSummary {
     pub finding_severity_counts: Option<BTreeMap<String, i32>>,
     pub image_scan_completed_at: Option<Timestamp>,

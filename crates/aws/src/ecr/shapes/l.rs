@@ -38,6 +38,56 @@ pub(crate) static LAYER_FAILURE: Schema = Schema::new("LayerFailure", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct LifecyclePolicyPreviewFilter {
+    pub tag_status: Option<String>,
+}
+shape!(LifecyclePolicyPreviewFilter, LIFECYCLE_POLICY_PREVIEW_FILTER; 0 tag_status);
+pub(crate) static LIFECYCLE_POLICY_PREVIEW_FILTER: Schema = Schema::new("LifecyclePolicyPreviewFilter", &[
+    Member::new("tagStatus", &t::TAG_STATUS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct LifecyclePolicyPreviewResult {
+    pub action: Option<LifecyclePolicyRuleAction>,
+    pub applied_rule_priority: Option<i32>,
+    pub image_digest: Option<String>,
+    pub image_pushed_at: Option<Timestamp>,
+    pub image_tags: Option<Vec<String>>,
+    pub storage_class: Option<String>,
+}
+shape!(LifecyclePolicyPreviewResult, LIFECYCLE_POLICY_PREVIEW_RESULT; 0 action, 1 applied_rule_priority, 2 image_digest, 3 image_pushed_at, 4 image_tags, 5 storage_class);
+pub(crate) static LIFECYCLE_POLICY_PREVIEW_RESULT: Schema = Schema::new("LifecyclePolicyPreviewResult", &[
+    Member::new("action", &t::LIFECYCLE_POLICY_RULE_ACTION),
+    Member::new("appliedRulePriority", &t::LIFECYCLE_POLICY_RULE_PRIORITY),
+    Member::new("imageDigest", &s::STRING),
+    Member::new("imagePushedAt", &s::TIMESTAMP),
+    Member::new("imageTags", &t::IMAGE_TAG_LIST),
+    Member::new("storageClass", &t::LIFECYCLE_POLICY_STORAGE_CLASS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct LifecyclePolicyPreviewSummary {
+    pub expiring_image_total_count: Option<i32>,
+    pub transitioning_image_total_counts: Option<Vec<TransitioningImageTotalCount>>,
+}
+shape!(LifecyclePolicyPreviewSummary, LIFECYCLE_POLICY_PREVIEW_SUMMARY; 0 expiring_image_total_count, 1 transitioning_image_total_counts);
+pub(crate) static LIFECYCLE_POLICY_PREVIEW_SUMMARY: Schema = Schema::new("LifecyclePolicyPreviewSummary", &[
+    Member::new("expiringImageTotalCount", &t::IMAGE_COUNT),
+    Member::new("transitioningImageTotalCounts", &t::TRANSITIONING_IMAGE_TOTAL_COUNTS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct LifecyclePolicyRuleAction {
+    pub target_storage_class: Option<String>,
+    pub r#type: Option<String>,
+}
+shape!(LifecyclePolicyRuleAction, LIFECYCLE_POLICY_RULE_ACTION; 0 target_storage_class, 1 r#type);
+pub(crate) static LIFECYCLE_POLICY_RULE_ACTION: Schema = Schema::new("LifecyclePolicyRuleAction", &[
+    Member::new("targetStorageClass", &t::LIFECYCLE_POLICY_TARGET_STORAGE_CLASS),
+    Member::new("type", &t::IMAGE_ACTION_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ListImagesFilter {
     pub image_status: Option<String>,
     pub tag_status: Option<String>,

@@ -27,3 +27,5 @@ mod t;
 pub use t::*;
 mod u;
 pub use u::*;
+mod v;
+pub use v::*;

@@ -10,6 +10,33 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct PackageVulnerabilityDetails {
+    pub cvss: Option<Vec<CvssScore>>,
+    pub reference_urls: Option<Vec<String>>,
+    pub related_vulnerabilities: Option<Vec<String>>,
+    pub source: Option<String>,
+    pub source_url: Option<String>,
+    pub vendor_created_at: Option<Timestamp>,
+    pub vendor_severity: Option<String>,
+    pub vendor_updated_at: Option<Timestamp>,
+    pub vulnerability_id: Option<String>,
+    pub vulnerable_packages: Option<Vec<VulnerablePackage>>,
+}
+shape!(PackageVulnerabilityDetails, PACKAGE_VULNERABILITY_DETAILS; 0 cvss, 1 reference_urls, 2 related_vulnerabilities, 3 source, 4 source_url, 5 vendor_created_at, 6 vendor_severity, 7 vendor_updated_at, 8 vulnerability_id, 9 vulnerable_packages);
+pub(crate) static PACKAGE_VULNERABILITY_DETAILS: Schema = Schema::new("PackageVulnerabilityDetails", &[
+    Member::new("cvss", &t::CVSS_SCORE_LIST),
+    Member::new("referenceUrls", &t::REFERENCE_URLS_LIST),
+    Member::new("relatedVulnerabilities", &t::RELATED_VULNERABILITIES_LIST),
+    Member::new("source", &s::STRING),
+    Member::new("sourceUrl", &s::STRING),
+    Member::new("vendorCreatedAt", &s::TIMESTAMP),
+    Member::new("vendorSeverity", &s::STRING),
+    Member::new("vendorUpdatedAt", &s::TIMESTAMP),
+    Member::new("vulnerabilityId", &s::STRING),
+    Member::new("vulnerablePackages", &t::VULNERABLE_PACKAGES_LIST),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct PutImageRequest {
     pub image_digest: Option<String>,
     pub image_manifest: Option<String>,

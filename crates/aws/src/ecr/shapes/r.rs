@@ -10,6 +10,57 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct Recommendation {
+    pub text: Option<String>,
+    pub url: Option<String>,
+}
+shape!(Recommendation, RECOMMENDATION; 0 text, 1 url);
+pub(crate) static RECOMMENDATION: Schema = Schema::new("Recommendation", &[
+    Member::new("text", &s::STRING),
+    Member::new("url", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct Remediation {
+    pub recommendation: Option<Recommendation>,
+}
+shape!(Remediation, REMEDIATION; 0 recommendation);
+pub(crate) static REMEDIATION: Schema = Schema::new("Remediation", &[
+    Member::new("recommendation", &t::RECOMMENDATION),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ReplicationConfiguration {
+    pub rules: Option<Vec<ReplicationRule>>,
+}
+shape!(ReplicationConfiguration, REPLICATION_CONFIGURATION; 0 rules);
+pub(crate) static REPLICATION_CONFIGURATION: Schema = Schema::new("ReplicationConfiguration", &[
+    Member::new("rules", &t::REPLICATION_RULE_LIST).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ReplicationDestination {
+    pub region: Option<String>,
+    pub registry_id: Option<String>,
+}
+shape!(ReplicationDestination, REPLICATION_DESTINATION; 0 region, 1 registry_id);
+pub(crate) static REPLICATION_DESTINATION: Schema = Schema::new("ReplicationDestination", &[
+    Member::new("region", &t::REGION).required(),
+    Member::new("registryId", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ReplicationRule {
+    pub destinations: Option<Vec<ReplicationDestination>>,
+    pub repository_filters: Option<Vec<RepositoryFilter>>,
+}
+shape!(ReplicationRule, REPLICATION_RULE; 0 destinations, 1 repository_filters);
+pub(crate) static REPLICATION_RULE: Schema = Schema::new("ReplicationRule", &[
+    Member::new("destinations", &t::REPLICATION_DESTINATION_LIST).required(),
+    Member::new("repositoryFilters", &t::REPOSITORY_FILTER_LIST),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct Repository {
     pub created_at: Option<Timestamp>,
     pub encryption_configuration: Option<EncryptionConfiguration>,
@@ -32,4 +83,39 @@ pub(crate) static REPOSITORY: Schema = Schema::new("Repository", &[
     Member::new("repositoryArn", &s::STRING),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
     Member::new("repositoryUri", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct RepositoryFilter {
+    pub filter: Option<String>,
+    pub filter_type: Option<String>,
+}
+shape!(RepositoryFilter, REPOSITORY_FILTER; 0 filter, 1 filter_type);
+pub(crate) static REPOSITORY_FILTER: Schema = Schema::new("RepositoryFilter", &[
+    Member::new("filter", &t::REPOSITORY_FILTER_VALUE).required(),
+    Member::new("filterType", &t::REPOSITORY_FILTER_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct Resource {
+    pub details: Option<ResourceDetails>,
+    pub id: Option<String>,
+    pub tags: Option<BTreeMap<String, String>>,
+    pub r#type: Option<String>,
+}
+shape!(Resource, RESOURCE; 0 details, 1 id, 2 tags, 3 r#type);
+pub(crate) static RESOURCE: Schema = Schema::new("Resource", &[
+    Member::new("details", &t::RESOURCE_DETAILS),
+    Member::new("id", &s::STRING),
+    Member::new("tags", &t::TAGS),
+    Member::new("type", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ResourceDetails {
+    pub aws_ecr_container_image: Option<AwsEcrContainerImageDetails>,
+}
+shape!(ResourceDetails, RESOURCE_DETAILS; 0 aws_ecr_container_image);
+pub(crate) static RESOURCE_DETAILS: Schema = Schema::new("ResourceDetails", &[
+    Member::new("awsEcrContainerImage", &t::AWS_ECR_CONTAINER_IMAGE_DETAILS),
 ]);

@@ -10,6 +10,15 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ScoreDetails {
+    pub cvss: Option<CvssScoreDetails>,
+}
+shape!(ScoreDetails, SCORE_DETAILS; 0 cvss);
+pub(crate) static SCORE_DETAILS: Schema = Schema::new("ScoreDetails", &[
+    Member::new("cvss", &t::CVSS_SCORE_DETAILS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct SetRepositoryPolicyRequest {
     pub force: Option<bool>,
     pub policy_text: Option<String>,
@@ -35,4 +44,60 @@ pub(crate) static SET_REPOSITORY_POLICY_RESPONSE: Schema = Schema::new("SetRepos
     Member::new("policyText", &t::REPOSITORY_POLICY_TEXT),
     Member::new("registryId", &s::STRING),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StartImageScanRequest {
+    pub image_id: Option<ImageIdentifier>,
+    pub registry_id: Option<String>,
+    pub repository_name: Option<String>,
+}
+shape!(StartImageScanRequest, START_IMAGE_SCAN_REQUEST; 0 image_id, 1 registry_id, 2 repository_name);
+pub(crate) static START_IMAGE_SCAN_REQUEST: Schema = Schema::new("StartImageScanRequest", &[
+    Member::new("imageId", &t::IMAGE_IDENTIFIER).required(),
+    Member::new("registryId", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StartImageScanResponse {
+    pub image_id: Option<ImageIdentifier>,
+    pub image_scan_status: Option<ImageScanStatus>,
+    pub registry_id: Option<String>,
+    pub repository_name: Option<String>,
+}
+shape!(StartImageScanResponse, START_IMAGE_SCAN_RESPONSE; 0 image_id, 1 image_scan_status, 2 registry_id, 3 repository_name);
+pub(crate) static START_IMAGE_SCAN_RESPONSE: Schema = Schema::new("StartImageScanResponse", &[
+    Member::new("imageId", &t::IMAGE_IDENTIFIER),
+    Member::new("imageScanStatus", &t::IMAGE_SCAN_STATUS),
+    Member::new("registryId", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StartLifecyclePolicyPreviewRequest {
+    pub lifecycle_policy_text: Option<String>,
+    pub registry_id: Option<String>,
+    pub repository_name: Option<String>,
+}
+shape!(StartLifecyclePolicyPreviewRequest, START_LIFECYCLE_POLICY_PREVIEW_REQUEST; 0 lifecycle_policy_text, 1 registry_id, 2 repository_name);
+pub(crate) static START_LIFECYCLE_POLICY_PREVIEW_REQUEST: Schema = Schema::new("StartLifecyclePolicyPreviewRequest", &[
+    Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
+    Member::new("registryId", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StartLifecyclePolicyPreviewResponse {
+    pub lifecycle_policy_text: Option<String>,
+    pub registry_id: Option<String>,
+    pub repository_name: Option<String>,
+    pub status: Option<String>,
+}
+shape!(StartLifecyclePolicyPreviewResponse, START_LIFECYCLE_POLICY_PREVIEW_RESPONSE; 0 lifecycle_policy_text, 1 registry_id, 2 repository_name, 3 status);
+pub(crate) static START_LIFECYCLE_POLICY_PREVIEW_RESPONSE: Schema = Schema::new("StartLifecyclePolicyPreviewResponse", &[
+    Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
+    Member::new("registryId", &s::STRING),
+    Member::new("repositoryName", &t::REPOSITORY_NAME),
+    Member::new("status", &t::LIFECYCLE_POLICY_PREVIEW_STATUS),
 ]);

@@ -36,3 +36,14 @@ pub struct TagResourceResponse {
 }
 shape!(TagResourceResponse, TAG_RESOURCE_RESPONSE;);
 pub(crate) static TAG_RESOURCE_RESPONSE: Schema = Schema::new("TagResourceResponse", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct TransitioningImageTotalCount {
+    pub image_total_count: Option<i32>,
+    pub target_storage_class: Option<String>,
+}
+shape!(TransitioningImageTotalCount, TRANSITIONING_IMAGE_TOTAL_COUNT; 0 image_total_count, 1 target_storage_class);
+pub(crate) static TRANSITIONING_IMAGE_TOTAL_COUNT: Schema = Schema::new("TransitioningImageTotalCount", &[
+    Member::new("imageTotalCount", &t::IMAGE_COUNT),
+    Member::new("targetStorageClass", &t::LIFECYCLE_POLICY_TARGET_STORAGE_CLASS),
+]);

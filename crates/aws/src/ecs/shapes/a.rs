@@ -101,6 +101,19 @@ pub(crate) static AUTO_SCALING_GROUP_PROVIDER: Schema = Schema::new("AutoScaling
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct AutoScalingGroupProviderUpdate {
+    pub managed_draining: Option<String>,
+    pub managed_scaling: Option<ManagedScaling>,
+    pub managed_termination_protection: Option<String>,
+}
+shape!(AutoScalingGroupProviderUpdate, AUTO_SCALING_GROUP_PROVIDER_UPDATE; 0 managed_draining, 1 managed_scaling, 2 managed_termination_protection);
+pub(crate) static AUTO_SCALING_GROUP_PROVIDER_UPDATE: Schema = Schema::new("AutoScalingGroupProviderUpdate", &[
+    Member::new("managedDraining", &t::MANAGED_DRAINING),
+    Member::new("managedScaling", &t::MANAGED_SCALING),
+    Member::new("managedTerminationProtection", &t::MANAGED_TERMINATION_PROTECTION),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct AwsVpcConfiguration {
     pub assign_public_ip: Option<String>,
     pub security_groups: Option<Vec<String>>,

@@ -397,6 +397,32 @@ pub(crate) static CONTAINER_RESTART_POLICY: Schema = Schema::new("ContainerResta
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct CreateCapacityProviderRequest {
+    pub auto_scaling_group_provider: Option<AutoScalingGroupProvider>,
+    pub cluster: Option<String>,
+    pub managed_instances_provider: Option<CreateManagedInstancesProviderConfiguration>,
+    pub name: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(CreateCapacityProviderRequest, CREATE_CAPACITY_PROVIDER_REQUEST; 0 auto_scaling_group_provider, 1 cluster, 2 managed_instances_provider, 3 name, 4 tags);
+pub(crate) static CREATE_CAPACITY_PROVIDER_REQUEST: Schema = Schema::new("CreateCapacityProviderRequest", &[
+    Member::new("autoScalingGroupProvider", &t::AUTO_SCALING_GROUP_PROVIDER),
+    Member::new("cluster", &s::STRING),
+    Member::new("managedInstancesProvider", &t::CREATE_MANAGED_INSTANCES_PROVIDER_CONFIGURATION),
+    Member::new("name", &s::STRING).required(),
+    Member::new("tags", &t::TAGS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateCapacityProviderResponse {
+    pub capacity_provider: Option<CapacityProvider>,
+}
+shape!(CreateCapacityProviderResponse, CREATE_CAPACITY_PROVIDER_RESPONSE; 0 capacity_provider);
+pub(crate) static CREATE_CAPACITY_PROVIDER_RESPONSE: Schema = Schema::new("CreateCapacityProviderResponse", &[
+    Member::new("capacityProvider", &t::CAPACITY_PROVIDER),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct CreateClusterRequest {
     pub capacity_providers: Option<Vec<String>>,
     pub cluster_name: Option<String>,
@@ -424,6 +450,23 @@ pub struct CreateClusterResponse {
 shape!(CreateClusterResponse, CREATE_CLUSTER_RESPONSE; 0 cluster);
 pub(crate) static CREATE_CLUSTER_RESPONSE: Schema = Schema::new("CreateClusterResponse", &[
     Member::new("cluster", &t::CLUSTER),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateManagedInstancesProviderConfiguration {
+    pub auto_repair_configuration: Option<AutoRepairConfiguration>,
+    pub infrastructure_optimization: Option<InfrastructureOptimization>,
+    pub infrastructure_role_arn: Option<String>,
+    pub instance_launch_template: Option<InstanceLaunchTemplate>,
+    pub propagate_tags: Option<String>,
+}
+shape!(CreateManagedInstancesProviderConfiguration, CREATE_MANAGED_INSTANCES_PROVIDER_CONFIGURATION; 0 auto_repair_configuration, 1 infrastructure_optimization, 2 infrastructure_role_arn, 3 instance_launch_template, 4 propagate_tags);
+pub(crate) static CREATE_MANAGED_INSTANCES_PROVIDER_CONFIGURATION: Schema = Schema::new("CreateManagedInstancesProviderConfiguration", &[
+    Member::new("autoRepairConfiguration", &t::AUTO_REPAIR_CONFIGURATION),
+    Member::new("infrastructureOptimization", &t::INFRASTRUCTURE_OPTIMIZATION),
+    Member::new("infrastructureRoleArn", &s::STRING).required(),
+    Member::new("instanceLaunchTemplate", &t::INSTANCE_LAUNCH_TEMPLATE).required(),
+    Member::new("propagateTags", &t::PROPAGATE_MI_TAGS),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -30,6 +30,46 @@ pub(crate) static DELETE_ACCOUNT_SETTING_RESPONSE: Schema = Schema::new("DeleteA
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DeleteAttributesRequest {
+    pub attributes: Option<Vec<Attribute>>,
+    pub cluster: Option<String>,
+}
+shape!(DeleteAttributesRequest, DELETE_ATTRIBUTES_REQUEST; 0 attributes, 1 cluster);
+pub(crate) static DELETE_ATTRIBUTES_REQUEST: Schema = Schema::new("DeleteAttributesRequest", &[
+    Member::new("attributes", &t::ATTRIBUTES).required(),
+    Member::new("cluster", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteAttributesResponse {
+    pub attributes: Option<Vec<Attribute>>,
+}
+shape!(DeleteAttributesResponse, DELETE_ATTRIBUTES_RESPONSE; 0 attributes);
+pub(crate) static DELETE_ATTRIBUTES_RESPONSE: Schema = Schema::new("DeleteAttributesResponse", &[
+    Member::new("attributes", &t::ATTRIBUTES),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteCapacityProviderRequest {
+    pub capacity_provider: Option<String>,
+    pub cluster: Option<String>,
+}
+shape!(DeleteCapacityProviderRequest, DELETE_CAPACITY_PROVIDER_REQUEST; 0 capacity_provider, 1 cluster);
+pub(crate) static DELETE_CAPACITY_PROVIDER_REQUEST: Schema = Schema::new("DeleteCapacityProviderRequest", &[
+    Member::new("capacityProvider", &s::STRING).required(),
+    Member::new("cluster", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteCapacityProviderResponse {
+    pub capacity_provider: Option<CapacityProvider>,
+}
+shape!(DeleteCapacityProviderResponse, DELETE_CAPACITY_PROVIDER_RESPONSE; 0 capacity_provider);
+pub(crate) static DELETE_CAPACITY_PROVIDER_RESPONSE: Schema = Schema::new("DeleteCapacityProviderResponse", &[
+    Member::new("capacityProvider", &t::CAPACITY_PROVIDER),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeleteClusterRequest {
     pub cluster: Option<String>,
 }

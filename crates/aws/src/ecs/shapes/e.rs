@@ -116,3 +116,39 @@ pub(crate) static EXECUTE_COMMAND_LOG_CONFIGURATION: Schema = Schema::new("Execu
     Member::new("s3EncryptionEnabled", &s::BOOLEAN),
     Member::new("s3KeyPrefix", &s::STRING),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ExecuteCommandRequest {
+    pub cluster: Option<String>,
+    pub command: Option<String>,
+    pub container: Option<String>,
+    pub interactive: Option<bool>,
+    pub task: Option<String>,
+}
+shape!(ExecuteCommandRequest, EXECUTE_COMMAND_REQUEST; 0 cluster, 1 command, 2 container, 3 interactive, 4 task);
+pub(crate) static EXECUTE_COMMAND_REQUEST: Schema = Schema::new("ExecuteCommandRequest", &[
+    Member::new("cluster", &s::STRING),
+    Member::new("command", &s::STRING).required(),
+    Member::new("container", &s::STRING),
+    Member::new("interactive", &s::BOOLEAN).required(),
+    Member::new("task", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ExecuteCommandResponse {
+    pub cluster_arn: Option<String>,
+    pub container_arn: Option<String>,
+    pub container_name: Option<String>,
+    pub interactive: Option<bool>,
+    pub session: Option<Session>,
+    pub task_arn: Option<String>,
+}
+shape!(ExecuteCommandResponse, EXECUTE_COMMAND_RESPONSE; 0 cluster_arn, 1 container_arn, 2 container_name, 3 interactive, 4 session, 5 task_arn);
+pub(crate) static EXECUTE_COMMAND_RESPONSE: Schema = Schema::new("ExecuteCommandResponse", &[
+    Member::new("clusterArn", &s::STRING),
+    Member::new("containerArn", &s::STRING),
+    Member::new("containerName", &s::STRING),
+    Member::new("interactive", &s::BOOLEAN),
+    Member::new("session", &t::SESSION),
+    Member::new("taskArn", &s::STRING),
+]);

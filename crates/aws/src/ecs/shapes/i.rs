@@ -85,6 +85,29 @@ pub(crate) static INSTANCE_LAUNCH_TEMPLATE: Schema = Schema::new("InstanceLaunch
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct InstanceLaunchTemplateUpdate {
+    pub capacity_reservations: Option<CapacityReservationRequest>,
+    pub ec2_instance_profile_arn: Option<String>,
+    pub instance_metadata_tags_propagation: Option<bool>,
+    pub instance_requirements: Option<InstanceRequirementsRequest>,
+    pub local_storage_configuration: Option<ManagedInstancesLocalStorageConfiguration>,
+    pub monitoring: Option<String>,
+    pub network_configuration: Option<ManagedInstancesNetworkConfiguration>,
+    pub storage_configuration: Option<ManagedInstancesStorageConfiguration>,
+}
+shape!(InstanceLaunchTemplateUpdate, INSTANCE_LAUNCH_TEMPLATE_UPDATE; 0 capacity_reservations, 1 ec2_instance_profile_arn, 2 instance_metadata_tags_propagation, 3 instance_requirements, 4 local_storage_configuration, 5 monitoring, 6 network_configuration, 7 storage_configuration);
+pub(crate) static INSTANCE_LAUNCH_TEMPLATE_UPDATE: Schema = Schema::new("InstanceLaunchTemplateUpdate", &[
+    Member::new("capacityReservations", &t::CAPACITY_RESERVATION_REQUEST),
+    Member::new("ec2InstanceProfileArn", &s::STRING),
+    Member::new("instanceMetadataTagsPropagation", &s::BOOLEAN),
+    Member::new("instanceRequirements", &t::INSTANCE_REQUIREMENTS_REQUEST),
+    Member::new("localStorageConfiguration", &t::MANAGED_INSTANCES_LOCAL_STORAGE_CONFIGURATION),
+    Member::new("monitoring", &t::MANAGED_INSTANCES_MONITORING_OPTIONS),
+    Member::new("networkConfiguration", &t::MANAGED_INSTANCES_NETWORK_CONFIGURATION),
+    Member::new("storageConfiguration", &t::MANAGED_INSTANCES_STORAGE_CONFIGURATION),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct InstanceRequirementsRequest {
     pub accelerator_count: Option<AcceleratorCountRequest>,
     pub accelerator_manufacturers: Option<Vec<String>>,

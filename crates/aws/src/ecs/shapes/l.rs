@@ -72,6 +72,36 @@ pub(crate) static LIST_ACCOUNT_SETTINGS_RESPONSE: Schema = Schema::new("ListAcco
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ListAttributesRequest {
+    pub attribute_name: Option<String>,
+    pub attribute_value: Option<String>,
+    pub cluster: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub target_type: Option<String>,
+}
+shape!(ListAttributesRequest, LIST_ATTRIBUTES_REQUEST; 0 attribute_name, 1 attribute_value, 2 cluster, 3 max_results, 4 next_token, 5 target_type);
+pub(crate) static LIST_ATTRIBUTES_REQUEST: Schema = Schema::new("ListAttributesRequest", &[
+    Member::new("attributeName", &s::STRING),
+    Member::new("attributeValue", &s::STRING),
+    Member::new("cluster", &s::STRING),
+    Member::new("maxResults", &s::INTEGER),
+    Member::new("nextToken", &s::STRING),
+    Member::new("targetType", &t::TARGET_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListAttributesResponse {
+    pub attributes: Option<Vec<Attribute>>,
+    pub next_token: Option<String>,
+}
+shape!(ListAttributesResponse, LIST_ATTRIBUTES_RESPONSE; 0 attributes, 1 next_token);
+pub(crate) static LIST_ATTRIBUTES_RESPONSE: Schema = Schema::new("ListAttributesResponse", &[
+    Member::new("attributes", &t::ATTRIBUTES),
+    Member::new("nextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ListClustersRequest {
     pub max_results: Option<i32>,
     pub next_token: Option<String>,
@@ -149,6 +179,30 @@ shape!(ListServiceDeploymentsResponse, LIST_SERVICE_DEPLOYMENTS_RESPONSE; 0 next
 pub(crate) static LIST_SERVICE_DEPLOYMENTS_RESPONSE: Schema = Schema::new("ListServiceDeploymentsResponse", &[
     Member::new("nextToken", &s::STRING),
     Member::new("serviceDeployments", &t::SERVICE_DEPLOYMENTS_BRIEF),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListServicesByNamespaceRequest {
+    pub max_results: Option<i32>,
+    pub namespace: Option<String>,
+    pub next_token: Option<String>,
+}
+shape!(ListServicesByNamespaceRequest, LIST_SERVICES_BY_NAMESPACE_REQUEST; 0 max_results, 1 namespace, 2 next_token);
+pub(crate) static LIST_SERVICES_BY_NAMESPACE_REQUEST: Schema = Schema::new("ListServicesByNamespaceRequest", &[
+    Member::new("maxResults", &s::INTEGER),
+    Member::new("namespace", &s::STRING).required(),
+    Member::new("nextToken", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListServicesByNamespaceResponse {
+    pub next_token: Option<String>,
+    pub service_arns: Option<Vec<String>>,
+}
+shape!(ListServicesByNamespaceResponse, LIST_SERVICES_BY_NAMESPACE_RESPONSE; 0 next_token, 1 service_arns);
+pub(crate) static LIST_SERVICES_BY_NAMESPACE_RESPONSE: Schema = Schema::new("ListServicesByNamespaceResponse", &[
+    Member::new("nextToken", &s::STRING),
+    Member::new("serviceArns", &t::STRING_LIST),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -13,6 +13,8 @@ mod e;
 pub use e::*;
 mod f;
 pub use f::*;
+mod g;
+pub use g::*;
 mod h;
 pub use h::*;
 mod i;

@@ -51,6 +51,19 @@ pub(crate) static PORT_MAPPING: Schema = Schema::new("PortMapping", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ProtectedTask {
+    pub expiration_date: Option<Timestamp>,
+    pub protection_enabled: Option<bool>,
+    pub task_arn: Option<String>,
+}
+shape!(ProtectedTask, PROTECTED_TASK; 0 expiration_date, 1 protection_enabled, 2 task_arn);
+pub(crate) static PROTECTED_TASK: Schema = Schema::new("ProtectedTask", &[
+    Member::new("expirationDate", &s::TIMESTAMP),
+    Member::new("protectionEnabled", &s::BOOLEAN),
+    Member::new("taskArn", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ProxyConfiguration {
     pub container_name: Option<String>,
     pub properties: Option<Vec<KeyValuePair>>,
@@ -103,6 +116,26 @@ pub struct PutAccountSettingResponse {
 shape!(PutAccountSettingResponse, PUT_ACCOUNT_SETTING_RESPONSE; 0 setting);
 pub(crate) static PUT_ACCOUNT_SETTING_RESPONSE: Schema = Schema::new("PutAccountSettingResponse", &[
     Member::new("setting", &t::SETTING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutAttributesRequest {
+    pub attributes: Option<Vec<Attribute>>,
+    pub cluster: Option<String>,
+}
+shape!(PutAttributesRequest, PUT_ATTRIBUTES_REQUEST; 0 attributes, 1 cluster);
+pub(crate) static PUT_ATTRIBUTES_REQUEST: Schema = Schema::new("PutAttributesRequest", &[
+    Member::new("attributes", &t::ATTRIBUTES).required(),
+    Member::new("cluster", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutAttributesResponse {
+    pub attributes: Option<Vec<Attribute>>,
+}
+shape!(PutAttributesResponse, PUT_ATTRIBUTES_RESPONSE; 0 attributes);
+pub(crate) static PUT_ATTRIBUTES_RESPONSE: Schema = Schema::new("PutAttributesResponse", &[
+    Member::new("attributes", &t::ATTRIBUTES),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -500,6 +500,19 @@ pub(crate) static SERVICE_VOLUME_CONFIGURATION: Schema = Schema::new("ServiceVol
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct Session {
+    pub session_id: Option<String>,
+    pub stream_url: Option<String>,
+    pub token_value: Option<String>,
+}
+shape!(Session, SESSION; 0 session_id, 1 stream_url, 2 token_value);
+pub(crate) static SESSION: Schema = Schema::new("Session", &[
+    Member::new("sessionId", &s::STRING),
+    Member::new("streamUrl", &s::STRING),
+    Member::new("tokenValue", &t::SENSITIVE_STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct Setting {
     pub name: Option<String>,
     pub principal_arn: Option<String>,
@@ -512,6 +525,70 @@ pub(crate) static SETTING: Schema = Schema::new("Setting", &[
     Member::new("principalArn", &s::STRING),
     Member::new("type", &t::SETTING_TYPE),
     Member::new("value", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StartTaskRequest {
+    pub cluster: Option<String>,
+    pub container_instances: Option<Vec<String>>,
+    pub enable_ecs_managed_tags: Option<bool>,
+    pub enable_execute_command: Option<bool>,
+    pub group: Option<String>,
+    pub network_configuration: Option<NetworkConfiguration>,
+    pub overrides: Option<TaskOverride>,
+    pub propagate_tags: Option<String>,
+    pub reference_id: Option<String>,
+    pub started_by: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+    pub task_definition: Option<String>,
+    pub volume_configurations: Option<Vec<TaskVolumeConfiguration>>,
+}
+shape!(StartTaskRequest, START_TASK_REQUEST; 0 cluster, 1 container_instances, 2 enable_ecs_managed_tags, 3 enable_execute_command, 4 group, 5 network_configuration, 6 overrides, 7 propagate_tags, 8 reference_id, 9 started_by, 10 tags, 11 task_definition, 12 volume_configurations);
+pub(crate) static START_TASK_REQUEST: Schema = Schema::new("StartTaskRequest", &[
+    Member::new("cluster", &s::STRING),
+    Member::new("containerInstances", &t::STRING_LIST).required(),
+    Member::new("enableECSManagedTags", &s::BOOLEAN),
+    Member::new("enableExecuteCommand", &s::BOOLEAN),
+    Member::new("group", &s::STRING),
+    Member::new("networkConfiguration", &t::NETWORK_CONFIGURATION),
+    Member::new("overrides", &t::TASK_OVERRIDE),
+    Member::new("propagateTags", &t::PROPAGATE_TAGS),
+    Member::new("referenceId", &s::STRING),
+    Member::new("startedBy", &s::STRING),
+    Member::new("tags", &t::TAGS),
+    Member::new("taskDefinition", &s::STRING).required(),
+    Member::new("volumeConfigurations", &t::TASK_VOLUME_CONFIGURATIONS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StartTaskResponse {
+    pub failures: Option<Vec<Failure>>,
+    pub tasks: Option<Vec<Task>>,
+}
+shape!(StartTaskResponse, START_TASK_RESPONSE; 0 failures, 1 tasks);
+pub(crate) static START_TASK_RESPONSE: Schema = Schema::new("StartTaskResponse", &[
+    Member::new("failures", &t::FAILURES),
+    Member::new("tasks", &t::TASKS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StopServiceDeploymentRequest {
+    pub service_deployment_arn: Option<String>,
+    pub stop_type: Option<String>,
+}
+shape!(StopServiceDeploymentRequest, STOP_SERVICE_DEPLOYMENT_REQUEST; 0 service_deployment_arn, 1 stop_type);
+pub(crate) static STOP_SERVICE_DEPLOYMENT_REQUEST: Schema = Schema::new("StopServiceDeploymentRequest", &[
+    Member::new("serviceDeploymentArn", &s::STRING).required(),
+    Member::new("stopType", &t::STOP_SERVICE_DEPLOYMENT_STOP_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct StopServiceDeploymentResponse {
+    pub service_deployment_arn: Option<String>,
+}
+shape!(StopServiceDeploymentResponse, STOP_SERVICE_DEPLOYMENT_RESPONSE; 0 service_deployment_arn);
+pub(crate) static STOP_SERVICE_DEPLOYMENT_RESPONSE: Schema = Schema::new("StopServiceDeploymentResponse", &[
+    Member::new("serviceDeploymentArn", &s::STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

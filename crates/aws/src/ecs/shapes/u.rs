@@ -40,6 +40,30 @@ shape!(UntagResourceResponse, UNTAG_RESOURCE_RESPONSE;);
 pub(crate) static UNTAG_RESOURCE_RESPONSE: Schema = Schema::new("UntagResourceResponse", &[]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct UpdateCapacityProviderRequest {
+    pub auto_scaling_group_provider: Option<AutoScalingGroupProviderUpdate>,
+    pub cluster: Option<String>,
+    pub managed_instances_provider: Option<UpdateManagedInstancesProviderConfiguration>,
+    pub name: Option<String>,
+}
+shape!(UpdateCapacityProviderRequest, UPDATE_CAPACITY_PROVIDER_REQUEST; 0 auto_scaling_group_provider, 1 cluster, 2 managed_instances_provider, 3 name);
+pub(crate) static UPDATE_CAPACITY_PROVIDER_REQUEST: Schema = Schema::new("UpdateCapacityProviderRequest", &[
+    Member::new("autoScalingGroupProvider", &t::AUTO_SCALING_GROUP_PROVIDER_UPDATE),
+    Member::new("cluster", &s::STRING),
+    Member::new("managedInstancesProvider", &t::UPDATE_MANAGED_INSTANCES_PROVIDER_CONFIGURATION),
+    Member::new("name", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateCapacityProviderResponse {
+    pub capacity_provider: Option<CapacityProvider>,
+}
+shape!(UpdateCapacityProviderResponse, UPDATE_CAPACITY_PROVIDER_RESPONSE; 0 capacity_provider);
+pub(crate) static UPDATE_CAPACITY_PROVIDER_RESPONSE: Schema = Schema::new("UpdateCapacityProviderResponse", &[
+    Member::new("capacityProvider", &t::CAPACITY_PROVIDER),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct UpdateClusterRequest {
     pub cluster: Option<String>,
     pub configuration: Option<ClusterConfiguration>,
@@ -108,6 +132,23 @@ pub(crate) static UPDATE_CONTAINER_INSTANCES_STATE_RESPONSE: Schema = Schema::ne
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct UpdateManagedInstancesProviderConfiguration {
+    pub auto_repair_configuration: Option<AutoRepairConfiguration>,
+    pub infrastructure_optimization: Option<InfrastructureOptimization>,
+    pub infrastructure_role_arn: Option<String>,
+    pub instance_launch_template: Option<InstanceLaunchTemplateUpdate>,
+    pub propagate_tags: Option<String>,
+}
+shape!(UpdateManagedInstancesProviderConfiguration, UPDATE_MANAGED_INSTANCES_PROVIDER_CONFIGURATION; 0 auto_repair_configuration, 1 infrastructure_optimization, 2 infrastructure_role_arn, 3 instance_launch_template, 4 propagate_tags);
+pub(crate) static UPDATE_MANAGED_INSTANCES_PROVIDER_CONFIGURATION: Schema = Schema::new("UpdateManagedInstancesProviderConfiguration", &[
+    Member::new("autoRepairConfiguration", &t::AUTO_REPAIR_CONFIGURATION),
+    Member::new("infrastructureOptimization", &t::INFRASTRUCTURE_OPTIMIZATION),
+    Member::new("infrastructureRoleArn", &s::STRING).required(),
+    Member::new("instanceLaunchTemplate", &t::INSTANCE_LAUNCH_TEMPLATE_UPDATE).required(),
+    Member::new("propagateTags", &t::PROPAGATE_MI_TAGS),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct UpdateServiceRequest {
     pub availability_zone_rebalancing: Option<String>,
     pub capacity_provider_strategy: Option<Vec<CapacityProviderStrategyItem>>,
@@ -165,4 +206,30 @@ pub struct UpdateServiceResponse {
 shape!(UpdateServiceResponse, UPDATE_SERVICE_RESPONSE; 0 service);
 pub(crate) static UPDATE_SERVICE_RESPONSE: Schema = Schema::new("UpdateServiceResponse", &[
     Member::new("service", &t::SERVICE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateTaskProtectionRequest {
+    pub cluster: Option<String>,
+    pub expires_in_minutes: Option<i32>,
+    pub protection_enabled: Option<bool>,
+    pub tasks: Option<Vec<String>>,
+}
+shape!(UpdateTaskProtectionRequest, UPDATE_TASK_PROTECTION_REQUEST; 0 cluster, 1 expires_in_minutes, 2 protection_enabled, 3 tasks);
+pub(crate) static UPDATE_TASK_PROTECTION_REQUEST: Schema = Schema::new("UpdateTaskProtectionRequest", &[
+    Member::new("cluster", &s::STRING).required(),
+    Member::new("expiresInMinutes", &s::INTEGER),
+    Member::new("protectionEnabled", &s::BOOLEAN).required(),
+    Member::new("tasks", &t::STRING_LIST).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateTaskProtectionResponse {
+    pub failures: Option<Vec<Failure>>,
+    pub protected_tasks: Option<Vec<ProtectedTask>>,
+}
+shape!(UpdateTaskProtectionResponse, UPDATE_TASK_PROTECTION_RESPONSE; 0 failures, 1 protected_tasks);
+pub(crate) static UPDATE_TASK_PROTECTION_RESPONSE: Schema = Schema::new("UpdateTaskProtectionResponse", &[
+    Member::new("failures", &t::FAILURES),
+    Member::new("protectedTasks", &t::PROTECTED_TASKS),
 ]);

@@ -35,6 +35,26 @@ pub(crate) static ACTION: Schema = Schema::new("Action", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct AddListenerCertificatesInput {
+    pub certificates: Option<Vec<Certificate>>,
+    pub listener_arn: Option<String>,
+}
+shape!(AddListenerCertificatesInput, ADD_LISTENER_CERTIFICATES_INPUT; 0 certificates, 1 listener_arn);
+pub(crate) static ADD_LISTENER_CERTIFICATES_INPUT: Schema = Schema::new("AddListenerCertificatesInput", &[
+    Member::new("Certificates", &t::CERTIFICATE_LIST).required(),
+    Member::new("ListenerArn", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AddListenerCertificatesOutput {
+    pub certificates: Option<Vec<Certificate>>,
+}
+shape!(AddListenerCertificatesOutput, ADD_LISTENER_CERTIFICATES_OUTPUT; 0 certificates);
+pub(crate) static ADD_LISTENER_CERTIFICATES_OUTPUT: Schema = Schema::new("AddListenerCertificatesOutput", &[
+    Member::new("Certificates", &t::CERTIFICATE_LIST),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct AddTagsInput {
     pub resource_arns: Option<Vec<String>>,
     pub tags: Option<Vec<Tag>>,

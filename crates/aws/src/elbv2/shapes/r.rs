@@ -46,6 +46,23 @@ shape!(RegisterTargetsOutput, REGISTER_TARGETS_OUTPUT;);
 pub(crate) static REGISTER_TARGETS_OUTPUT: Schema = Schema::new("RegisterTargetsOutput", &[]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct RemoveListenerCertificatesInput {
+    pub certificates: Option<Vec<Certificate>>,
+    pub listener_arn: Option<String>,
+}
+shape!(RemoveListenerCertificatesInput, REMOVE_LISTENER_CERTIFICATES_INPUT; 0 certificates, 1 listener_arn);
+pub(crate) static REMOVE_LISTENER_CERTIFICATES_INPUT: Schema = Schema::new("RemoveListenerCertificatesInput", &[
+    Member::new("Certificates", &t::CERTIFICATE_LIST).required(),
+    Member::new("ListenerArn", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct RemoveListenerCertificatesOutput {
+}
+shape!(RemoveListenerCertificatesOutput, REMOVE_LISTENER_CERTIFICATES_OUTPUT;);
+pub(crate) static REMOVE_LISTENER_CERTIFICATES_OUTPUT: Schema = Schema::new("RemoveListenerCertificatesOutput", &[]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct RemoveTagsInput {
     pub resource_arns: Option<Vec<String>>,
     pub tag_keys: Option<Vec<String>>,

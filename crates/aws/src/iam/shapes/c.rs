@@ -10,6 +10,19 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ContextEntry {
+    pub context_key_name: Option<String>,
+    pub context_key_type: Option<String>,
+    pub context_key_values: Option<Vec<String>>,
+}
+shape!(ContextEntry, CONTEXT_ENTRY; 0 context_key_name, 1 context_key_type, 2 context_key_values);
+pub(crate) static CONTEXT_ENTRY: Schema = Schema::new("ContextEntry", &[
+    Member::new("ContextKeyName", &t::CONTEXT_KEY_NAME_TYPE),
+    Member::new("ContextKeyType", &t::CONTEXT_KEY_TYPE_ENUM),
+    Member::new("ContextKeyValues", &t::CONTEXT_KEY_VALUE_LIST_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct CreateInstanceProfileRequest {
     pub instance_profile_name: Option<String>,
     pub path: Option<String>,
@@ -55,6 +68,28 @@ pub struct CreatePolicyResponse {
 shape!(CreatePolicyResponse, CREATE_POLICY_RESPONSE; 0 policy);
 pub(crate) static CREATE_POLICY_RESPONSE: Schema = Schema::new("CreatePolicyResponse", &[
     Member::new("Policy", &t::POLICY),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreatePolicyVersionRequest {
+    pub policy_arn: Option<String>,
+    pub policy_document: Option<String>,
+    pub set_as_default: Option<bool>,
+}
+shape!(CreatePolicyVersionRequest, CREATE_POLICY_VERSION_REQUEST; 0 policy_arn, 1 policy_document, 2 set_as_default);
+pub(crate) static CREATE_POLICY_VERSION_REQUEST: Schema = Schema::new("CreatePolicyVersionRequest", &[
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+    Member::new("PolicyDocument", &t::POLICY_DOCUMENT_TYPE).required(),
+    Member::new("SetAsDefault", &s::BOOLEAN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreatePolicyVersionResponse {
+    pub policy_version: Option<PolicyVersion>,
+}
+shape!(CreatePolicyVersionResponse, CREATE_POLICY_VERSION_RESPONSE; 0 policy_version);
+pub(crate) static CREATE_POLICY_VERSION_RESPONSE: Schema = Schema::new("CreatePolicyVersionResponse", &[
+    Member::new("PolicyVersion", &t::POLICY_VERSION),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -28,6 +28,26 @@ pub(crate) static DELETE_POLICY_REQUEST: Schema = Schema::new("DeletePolicyReque
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DeletePolicyVersionRequest {
+    pub policy_arn: Option<String>,
+    pub version_id: Option<String>,
+}
+shape!(DeletePolicyVersionRequest, DELETE_POLICY_VERSION_REQUEST; 0 policy_arn, 1 version_id);
+pub(crate) static DELETE_POLICY_VERSION_REQUEST: Schema = Schema::new("DeletePolicyVersionRequest", &[
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+    Member::new("VersionId", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteRolePermissionsBoundaryRequest {
+    pub role_name: Option<String>,
+}
+shape!(DeleteRolePermissionsBoundaryRequest, DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST; 0 role_name);
+pub(crate) static DELETE_ROLE_PERMISSIONS_BOUNDARY_REQUEST: Schema = Schema::new("DeleteRolePermissionsBoundaryRequest", &[
+    Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeleteRolePolicyRequest {
     pub policy_name: Option<String>,
     pub role_name: Option<String>,
@@ -45,6 +65,35 @@ pub struct DeleteRoleRequest {
 shape!(DeleteRoleRequest, DELETE_ROLE_REQUEST; 0 role_name);
 pub(crate) static DELETE_ROLE_REQUEST: Schema = Schema::new("DeleteRoleRequest", &[
     Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteServiceLinkedRoleRequest {
+    pub role_name: Option<String>,
+}
+shape!(DeleteServiceLinkedRoleRequest, DELETE_SERVICE_LINKED_ROLE_REQUEST; 0 role_name);
+pub(crate) static DELETE_SERVICE_LINKED_ROLE_REQUEST: Schema = Schema::new("DeleteServiceLinkedRoleRequest", &[
+    Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteServiceLinkedRoleResponse {
+    pub deletion_task_id: Option<String>,
+}
+shape!(DeleteServiceLinkedRoleResponse, DELETE_SERVICE_LINKED_ROLE_RESPONSE; 0 deletion_task_id);
+pub(crate) static DELETE_SERVICE_LINKED_ROLE_RESPONSE: Schema = Schema::new("DeleteServiceLinkedRoleResponse", &[
+    Member::new("DeletionTaskId", &t::DELETION_TASK_ID_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeletionTaskFailureReasonType {
+    pub reason: Option<String>,
+    pub role_usage_list: Option<Vec<RoleUsageType>>,
+}
+shape!(DeletionTaskFailureReasonType, DELETION_TASK_FAILURE_REASON_TYPE; 0 reason, 1 role_usage_list);
+pub(crate) static DELETION_TASK_FAILURE_REASON_TYPE: Schema = Schema::new("DeletionTaskFailureReasonType", &[
+    Member::new("Reason", &t::REASON_TYPE),
+    Member::new("RoleUsageList", &t::ROLE_USAGE_LIST_TYPE),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

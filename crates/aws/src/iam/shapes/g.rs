@@ -108,6 +108,26 @@ pub(crate) static GET_ROLE_RESPONSE: Schema = Schema::new("GetRoleResponse", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct GetServiceLinkedRoleDeletionStatusRequest {
+    pub deletion_task_id: Option<String>,
+}
+shape!(GetServiceLinkedRoleDeletionStatusRequest, GET_SERVICE_LINKED_ROLE_DELETION_STATUS_REQUEST; 0 deletion_task_id);
+pub(crate) static GET_SERVICE_LINKED_ROLE_DELETION_STATUS_REQUEST: Schema = Schema::new("GetServiceLinkedRoleDeletionStatusRequest", &[
+    Member::new("DeletionTaskId", &t::DELETION_TASK_ID_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetServiceLinkedRoleDeletionStatusResponse {
+    pub reason: Option<DeletionTaskFailureReasonType>,
+    pub status: Option<String>,
+}
+shape!(GetServiceLinkedRoleDeletionStatusResponse, GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE; 0 reason, 1 status);
+pub(crate) static GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE: Schema = Schema::new("GetServiceLinkedRoleDeletionStatusResponse", &[
+    Member::new("Reason", &t::DELETION_TASK_FAILURE_REASON_TYPE),
+    Member::new("Status", &t::DELETION_TASK_STATUS_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct GetUserRequest {
     pub user_name: Option<String>,
 }

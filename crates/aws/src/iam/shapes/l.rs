@@ -10,6 +10,30 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ListAccountAliasesRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+shape!(ListAccountAliasesRequest, LIST_ACCOUNT_ALIASES_REQUEST; 0 marker, 1 max_items);
+pub(crate) static LIST_ACCOUNT_ALIASES_REQUEST: Schema = Schema::new("ListAccountAliasesRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListAccountAliasesResponse {
+    pub account_aliases: Option<Vec<String>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+shape!(ListAccountAliasesResponse, LIST_ACCOUNT_ALIASES_RESPONSE; 0 account_aliases, 1 is_truncated, 2 marker);
+pub(crate) static LIST_ACCOUNT_ALIASES_RESPONSE: Schema = Schema::new("ListAccountAliasesResponse", &[
+    Member::new("AccountAliases", &t::ACCOUNT_ALIAS_LIST_TYPE).required(),
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ListAttachedRolePoliciesRequest {
     pub marker: Option<String>,
     pub max_items: Option<i32>,
@@ -35,6 +59,68 @@ pub(crate) static LIST_ATTACHED_ROLE_POLICIES_RESPONSE: Schema = Schema::new("Li
     Member::new("AttachedPolicies", &t::ATTACHED_POLICIES_LIST_TYPE),
     Member::new("IsTruncated", &s::BOOLEAN),
     Member::new("Marker", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListEntitiesForPolicyRequest {
+    pub entity_filter: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub path_prefix: Option<String>,
+    pub policy_arn: Option<String>,
+    pub policy_usage_filter: Option<String>,
+}
+shape!(ListEntitiesForPolicyRequest, LIST_ENTITIES_FOR_POLICY_REQUEST; 0 entity_filter, 1 marker, 2 max_items, 3 path_prefix, 4 policy_arn, 5 policy_usage_filter);
+pub(crate) static LIST_ENTITIES_FOR_POLICY_REQUEST: Schema = Schema::new("ListEntitiesForPolicyRequest", &[
+    Member::new("EntityFilter", &t::ENTITY_TYPE),
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("PathPrefix", &t::PATH_TYPE),
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+    Member::new("PolicyUsageFilter", &t::POLICY_USAGE_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListEntitiesForPolicyResponse {
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub policy_groups: Option<Vec<PolicyGroup>>,
+    pub policy_roles: Option<Vec<PolicyRole>>,
+    pub policy_users: Option<Vec<PolicyUser>>,
+}
+shape!(ListEntitiesForPolicyResponse, LIST_ENTITIES_FOR_POLICY_RESPONSE; 0 is_truncated, 1 marker, 2 policy_groups, 3 policy_roles, 4 policy_users);
+pub(crate) static LIST_ENTITIES_FOR_POLICY_RESPONSE: Schema = Schema::new("ListEntitiesForPolicyResponse", &[
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+    Member::new("PolicyGroups", &t::POLICY_GROUP_LIST_TYPE),
+    Member::new("PolicyRoles", &t::POLICY_ROLE_LIST_TYPE),
+    Member::new("PolicyUsers", &t::POLICY_USER_LIST_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListInstanceProfileTagsRequest {
+    pub instance_profile_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+shape!(ListInstanceProfileTagsRequest, LIST_INSTANCE_PROFILE_TAGS_REQUEST; 0 instance_profile_name, 1 marker, 2 max_items);
+pub(crate) static LIST_INSTANCE_PROFILE_TAGS_REQUEST: Schema = Schema::new("ListInstanceProfileTagsRequest", &[
+    Member::new("InstanceProfileName", &t::INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListInstanceProfileTagsResponse {
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(ListInstanceProfileTagsResponse, LIST_INSTANCE_PROFILE_TAGS_RESPONSE; 0 is_truncated, 1 marker, 2 tags);
+pub(crate) static LIST_INSTANCE_PROFILE_TAGS_RESPONSE: Schema = Schema::new("ListInstanceProfileTagsResponse", &[
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+    Member::new("Tags", &t::TAG_LIST_TYPE).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -119,6 +205,32 @@ pub(crate) static LIST_POLICIES_RESPONSE: Schema = Schema::new("ListPoliciesResp
     Member::new("IsTruncated", &s::BOOLEAN),
     Member::new("Marker", &s::STRING),
     Member::new("Policies", &t::POLICY_LIST_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListPolicyTagsRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub policy_arn: Option<String>,
+}
+shape!(ListPolicyTagsRequest, LIST_POLICY_TAGS_REQUEST; 0 marker, 1 max_items, 2 policy_arn);
+pub(crate) static LIST_POLICY_TAGS_REQUEST: Schema = Schema::new("ListPolicyTagsRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListPolicyTagsResponse {
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(ListPolicyTagsResponse, LIST_POLICY_TAGS_RESPONSE; 0 is_truncated, 1 marker, 2 tags);
+pub(crate) static LIST_POLICY_TAGS_RESPONSE: Schema = Schema::new("ListPolicyTagsResponse", &[
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+    Member::new("Tags", &t::TAG_LIST_TYPE).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

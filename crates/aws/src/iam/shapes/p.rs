@@ -10,6 +10,15 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct PermissionsBoundaryDecisionDetail {
+    pub allowed_by_permissions_boundary: Option<bool>,
+}
+shape!(PermissionsBoundaryDecisionDetail, PERMISSIONS_BOUNDARY_DECISION_DETAIL; 0 allowed_by_permissions_boundary);
+pub(crate) static PERMISSIONS_BOUNDARY_DECISION_DETAIL: Schema = Schema::new("PermissionsBoundaryDecisionDetail", &[
+    Member::new("AllowedByPermissionsBoundary", &s::BOOLEAN),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct Policy {
     pub arn: Option<String>,
     pub attachment_count: Option<i32>,
@@ -41,6 +50,39 @@ pub(crate) static POLICY: Schema = Schema::new("Policy", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct PolicyGroup {
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+}
+shape!(PolicyGroup, POLICY_GROUP; 0 group_id, 1 group_name);
+pub(crate) static POLICY_GROUP: Schema = Schema::new("PolicyGroup", &[
+    Member::new("GroupId", &t::ID_TYPE),
+    Member::new("GroupName", &t::GROUP_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PolicyRole {
+    pub role_id: Option<String>,
+    pub role_name: Option<String>,
+}
+shape!(PolicyRole, POLICY_ROLE; 0 role_id, 1 role_name);
+pub(crate) static POLICY_ROLE: Schema = Schema::new("PolicyRole", &[
+    Member::new("RoleId", &t::ID_TYPE),
+    Member::new("RoleName", &t::ROLE_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PolicyUser {
+    pub user_id: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(PolicyUser, POLICY_USER; 0 user_id, 1 user_name);
+pub(crate) static POLICY_USER: Schema = Schema::new("PolicyUser", &[
+    Member::new("UserId", &t::ID_TYPE),
+    Member::new("UserName", &t::USER_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct PolicyVersion {
     pub create_date: Option<Timestamp>,
     pub document: Option<String>,
@@ -53,6 +95,28 @@ pub(crate) static POLICY_VERSION: Schema = Schema::new("PolicyVersion", &[
     Member::new("Document", &t::POLICY_DOCUMENT_TYPE),
     Member::new("IsDefaultVersion", &s::BOOLEAN),
     Member::new("VersionId", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct Position {
+    pub column: Option<i32>,
+    pub line: Option<i32>,
+}
+shape!(Position, POSITION; 0 column, 1 line);
+pub(crate) static POSITION: Schema = Schema::new("Position", &[
+    Member::new("Column", &s::INTEGER),
+    Member::new("Line", &s::INTEGER),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutRolePermissionsBoundaryRequest {
+    pub permissions_boundary: Option<String>,
+    pub role_name: Option<String>,
+}
+shape!(PutRolePermissionsBoundaryRequest, PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST; 0 permissions_boundary, 1 role_name);
+pub(crate) static PUT_ROLE_PERMISSIONS_BOUNDARY_REQUEST: Schema = Schema::new("PutRolePermissionsBoundaryRequest", &[
+    Member::new("PermissionsBoundary", &t::ARN_TYPE).required(),
+    Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

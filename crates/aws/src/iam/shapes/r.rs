@@ -21,6 +21,25 @@ pub(crate) static REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST: Schema = Schema::ne
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ResourceSpecificResult {
+    pub eval_decision_details: Option<BTreeMap<String, String>>,
+    pub eval_resource_decision: Option<String>,
+    pub eval_resource_name: Option<String>,
+    pub matched_statements: Option<Vec<Statement>>,
+    pub missing_context_values: Option<Vec<String>>,
+    pub permissions_boundary_decision_detail: Option<PermissionsBoundaryDecisionDetail>,
+}
+shape!(ResourceSpecificResult, RESOURCE_SPECIFIC_RESULT; 0 eval_decision_details, 1 eval_resource_decision, 2 eval_resource_name, 3 matched_statements, 4 missing_context_values, 5 permissions_boundary_decision_detail);
+pub(crate) static RESOURCE_SPECIFIC_RESULT: Schema = Schema::new("ResourceSpecificResult", &[
+    Member::new("EvalDecisionDetails", &t::EVAL_DECISION_DETAILS_TYPE),
+    Member::new("EvalResourceDecision", &t::POLICY_EVALUATION_DECISION_TYPE).required(),
+    Member::new("EvalResourceName", &t::RESOURCE_NAME_TYPE).required(),
+    Member::new("MatchedStatements", &t::STATEMENT_LIST_TYPE),
+    Member::new("MissingContextValues", &t::CONTEXT_KEY_NAMES_RESULT_LIST_TYPE),
+    Member::new("PermissionsBoundaryDecisionDetail", &t::PERMISSIONS_BOUNDARY_DECISION_DETAIL),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct Role {
     pub arn: Option<String>,
     pub assume_role_policy_document: Option<String>,
@@ -58,4 +77,15 @@ shape!(RoleLastUsed, ROLE_LAST_USED; 0 last_used_date, 1 region);
 pub(crate) static ROLE_LAST_USED: Schema = Schema::new("RoleLastUsed", &[
     Member::new("LastUsedDate", &s::TIMESTAMP),
     Member::new("Region", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct RoleUsageType {
+    pub region: Option<String>,
+    pub resources: Option<Vec<String>>,
+}
+shape!(RoleUsageType, ROLE_USAGE_TYPE; 0 region, 1 resources);
+pub(crate) static ROLE_USAGE_TYPE: Schema = Schema::new("RoleUsageType", &[
+    Member::new("Region", &t::REGION_NAME_TYPE),
+    Member::new("Resources", &t::ARN_LIST_TYPE),
 ]);

@@ -21,6 +21,28 @@ pub(crate) static TAG: Schema = Schema::new("Tag", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct TagInstanceProfileRequest {
+    pub instance_profile_name: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(TagInstanceProfileRequest, TAG_INSTANCE_PROFILE_REQUEST; 0 instance_profile_name, 1 tags);
+pub(crate) static TAG_INSTANCE_PROFILE_REQUEST: Schema = Schema::new("TagInstanceProfileRequest", &[
+    Member::new("InstanceProfileName", &t::INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("Tags", &t::TAG_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct TagPolicyRequest {
+    pub policy_arn: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(TagPolicyRequest, TAG_POLICY_REQUEST; 0 policy_arn, 1 tags);
+pub(crate) static TAG_POLICY_REQUEST: Schema = Schema::new("TagPolicyRequest", &[
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+    Member::new("Tags", &t::TAG_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct TagRoleRequest {
     pub role_name: Option<String>,
     pub tags: Option<Vec<Tag>>,

@@ -10,6 +10,28 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct UntagInstanceProfileRequest {
+    pub instance_profile_name: Option<String>,
+    pub tag_keys: Option<Vec<String>>,
+}
+shape!(UntagInstanceProfileRequest, UNTAG_INSTANCE_PROFILE_REQUEST; 0 instance_profile_name, 1 tag_keys);
+pub(crate) static UNTAG_INSTANCE_PROFILE_REQUEST: Schema = Schema::new("UntagInstanceProfileRequest", &[
+    Member::new("InstanceProfileName", &t::INSTANCE_PROFILE_NAME_TYPE).required(),
+    Member::new("TagKeys", &t::TAG_KEY_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UntagPolicyRequest {
+    pub policy_arn: Option<String>,
+    pub tag_keys: Option<Vec<String>>,
+}
+shape!(UntagPolicyRequest, UNTAG_POLICY_REQUEST; 0 policy_arn, 1 tag_keys);
+pub(crate) static UNTAG_POLICY_REQUEST: Schema = Schema::new("UntagPolicyRequest", &[
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+    Member::new("TagKeys", &t::TAG_KEY_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct UntagRoleRequest {
     pub role_name: Option<String>,
     pub tag_keys: Option<Vec<String>>,
@@ -30,6 +52,45 @@ pub(crate) static UPDATE_ASSUME_ROLE_POLICY_REQUEST: Schema = Schema::new("Updat
     Member::new("PolicyDocument", &t::POLICY_DOCUMENT_TYPE).required(),
     Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateRoleDescriptionRequest {
+    pub description: Option<String>,
+    pub role_name: Option<String>,
+}
+shape!(UpdateRoleDescriptionRequest, UPDATE_ROLE_DESCRIPTION_REQUEST; 0 description, 1 role_name);
+pub(crate) static UPDATE_ROLE_DESCRIPTION_REQUEST: Schema = Schema::new("UpdateRoleDescriptionRequest", &[
+    Member::new("Description", &t::ROLE_DESCRIPTION_TYPE).required(),
+    Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateRoleDescriptionResponse {
+    pub role: Option<Role>,
+}
+shape!(UpdateRoleDescriptionResponse, UPDATE_ROLE_DESCRIPTION_RESPONSE; 0 role);
+pub(crate) static UPDATE_ROLE_DESCRIPTION_RESPONSE: Schema = Schema::new("UpdateRoleDescriptionResponse", &[
+    Member::new("Role", &t::ROLE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateRoleRequest {
+    pub description: Option<String>,
+    pub max_session_duration: Option<i32>,
+    pub role_name: Option<String>,
+}
+shape!(UpdateRoleRequest, UPDATE_ROLE_REQUEST; 0 description, 1 max_session_duration, 2 role_name);
+pub(crate) static UPDATE_ROLE_REQUEST: Schema = Schema::new("UpdateRoleRequest", &[
+    Member::new("Description", &t::ROLE_DESCRIPTION_TYPE),
+    Member::new("MaxSessionDuration", &t::ROLE_MAX_SESSION_DURATION_TYPE),
+    Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateRoleResponse {
+}
+shape!(UpdateRoleResponse, UPDATE_ROLE_RESPONSE;);
+pub(crate) static UPDATE_ROLE_RESPONSE: Schema = Schema::new("UpdateRoleResponse", &[]);
 
 #[derive(Clone, Default, PartialEq)]
 pub struct User {
