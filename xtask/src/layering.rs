@@ -45,6 +45,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
         ],
     ),
     ("board", &[]),
+    ("shop", &[]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    shop::run::main("order", shop::order::router)
+}
