@@ -27,6 +27,10 @@ impl Block {
         other.prefix >= self.prefix && other.network & mask(self.prefix) == self.network
     }
 
+    pub fn has(self, address: Ipv4Addr) -> bool {
+        u32::from(address) & mask(self.prefix) == self.network
+    }
+
     pub fn overlaps(self, other: Self) -> bool {
         self.contains(other) || other.contains(self)
     }

@@ -1,18 +1,17 @@
 //! Container instances as EC2 shows them. They are launched and terminated by Auto Scaling only; each
 //! stands for a share of this machine that placement counts.
 
+use super::network_interface;
 use super::resource::{Resource, error, find, new_id, page, select};
-use super::security_group::SecurityGroupRecord;
 use super::subnet::SubnetRecord;
 use crate::api::{Ctx, Result};
 use crate::store::Item;
 use quarry_aws::ec2::{
-    DescribeInstancesRequest, DescribeInstancesResult, GroupIdentifier, IamInstanceProfile, Instance, InstanceState,
-    Monitoring, Placement, Reservation, Tag,
+    DescribeInstancesRequest, DescribeInstancesResult, IamInstanceProfile, Instance, InstanceState, Monitoring,
+    Placement, Reservation, Tag,
 };
 use quarry_wire::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 
 /// How long a terminated instance stays visible, as on EC2.
 const SHOWN_AFTER_TERMINATION_MS: i64 = 3_600_000;
@@ -95,12 +94,8 @@ impl InstanceRecord {
 /// Starts an instance in a subnet; it runs at once.
 pub fn launch(ctx: &mut Ctx<'_>, launch: Launch<'_>) -> Result<Instance> {
     let subnet = find::<SubnetRecord>(ctx, launch.subnet)?;
-    let mut security_groups = Vec::new();
-    for id in launch.security_groups {
-        let group = find::<SecurityGroupRecord>(ctx, id)?;
-        security_groups.push(GroupIdentifier { group_id: Some(group.id), group_name: Some(group.name) });
-    }
-    let address = free_address(ctx, &subnet)?;
+    let security_groups = network_interface::groups(ctx, &subnet.parent(), launch.security_groups)?;
+    let address = network_interface::free_address(ctx, &subnet)?;
     let region = &ctx.platform.place().region;
     let instance = Instance {
         instance_id: Some(new_id(ctx, "i")),
@@ -116,8 +111,8 @@ pub fn launch(ctx: &mut Ctx<'_>, launch: Launch<'_>) -> Result<Instance> {
             tenancy: Some("default".into()),
             ..Default::default()
         }),
-        private_dns_name: Some(format!("ip-{}.{region}.compute.internal", address.replace('.', "-"))),
-        private_ip_address: Some(address),
+        private_dns_name: Some(network_interface::private_dns_name(region, address)),
+        private_ip_address: Some(address.to_string()),
         security_groups: Some(security_groups),
         state: Some(state(16, "running")),
         subnet_id: subnet.subnet.subnet_id.clone(),
@@ -206,20 +201,6 @@ pub fn size(instance_type: &str) -> Result<Size> {
 
 fn state(code: i32, name: &str) -> InstanceState {
     InstanceState { code: Some(code), name: Some(name.into()) }
-}
-
-/// The lowest address of the subnet that no live instance has. The first four and the last are not
-/// handed out, as on EC2.
-fn free_address(ctx: &Ctx<'_>, subnet: &SubnetRecord) -> Result<String> {
-    let mut taken = ctx.tx.all::<InstanceRecord>()?;
-    taken.retain(|i| i.instance.subnet_id == subnet.subnet.subnet_id);
-    let taken: HashSet<_> = taken.into_iter().filter_map(|i| i.instance.private_ip_address).collect();
-    let block = subnet.block();
-    let end = block.map_or(0, |b| b.size() - 1);
-    let mut addresses = (4..end).map_while(|offset| block?.address(offset)).map(|a| a.to_string());
-    addresses.find(|a| !taken.contains(a)).ok_or_else(|| {
-        error("InsufficientFreeAddressesInSubnet", format!("The subnet '{}' has no free address", subnet.key()))
-    })
 }
 
 #[cfg(test)]

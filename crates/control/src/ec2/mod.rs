@@ -8,7 +8,7 @@ mod cidr;
 pub mod instance;
 mod internet_gateway;
 mod network_acl;
-mod network_interface;
+pub mod network_interface;
 mod resource;
 mod route_table;
 mod security_group;

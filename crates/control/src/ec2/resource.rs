@@ -64,6 +64,19 @@ pub fn select<T: Resource>(ctx: &Ctx<'_>, ids: Option<Vec<String>>, filters: Opt
         Some(ids) => ids.iter().map(|id| find::<T>(ctx, id)).collect::<Result<Vec<_>>>()?,
         None => ctx.tx.all::<T>()?,
     };
+    filtered(candidates, filters)
+}
+
+/// The same of resources that are not kept as records of their own.
+pub fn choose<T: Resource>(all: Vec<T>, ids: Option<Vec<String>>, filters: Option<Vec<Filter>>) -> Result<Vec<T>> {
+    let ids = ids.unwrap_or_default();
+    if let Some(missing) = ids.iter().find(|id| !all.iter().any(|resource| resource.key() == **id)) {
+        return Err(error(T::NOT_FOUND, format!("The {} '{missing}' does not exist", T::NOUN)));
+    }
+    filtered(all.into_iter().filter(|resource| ids.is_empty() || ids.contains(&resource.key())).collect(), filters)
+}
+
+fn filtered<T: Resource>(candidates: Vec<T>, filters: Option<Vec<Filter>>) -> Result<Vec<T>> {
     let filters = filters.unwrap_or_default();
     let mut selected = Vec::new();
     for resource in candidates {

@@ -2,7 +2,7 @@
 //! rules put together.
 
 use super::cidr::Block;
-use super::instance::InstanceRecord;
+use super::network_interface;
 use super::resource::{Resource, error, find, load_balancers, new_id, page, required, select, tags_for};
 use super::vpc::VpcRecord;
 use crate::api::{Ctx, Result};
@@ -187,10 +187,9 @@ pub fn delete(ctx: &mut Ctx<'_>, input: DeleteSecurityGroupRequest) -> Result<De
             format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
         ));
     }
-    let instances = ctx.tx.all::<InstanceRecord>()?;
-    let worn = instances.iter().any(|i| {
-        i.is_live() && i.instance.security_groups.iter().flatten().any(|g| g.group_id.as_deref() == Some(&id))
-    });
+    let interfaces = network_interface::all(ctx)?;
+    let worn =
+        interfaces.iter().any(|i| i.interface.groups.iter().flatten().any(|g| g.group_id.as_deref() == Some(&id)));
     let balancers = load_balancers(ctx)?;
     let worn = worn || balancers.iter().any(|b| b.security_groups.iter().flatten().any(|g| *g == id));
     let others = ctx.tx.children::<SecurityGroupRecord>(&record.vpc)?;

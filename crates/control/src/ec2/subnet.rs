@@ -1,10 +1,9 @@
 //! Subnets: a part of a VPC's addresses in one availability zone.
 
 use super::cidr::Block;
-use super::instance::InstanceRecord;
 use super::resource::{Resource, error, find, load_balancers, new_id, page, required, select, tags_for};
 use super::vpc::VpcRecord;
-use super::{route_table, zone};
+use super::{network_interface, route_table, zone};
 use crate::api::{Ctx, Result};
 use crate::store::Item;
 use quarry_aws::ec2::{
@@ -112,9 +111,9 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateSubnetRequest) -> Result<CreateSub
 pub fn describe(ctx: &mut Ctx<'_>, input: DescribeSubnetsRequest) -> Result<DescribeSubnetsResult> {
     let found = select::<SubnetRecord>(ctx, input.subnet_ids, input.filters)?;
     let (mut subnets, next_token) = page(found, input.max_results, input.next_token)?;
-    let instances = ctx.tx.all::<InstanceRecord>()?;
+    let interfaces = network_interface::all(ctx)?;
     for record in &mut subnets {
-        let used = instances.iter().filter(|i| i.instance.subnet_id == record.subnet.subnet_id).count();
+        let used = interfaces.iter().filter(|i| i.interface.subnet_id == record.subnet.subnet_id).count();
         let free = record.subnet.available_ip_address_count.unwrap_or_default() - used as i32;
         record.subnet.available_ip_address_count = Some(free);
     }
@@ -124,8 +123,7 @@ pub fn describe(ctx: &mut Ctx<'_>, input: DescribeSubnetsRequest) -> Result<Desc
 pub fn delete(ctx: &mut Ctx<'_>, input: DeleteSubnetRequest) -> Result<Empty> {
     let id = required(input.subnet_id, "subnetId")?;
     find::<SubnetRecord>(ctx, &id)?;
-    let instances = ctx.tx.all::<InstanceRecord>()?;
-    let lived_in = instances.iter().any(|i| i.is_live() && i.instance.subnet_id.as_deref() == Some(&id));
+    let lived_in = network_interface::all(ctx)?.iter().any(|i| i.interface.subnet_id.as_deref() == Some(&id));
     let balanced = load_balancers(ctx)?
         .iter()
         .any(|b| b.availability_zones.iter().flatten().any(|zone| zone.subnet_id.as_deref() == Some(&id)));
