@@ -5,6 +5,7 @@
 //! Nothing here performs I/O, reads a clock or draws randomness by itself; both
 //! come in through [`door`].
 
+pub mod address;
 pub mod arn;
 pub mod container;
 pub mod door;

@@ -133,7 +133,8 @@ pub struct TargetGroupCounters {
 pub enum BrokerRequest {
     /// A new unconnected, non-blocking IPv4 TCP socket made inside the broker's network namespace.
     Stream,
-    /// A bound and listening TCP socket (holder only). The address is added to the hub if it is missing.
+    /// A bound and listening TCP socket (holder only). The address is added to the hub if it is missing;
+    /// tasks' private addresses are there already, all of them.
     Listen { address: SocketAddr },
     /// A bound UDP socket (holder only). The address is added to the hub if it is missing.
     Datagram { address: SocketAddr },

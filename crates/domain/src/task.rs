@@ -19,8 +19,11 @@ pub struct TaskSpec {
     pub hostname: String,
     /// In start order.
     pub containers: Vec<ContainerSpec>,
-    /// The task's address on the hub network; absent with [`Isolation::None`](crate::isolation::Isolation::None).
+    /// Where the task's own connections on the hub network come from; absent with [`Isolation::None`](crate::isolation::Isolation::None).
     pub address: Option<Ipv4Addr>,
+    /// The address that others reach it by; it reaches itself by it, too.
+    #[serde(default)]
+    pub private_address: Option<Ipv4Addr>,
     /// Name server that is written to `/etc/resolv.conf`.
     pub dns: Option<Ipv4Addr>,
     /// Limits over all containers of the task; `None` where the task definition names none.

@@ -44,6 +44,8 @@ pub struct Listening {
     brokers: Rc<Brokers>,
     bound: HashMap<Want, Bound>,
     failed: HashMap<Want, String>,
+    /// Of the update before, so that nothing is said again every second.
+    said: HashMap<Want, String>,
     next_id: u64,
 }
 
@@ -62,7 +64,7 @@ const BACKLOG: i32 = 1024;
 
 impl Listening {
     pub fn new(workers: Vec<UnboundedSender<Command>>, brokers: Rc<Brokers>) -> Self {
-        Self { workers, brokers, bound: HashMap::new(), failed: HashMap::new(), next_id: 0 }
+        Self { workers, brokers, bound: HashMap::new(), failed: HashMap::new(), said: HashMap::new(), next_id: 0 }
     }
 
     /// The hub's namespace is gone, and with it all that listened there.
@@ -87,7 +89,7 @@ impl Listening {
             self.close(want);
         }
         self.release(&gone, &wanted).await;
-        self.failed.clear();
+        self.said = std::mem::take(&mut self.failed);
         let missing: Vec<Want> = wanted.into_iter().filter(|w| !self.bound.contains_key(w)).collect();
         let mut by_port: BTreeMap<u16, Vec<Want>> = BTreeMap::new();
         for want in missing {
@@ -246,7 +248,9 @@ impl Listening {
     }
 
     fn fail(&mut self, want: Want, text: String) {
-        tracing::warn!("{text}");
+        if self.said.get(&want) != Some(&text) {
+            tracing::warn!("{text}");
+        }
         self.failed.insert(want, text);
     }
 }

@@ -5,6 +5,7 @@ use crate::io::tunnel;
 use crate::watch::Watch;
 use crate::worker::Worker;
 use quarry_domain::snapshot::RelayListen;
+use socket2::SockRef;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +34,10 @@ async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
             let (mut there, mut back) = (worker.lease(), worker.lease());
             tunnel(&client, &mut there, &server, &mut back, &Watch::new(Duration::ZERO)).await;
         }
-        Err(error) => tracing::debug!(?listen, ?to, %error, "a relay's connection failed"),
+        Err(error) => {
+            tracing::debug!(?listen, ?to, %error, "a relay's connection failed");
+            // The client gets a reset, not an orderly end.
+            let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+        }
     }
 }

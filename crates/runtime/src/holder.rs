@@ -10,6 +10,7 @@ use crate::layout::{Layout, private_dir};
 use crate::netlink::{LOOPBACK, Netlink};
 use crate::record;
 use crate::sys;
+use quarry_domain::address::{PRIVATE, PRIVATE_PREFIX, is_private};
 use quarry_domain::link::BrokerRequest;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, OwnedFd};
@@ -90,6 +91,7 @@ fn prepare(data_dir: &Path) -> io::Result<(Broker, Hub)> {
     let mut link = Netlink::open()?;
     link.up(LOOPBACK)?;
     link.add_address(LOOPBACK, address)?;
+    link.local_network(PRIVATE, PRIVATE_PREFIX).map_err(|e| named("routing the private addresses", e))?;
     harden()?;
     let broker = Broker::listen(&socket)?;
     Ok((broker, Hub { link: link.into(), stop: false.into() }))
@@ -176,6 +178,7 @@ impl Hub {
         if let IpAddr::V4(ip) = address.ip()
             && !ip.is_loopback()
             && !ip.is_unspecified()
+            && !is_private(ip)
         {
             self.link.borrow_mut().add_address(LOOPBACK, ip).map_err(|e| named("adding the address", e))?;
         }

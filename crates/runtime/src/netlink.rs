@@ -98,6 +98,16 @@ impl Netlink {
         self.tell(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
+    /// Every address of `network/prefix` is this namespace's own: sockets may listen at any of them.
+    pub fn local_network(&mut self, network: Ipv4Addr, prefix: u8) -> io::Result<()> {
+        let mut message = route_message(RouteScope::Host, prefix);
+        message.header.table = libc::RT_TABLE_LOCAL;
+        message.header.kind = RouteType::Local;
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(network)));
+        message.attributes.push(RouteAttribute::Oif(LOOPBACK));
+        self.tell(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
     fn tell(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.ask(message, flags | NLM_F_ACK).map(drop)
     }

@@ -4,7 +4,7 @@ mod support;
 
 use quarry_domain::isolation::Isolation;
 use quarry_domain::link::BrokerRequest;
-use quarry_domain::task::{Limits, TaskPhase, TaskRuntime};
+use quarry_domain::task::{ContainerState, Limits, TaskPhase, TaskRuntime};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use support::{Place, broker, exited};
@@ -101,6 +101,44 @@ fn who_reaches_whom() {
         broker(&hub.broker, &release).unwrap();
         let (_, log) = place.run(&place.task("after", &["connect", "198.19.1.7:80"]));
         assert!(log.starts_with("refused"), "{log}");
+    }
+}
+
+/// Others reach a task at its private address, where a socket in the hub listens for it; where none
+/// does they are refused. The task reaches itself there without leaving.
+#[test]
+fn private_addresses() {
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let hub = place.runtime.hub().unwrap().unwrap();
+        let mut server = place.task("server", &["serve", "3000"]);
+        let private = server.private_address.unwrap();
+        // Nothing listens in the hub yet: what this finds is in the task itself.
+        server.containers.push(place.container("self", &["reach", &format!("{private}:3000")]));
+        server.containers.push(place.container("alone", &["connect", &format!("{private}:3001")]));
+        place.launch(&server);
+        place.ask("server", 3000).unwrap();
+        let said = |container: &str| {
+            place.wait("server", "what it says", |t| {
+                t.containers.iter().any(|c| c.name == container && matches!(c.state, ContainerState::Exited { .. }))
+            });
+            std::fs::read_to_string(place.runtime.log_path("server", container)).unwrap()
+        };
+        assert!(said("alone").starts_with("refused"), "{isolation:?}");
+        assert_eq!(said("self").trim(), format!("connected hello {private}"), "{isolation:?}");
+
+        let address = SocketAddr::from((private, 8080));
+        let listener: TcpListener = broker(&hub.broker, &BrokerRequest::Listen { address }).unwrap().unwrap().into();
+        listener.set_nonblocking(false).unwrap();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let _ = stream.write_all(b"the relay");
+            }
+        });
+        let (_, log) = place.run(&place.task("client", &["connect", &address.to_string()]));
+        assert_eq!(log.trim(), "connected the relay", "{isolation:?}");
+        let (_, log) = place.run(&place.task("other", &["connect", &format!("{private}:3000")]));
+        assert!(log.starts_with("refused"), "{isolation:?}: {log}");
     }
 }
 

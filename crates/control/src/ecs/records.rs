@@ -124,8 +124,14 @@ pub struct Task {
     pub overrides: aws::TaskOverride,
     /// What it takes from its container instance.
     pub demand: Demand,
-    /// On the hub network.
+    /// Where its own connections on the hub network come from.
     pub address: Option<Ipv4Addr>,
+    /// Where others reach it; unique among the tasks that have not stopped. See [`quarry_domain::address`].
+    #[serde(default)]
+    pub private_address: Option<Ipv4Addr>,
+    /// How connections get into it: from when it runs until its processes are gone.
+    #[serde(default)]
+    pub entry: Option<TaskEntry>,
     pub containers: Vec<Container>,
     pub ports: Vec<Port>,
     /// Where it is registered, or will be when it runs.

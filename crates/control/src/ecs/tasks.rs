@@ -7,13 +7,15 @@ use super::records::{
 use super::{container_instances, events};
 use crate::api::{Ctx, Result};
 use crate::elbv2::targets;
+use crate::link::snapshot::{Behind, Endpoints};
 use crate::store::{StoreError, Tx};
 use quarry_aws::ecs::TaskOverride;
+use quarry_domain::address;
 use quarry_domain::container;
 use quarry_domain::placement::{Constraint, Instance, NoPlace, Strategy, place};
 use quarry_domain::snapshot::Endpoint;
 use quarry_domain::task::TaskEntry;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 
 /// Host ports given where none is named: the kernel's default ephemeral range.
@@ -38,7 +40,7 @@ pub struct NewTask<'a> {
 pub struct Room {
     instances: Vec<ContainerInstance>,
     left: Vec<Instance>,
-    addresses: Vec<Ipv4Addr>,
+    addresses: HashSet<Ipv4Addr>,
 }
 
 impl Room {
@@ -47,7 +49,8 @@ impl Room {
         instances.retain(|instance| !instance.draining);
         let tasks: Vec<Task> = tx.children(cluster_arn)?;
         let left = instances.iter().map(|i| container_instances::remaining(i, &tasks, Some(group))).collect();
-        let addresses = tx.all::<Task>()?.iter().filter_map(|task| task.address).collect();
+        let all = tx.all::<Task>()?;
+        let addresses = all.iter().flat_map(|task| [task.address, task.private_address]).flatten().collect();
         Ok(Self { instances, left, addresses })
     }
 
@@ -86,11 +89,7 @@ pub fn create(ctx: &Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Resul
     }
     demand.ports = ports.iter().map(|port| port.host_port).collect();
 
-    let address = match ctx.platform.config.hub {
-        Some(_) => Some(free_address(ctx.tx, &room.addresses)?),
-        None => None,
-    };
-    room.addresses.extend(address);
+    let (address, private_address) = addresses(ctx, &mut room.addresses)?;
     let load_balancers = new.service.map(|(service, _)| service.load_balancers()).unwrap_or_default();
     let targets = load_balancers.iter().filter_map(|balancer| {
         let container = balancer.container_name.as_deref()?;
@@ -118,6 +117,8 @@ pub fn create(ctx: &Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Resul
         wanted: true,
         overrides: new.overrides.clone(),
         address,
+        private_address: Some(private_address),
+        entry: None,
         containers: containers(ctx, new),
         targets: targets.collect(),
         demand,
@@ -173,17 +174,27 @@ fn free_port(tx: &Tx<'_>, ec2_instance_id: &str) -> Result<u16, StoreError> {
     }
 }
 
-/// An address of 198.18.0.0/16 that no live task has, given in turn.
-fn free_address(tx: &Tx<'_>, taken: &[Ipv4Addr]) -> Result<Ipv4Addr, StoreError> {
-    loop {
-        let n = tx.next("ecs.address")?;
-        // The last byte runs from 1 to 254, so that no address looks like a network's or a broadcast.
-        let (third, last) = ((n / 254 % 256) as u8, (n % 254) as u8 + 1);
-        let address = Ipv4Addr::new(198, 18, third, last);
-        if !taken.contains(&address) {
-            return Ok(address);
+/// The address a task sends from, if there is a hub, and the private one that others reach it by. On
+/// the hub both are given in turn, so that one that was just freed is not given again at once; on
+/// loopback the private one is drawn, so that two installations do not give the same ones.
+fn addresses(ctx: &Ctx<'_>, taken: &mut HashSet<Ipv4Addr>) -> Result<(Option<Ipv4Addr>, Ipv4Addr), StoreError> {
+    let mut first_free = |next: &dyn Fn() -> Result<Ipv4Addr, StoreError>| loop {
+        let address = next()?;
+        if taken.insert(address) {
+            return Ok::<_, StoreError>(address);
         }
+    };
+    if ctx.platform.config.hub.is_none() {
+        let drawn = || {
+            let mut random = [0; 8];
+            ctx.platform.door.entropy.fill(&mut random);
+            Ok(address::private_on_loopback(u64::from_le_bytes(random)))
+        };
+        return Ok((None, first_free(&drawn)?));
     }
+    let source = first_free(&|| Ok(address::source(ctx.tx.next("ecs.address")?)))?;
+    let private = first_free(&|| Ok(address::private(ctx.tx.next("ecs.private-address")?)))?;
+    Ok((Some(source), private))
 }
 
 /// Begins to stop a task: deregisters it, and stores it as DEACTIVATING until it is drained, or as
@@ -238,9 +249,16 @@ pub fn endpoint_of(tx: &Tx<'_>, ec2_instance_id: &str, host_port: u16) -> Result
     Ok(held.and_then(endpoint).map(|(_, endpoint)| endpoint))
 }
 
-/// What stands behind every held host port: by instance and port.
-pub fn endpoints(tx: &Tx<'_>) -> Result<HashMap<(String, u16), Endpoint>, StoreError> {
-    Ok(tx.all::<HostPort>()?.into_iter().filter_map(endpoint).collect())
+/// What stands behind every held host port, and behind the ports of every private address.
+pub fn endpoints(tx: &Tx<'_>) -> Result<Endpoints, StoreError> {
+    let ports = tx.all::<HostPort>()?.into_iter().filter_map(endpoint).collect();
+    let mut private = BTreeMap::new();
+    for task in tx.all::<Task>()? {
+        let (Some(address), Some(entry)) = (task.private_address, task.entry) else { continue };
+        let ports = task.ports.iter().map(|port| (port.host_port, port.container_port)).collect();
+        private.insert(address, Behind { task: task.id, entry, ports });
+    }
+    Ok(Endpoints { ports, private })
 }
 
 fn endpoint(held: HostPort) -> Option<((String, u16), Endpoint)> {

@@ -4,14 +4,30 @@ use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGr
 use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
 use crate::store::{StoreError, Tx};
 use quarry_domain::snapshot::{self, Endpoint, NameRecord, ProtocolVersion, Relay, RelayListen, Snapshot};
-use std::collections::HashMap;
+use quarry_domain::task::{TaskEntry, TaskId};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Seconds for which a task may keep a load balancer's address.
 const NAME_TTL: u32 = 60;
 
-/// What stands behind the ports of EC2 instances: by instance id and port.
-pub type Endpoints = HashMap<(String, u16), Endpoint>;
+/// Where running tasks are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Behind the ports of EC2 instances: by instance id and port.
+    pub ports: HashMap<(String, u16), Endpoint>,
+    /// By private address.
+    pub private: BTreeMap<Ipv4Addr, Behind>,
+}
+
+/// The task behind a private address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    pub task: TaskId,
+    pub entry: TaskEntry,
+    /// Each port of the address that is relayed, and the container port it leads to.
+    pub ports: Vec<(u16, u16)>,
+}
 
 /// The snapshot of what is stored, its version left at 0. The same records give the same snapshot.
 pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Result<Snapshot, StoreError> {
@@ -72,7 +88,22 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
             to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),
         });
     }
+    for (address, behind) in &endpoints.private {
+        for (port, container_port) in &behind.ports {
+            let listen = SocketAddr::from((*address, *port));
+            built.relays.push(Relay {
+                listen: if config.hub.is_some() { RelayListen::Hub(listen) } else { RelayListen::Host(listen) },
+                to: behind.endpoint(*container_port),
+            });
+        }
+    }
     Ok(built)
+}
+
+impl Behind {
+    fn endpoint(&self, container_port: u16) -> Endpoint {
+        Endpoint::Task { task: self.task.clone(), entry: self.entry.clone(), container_port }
+    }
 }
 
 fn rule(rule: Rule) -> snapshot::Rule {
@@ -80,7 +111,7 @@ fn rule(rule: Rule) -> snapshot::Rule {
 }
 
 fn target(group: &TargetGroup, stored: Target, probe: bool, endpoints: &Endpoints) -> snapshot::Target {
-    let behind = || endpoints.get(&(stored.id.clone(), stored.port)).cloned();
+    let behind = || endpoints.ports.get(&(stored.id.clone(), stored.port)).cloned();
     let endpoint = match group.target_type {
         TargetType::Instance => behind().unwrap_or_else(|| Endpoint::Nowhere {
             reason: format!("no task has port {} of instance {}", stored.port, stored.id),

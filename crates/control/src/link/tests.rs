@@ -22,7 +22,8 @@ const SOON: Duration = Duration::from_secs(10);
 fn endpoints() -> Endpoints {
     let task =
         Endpoint::Task { task: "t".repeat(32), entry: TaskEntry::Host(vec![(3000, 40_000)]), container_port: 3000 };
-    HashMap::from([(("i-0a".to_owned(), 32_768), task)])
+    let ports = HashMap::from([(("i-0a".to_owned(), 32_768), task)]);
+    Endpoints { ports, ..Endpoints::default() }
 }
 
 fn link(world: &World) -> Link {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 pub struct Context<'a> {
     pub task_id: &'a str,
     pub address: Option<Ipv4Addr>,
+    pub private_address: Option<Ipv4Addr>,
     pub dns: Option<Ipv4Addr>,
     /// Variables that every container gets; the image's and the task definition's go before them.
     pub environment: &'a [(String, String)],
@@ -55,6 +56,7 @@ pub fn lower(
         hostname: hostname.unwrap_or_else(|| context.task_id.chars().take(12).collect()),
         containers: specs,
         address: context.address,
+        private_address: context.private_address,
         dns: context.dns,
         limits: Limits { cpu_quota: cpu, memory, pids: Some(PIDS), ..Limits::default() },
     })

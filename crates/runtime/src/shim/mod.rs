@@ -157,7 +157,7 @@ impl Shim {
         };
         let sandbox = Sandbox::create(&self.plan)?;
         let target = hub.as_ref().map(|(namespace, address)| (namespace.as_fd(), *address, self.plan.hub_address));
-        network::connect(&sandbox, &self.plan.spec.id, target)?;
+        network::connect(&sandbox, &self.plan.spec.id, target, self.plan.spec.private_address)?;
         self.hub = hub.map(|(namespace, _)| namespace);
         let filters = Filters::new()?;
         for index in 0..self.running.len() {
@@ -253,7 +253,7 @@ impl Shim {
     fn files(&self) -> Files {
         let spec = &self.plan.spec;
         let mut hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
-        if let Some(address) = spec.address {
+        if let Some(address) = spec.private_address.or(spec.address) {
             hosts.push_str(&format!("{address}\t{}\n", spec.hostname));
         }
         let resolv_conf =

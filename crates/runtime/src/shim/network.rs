@@ -8,10 +8,16 @@ use std::io;
 use std::net::Ipv4Addr;
 
 /// Moves the calling process into the task's network namespace for good and sets it up there.
-/// `hub`: the hub's network namespace, the task's own address, and the hub's. All of it goes when
+/// `hub`: the hub's network namespace, the address the task sends from, and the hub's; `private`: the
+/// address others reach the task by, through sockets in the hub, and it itself on `lo`. All of it goes when
 /// the namespace goes, with its last process; an address may be given again at once, because the
 /// route to it is replaced.
-pub fn connect(sandbox: &Sandbox, id: &str, hub: Option<(BorrowedFd, Ipv4Addr, Ipv4Addr)>) -> io::Result<()> {
+pub fn connect(
+    sandbox: &Sandbox,
+    id: &str,
+    hub: Option<(BorrowedFd, Ipv4Addr, Ipv4Addr)>,
+    private: Option<Ipv4Addr>,
+) -> io::Result<()> {
     let network = Some(LinkNameSpaceType::Network);
     // A netlink socket stays with the namespace it was opened in.
     let hub_link = match &hub {
@@ -24,6 +30,9 @@ pub fn connect(sandbox: &Sandbox, id: &str, hub: Option<(BorrowedFd, Ipv4Addr, I
     move_into_link_name_space(sandbox.net.as_fd(), network).map_err(|e| context("entering the task's network", e))?;
     let mut link = Netlink::open()?;
     link.up(LOOPBACK).map_err(|e| context("bringing lo up", e))?;
+    if let Some(private) = private {
+        link.add_address(LOOPBACK, private).map_err(|e| context("giving lo the private address", e))?;
+    }
     // Without capabilities in the containers, this is what lets them listen on port 80. Where
     // /proc/sys cannot be written, they keep to ports from 1024 on.
     let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");

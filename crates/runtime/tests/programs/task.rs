@@ -41,6 +41,7 @@ fn main() {
         "show" => show(),
         "write" => write_volume(&args[2], &args[3]),
         "connect" => connect(&args[2]),
+        "reach" => reach(&args[2]),
         "orphans" => orphans(),
         "forks" => forks(),
         other => panic!("unknown part {other}"),
@@ -99,6 +100,17 @@ fn connect(address: &str) {
         }
         Err(e) => println!("refused {e}"),
     }
+}
+
+/// As `connect`, once somebody listens.
+fn reach(address: &str) {
+    for _ in 0..1000 {
+        if std::net::TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_millis(800)).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    connect(address);
 }
 
 /// Leaves a zombie to whoever is PID 1 and says whether it was reaped.

@@ -62,6 +62,7 @@ impl Place {
             hostname: format!("host-{id}"),
             containers: vec![container(&self.image, "app", args)],
             address: isolated.then(|| Ipv4Addr::new(198, 18, 0, last)),
+            private_address: isolated.then(|| Ipv4Addr::new(198, 19, 128, last)),
             dns: Some(quarry_runtime::HUB_ADDRESS),
             limits: Limits::default(),
         }

@@ -50,6 +50,7 @@ pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
         &Context {
             task_id: id,
             address: task.address,
+            private_address: task.private_address,
             dns: platform.config.hub.as_ref().filter(|_| task.address.is_some()).map(|hub| hub.address),
             environment: &environment(platform),
             images: &images,

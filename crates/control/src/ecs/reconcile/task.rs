@@ -173,6 +173,7 @@ impl Reconciler {
                     targets::deregister_dead(ctx, &target.group_arn, &pair)?;
                 }
                 task.status = LastStatus::Deprovisioning;
+                task.entry = None;
                 task.execution_stopped_ms = Some(now);
                 task.version += 1;
                 ctx.tx.put(task)?;
@@ -197,9 +198,10 @@ impl Reconciler {
         self.keep_launch(task, now);
         task.started_ms = Some(now);
         task.status = LastStatus::Running;
+        task.entry = seen.and_then(|seen| seen.entry.clone());
         task.version += 1;
         for mut port in ctx.tx.children::<HostPort>(&task.id)? {
-            port.entry = seen.and_then(|seen| seen.entry.clone());
+            port.entry = task.entry.clone();
             ctx.tx.put(&port)?;
         }
         let service: Option<Service> = match &task.service {

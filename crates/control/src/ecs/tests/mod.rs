@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod life;
+mod network;
 mod rolling;
 mod threads;
 mod unknown;

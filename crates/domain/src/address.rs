@@ -1,0 +1,75 @@
+//! The plan of addresses on the hub network, both ranges from 198.18.0.0/15, which is reserved for
+//! benchmarks (RFC 2544) and so in nobody's way:
+//!
+//! | Addresses | Whose |
+//! |---|---|
+//! | 198.18.0.0/16 | where a task's own connections come from, one per task |
+//! | 198.19.0.1 | the hub itself: name server and AWS endpoint |
+//! | 198.19.1.0/24 | load balancers |
+//! | 198.19.128.0/17 | where others reach a task, one per task: its private address |
+
+use std::net::Ipv4Addr;
+
+/// The first of the private addresses.
+pub const PRIVATE: Ipv4Addr = Ipv4Addr::new(198, 19, 128, 0);
+/// The prefix length of their range.
+pub const PRIVATE_PREFIX: u8 = 17;
+
+/// How many hosts a third octet counts: the last one runs from 1 to 254, so that no address looks
+/// like a network's or a broadcast's.
+const PER_BLOCK: u64 = 254;
+
+/// The `n`-th address that a task sends from; begins again after 65,024.
+pub fn source(n: u64) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, (n / PER_BLOCK % 256) as u8, (n % PER_BLOCK) as u8 + 1)
+}
+
+/// The `n`-th private address; begins again after 32,512.
+pub fn private(n: u64) -> Ipv4Addr {
+    Ipv4Addr::new(198, 19, 128 + (n / PER_BLOCK % 128) as u8, (n % PER_BLOCK) as u8 + 1)
+}
+
+/// Where tasks are plain processes, their private addresses are the host's loopback: the `n`-th of
+/// 127.81.0.0/16.
+pub fn private_on_loopback(n: u64) -> Ipv4Addr {
+    Ipv4Addr::new(127, 81, (n / PER_BLOCK % 256) as u8, (n % PER_BLOCK) as u8 + 1)
+}
+
+/// Whether it is in the hub's range of private addresses.
+pub fn is_private(address: Ipv4Addr) -> bool {
+    u32::from(address) >> (32 - PRIVATE_PREFIX) == u32::from(PRIVATE) >> (32 - PRIVATE_PREFIX)
+}
+
+/// The hardware address that is shown for a private address: locally administered, and one to one.
+pub fn mac(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:51:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{prop_assert, prop_assert_ne, proptest};
+
+    proptest! {
+        #[test]
+        fn every_address_is_in_its_range(n: u64, m: u64) {
+            prop_assert!(is_private(private(n)) && !is_private(source(n)) && !is_private(private_on_loopback(n)));
+            for address in [private(n), source(n), private_on_loopback(n)] {
+                prop_assert!((1..=254).contains(&address.octets()[3]));
+            }
+            prop_assert!(source(n).octets()[..2] == [198, 18] && private_on_loopback(n).octets()[..2] == [127, 81]);
+            if n % (128 * 254) != m % (128 * 254) {
+                prop_assert_ne!(private(n), private(m));
+                prop_assert_ne!(mac(private(n)), mac(private(m)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_hub_and_the_balancers_are_not_private() {
+        for other in [Ipv4Addr::new(198, 19, 0, 1), Ipv4Addr::new(198, 19, 1, 254), Ipv4Addr::new(198, 20, 128, 1)] {
+            assert!(!is_private(other));
+        }
+    }
+}
