@@ -14,11 +14,13 @@ pub mod link;
 pub mod logs;
 mod page;
 pub mod platform;
+pub mod secretsmanager;
 pub mod ssm;
 pub mod start;
 pub mod status;
 pub mod store;
 pub mod sts;
+pub mod vault;
 pub mod wake;
 
 #[cfg(test)]

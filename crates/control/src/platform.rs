@@ -1,6 +1,7 @@
 //! What every operation and reconciler can reach: the store, the place, the other parts.
 
 use crate::store::{Store, StoreError};
+use crate::vault::Vault;
 use crate::wake::Wake;
 use quarry_domain::arn::Place;
 use quarry_domain::door::Door;
@@ -32,6 +33,8 @@ pub struct Platform {
     pub config: PlatformConfig,
     pub door: Door,
     pub store: Store,
+    /// Seals what must not be in the store in clear.
+    pub vault: Vault,
     pub runtime: Arc<dyn TaskRuntime>,
     pub images: Arc<dyn ImageStore>,
     pub catalog: Arc<dyn ImageCatalog>,
@@ -62,10 +65,11 @@ impl Platform {
         catalog: Arc<dyn ImageCatalog>,
     ) -> Result<Arc<Self>, StoreError> {
         let store = Store::open(&config.data_dir.join("control.db"))?;
+        let vault = Vault::open(&config.data_dir, &door).map_err(StoreError::Key)?;
         let seen = Wake::default();
         let wake = seen.clone();
         runtime.subscribe(Box::new(move || wake.signal()));
-        Ok(Arc::new(Self { config, door, store, runtime, images, catalog, live: Mutex::default(), seen }))
+        Ok(Arc::new(Self { config, door, store, vault, runtime, images, catalog, live: Mutex::default(), seen }))
     }
 
     pub fn place(&self) -> &Place {

@@ -12,6 +12,8 @@ pub enum Use {
     Trust,
     /// What an identity may do.
     Identity,
+    /// Who may do something with the resource it is attached to.
+    Resource,
 }
 
 /// Refuses a document that is no policy of the IAM policy grammar (AWS's "Grammar of the IAM JSON
@@ -77,6 +79,17 @@ fn statement(statement: &Map<String, Value>, purpose: Use) -> Result<()> {
             }
             if actions.iter().any(|action| !action.to_ascii_lowercase().starts_with("sts:")) {
                 return Err(malformed("AssumeRole policy may only specify STS AssumeRole actions."));
+            }
+        }
+        Use::Resource => {
+            match principal {
+                None => return Err(malformed("Missing required field Principal")),
+                Some(Value::Object(principals)) if !principals.is_empty() => {}
+                Some(Value::String(everyone)) if everyone == "*" => {}
+                Some(_) => return Err(malformed("Invalid principal in policy")),
+            }
+            if actions.iter().any(|action| *action != "*" && !action.contains(':')) {
+                return Err(malformed("Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."));
             }
         }
         Use::Identity => {

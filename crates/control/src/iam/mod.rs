@@ -2,7 +2,7 @@
 //! instance profiles. One file per resource. The policies are kept and checked for their form; what
 //! they allow is not evaluated: whoever has the installation's credentials may do everything.
 
-mod document;
+pub mod document;
 mod entity;
 mod instance_profile;
 mod policy;

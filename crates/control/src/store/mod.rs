@@ -32,6 +32,8 @@ pub enum StoreError {
     Sqlite(#[from] rusqlite::Error),
     #[error("a stored {kind} cannot be read: {source}")]
     Damaged { kind: &'static str, source: serde_json::Error },
+    #[error("the key of stored secrets: {0}")]
+    Key(std::io::Error),
 }
 
 /// The open store. One writer at a time; readers see the last commit.
