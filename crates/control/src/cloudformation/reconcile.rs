@@ -338,6 +338,7 @@ fn create(ctx: &mut Ctx<'_>, stack: &Stack, parsed: &Parsed, id: &str) -> Result
         stack_tags: stack.tags.clone(),
         physical_name: format!("{}-{id}-{suffix}", stack.name),
         suffix,
+        update_policy: None,
     };
     let made = kind.create(ctx, &wanted)?;
     record.physical_id = Some(made.physical_id.clone());

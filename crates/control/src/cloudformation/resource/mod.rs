@@ -25,6 +25,8 @@ use crate::api::{Ctx, Result};
 use call::refused;
 use quarry_wire::ServiceError;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A resource type. Each call runs inside the transaction that records its result, so that it has
 /// happened exactly once, or not at all.
@@ -50,12 +52,49 @@ pub trait ResourceType: Sync {
     fn settled(&self, _ctx: &mut Ctx<'_>, _made: &Made) -> Result<Progress> {
         Ok(Progress::Done)
     }
+    /// The properties whose change [`update`](Self::update) carries out on what exists (AWS's
+    /// documentation, "Update requires: No interruption" and "Some interruptions"). With `Tags` among
+    /// them, a change of the stack's tags comes as an update too. A change of any other property makes
+    /// a new resource and deletes the old one when all else is done.
+    fn mutable(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Those of the [`mutable`](Self::mutable) whose change needs a new resource in some cases
+    /// ("Update requires: Updates are not supported / Conditional"): [`replaces`](Self::replaces) decides.
+    fn conditional(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Whether this change needs a new resource although all changed properties are mutable.
+    fn replaces(&self, _old: &Wanted, _new: &Wanted) -> bool {
+        false
+    }
+    /// The property that names it, where two of one name cannot be: with this property set and
+    /// unchanged it cannot be replaced.
+    fn name_property(&self) -> Option<&'static str> {
+        self.iam_name()
+    }
+    /// Changes what exists from `old` to `new`, which differ in mutable properties (or in the stack's
+    /// tags) only, and gives it as it is then; its physical id stays. Also called to go back.
+    fn update(&self, _ctx: &mut Ctx<'_>, _made: &Made, _old: &Wanted, new: &Wanted) -> Result<Made> {
+        Err(refused(format!("Updates of {} in place are not supported", new.logical_id)))
+    }
+    /// How far an [`update`](Self::update) is that takes a while. Called until it is done, and again
+    /// after a restart.
+    fn updated(&self, ctx: &mut Ctx<'_>, made: &Made, _new: &Wanted, _ongoing: &mut Ongoing<'_>) -> Result<Progress> {
+        self.settled(ctx, made)
+    }
+    /// Looks at what exists, for the detection of drift: those of the properties that can be read back,
+    /// in the template's form. Properties left out are not compared.
+    fn read(&self, _ctx: &mut Ctx<'_>, _made: &Made, _properties: &Map<String, Value>) -> Result<Seen> {
+        Ok(Seen::Unreadable)
+    }
     /// Deletes it, or looks how far its deletion is. Called until it is done, and again after a
     /// restart; something that is not there is deleted.
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Progress>;
 }
 
 /// A resource that is to be made.
+#[derive(Clone, Debug)]
 pub struct Wanted {
     pub logical_id: String,
     pub stack_name: String,
@@ -68,6 +107,29 @@ pub struct Wanted {
     pub physical_name: String,
     /// The last part of it.
     pub suffix: String,
+    /// The template's UpdatePolicy, with all functions carried out.
+    pub update_policy: Option<Value>,
+}
+
+/// What an update that takes several steps knows between them.
+pub struct Ongoing<'a> {
+    /// Kept with the resource; empty at the first call.
+    pub state: &'a mut Map<String, Value>,
+    /// Signals received since the update began, by UniqueId: whether it reported success.
+    pub signals: &'a BTreeMap<String, bool>,
+    /// Since the update began, or since the process started after that.
+    pub elapsed: Duration,
+}
+
+/// What exists of a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// The type cannot be read back; its drift is not checked.
+    Unreadable,
+    /// It was deleted behind the stack's back.
+    Gone,
+    /// Properties as they are now.
+    Exists(Map<String, Value>),
 }
 
 /// A resource that was made.
@@ -196,6 +258,21 @@ impl Wanted {
         self.tags().into_iter().filter(own).collect()
     }
 
+    /// What becomes of the own tags of a resource when `self` comes after `old`: the tags to set, and the
+    /// keys to remove.
+    pub fn tag_changes(&self, old: &Self) -> (Vec<Value>, Vec<String>) {
+        let (before, after) = (old.own_tags(), self.own_tags());
+        let set = after.iter().filter(|tag| !before.contains(tag)).cloned().collect();
+        let kept = |key: &Value| after.iter().any(|tag| tag["Key"] == *key);
+        let keys = before.iter().map(|tag| &tag["Key"]).filter(|key| !kept(key));
+        (set, keys.filter_map(|key| key.as_str().map(str::to_owned)).collect())
+    }
+
+    /// Whether a property is another than in `old`.
+    pub fn differs(&self, old: &Self, property: &str) -> bool {
+        self.properties.get(property) != old.properties.get(property)
+    }
+
     /// The tags as EC2's create operations take them.
     pub fn tag_specifications(&self, resource_type: &str) -> Value {
         json!([{"ResourceType": resource_type, "Tags": self.tags()}])
@@ -251,6 +328,7 @@ mod tests {
             stack_tags: Vec::new(),
             physical_name: "a-stack-with-a-rather-long-name-LoadBalancer-ABCDEFGHIJKLM".into(),
             suffix: "ABCDEFGHIJKLM".into(),
+            update_policy: None,
         };
         assert_eq!(wanted.generated(32), "a-stack-with-a-rat-ABCDEFGHIJKLM");
         assert_eq!(wanted.generated(255), wanted.physical_name);
@@ -260,7 +338,10 @@ mod tests {
     fn types_are_listed_once() {
         for (i, kind) in TYPES.iter().enumerate() {
             assert!(TYPES[i + 1..].iter().all(|other| other.name() != kind.name()), "{}", kind.name());
-            assert!(kind.required().iter().all(|name| kind.properties().contains(name)), "{}", kind.name());
+            let named = [kind.required(), kind.mutable(), kind.conditional()].into_iter().flatten();
+            let named = named.copied().chain(kind.name_property()).collect::<Vec<_>>();
+            assert!(named.iter().all(|name| kind.properties().contains(name)), "{}: {named:?}", kind.name());
+            assert!(kind.conditional().iter().all(|name| kind.mutable().contains(name)), "{}", kind.name());
         }
     }
 }
