@@ -17,6 +17,7 @@ pub mod metric;
 pub mod placement;
 pub mod rule;
 pub mod scaling;
+pub mod sealed;
 pub mod service;
 pub mod snapshot;
 pub mod task;

@@ -4,6 +4,7 @@
 //! acknowledges its version. Names follow the Elastic Load Balancing API; durations are in seconds
 //! unless a name says otherwise.
 
+use crate::sealed::Sealed;
 use crate::task::TaskEntry;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -87,6 +88,9 @@ pub struct Listener {
     /// one and reports what it took.
     pub port: u16,
     pub protocol: ListenerProtocol,
+    /// Present where the protocol is HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Ascending priority.
     pub rules: Vec<Rule>,
     pub default_action: Action,
@@ -96,6 +100,32 @@ pub struct Listener {
 pub enum ListenerProtocol {
     Http,
     Https,
+}
+
+/// How an HTTPS listener speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// `ELBSecurityPolicy-…`, for logs.
+    pub policy: String,
+    /// What the policy allows: `TLSv1`, `TLSv1.1`, `TLSv1.2`, `TLSv1.3`. TLS 1.0 and 1.1 are not spoken.
+    pub protocols: Vec<String>,
+    /// What the policy allows, by OpenSSL's names, best first. Those that the library lacks are left out.
+    pub ciphers: Vec<String>,
+    /// The default certificate, then those chosen by the client's server name. Never empty.
+    pub certificates: Vec<TlsCertificate>,
+}
+
+/// A certificate as the proxy needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsCertificate {
+    pub arn: String,
+    /// The names that it is for, lower case, with `*.` where it is a wildcard.
+    pub names: Vec<String>,
+    /// PEM, its own certificate first.
+    pub chain: String,
+    /// The private key in PEM (PKCS #8, PKCS #1 or SEC1), sealed with the installation's key
+    /// (`vault.key`) under [`key_context`](Self::key_context). Never in clear on disk.
+    pub key: Sealed,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -274,6 +304,13 @@ pub enum RelayListen {
     Host(SocketAddr),
     /// Inside the hub's network namespace.
     Hub(SocketAddr),
+}
+
+impl TlsCertificate {
+    /// The context in which the private key of this certificate is sealed.
+    pub fn key_context(arn: &str) -> String {
+        format!("acm {arn} private-key")
+    }
 }
 
 impl Default for LoadBalancerAttributes {

@@ -5,7 +5,7 @@ use quarry_domain::snapshot::Snapshot;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// `<data>/proxy`, locked for as long as this value lives.
@@ -64,7 +64,8 @@ impl Store {
 pub fn save(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
     let bytes = serde_json::to_vec(snapshot)?;
     let beside = path.with_extension("json.tmp");
-    let mut file = File::create(&beside)?;
+    // Not for others to read: it tells where every task is.
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(&bytes)?;
     file.sync_data()?;
     fs::rename(&beside, path)?;

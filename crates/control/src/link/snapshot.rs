@@ -42,6 +42,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
                 arn: listener.arn,
                 port: listener.port,
                 protocol: listener.protocol,
+                tls: None,
                 rules: rules.into_iter().map(rule).collect(),
                 default_action: listener.default_action.action,
             });

@@ -258,6 +258,7 @@ pub fn balancer(name: &str, port: u16, rules: Vec<Rule>, default_action: Action)
             arn: format!("listener/{name}"),
             port,
             protocol: ListenerProtocol::Http,
+            tls: None,
             rules,
             default_action,
         }],
