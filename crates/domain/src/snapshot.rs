@@ -235,6 +235,18 @@ pub struct TargetGroupAttributes {
     pub algorithm: Algorithm,
     /// `None` unless `stickiness.enabled`.
     pub stickiness: Option<Stickiness>,
+    #[serde(default)]
+    pub minimum_healthy_targets: MinimumHealthyTargets,
+}
+
+/// `target_group_health.unhealthy_state_routing.minimum_healthy_targets`: with fewer healthy targets, requests go
+/// to the unhealthy ones too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MinimumHealthyTargets {
+    /// At least 1.
+    pub count: u32,
+    /// 1–100, of all targets.
+    pub percentage: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -329,6 +341,26 @@ impl Default for LoadBalancerAttributes {
 
 impl Default for TargetGroupAttributes {
     fn default() -> Self {
-        Self { deregistration_delay: 300, slow_start: 0, algorithm: Algorithm::RoundRobin, stickiness: None }
+        Self {
+            deregistration_delay: 300,
+            slow_start: 0,
+            algorithm: Algorithm::RoundRobin,
+            stickiness: None,
+            minimum_healthy_targets: MinimumHealthyTargets::default(),
+        }
+    }
+}
+
+impl Default for MinimumHealthyTargets {
+    fn default() -> Self {
+        Self { count: 1, percentage: None }
+    }
+}
+
+impl MinimumHealthyTargets {
+    /// Whether `healthy` of `all` targets are enough.
+    pub fn are_met(&self, healthy: usize, all: usize) -> bool {
+        let share = self.percentage.is_none_or(|percentage| healthy as u64 * 100 >= all as u64 * u64::from(percentage));
+        healthy as u64 >= u64::from(self.count) && share
     }
 }

@@ -1,9 +1,10 @@
 //! Which of a group's usable targets takes a request.
 
-use crate::target::{Flight, Group, Target};
+use crate::table::Usable;
+use crate::target::{Flight, Group};
 use quarry_domain::snapshot::Algorithm;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What picking came to.
 pub enum Pick {
@@ -14,12 +15,11 @@ pub enum Pick {
     Stale,
 }
 
-/// Picks a target that is not among `tried` and begins a request on it. `random` is asked for at
-/// most two numbers.
+/// Picks a target that is not among `tried` and begins a request on it.
 pub fn pick(
     algorithm: Algorithm,
     group: &Group,
-    usable: &[Arc<Target>],
+    usable: &[Usable],
     tried: &[u64],
     random: &mut dyn FnMut() -> u64,
 ) -> Pick {
@@ -31,28 +31,41 @@ pub fn pick(
         Algorithm::RoundRobin => group.turn.fetch_add(1, Ordering::Relaxed) % candidates,
         Algorithm::LeastOutstandingRequests | Algorithm::WeightedRandom => (random() % candidates as u64) as usize,
     };
-    let in_turn = (0..candidates).map(|n| &usable[(start + n) % candidates]).filter(|t| !tried.contains(&t.uid));
+    let mut in_turn =
+        (0..candidates).map(|n| &usable[(start + n) % candidates]).filter(|t| !tried.contains(&t.target.uid));
     let chosen = match algorithm {
-        Algorithm::RoundRobin | Algorithm::WeightedRandom => in_turn.into_iter().next(),
+        Algorithm::RoundRobin if usable.iter().any(|t| t.ramp.is_some()) => {
+            let now = Instant::now();
+            // Who is in slow start passes on most of its turns at first.
+            let takes = |t: &&Usable, random: u64| t.ramp.is_none_or(|r| (random & 0xffff) < u64::from(r.share(now)));
+            let first = in_turn.next();
+            first.filter(|t| takes(t, random())).or_else(|| in_turn.find(|t| takes(t, random()))).or(first)
+        }
+        Algorithm::RoundRobin | Algorithm::WeightedRandom => in_turn.next(),
         // A random start breaks ties evenly.
-        Algorithm::LeastOutstandingRequests => in_turn.min_by_key(|t| t.in_flight()),
+        Algorithm::LeastOutstandingRequests => in_turn.min_by_key(|t| t.target.in_flight()),
     };
     match chosen {
         None => Pick::Exhausted,
-        Some(target) => target.begin().map_or(Pick::Stale, Pick::Target),
+        Some(usable) => usable.target.begin().map_or(Pick::Stale, Pick::Target),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slow_start::Ramp;
+    use crate::target::Target;
     use quarry_domain::snapshot::Endpoint;
+    use std::sync::Arc;
+    use std::time::Duration;
     use tokio::sync::Notify;
 
-    fn targets(n: u64) -> Vec<Arc<Target>> {
+    fn targets(n: u64) -> Vec<Usable> {
         let wake = Arc::new(Notify::new());
         let nowhere = || Endpoint::Nowhere { reason: String::new() };
-        (0..n).map(|uid| Target::new(uid, "g".into(), uid, nowhere(), wake.clone())).collect()
+        let target = |uid| Target::new(uid, "g".into(), uid, nowhere(), wake.clone());
+        (0..n).map(|uid| Usable { target: target(uid), ramp: None }).collect()
     }
 
     fn picked(pick: Pick) -> u64 {
@@ -73,7 +86,7 @@ mod tests {
     #[test]
     fn least_outstanding_takes_the_idlest() {
         let (group, usable) = (Group::new("g".into(), 1), targets(3));
-        let _busy = (usable[0].begin(), usable[0].begin(), usable[2].begin());
+        let _busy = (usable[0].target.begin(), usable[0].target.begin(), usable[2].target.begin());
         let go = || pick(Algorithm::LeastOutstandingRequests, &group, &usable, &[], &mut || 2);
         assert_eq!(picked(go()), 1);
     }
@@ -81,8 +94,38 @@ mod tests {
     #[test]
     fn a_target_that_closed_meanwhile_makes_the_table_stale() {
         let (group, usable) = (Group::new("g".into(), 1), targets(1));
-        usable[0].close();
+        usable[0].target.close();
         assert!(matches!(pick(Algorithm::RoundRobin, &group, &usable, &[], &mut || 0), Pick::Stale));
-        assert_eq!(usable[0].in_flight(), 0);
+        assert_eq!(usable[0].target.in_flight(), 0);
+    }
+
+    #[test]
+    fn slow_start_gives_a_share_that_grows_with_time() {
+        let group = Group::new("g".into(), 1);
+        let mut seed = 1u64;
+        let mut random = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed >> 33
+        };
+        for (gone, share) in [(3, 0.05), (30, 0.5), (57, 0.95), (90, 1.0)] {
+            let mut usable = targets(2);
+            let began = Instant::now() - Duration::from_secs(gone);
+            usable[1].ramp = Some(Ramp { began, duration: Duration::from_secs(60) });
+            let picks =
+                (0..4000).filter(|_| picked(pick(Algorithm::RoundRobin, &group, &usable, &[], &mut random)) == 1);
+            // Of every two turns one is its own, of which it takes its share.
+            let expected = 2000.0 * share;
+            let found = picks.count() as f64;
+            assert!((found - expected).abs() < 120.0, "{gone} s: {found} of {expected}");
+        }
+    }
+
+    #[test]
+    fn a_target_in_slow_start_takes_what_nobody_else_can() {
+        let (group, mut usable) = (Group::new("g".into(), 1), targets(2));
+        usable[1].ramp = Some(Ramp { began: Instant::now(), duration: Duration::from_secs(60) });
+        let random = &mut || u64::MAX;
+        assert_eq!(picked(pick(Algorithm::RoundRobin, &group, &usable, &[0], random)), 1);
+        assert!(matches!(pick(Algorithm::RoundRobin, &group, &usable, &[0, 1], random), Pick::Exhausted));
     }
 }

@@ -235,10 +235,12 @@ impl Conn {
         let action = listener.rules.iter().find(|(conditions, _)| conditions.match_request(&request));
         match action.map_or(&listener.default_action, |(_, action)| action) {
             ActionEntry::Forward(forward) => {
-                let Some(group) = forward.choose() else {
+                let cookies = || head.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("cookie")).map(|h| h.value);
+                let millis = self.worker.shared.door.now_ms();
+                let stay = forward.stay(cookies(), millis / 1000);
+                let Some(group) = stay.and_then(|(_, group)| group).or_else(|| forward.choose()) else {
                     return self.answered(out, &head, 503, keep_alive);
                 };
-                let millis = self.worker.shared.door.now_ms();
                 head.forward(
                     out,
                     &Forwarding {
@@ -252,9 +254,12 @@ impl Conn {
                     },
                 );
                 let entry = &table.config.groups[group];
-                let cookies = head.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("cookie")).map(|h| h.value);
+                let mut sticky = Sticky::read(entry.cookie.as_ref(), cookies(), millis / 1000);
+                if let Some((cookie, _)) = stay {
+                    sticky = sticky.with_group(cookie, &entry.shared.arn);
+                }
                 let job = Job {
-                    sticky: entry.cookie_seconds.map(|seconds| Sticky::new(&entry.shared.arn, seconds, cookies)),
+                    sticky,
                     asked: Asked {
                         head: head.method == "HEAD",
                         http10: head.http10,

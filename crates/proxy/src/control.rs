@@ -5,6 +5,7 @@ use crate::link::{self, Event};
 use crate::listen::Listening;
 use crate::names;
 use crate::probe::Prober;
+use crate::slow_start::SlowStart;
 use crate::store::{self, Store};
 use crate::table::{Config, Table};
 use crate::target::{Balancer, Group, Target};
@@ -20,7 +21,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
@@ -35,6 +36,7 @@ struct Control {
     workers: Vec<UnboundedSender<Command>>,
     registry: Registry,
     prober: Prober,
+    slow_start: SlowStart,
     listening: Listening,
     brokers: Rc<Brokers>,
     snapshot: Arc<Snapshot>,
@@ -93,6 +95,7 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             names: config.names,
             registry: Registry::new(count, shared.wake.clone()),
             prober: Prober::new(shared.door.clone(), brokers.clone()),
+            slow_start: SlowStart::default(),
             listening: Listening::new(workers.clone(), brokers.clone()),
             brokers,
             shared: shared.clone(),
@@ -269,17 +272,20 @@ impl Control {
     }
 
     /// Health has changed: the same configuration with other usable targets.
-    fn renew_table(&self) {
-        self.publish(self.shared.table.load().config.clone());
+    fn renew_table(&mut self) {
+        let config = self.shared.table.load().config.clone();
+        self.publish(config);
     }
 
-    fn publish(&self, config: Arc<Config>) {
+    fn publish(&mut self, config: Arc<Config>) {
         let states = self.prober.states();
         let state = |target: &Target| {
             let key = (target.group_arn.clone(), target.registration);
             states.get(&key).copied().unwrap_or(TargetState::Unused)
         };
-        self.shared.table.store(Arc::new(Table::new(config, &state)));
+        let now = Instant::now();
+        self.slow_start.update(&config, &state, now);
+        self.shared.table.store(Arc::new(Table::new(config, &state, &self.slow_start, now)));
     }
 
     async fn serve_names(&mut self) {
@@ -418,5 +424,5 @@ fn empty_table() -> Table {
         &mut |_| unreachable!("{unreachable}"),
         &mut |_, _| unreachable!("{unreachable}"),
     );
-    Table::new(Arc::new(config), &|_| TargetState::Unused)
+    Table::new(Arc::new(config), &|_| TargetState::Unused, &SlowStart::default(), Instant::now())
 }

@@ -5,7 +5,7 @@ use crate::balance::{Pick, pick};
 use crate::client::Conn;
 use crate::connect::{ConnectError, connect};
 use crate::http::body::Body;
-use crate::http::response::{self, Answer, Asked, Parsed};
+use crate::http::response::{self, Answer, Asked, Extra, Parsed};
 use crate::io::{Buf, Meter, RelayError, relay, tunnel, write_all};
 use crate::sticky::Sticky;
 use crate::table::Table;
@@ -31,8 +31,8 @@ pub struct Job {
     pub expects_continue: bool,
     /// Safe and without a body: may be sent again if a kept connection turns out closed.
     pub repeatable: bool,
-    /// Where the target group keeps its clients with their targets.
-    pub sticky: Option<Sticky>,
+    /// What keeps the client with its target and target group.
+    pub sticky: Sticky,
     /// The target's connection is not reused afterwards.
     pub close_target: bool,
 }
@@ -82,8 +82,9 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
     loop {
         let entry = &job.table.config.groups[job.group];
         let usable = &job.table.usable[job.group];
-        let wanted = job.sticky.and_then(|sticky| sticky.wanted);
-        let kept = usable.iter().find(|t| Some(t.registration) == wanted && !tried.contains(&t.uid));
+        let kept = job.sticky.wanted.and_then(|wanted| {
+            usable.iter().map(|t| &t.target).find(|t| t.registration == wanted && !tried.contains(&t.uid))
+        });
         let picked = match kept.and_then(Target::begin) {
             Some(flight) => Pick::Target(flight),
             None => pick(entry.algorithm, &group, usable, &tried, &mut || worker.random()),
@@ -165,7 +166,7 @@ async fn attempt(
     };
     let chunk = matches!(job.body, Body::Chunked(_));
     let now = conn.worker.shared.door.now_ms() / 1000;
-    let extra = job.sticky.map(|sticky| sticky.lines(target.registration, now, fixdate)).unwrap_or_default();
+    let extra = job.sticky.extra(target.registration, now, fixdate);
     let before = job.body.clone();
     let (uploaded, downloaded);
     if whole_body_is_here {
@@ -252,7 +253,7 @@ async fn download(
     answers: &mut Buf,
     asked: Asked,
     expects_continue: bool,
-    extra: &str,
+    extra: &Extra,
     request_whole: &Cell<bool>,
     meter: &Meter<'_>,
 ) -> Result<(Answer, Instant, Instant), Failure> {

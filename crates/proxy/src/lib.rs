@@ -19,6 +19,7 @@ mod names;
 mod pool;
 mod probe;
 mod relay;
+mod slow_start;
 mod sticky;
 mod store;
 mod table;

@@ -2,21 +2,32 @@
 //! Immutable; a change of configuration or of health makes a new one.
 
 use crate::http::answer;
+use crate::slow_start::{Ramp, SlowStart};
+use crate::sticky::{GroupCookie, TargetCookie, hash};
 use crate::target::{Balancer, Group, Target};
 use quarry_domain::link::TargetState;
 use quarry_domain::rule::Conditions;
 use quarry_domain::snapshot::{
-    Action, Algorithm, Endpoint, LoadBalancerAttributes, Redirect, RelayListen, Snapshot, Stickiness,
+    Action, Algorithm, Endpoint, Forward, LoadBalancerAttributes, MinimumHealthyTargets, Redirect, RelayListen,
+    Snapshot,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// What workers route by.
 pub struct Table {
     pub config: Arc<Config>,
     /// Parallel to `config.groups`.
-    pub usable: Vec<Vec<Arc<Target>>>,
+    pub usable: Vec<Vec<Usable>>,
+}
+
+/// A target that takes requests.
+pub struct Usable {
+    pub target: Arc<Target>,
+    /// While it is in slow start.
+    pub ramp: Option<Ramp>,
 }
 
 /// A compiled snapshot.
@@ -56,13 +67,16 @@ pub struct ForwardEntry {
     /// Coprime to `total`: stepping by it visits every residue once per period, well mixed.
     stride: u32,
     turn: AtomicUsize,
+    sticky: Option<(GroupCookie, Vec<u64>)>,
 }
 
 pub struct GroupEntry {
     pub shared: Arc<Group>,
     pub algorithm: Algorithm,
-    /// Seconds that the load balancer's cookie lives, if it is in use.
-    pub cookie_seconds: Option<u32>,
+    pub cookie: Option<TargetCookie>,
+    /// Zero where it is off.
+    pub slow_start: Duration,
+    pub minimum_healthy: MinimumHealthyTargets,
     /// Those that are not draining, with registrations as in the snapshot.
     pub open: Vec<Arc<Target>>,
 }
@@ -97,11 +111,14 @@ impl Config {
         for (arn, g) in &snapshot.target_groups {
             index.insert(arn.as_str(), groups.len());
             let open = g.targets.iter().filter(|t| !t.draining).map(|t| target(arn, t)).collect();
-            let cookie_seconds = match &g.attributes.stickiness {
-                Some(Stickiness::LoadBalancerCookie { seconds }) => Some(*seconds),
-                Some(Stickiness::AppCookie { .. }) | None => None,
-            };
-            groups.push(GroupEntry { shared: group(arn), algorithm: g.attributes.algorithm, cookie_seconds, open });
+            groups.push(GroupEntry {
+                shared: group(arn),
+                algorithm: g.attributes.algorithm,
+                cookie: g.attributes.stickiness.as_ref().map(|stickiness| TargetCookie::new(arn, stickiness)),
+                slow_start: Duration::from_secs(u64::from(g.attributes.slow_start)),
+                minimum_healthy: g.attributes.minimum_healthy_targets,
+                open,
+            });
         }
         let mut listeners = Vec::new();
         let mut by_arn = HashMap::new();
@@ -151,19 +168,30 @@ impl Config {
 }
 
 impl Table {
-    /// Each group's usable targets: the healthy ones; if there is none, the unhealthy ones, since
-    /// some answer may be better than none (fail open); targets that were never probed take nothing.
-    pub fn new(config: Arc<Config>, state: &dyn Fn(&Target) -> TargetState) -> Self {
+    /// Each group's usable targets: the healthy ones; if they are fewer than the group's minimum, the
+    /// unhealthy ones too, since some answer may be better than none (fail open); targets that were never
+    /// probed take nothing.
+    pub fn new(
+        config: Arc<Config>,
+        state: &dyn Fn(&Target) -> TargetState,
+        slow_start: &SlowStart,
+        now: Instant,
+    ) -> Self {
         let usable = config
             .groups
             .iter()
             .map(|group| {
                 let in_state = |wanted: &[TargetState]| -> Vec<_> {
-                    group.open.iter().filter(|t| wanted.contains(&state(t))).cloned().collect()
+                    let found = group.open.iter().filter(|t| wanted.contains(&state(t)));
+                    let ramp = |target: &Target| slow_start.ramp(target, group.slow_start, now);
+                    found.map(|target| Usable { target: target.clone(), ramp: ramp(target) }).collect()
                 };
                 // Unavailable: health checks are off, so the target counts as able.
                 let healthy = in_state(&[TargetState::Healthy, TargetState::Unavailable]);
-                if healthy.is_empty() { in_state(&[TargetState::Unhealthy]) } else { healthy }
+                match group.minimum_healthy.are_met(healthy.len(), group.open.len()) {
+                    true => healthy,
+                    false => in_state(&[TargetState::Healthy, TargetState::Unavailable, TargetState::Unhealthy]),
+                }
             })
             .collect();
         Self { config, usable }
@@ -173,13 +201,7 @@ impl Table {
 impl ActionEntry {
     fn compile(action: &Action, groups: &HashMap<&str, usize>) -> Self {
         match action {
-            Action::Forward(forward) => Self::Forward(ForwardEntry::new(
-                forward
-                    .groups
-                    .iter()
-                    .filter_map(|g| groups.get(g.target_group_arn.as_str()).map(|&n| (n, g.weight)))
-                    .collect(),
-            )),
+            Action::Forward(forward) => Self::Forward(ForwardEntry::compile(forward, groups)),
             Action::Redirect(redirect) => Self::Redirect(redirect.clone()),
             Action::FixedResponse(fixed) => Self::Fixed { status: fixed.status, rest: answer::fixed_response(fixed) },
         }
@@ -187,6 +209,25 @@ impl ActionEntry {
 }
 
 impl ForwardEntry {
+    fn compile(forward: &Forward, index: &HashMap<&str, usize>) -> Self {
+        let known = || forward.groups.iter().filter(|g| index.contains_key(g.target_group_arn.as_str()));
+        let mut entry = Self::new(known().map(|g| (index[g.target_group_arn.as_str()], g.weight)).collect());
+        if let Some(seconds) = forward.stickiness_seconds.filter(|_| entry.groups.len() > 1) {
+            let cookie = GroupCookie::new(known().map(|g| g.target_group_arn.as_str()), seconds);
+            entry.sticky = Some((cookie, known().map(|g| hash(g.target_group_arn.as_bytes())).collect()));
+        }
+        entry
+    }
+
+    /// The cookie of a client that stays with its target group, and the group that its cookies name. A group
+    /// of weight 0 keeps nobody.
+    pub fn stay<'a>(&self, cookies: impl Iterator<Item = &'a [u8]>, now: i64) -> Option<(GroupCookie, Option<usize>)> {
+        let (cookie, hashes) = self.sticky.as_ref()?;
+        let wanted = cookie.find(cookies, now);
+        let group = hashes.iter().zip(&self.groups).find(|(h, (_, weight))| Some(**h) == wanted && *weight > 0);
+        Some((*cookie, group.map(|(_, (group, _))| *group)))
+    }
+
     fn new(groups: Vec<(usize, u32)>) -> Self {
         // A single group needs no weight; among several a weight of 0 means nothing is sent there.
         let groups = match groups[..] {
@@ -202,7 +243,7 @@ impl ForwardEntry {
         };
         let golden = (f64::from(total) * 0.618) as u32;
         let stride = (golden.max(1)..).find(|s| gcd(*s, total) == 1).unwrap_or(1);
-        Self { groups, total, stride, turn: AtomicUsize::new(0) }
+        Self { groups, total, stride, turn: AtomicUsize::new(0), sticky: None }
     }
 
     /// The index of the group whose turn it is, exactly by weight over each period.

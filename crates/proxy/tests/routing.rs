@@ -216,35 +216,3 @@ fn a_target_that_refuses_is_passed_over() {
     _proxy.serve.apply(&snapshot(2, vec![balancer("skip", port, vec![], forward("g"))], vec![alone]));
     assert_eq!(client.get("/").status(), 502);
 }
-
-#[test]
-fn a_cookie_keeps_a_client_with_its_target() {
-    let port = free_port();
-    let targets = [Upstream::echo("a"), Upstream::echo("b"), Upstream::echo("c")];
-    let mut g = group("g", &targets.each_ref().map(Upstream::endpoint));
-    g.attributes.stickiness = Some(Stickiness::LoadBalancerCookie { seconds: 60 });
-    let mut snapshot = snapshot(1, vec![balancer("sticky", port, vec![], forward("g"))], vec![g]);
-    let proxy = Proxy::serving(&snapshot);
-    let mut client = Peer::local(port);
-    let mut ask = |cookie: &str| {
-        client.send(&format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n"));
-        let answer = client.response();
-        let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
-        (answer.text().lines().next().unwrap().to_owned(), cookie)
-    };
-    let (first, cookie) = ask("AWSALB=nonsense");
-    assert!(cookie.starts_with("AWSALB="), "{cookie}");
-    for _ in 0..6 {
-        assert_eq!(ask(&format!("theme=dark; {cookie}")), (first.clone(), cookie.clone()));
-    }
-    let others: std::collections::BTreeSet<_> = (0..6).map(|_| ask("theme=dark").0).collect();
-    assert_eq!(others.len(), 3);
-    // Its target is deregistered: another one, and a new cookie.
-    let gone = ["a", "b", "c"].iter().position(|n| *n == first).unwrap();
-    snapshot.version = 2;
-    snapshot.target_groups.get_mut("g").unwrap().targets[gone].draining = true;
-    proxy.serve.apply(&snapshot);
-    let (second, renewed) = ask(&cookie);
-    assert!(second != first && renewed != cookie);
-    assert_eq!(ask(&renewed).0, second);
-}

@@ -165,11 +165,6 @@ fn read_forward(action: &aws::Action) -> Result<(Forward, Option<i32>)> {
             ));
         }
     };
-    if stickiness_seconds.is_some() && groups.len() > 1 {
-        return Err(errors::validation(
-            "Target group stickiness is not supported here for a forward action with several target groups; stickiness within a target group is",
-        ));
-    }
     Ok((Forward { groups, stickiness_seconds }, duration))
 }
 

@@ -2,6 +2,7 @@
 //! no difference are shown at AWS's default, and any other value is refused.
 
 use super::errors;
+use super::limits;
 use super::load_balancer_attributes::{boolean, number, one_of, only_default};
 use super::records::TargetGroup;
 use crate::api::Result;
@@ -13,9 +14,10 @@ const FIXED: &[(&str, &str)] = &[
     ("load_balancing.cross_zone.enabled", "use_load_balancer_configuration"),
     ("target_group_health.dns_failover.minimum_healthy_targets.count", "1"),
     ("target_group_health.dns_failover.minimum_healthy_targets.percentage", "off"),
-    ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1"),
-    ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off"),
 ];
+
+const MINIMUM_COUNT: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count";
+const MINIMUM_PERCENTAGE: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage";
 
 /// Settings of stickiness and AWS's defaults; which of them is in force depends on all.
 const STICKINESS: &[(&str, &str)] = &[
@@ -35,6 +37,9 @@ pub fn show(group: &TargetGroup) -> Vec<TargetGroupAttribute> {
     all.push(("deregistration_delay.timeout_seconds", group.attributes.deregistration_delay.to_string()));
     all.push(("load_balancing.algorithm.type", algorithm_name(group.attributes.algorithm).to_owned()));
     all.push(("slow_start.duration_seconds", group.attributes.slow_start.to_string()));
+    let minimum = group.attributes.minimum_healthy_targets;
+    all.push((MINIMUM_COUNT, minimum.count.to_string()));
+    all.push((MINIMUM_PERCENTAGE, minimum.percentage.map_or("off".into(), |percentage| percentage.to_string())));
     all.sort();
     all.into_iter().map(|(key, value)| TargetGroupAttribute { key: Some(key.into()), value: Some(value) }).collect()
 }
@@ -54,6 +59,14 @@ pub fn set(group: &mut TargetGroup, wanted: Vec<TargetGroupAttribute>) -> Result
             "load_balancing.algorithm.type" => {
                 let all = [Algorithm::RoundRobin, Algorithm::LeastOutstandingRequests, Algorithm::WeightedRandom];
                 group.attributes.algorithm = one_of(&key, &value, &all.map(|a| (algorithm_name(a), a)))?;
+            }
+            MINIMUM_COUNT => {
+                group.attributes.minimum_healthy_targets.count =
+                    number(&key, &value, 1, limits::TARGETS_PER_GROUP as u32)?;
+            }
+            MINIMUM_PERCENTAGE => {
+                group.attributes.minimum_healthy_targets.percentage =
+                    if value == "off" { None } else { Some(number(&key, &value, 1, 100)?) };
             }
             "stickiness.enabled" => {
                 boolean(&key, &value)?;
@@ -80,11 +93,6 @@ pub fn set(group: &mut TargetGroup, wanted: Vec<TargetGroupAttribute>) -> Result
             algorithm_name(group.attributes.algorithm)
         )));
     }
-    if group.attributes.slow_start > 0 {
-        return Err(errors::validation(
-            "Target group attribute 'slow_start.duration_seconds' cannot be set here; only '0' is supported",
-        ));
-    }
     group.attributes.stickiness = in_force(group)?;
     Ok(())
 }
@@ -93,12 +101,14 @@ fn in_force(group: &TargetGroup) -> Result<Option<Stickiness>> {
     let seconds = |key: &str| stickiness(group, key).parse().unwrap_or(86_400);
     match (stickiness(group, "stickiness.enabled"), stickiness(group, "stickiness.type")) {
         ("true", "app_cookie") => {
-            if stickiness(group, "stickiness.app_cookie.cookie_name").is_empty() {
+            let name = stickiness(group, "stickiness.app_cookie.cookie_name");
+            if name.is_empty() {
                 return Err(errors::validation(
                     "You must set an application cookie name to enable stickiness of type 'app_cookie'",
                 ));
             }
-            Err(errors::validation("Stickiness of type 'app_cookie' is not supported here; use 'lb_cookie'"))
+            let seconds = seconds("stickiness.app_cookie.duration_seconds");
+            Ok(Some(Stickiness::AppCookie { name: name.to_owned(), seconds }))
         }
         ("true", _) => {
             Ok(Some(Stickiness::LoadBalancerCookie { seconds: seconds("stickiness.lb_cookie.duration_seconds") }))

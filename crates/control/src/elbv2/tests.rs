@@ -5,6 +5,7 @@ use crate::testing::World;
 use quarry_aws::ec2;
 use quarry_aws::elbv2::{self as aws, op};
 use quarry_domain::link::{TargetReport, TargetState};
+use quarry_domain::snapshot::Stickiness;
 use quarry_wire::ServiceError;
 
 /// Two subnets in two zones and a third beside the first, one VPC, one running instance.
@@ -337,21 +338,25 @@ fn attributes_act_or_are_refused() {
         "ValidationError",
         "Slow start",
     );
-    // What the data plane does not do is not taken for set.
-    refused(set(&[("slow_start.duration_seconds", "30")]), "ValidationError", "only '0' is supported");
-    let app_cookie =
-        [("stickiness.enabled", "true"), ("stickiness.type", "app_cookie"), ("stickiness.app_cookie.cookie_name", "s")];
-    refused(set(&app_cookie), "ValidationError", "not supported here");
+    let minimum = "target_group_health.unhealthy_state_routing.minimum_healthy_targets";
+    refused(set(&[(&format!("{minimum}.percentage"), "101")]), "ValidationError", "between '1-100'");
     refused(
         set(&[("stickiness.enabled", "true"), ("stickiness.type", "app_cookie")]),
         "ValidationError",
         "application cookie name",
     );
+    // What the data plane does not do is not taken for set.
     refused(set(&[("load_balancing.cross_zone.enabled", "false")]), "ValidationError", "only");
     set(&[("deregistration_delay.timeout_seconds", "5"), ("stickiness.enabled", "true")]).unwrap();
     let stored = world.transact(|ctx| super::find::target_group(ctx.tx, Some(&api))).unwrap();
     assert_eq!(stored.attributes.deregistration_delay, 5);
-    assert!(stored.attributes.stickiness.is_some());
+    assert_eq!(stored.attributes.stickiness, Some(Stickiness::LoadBalancerCookie { seconds: 86_400 }));
+    let app_cookie = [("stickiness.type", "app_cookie"), ("stickiness.app_cookie.cookie_name", "s")];
+    set(&app_cookie).unwrap();
+    set(&[("slow_start.duration_seconds", "30"), (&format!("{minimum}.count"), "2")]).unwrap();
+    let stored = world.transact(|ctx| super::find::target_group(ctx.tx, Some(&api))).unwrap().attributes;
+    assert_eq!(stored.stickiness, Some(Stickiness::AppCookie { name: "s".into(), seconds: 86_400 }));
+    assert_eq!((stored.slow_start, stored.minimum_healthy_targets.count), (30, 2));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::body::Body;
 use super::{elements, parse_length, push_number};
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 /// Heads beyond this are answered with 502.
 pub const MAX_HEAD: usize = 32 * 1024;
@@ -16,6 +17,14 @@ pub struct Asked {
     pub upgrade: bool,
     /// The client's connection may stay open after this answer.
     pub keep_alive: bool,
+}
+
+/// Whole header lines to be added to a final answer.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    pub lines: String,
+    /// Added only where the target sets the cookie of this name.
+    pub beside_cookie: Option<(Arc<str>, String)>,
 }
 
 /// An understood answer head.
@@ -51,8 +60,8 @@ pub enum Parsed {
 }
 
 /// Parses an answer's head at the start of `bytes` and, if it is whole, writes the head for the client
-/// to `out`. `extra`: whole header lines to be added to a final answer.
-pub fn parse(bytes: &[u8], asked: Asked, extra: &str, out: &mut Vec<u8>) -> Parsed {
+/// to `out`.
+pub fn parse(bytes: &[u8], asked: Asked, extra: &Extra, out: &mut Vec<u8>) -> Parsed {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed =
@@ -141,7 +150,12 @@ pub fn parse(bytes: &[u8], asked: Asked, extra: &str, out: &mut Vec<u8>) -> Pars
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if !interim {
-        out.extend_from_slice(extra.as_bytes());
+        out.extend_from_slice(extra.lines.as_bytes());
+        if let Some((cookie, lines)) = &extra.beside_cookie
+            && response.headers.iter().any(|field| sets(field, cookie))
+        {
+            out.extend_from_slice(lines.as_bytes());
+        }
     }
     if switching {
         out.extend_from_slice(b"Connection: upgrade\r\n");
@@ -166,6 +180,11 @@ pub fn parse(bytes: &[u8], asked: Asked, extra: &str, out: &mut Vec<u8>) -> Pars
     })
 }
 
+fn sets(field: &httparse::Header<'_>, cookie: &str) -> bool {
+    let value = field.value.strip_prefix(cookie.as_bytes());
+    field.name.eq_ignore_ascii_case("set-cookie") && value.is_some_and(|rest| rest.first() == Some(&b'='))
+}
+
 /// Fields that belong to one connection only.
 fn dropped(name: &str, switching: bool) -> bool {
     match name.len() {
@@ -186,7 +205,7 @@ mod tests {
 
     fn answer(text: &str, asked: Asked) -> (Answer, String) {
         let mut out = Vec::new();
-        match parse(text.as_bytes(), asked, "", &mut out) {
+        match parse(text.as_bytes(), asked, &Extra::default(), &mut out) {
             Parsed::Final(answer) => (answer, String::from_utf8(out).unwrap()),
             other => panic!("{other:?} for {text:?}"),
         }
@@ -234,9 +253,9 @@ mod tests {
             "HTTP/3.0 200 OK\r\n\r\n",
             "hello\r\n\r\n",
         ] {
-            assert_eq!(parse(bad.as_bytes(), ASKED, "", &mut Vec::new()), Parsed::Malformed, "{bad:?}");
+            assert_eq!(parse(bad.as_bytes(), ASKED, &Extra::default(), &mut Vec::new()), Parsed::Malformed, "{bad:?}");
         }
         let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(MAX_HEAD));
-        assert_eq!(parse(long.as_bytes(), ASKED, "", &mut Vec::new()), Parsed::Malformed);
+        assert_eq!(parse(long.as_bytes(), ASKED, &Extra::default(), &mut Vec::new()), Parsed::Malformed);
     }
 }
