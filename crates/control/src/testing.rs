@@ -10,7 +10,7 @@ use quarry_domain::image::{
 };
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::snapshot::Hub;
-use quarry_domain::task::{LaunchError, ObservedTask, Signal, TaskPhase, TaskRuntime, TaskSpec};
+use quarry_domain::task::{LaunchError, ObservedTask, Signal, TaskPhase, TaskRuntime, TaskSpec, Usage};
 use quarry_wire::Operation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -34,6 +34,8 @@ pub struct FakeRuntime {
     pub signals: Mutex<Vec<(String, Option<String>, Signal)>>,
     pub removed: Mutex<Vec<String>>,
     pub seen: Mutex<Vec<ObservedTask>>,
+    /// By task.
+    pub usage: Mutex<BTreeMap<String, Usage>>,
     /// Nothing can be told of any task.
     pub blind: Mutex<bool>,
     wakes: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
@@ -111,6 +113,7 @@ impl FakeRuntime {
             signals: Mutex::default(),
             removed: Mutex::default(),
             seen: Mutex::default(),
+            usage: Mutex::default(),
             blind: Mutex::default(),
             wakes: Mutex::default(),
             report: IsolationReport {
@@ -175,6 +178,10 @@ impl TaskRuntime for FakeRuntime {
 
     fn subscribe(&self, wake: Box<dyn Fn() + Send + Sync>) {
         self.wakes.lock().expect("unpoisoned").push(wake);
+    }
+
+    fn usage(&self, id: &str) -> Option<Usage> {
+        self.usage.lock().expect("unpoisoned").get(id).copied()
     }
 
     fn log_path(&self, id: &str, container: &str) -> PathBuf {

@@ -156,6 +156,15 @@ pub enum Signal {
     Other(i32),
 }
 
+/// What a task has used of its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time of all its processes since it began, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Memory in use now, without file pages that the kernel can drop at once, in bytes.
+    pub memory_bytes: u64,
+}
+
 /// Starts, watches and ends tasks. Calls block for milliseconds; call them off the async threads.
 /// Every call may be repeated after a crash with the same outcome.
 pub trait TaskRuntime: Send + Sync + 'static {
@@ -173,6 +182,8 @@ pub trait TaskRuntime: Send + Sync + 'static {
     fn remove(&self, id: &str) -> std::io::Result<()>;
     /// `wake` is called, from any thread, whenever what `observe` returns may have changed.
     fn subscribe(&self, wake: Box<dyn Fn() + Send + Sync>);
+    /// What the task has used; `None` where that cannot be told, and of a task that is not there.
+    fn usage(&self, id: &str) -> Option<Usage>;
     /// Where a container's output goes; appended to, never truncated while the task is there.
     fn log_path(&self, id: &str, container: &str) -> PathBuf;
     /// The directory of a named volume, shared by all tasks that name it; made if it is missing.

@@ -1,6 +1,6 @@
 //! What workers share about load balancers, target groups and targets, across snapshots.
 
-use quarry_domain::link::{LoadBalancerCounters, TargetGroupCounters};
+use quarry_domain::link::{LoadBalancerCounters, TIME_BUCKETS, TargetGroupCounters, time_bucket};
 use quarry_domain::snapshot::Endpoint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -39,7 +39,6 @@ pub struct Flight {
     pub target: Arc<Target>,
 }
 
-#[derive(Default)]
 #[repr(align(128))]
 pub struct GroupCounters {
     pub requests: AtomicU64,
@@ -47,6 +46,8 @@ pub struct GroupCounters {
     pub classes: [AtomicU64; 4],
     pub connection_errors: AtomicU64,
     pub response_micros: AtomicU64,
+    /// By bucket of `domain::link::time_bucket`.
+    pub response_times: [AtomicU64; TIME_BUCKETS],
 }
 
 #[derive(Default)]
@@ -133,6 +134,10 @@ impl Group {
             target_5xx: sum(|c| &c.classes[3]),
             connection_errors: sum(|c| &c.connection_errors),
             response_time_micros: sum(|c| &c.response_micros),
+            response_times: (0..TIME_BUCKETS)
+                .map(|bucket| (bucket as u16, self.counters.iter().map(|c| get(&c.response_times[bucket])).sum()))
+                .filter(|(_, n)| *n > 0)
+                .collect(),
         }
     }
 }
@@ -189,6 +194,19 @@ impl GroupCounters {
             add(class, 1);
         }
         add(&self.response_micros, micros);
+        add(&self.response_times[usize::from(time_bucket(micros))], 1);
+    }
+}
+
+impl Default for GroupCounters {
+    fn default() -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            classes: Default::default(),
+            connection_errors: AtomicU64::new(0),
+            response_micros: AtomicU64::new(0),
+            response_times: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 }
 

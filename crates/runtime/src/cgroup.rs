@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 /// Processes and threads of a container unless its limits say otherwise.
 pub const DEFAULT_PIDS: u32 = 4096;
 
-const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+/// `cpuacct` counts processor time in version 1; version 2 has it in every group.
+const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
 
 /// The hierarchies that are mounted and of use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +180,33 @@ impl Group {
         text.lines().find_map(|l| l.strip_prefix("oom_kill ")).and_then(|n| n.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// Processor time that the group and those below it have used, in nanoseconds.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        if let Some(root) = self.hierarchies.v1.get("cpuacct") {
+            return self.read(root, "cpuacct.usage")?.trim().parse().ok();
+        }
+        let (root, _) = self.hierarchies.v2.as_ref()?;
+        let stat = self.read(root, "cpu.stat")?;
+        Some(stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?.trim().parse::<u64>().ok()? * 1_000)
+    }
+
+    /// Memory that the group uses, in bytes, without file pages that were not used lately.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        let (root, v2) = self.hierarchies.of("memory")?;
+        let (current, idle) = match v2 {
+            true => ("memory.current", "inactive_file "),
+            false => ("memory.usage_in_bytes", "total_inactive_file "),
+        };
+        let used: u64 = self.read(root, current)?.trim().parse().ok()?;
+        let stat = self.read(root, "memory.stat")?;
+        let idle = stat.lines().find_map(|line| line.strip_prefix(idle)).and_then(|n| n.trim().parse().ok());
+        Some(used.saturating_sub(idle.unwrap_or(0)))
+    }
+
+    fn read(&self, root: &Path, file: &str) -> Option<String> {
+        fs::read_to_string(root.join(&self.relative).join(file)).ok()
+    }
+
     /// The directories of this group that exist.
     pub fn existing(&self) -> Vec<PathBuf> {
         self.hierarchies.roots().iter().map(|r| r.join(&self.relative)).filter(|d| d.is_dir()).collect()
@@ -290,8 +318,11 @@ mod tests {
         for directory in [&root, &root.join("quarry")] {
             fs::write(directory.join("cgroup.subtree_control"), "").unwrap();
         }
+        fs::write(group.join("cpu.stat"), "usage_usec 1500\nuser_usec 1000\n").unwrap();
+        fs::write(group.join("memory.current"), "5000\n").unwrap();
+        fs::write(group.join("memory.stat"), "anon 4000\ninactive_file 1000\n").unwrap();
         fs::write(group.join("memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 0\n").unwrap();
-        let controllers = CONTROLLERS.map(str::to_owned).to_vec();
+        let controllers = ["memory", "cpu", "pids"].map(str::to_owned).to_vec();
         let hierarchies = Hierarchies { v1: BTreeMap::new(), v2: Some((root.clone(), controllers)) };
         let made = hierarchies.group(Path::new("quarry/t"));
         made.create().unwrap();
@@ -313,6 +344,7 @@ mod tests {
         let control = fs::read_to_string(root.join("quarry/cgroup.subtree_control")).unwrap();
         assert_eq!(control, "+memory +cpu +pids");
         assert_eq!(made.oom_kills(), 2);
+        assert_eq!((made.cpu_ns(), made.memory_bytes()), (Some(1_500_000), Some(4_000)));
         fs::remove_dir_all(&root).unwrap();
     }
 

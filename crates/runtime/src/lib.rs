@@ -19,6 +19,7 @@ mod runtime;
 mod shim;
 mod sys;
 mod tree;
+mod usage;
 mod watch;
 
 pub use holder::{HUB_ADDRESS, holder_main};

@@ -3,18 +3,21 @@
 //! die and come back at any moment.
 
 use crate::broker::Client;
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{Group, Hierarchies};
 use crate::holder::{self, HUB_ADDRESS, Keeper};
 use crate::image::{LayerStore, UnpackLimits};
 use crate::layout::{Layout, is_plain_name, private_dir};
 use crate::probe;
 use crate::record::{self, FIRST_ID, ID_RANGES, IDS_PER_TASK, Plan, Record};
 use crate::sys;
+use crate::usage;
 use crate::watch::Watcher;
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::link::BrokerRequest;
 use quarry_domain::snapshot::Hub;
-use quarry_domain::task::{LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec};
+use quarry_domain::task::{
+    ContainerState, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec, Usage,
+};
 use rustix::fd::AsFd;
 use rustix::process::{Pid, PidfdFlags};
 use std::collections::BTreeSet;
@@ -72,6 +75,7 @@ pub struct Runtime {
     report: IsolationReport,
     layers: LayerStore,
     watcher: Watcher,
+    hierarchies: Hierarchies,
     /// Indices of the id ranges in use. Held while a task is launched.
     ranges: Mutex<BTreeSet<u32>>,
     keeper: Mutex<Option<Keeper>>,
@@ -112,6 +116,7 @@ impl Runtime {
             report,
             layers,
             watcher,
+            hierarchies: Hierarchies::detect(),
             ranges: Mutex::new(ranges),
             keeper: Mutex::default(),
         }))
@@ -390,6 +395,24 @@ impl TaskRuntime for Runtime {
 
     fn subscribe(&self, wake: Box<dyn Fn() + Send + Sync>) {
         self.watcher.subscribe(wake);
+    }
+
+    fn usage(&self, id: &str) -> Option<Usage> {
+        if !is_plain_name(id) {
+            return None;
+        }
+        let plan: Plan = record::read(&self.layout.task(id).join("spec.json")).ok()??;
+        let of_task = |task: &PathBuf| {
+            let groups = (0..plan.spec.containers.len()).map(|index| task.join(index.to_string()));
+            groups.map(|group| self.hierarchies.group(&group)).collect()
+        };
+        let groups: Vec<Group> = plan.cgroup.as_ref().map(of_task).unwrap_or_default();
+        let observed = self.observe_dir(id).ok()??;
+        let pids = observed.containers.iter().filter_map(|container| match container.state {
+            ContainerState::Running { pid, .. } => Some(pid),
+            ContainerState::Pending | ContainerState::Exited { .. } | ContainerState::Failed { .. } => None,
+        });
+        usage::of(&groups, &pids.collect::<Vec<_>>())
     }
 
     fn log_path(&self, id: &str, container: &str) -> PathBuf {

@@ -33,6 +33,9 @@ fn from_start_to_end(isolation: Isolation) {
         assert!(left.contains("network namespace net:["), "{left}");
     }
     assert_eq!(left.contains("control group"), place.runtime.isolation().limits, "{left}");
+    let usage = place.runtime.usage("a1").expect("what runs uses something");
+    assert!((10_000..1 << 30).contains(&usage.memory_bytes), "{usage:?}");
+    assert!(usage.cpu_ns < 600_000_000_000, "{usage:?}");
     place.runtime.signal("a1", None, Signal::Term).unwrap();
     let seen = place.wait("a1", "its end", |t| t.phase == TaskPhase::Exited);
     assert_eq!(exited(&seen.containers[0].state), (7, false));
@@ -43,6 +46,7 @@ fn from_start_to_end(isolation: Isolation) {
     place.runtime.remove("a1").unwrap();
     place.runtime.remove("a1").unwrap();
     assert!(place.runtime.observe().unwrap().is_empty());
+    assert_eq!(place.runtime.usage("a1"), None);
 }
 
 #[test]
