@@ -61,6 +61,13 @@ impl Key {
     }
 }
 
+/// The ciphertext, which tells nothing without the key.
+impl std::fmt::Display for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Clear {
     pub fn bytes(&self) -> &[u8] {
         &self.0

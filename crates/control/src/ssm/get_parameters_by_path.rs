@@ -1,5 +1,6 @@
 //! `GetParametersByPath`: one level, or all levels below with `Recursive`.
 
+use super::filters;
 use super::parameters::{page, refuse, show, show_public, validation};
 use super::public;
 use super::records::Parameter;
@@ -13,17 +14,27 @@ pub fn handle(ctx: &mut Ctx<'_>, input: GetParametersByPathRequest) -> Result<Ge
             "The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\".",
         ));
     }
-    if input.parameter_filters.is_some_and(|filters| !filters.is_empty()) {
-        return Err(refuse("InvalidFilterKey", "Filters are not supported with GetParametersByPath here"));
+    let filters = filters::read(input.parameter_filters);
+    if let Some((key, ..)) = filters.iter().find(|(key, ..)| !["Type", "KeyId", "DataType"].contains(&key.as_str())) {
+        return Err(refuse("InvalidFilterKey", format!("The filter key '{key}' is not valid here.")));
     }
+    let decrypt = input.with_decryption.unwrap_or(false);
     let prefix = format!("{}/", path.trim_end_matches('/'));
     let recursive = input.recursive.unwrap_or(false);
     let below = |name: &str| name.strip_prefix(&prefix).is_some_and(|rest| recursive || !rest.contains('/'));
-    let stored: Vec<Parameter> = ctx.tx.all()?;
-    let mut found: Vec<aws::Parameter> =
-        stored.iter().filter(|p| below(&p.name)).map(|p| show(ctx.platform, p)).collect();
+    let mut found: Vec<aws::Parameter> = Vec::new();
+    for parameter in ctx.tx.all::<Parameter>()?.iter().filter(|parameter| below(&parameter.name)) {
+        let mut kept = true;
+        for filter in &filters {
+            kept &= filters::matches(parameter, filter)?;
+        }
+        if let Some(newest) = parameter.versions.last().filter(|_| kept) {
+            found.push(show(ctx.platform, parameter, newest, decrypt)?);
+        }
+    }
     let shown = public::parameters();
-    found.extend(shown.iter().filter(|(name, _)| below(name)).map(|(n, v)| show_public(ctx.platform, n, v)));
+    let all = filters.is_empty();
+    found.extend(shown.iter().filter(|(name, _)| all && below(name)).map(|(n, v)| show_public(ctx.platform, n, v)));
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let name = |parameter: &aws::Parameter| parameter.name.clone().unwrap_or_default();
     let named: Vec<_> = found.into_iter().map(|parameter| (name(&parameter), parameter)).collect();

@@ -1,8 +1,8 @@
-//! What the operations on parameters share: names, selectors, views, pages.
+//! What the operations on parameters share: names, selectors, values, views, pages.
 
 use super::public;
-use super::records::Parameter;
-use crate::api::Result;
+use super::records::{Parameter, Tier, Value, Version};
+use crate::api::{Ctx, Result};
 use crate::page::{self, Page};
 use crate::platform::Platform;
 use crate::store::Tx;
@@ -18,51 +18,123 @@ pub fn validation(message: impl Into<String>) -> ServiceError {
     refuse("ValidationException", message)
 }
 
-/// The parameter that `name`, `name:version` or its ARN means.
-pub fn get(platform: &Platform, tx: &Tx<'_>, reference: &str) -> Result<aws::Parameter> {
+/// The name of the only key there is.
+pub const KEY: &str = "alias/aws/ssm";
+
+/// The parameter that `name`, `name:version` or its ARN means; a SecureString's value in clear only
+/// with `decrypt`.
+pub fn get(platform: &Platform, tx: &Tx<'_>, reference: &str, decrypt: bool) -> Result<aws::Parameter> {
     let name = plain_name(reference);
     let (name, selector) = match name.split_once(':') {
         Some((name, selector)) => (name.to_owned(), Some(selector.to_owned())),
         None => (name, None),
     };
+    let missing = |selector: &str| {
+        let message =
+            format!("Systems Manager could not find version {selector} of {name}. Verify the version and try again.");
+        refuse("ParameterVersionNotFound", message)
+    };
     let mut shown = if let Some((_, value)) = public::parameters().into_iter().find(|(known, _)| *known == name) {
+        if let Some(selector) = selector.as_deref().filter(|selector| *selector != "1") {
+            return Err(missing(selector));
+        }
         show_public(platform, &name, &value)
     } else {
         let stored: Parameter = tx.get(&name)?.ok_or_else(|| refuse("ParameterNotFound", ""))?;
-        show(platform, &stored)
-    };
-    if let Some(selector) = selector {
-        let missing = || {
-            let message = format!(
-                "Systems Manager could not find version {selector} of {name}. Verify the version and try again."
-            );
-            refuse("ParameterVersionNotFound", message)
+        let version = match &selector {
+            None => stored.versions.last(),
+            Some(selector) => {
+                let number: i64 = selector.parse().map_err(|_| missing(selector))?;
+                Some(stored.versions.iter().find(|version| version.number == number).ok_or_else(|| missing(selector))?)
+            }
         };
-        let number: i64 = selector.parse().map_err(|_| missing())?;
-        if shown.version != Some(number) {
-            let stored: Parameter = tx.get(&name)?.ok_or_else(missing)?;
-            let version = stored.versions.iter().find(|version| version.number == number).ok_or_else(missing)?;
-            shown.value = Some(version.value.clone());
-            shown.version = Some(number);
-            shown.last_modified_date = Some(Timestamp::from_millis(version.modified_ms));
+        match version {
+            Some(version) => show(platform, &stored, version, decrypt)?,
+            None => return Err(refuse("ParameterNotFound", "")),
         }
-        shown.selector = Some(format!(":{selector}"));
-    }
+    };
+    shown.selector = selector.map(|selector| format!(":{selector}"));
     Ok(shown)
 }
 
-pub fn show(platform: &Platform, parameter: &Parameter) -> aws::Parameter {
-    let newest = parameter.versions.last();
-    aws::Parameter {
+/// The value of a parameter for a task's environment, decrypted.
+pub fn read_for_task(ctx: &mut Ctx<'_>, reference: &str) -> Result<String> {
+    let parameter = get(ctx.platform, ctx.tx, reference, true)?;
+    parameter.value.ok_or_else(|| refuse("ParameterNotFound", ""))
+}
+
+/// One version of a parameter.
+pub fn show(platform: &Platform, parameter: &Parameter, version: &Version, decrypt: bool) -> Result<aws::Parameter> {
+    Ok(aws::Parameter {
         name: Some(parameter.name.clone()),
-        r#type: Some(parameter.kind.name().into()),
-        value: newest.map(|version| version.value.clone()),
-        version: newest.map(|version| version.number),
-        last_modified_date: newest.map(|version| Timestamp::from_millis(version.modified_ms)),
+        r#type: Some(version.kind.unwrap_or(parameter.kind).name().into()),
+        value: Some(value(platform, parameter, version, decrypt)?),
+        version: Some(version.number),
+        last_modified_date: Some(Timestamp::from_millis(version.modified_ms)),
         arn: Some(arn(platform, &parameter.name)),
         data_type: Some("text".into()),
         ..Default::default()
+    })
+}
+
+/// The value as a caller gets it: a SecureString's as ciphertext unless it is decrypted.
+pub fn value(platform: &Platform, parameter: &Parameter, version: &Version, decrypt: bool) -> Result<String> {
+    match &version.value {
+        Value::Plain(text) => Ok(text.clone()),
+        Value::Secure { sealed } if !decrypt => Ok(sealed.to_string()),
+        Value::Secure { sealed } => platform
+            .vault
+            .open_sealed(&context(&parameter.name, version.number), sealed)
+            .and_then(|clear| clear.into_text())
+            .map_err(|_| {
+                refuse("InvalidKeyId", "The parameter's value cannot be decrypted with the key of this installation.")
+            }),
     }
+}
+
+/// The value of a version as it is stored.
+pub fn seal(platform: &Platform, name: &str, number: i64, text: &str) -> Value {
+    Value::Secure { sealed: platform.vault.seal(&context(name, number), text.as_bytes()) }
+}
+
+/// A parameter without its value.
+pub fn metadata(platform: &Platform, parameter: Parameter) -> aws::ParameterMetadata {
+    let newest = parameter.versions.last();
+    aws::ParameterMetadata {
+        arn: Some(arn(platform, &parameter.name)),
+        r#type: Some(parameter.kind.name().into()),
+        key_id: key_of(parameter.kind),
+        last_modified_date: newest.map(|version| Timestamp::from_millis(version.modified_ms)),
+        last_modified_user: newest.map(|version| version.modified_by.clone()),
+        version: newest.map(|version| version.number),
+        description: parameter.description,
+        allowed_pattern: parameter.allowed_pattern,
+        tier: Some(parameter.tier.name().into()),
+        data_type: Some("text".into()),
+        policies: Some(Vec::new()),
+        name: Some(parameter.name),
+    }
+}
+
+/// The key of a SecureString; other types have none.
+pub fn key_of(kind: super::records::ParameterType) -> Option<String> {
+    (kind == super::records::ParameterType::SecureString).then(|| KEY.to_owned())
+}
+
+/// Refuses a value that is too long for its tier.
+pub fn check_length(text: &str, tier: Tier) -> Result<()> {
+    if text.len() > tier.longest() {
+        return Err(validation(format!(
+            "{} tier parameters support a maximum parameter value of {} characters.",
+            tier.name(),
+            tier.longest()
+        )));
+    }
+    Ok(())
+}
+
+fn context(name: &str, number: i64) -> String {
+    format!("ssm {name} {number}")
 }
 
 pub fn show_public(platform: &Platform, name: &str, value: &str) -> aws::Parameter {
