@@ -17,10 +17,12 @@ const MAX_ENUM: usize = 128;
 
 const METADATA: &[&str] = &[
     "apiVersion",
+    "awsQueryCompatible",
     "endpointPrefix",
     "globalEndpoint",
     "jsonVersion",
     "protocol",
+    "protocols",
     "serviceFullName",
     "serviceId",
     "signatureVersion",

@@ -6,9 +6,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use common::{headers, operation, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use common::{headers, operation, post_to};
 use quarry_wire::sigv4::{self, AuthFailure, Credentials, Expected};
-use quarry_wire::{Protocol, ServiceError, Timestamp, client, form, json, server};
+use quarry_wire::{Protocol, ServiceError, Timestamp, cbor, client, form, json, server};
 use serde_json::{Value, json as json_text};
 
 fn path(name: &str) -> PathBuf {
@@ -26,6 +28,36 @@ fn list(value: &Value) -> &[Value] {
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("{name} in {value}"))
+}
+
+const CBOR: &str = "smithy-rpc-v2-cbor";
+
+fn protocol_of(name: &str) -> Protocol {
+    match name {
+        "json" => Protocol::Json,
+        "query" => Protocol::Query,
+        "ec2" => Protocol::Ec2,
+        CBOR => Protocol::Cbor,
+        other => panic!("protocol {other}"),
+    }
+}
+
+fn protocol(case: &Value) -> Protocol {
+    protocol_of(text(case, "protocol"))
+}
+
+/// The body of a case as it was sent; fixtures hold CBOR in base64.
+fn body(case: &Value) -> Vec<u8> {
+    let body = text(case, "body");
+    if protocol(case) == Protocol::Cbor { BASE64.decode(body).expect("base64") } else { body.into() }
+}
+
+/// A body as fixtures hold it.
+fn written(protocol: Protocol, body: &[u8]) -> String {
+    match protocol {
+        Protocol::Cbor => BASE64.encode(body),
+        _ => String::from_utf8(body.to_vec()).expect("text"),
+    }
 }
 
 /// Compares with what is committed, or writes it when UPDATE_FIXTURES is set.
@@ -48,11 +80,15 @@ fn we_read_what_botocore_sends() {
     assert!(list(&cases).len() > 200, "every operation has a case");
     for case in list(&cases) {
         let (service, name) = (text(case, "service"), text(case, "operation"));
-        let body = text(case, "body");
-        let target = case["target"].as_str();
-        let given: Vec<(&str, &str)> = target.iter().map(|t| ("x-amz-target", *t)).collect();
-        let call = post(&given, body.as_bytes()).unwrap_or_else(|e| panic!("{service} {name}: {e:?}"));
-        assert_eq!((call.service.id, call.operation.name), (service, name));
+        let protocol = protocol(case);
+        let given: Vec<(&str, &str)> = match (protocol, case["target"].as_str()) {
+            (Protocol::Cbor, _) => vec![("smithy-protocol", "rpc-v2-cbor")],
+            (_, target) => target.iter().map(|t| ("x-amz-target", *t)).collect(),
+        };
+        let path = case["path"].as_str().unwrap_or("/");
+        let body = body(case);
+        let call = post_to(path, &given, &body).unwrap_or_else(|e| panic!("{service} {name}: {e:?}"));
+        assert_eq!((call.service.id, call.operation.name, call.protocol), (service, name, protocol));
         let mut input = (call.operation.new_input)();
         call.read(input.as_mut()).unwrap_or_else(|e| panic!("{service} {name}: {e}"));
         assert_eq!(json::to_value(input.as_ref()), case["input"], "{service} {name}");
@@ -65,20 +101,31 @@ fn we_send_what_botocore_sends() {
         let (service, model) = operation(text(case, "service"), text(case, "operation"));
         let mut input = (model.new_input)();
         json::read(input.as_mut(), &case["input"]).expect("the input");
-        let request = client::request(service, model, input.as_ref());
-        let ours = String::from_utf8(request.body).expect("text");
-        let theirs = text(case, "body");
-        if service.protocol == Protocol::Json {
-            let parse = |body: &str| serde_json::from_str::<Value>(body).expect("JSON");
-            assert_eq!(parse(&ours), parse(theirs), "{}", model.name);
-        } else {
-            assert_eq!(pairs(&ours), pairs(theirs), "{}", model.name);
+        let protocol = protocol(case);
+        let request = client::request(protocol, service, model, input.as_ref());
+        assert_eq!(request.path, case["path"].as_str().unwrap_or("/"));
+        let theirs = body(case);
+        match protocol {
+            Protocol::Json => {
+                let parse = |body: &[u8]| serde_json::from_slice::<Value>(body).expect("JSON");
+                assert_eq!(parse(&request.body), parse(&theirs), "{}", model.name);
+            }
+            Protocol::Cbor => {
+                let parse = |body: &[u8]| {
+                    let mut input = (model.new_input)();
+                    cbor::read_slice(input.as_mut(), body).expect("CBOR");
+                    json::to_value(input.as_ref())
+                };
+                assert_eq!(parse(&request.body), parse(&theirs), "{}", model.name);
+            }
+            Protocol::Query | Protocol::Ec2 => assert_eq!(pairs(&request.body), pairs(&theirs), "{}", model.name),
         }
     }
 }
 
 /// Parameters by name; timestamps made alike, as we always write milliseconds.
-fn pairs(body: &str) -> BTreeMap<String, String> {
+fn pairs(body: &[u8]) -> BTreeMap<String, String> {
+    let body = std::str::from_utf8(body).expect("text");
     let decode = |s: &str| form::Params::parse(&format!("v={s}")).expect("a value").get("v").expect("v").to_owned();
     body.split('&')
         .map(|pair| pair.split_once('=').expect("a pair"))
@@ -93,10 +140,11 @@ fn botocore_reads_what_we_answer() {
         let (service, model) = operation(text(case, "service"), text(case, "operation"));
         let mut output = (model.new_output)();
         json::read(output.as_mut(), &case["output"]).expect("the output");
-        let reply = server::reply(service, model, output.as_ref(), "req-1");
+        let protocol = protocol(case);
+        let reply = server::reply(protocol, service, model, output.as_ref(), "req-1");
         assert_eq!(reply.status, 200);
-        let body = String::from_utf8(reply.body).expect("text");
-        if service.protocol != Protocol::Json && model.has_output {
+        let body = written(protocol, &reply.body);
+        if protocol.is_form() && model.has_output {
             let mut again = (model.new_output)();
             let root = quarry_wire::xml::Node::parse(&body).expect("XML");
             let wrapper = model.result_wrapper;
@@ -112,23 +160,33 @@ fn botocore_reads_what_we_answer() {
 #[test]
 fn botocore_reads_our_errors() {
     let mut errors = Vec::new();
-    for (service, name) in [
-        ("ecs", "DescribeClusters"),
-        ("elbv2", "DescribeRules"),
-        ("ec2", "DescribeVpcs"),
-        ("cloudformation", "DescribeStacks"),
-        ("iam", "GetRole"),
+    for (service, name, protocol, code) in [
+        ("ecs", "DescribeClusters", "json", "Some.Code"),
+        ("elbv2", "DescribeRules", "query", "Some.Code"),
+        ("ec2", "DescribeVpcs", "ec2", "Some.Code"),
+        ("cloudformation", "DescribeStacks", "query", "Some.Code"),
+        ("iam", "GetRole", "query", "Some.Code"),
+        ("servicediscovery", "GetService", "json", "ServiceNotFound"),
+        ("servicediscovery", "GetService", CBOR, "ServiceNotFound"),
+        // The shape of this code is InvalidFormatFault; clients still see the code.
+        ("cloudwatch", "SetAlarmState", "json", "InvalidFormat"),
+        ("cloudwatch", "SetAlarmState", "query", "InvalidFormat"),
+        ("cloudwatch", "SetAlarmState", CBOR, "InvalidFormat"),
+        ("cloudwatch", "SetAlarmState", CBOR, "Some.Code"),
     ] {
         let (service, model) = operation(service, name);
-        let error = ServiceError::new("Some.Code", "It's <not> \"there\" & é", 404);
-        let reply = server::reply_error(service, &error, "req-1");
+        let spoken = protocol_of(protocol);
+        let error = ServiceError::new(code, "It's <not> \"there\" & é", 404);
+        let reply = server::reply_error(spoken, service, &error, "req-1");
         assert_eq!(reply.status, 404);
-        let read = client::answer::<quarry_wire::Empty>(service, model, 404, &headers(&[]), &reply.body);
+        let sent: Vec<(&'static str, &str)> = reply.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let read = client::answer::<quarry_wire::Empty>(spoken, model, 404, &headers(&sent), &reply.body);
         let Err(client::AnswerError::Service(read)) = read else { panic!("{read:?}") };
         assert_eq!((read.code.as_str(), read.message.as_str()), (error.code.as_str(), error.message.as_str()));
         errors.push(json_text!({
-            "service": service.id, "operation": name, "status": 404, "code": error.code,
-            "message": error.message, "body": String::from_utf8(reply.body).expect("text"),
+            "service": service.id, "operation": name, "protocol": protocol, "status": 404, "code": error.code,
+            "headers": reply.headers.iter().map(|(n, v)| (*n, v.as_str())).collect::<BTreeMap<_, _>>(),
+            "message": error.message, "body": written(spoken, &reply.body),
         }));
     }
     golden("errors.json", &errors);

@@ -5,7 +5,9 @@ mod common;
 use common::{headers, operation};
 use http::{Method, Uri};
 use proptest::prelude::*;
-use quarry_wire::{Kind, Protocol, Slot, Structure, Timestamp, Type, Value, client, form, json, server, sigv4, xml};
+use quarry_wire::{
+    Kind, Protocol, Slot, Structure, Timestamp, Type, Value, cbor, client, form, json, server, sigv4, xml,
+};
 
 /// A small generator (xorshift), so that one seed makes one shape.
 struct Dice(u64);
@@ -92,21 +94,25 @@ proptest! {
                 json::read_slice(again.as_mut(), &json::to_vec(input.as_ref())).expect("JSON");
                 prop_assert_eq!(&json::to_value(again.as_ref()), &wanted, "{} as JSON", model.name);
 
-                let request = client::request(service, model, input.as_ref());
+                let mut output = (model.new_output)();
+                fill_structure(output.as_mut(), &mut dice, 0);
+                let wanted_output = json::to_value(output.as_ref());
+
+                for protocol in service.protocols.iter().copied() {
+                let request = client::request(protocol, service, model, input.as_ref());
                 let pairs: Vec<(&'static str, &str)> = request.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-                let call = common::post(&pairs, &request.body).expect("a known operation");
+                let call = common::post_to(&request.path, &pairs, &request.body).expect("a known operation");
                 prop_assert!(std::ptr::eq(call.operation, *model));
+                prop_assert_eq!(call.protocol, protocol);
                 let mut again = (model.new_input)();
                 call.read(again.as_mut()).expect("readable");
                 prop_assert_eq!(&json::to_value(again.as_ref()), &wanted, "{} as a request", model.name);
 
-                let mut output = (model.new_output)();
-                fill_structure(output.as_mut(), &mut dice, 0);
-                let wanted = json::to_value(output.as_ref());
-                let reply = server::reply(service, model, output.as_ref(), "r");
+                let reply = server::reply(protocol, service, model, output.as_ref(), "r");
                 let mut again = (model.new_output)();
-                match service.protocol {
+                match protocol {
                     Protocol::Json => json::read_slice(again.as_mut(), &reply.body).expect("JSON"),
+                    Protocol::Cbor => cbor::read_slice(again.as_mut(), &reply.body).expect("CBOR"),
                     Protocol::Query | Protocol::Ec2 => {
                         let text = std::str::from_utf8(&reply.body).expect("text");
                         let root = xml::Node::parse(text).expect("XML");
@@ -115,7 +121,8 @@ proptest! {
                         node.read(again.as_mut()).expect("readable");
                     }
                 }
-                prop_assert_eq!(&json::to_value(again.as_ref()), &wanted, "{} as an answer", model.name);
+                prop_assert_eq!(&json::to_value(again.as_ref()), &wanted_output, "{} as an answer", model.name);
+                }
             }
         }
     }
@@ -132,26 +139,41 @@ proptest! {
         let mut form = format!("Action={}&Version={}&", model.name, service.api_version).into_bytes();
         form.extend(&bytes);
         let json_body = format!("{{\"{}\": {text}", model.input.members.first().map_or("a", |m| m.name));
-        for (given, body) in [
-            (vec![("x-amz-target", target.as_str())], bytes.as_slice()),
-            (vec![("x-amz-target", target.as_str())], json_body.as_bytes()),
-            (vec![], form.as_slice()),
-            (vec![], bytes.as_slice()),
+        let path = format!("/service/{}/operation/{}", service.target_prefix, model.name);
+        // A true input, cut short and with bytes of another.
+        let mut dice = Dice(pick | 1);
+        let mut input = (model.new_input)();
+        fill_structure(input.as_mut(), &mut dice, 0);
+        let mut cbor_body = cbor::to_vec(input.as_ref());
+        for byte in &bytes {
+            let at = dice.roll(cbor_body.len() as u64) as usize;
+            cbor_body[at] = *byte;
+        }
+        cbor_body.truncate(1 + dice.roll(4 * cbor_body.len() as u64) as usize);
+        let cbor = ("smithy-protocol", "rpc-v2-cbor");
+        for (path, given, body) in [
+            ("/", vec![("x-amz-target", target.as_str())], bytes.as_slice()),
+            ("/", vec![("x-amz-target", target.as_str())], json_body.as_bytes()),
+            ("/", vec![("x-amz-target", target.as_str()), ("content-encoding", "gzip")], bytes.as_slice()),
+            ("/", vec![], form.as_slice()),
+            ("/", vec![], bytes.as_slice()),
+            (path.as_str(), vec![cbor], bytes.as_slice()),
+            (path.as_str(), vec![cbor], cbor_body.as_slice()),
         ] {
-            match common::post(&given, body) {
+            match common::post_to(path, &given, body) {
                 Ok(call) => {
                     let mut input = (call.operation.new_input)();
                     let _ = call.read(input.as_mut());
-                    let _ = quarry_wire::validate::check(input.as_ref(), call.service, call.operation);
+                    let _ = quarry_wire::validate::check(input.as_ref(), call.protocol, call.service, call.operation);
                 }
-                Err(refusal) => prop_assert!(!refusal.reply("r").body.is_empty()),
+                Err(refusal) => prop_assert!(refusal.reply("r").status >= 400),
             }
         }
         let _ = xml::Node::parse(&text);
         let _ = xml::Node::parse(&format!("<a>{text}</a>"));
         let _ = form::Params::parse(&text);
         let (service, model) = operation("elbv2", "DescribeRules");
-        let _ = client::answer::<quarry_aws::elbv2::DescribeRulesOutput>(service, model, (pick % 600) as u16, &headers(&[]), &bytes);
+        let _ = client::answer::<quarry_aws::elbv2::DescribeRulesOutput>(service.protocol, model, (pick % 600) as u16, &headers(&[]), &bytes);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{form_call, headers, json_call, operation, post};
+use common::{form_call, headers, json_call, operation, post, post_to};
 use http::{Method, Uri};
 use quarry_aws::{cloudformation, ec2, ecs, elbv2, logs, ssm};
 use quarry_wire::{Blob, Empty, Operation as _, Protocol, Timestamp, json, server, xml};
@@ -168,16 +168,16 @@ fn shapes_are_serde_values() {
 #[test]
 fn answers_without_an_output_are_empty() {
     let (service, model) = operation("logs", "CreateLogGroup");
-    assert!(server::reply(service, model, &Empty::default(), "r").body.is_empty());
+    assert!(server::reply(service.protocol, service, model, &Empty::default(), "r").body.is_empty());
     let (service, model) = operation("cloudformation", "DeleteStack");
-    let reply = server::reply(service, model, &Empty::default(), "r");
+    let reply = server::reply(service.protocol, service, model, &Empty::default(), "r");
     assert_eq!(
         String::from_utf8(reply.body).expect("text"),
         "<DeleteStackResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\">\
          <ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></DeleteStackResponse>\n"
     );
     let (service, model) = operation("ec2", "DeleteVpc");
-    let body = server::reply(service, model, &Empty::default(), "r").body;
+    let body = server::reply(service.protocol, service, model, &Empty::default(), "r").body;
     assert!(String::from_utf8(body).expect("text").contains("<return>true</return>"));
 }
 
@@ -207,4 +207,44 @@ fn dtds_entities_and_depth_are_refused_in_xml() {
     assert!(xml::Node::parse(&nested).is_err());
     let node = xml::Node::parse("<a>&lt;&#65;&amp;<![CDATA[<x>]]></a>").expect("XML");
     assert_eq!(node.text, "<A&<x>");
+}
+
+#[test]
+fn a_service_answers_in_the_protocol_of_the_request() {
+    let form = b"Action=ListMetrics&Version=2010-08-01";
+    let target = ("x-amz-target", "GraniteServiceVersion20100801.ListMetrics");
+    let path = "/service/GraniteServiceVersion20100801/operation/ListMetrics";
+    let (service, model) = operation("cloudwatch", "ListMetrics");
+    for (path, given, body, protocol, content_type) in [
+        ("/", vec![], form.as_slice(), Protocol::Query, "text/xml"),
+        ("/", vec![target], b"{}", Protocol::Json, "application/x-amz-json-1.0"),
+        (path, vec![("smithy-protocol", "rpc-v2-cbor")], b"\xbf\xff", Protocol::Cbor, "application/cbor"),
+    ] {
+        let call = post_to(path, &given, body).expect("known");
+        assert_eq!((call.operation.name, call.protocol), ("ListMetrics", protocol));
+        let output = quarry_aws::cloudwatch::ListMetricsOutput::default();
+        let reply = server::reply(call.protocol, service, model, &output, "r");
+        assert!(reply.headers.contains(&("content-type", content_type.to_owned())), "{:?}", reply.headers);
+    }
+    let unknown = "/service/GraniteServiceVersion20100801/operation/Fly";
+    let refusal = post_to(unknown, &[("smithy-protocol", "rpc-v2-cbor")], b"").expect_err("unknown");
+    assert_eq!((refusal.protocol, refusal.error.code.as_str()), (Protocol::Cbor, "UnknownOperationException"));
+}
+
+#[test]
+fn a_compressed_body_is_as_limited_as_a_plain_one() {
+    use std::io::Write as _;
+    let zip = |bytes: &[u8]| {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(bytes).expect("memory");
+        out.finish().expect("memory")
+    };
+    let given = [("content-encoding", "gzip")];
+    let body = zip(b"Action=ListMetrics&Version=2010-08-01&Namespace=a");
+    let call = post(&given, &body).expect("known");
+    let input: quarry_aws::cloudwatch::ListMetricsInput = call.input().expect("valid");
+    assert_eq!(input.namespace.as_deref(), Some("a"));
+    let bomb = zip(&vec![b'a'; server::MAX_FORM + 1]);
+    assert_eq!(post(&given, &bomb).expect_err("too large").error.status, 413);
+    assert_eq!(post(&given, b"plain").expect_err("not gzip").error.code, "SerializationException");
 }

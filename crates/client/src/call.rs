@@ -58,11 +58,11 @@ impl Client {
     /// connections, answers of 500 and above and throttling are tried again.
     pub async fn call<O: Operation>(&self, mut input: O::Input) -> Result<O::Output, CallError> {
         codec::fill_tokens(&mut input, &mut token);
-        let request = codec::request(O::service(), O::model(), &input);
+        let request = codec::request(O::service().protocol, O::service(), O::model(), &input);
         let body = Bytes::from(request.body);
         let mut attempt = 1;
         loop {
-            let result = self.once::<O>(&request.headers, body.clone()).await;
+            let result = self.once::<O>(&request.path, &request.headers, body.clone()).await;
             match result {
                 Err(error) if attempt < ATTEMPTS && error.is_passing() => {
                     tokio::time::sleep(wait(attempt)).await;
@@ -94,6 +94,7 @@ impl Client {
 
     async fn once<O: Operation>(
         &self,
+        path: &str,
         request_headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<O::Output, CallError> {
@@ -102,22 +103,24 @@ impl Client {
         for (name, value) in request_headers {
             put(&mut headers, name, value)?;
         }
-        let unsigned = sigv4::Request { method: "POST", path: "/", query: "", headers: &headers, body: &body };
+        let unsigned = sigv4::Request { method: "POST", path, query: "", headers: &headers, body: &body };
         let service = O::service();
         let signature = sigv4::sign(&unsigned, now(), &self.region, service.signing_name, self.credentials.signing());
         for (name, value) in &signature {
             put(&mut headers, name, value)?;
         }
-        let answer = self.endpoint.send(Method::POST, "/", headers, body).await.map_err(CallError::Transport)?;
+        let answer = self.endpoint.send(Method::POST, path, headers, body).await.map_err(CallError::Transport)?;
         let status = answer.status.as_u16();
-        codec::answer(service, O::model(), status, &answer.headers, &answer.body).map_err(|error| match error {
-            AnswerError::Service(error) => CallError::Service(error),
-            AnswerError::Malformed(error) => CallError::Transport(TransportError {
-                message: format!("the answer to {} cannot be read", O::NAME),
-                unsent: false,
-                source: Some(error.into()),
-            }),
-        })
+        codec::answer(service.protocol, O::model(), status, &answer.headers, &answer.body).map_err(
+            |error| match error {
+                AnswerError::Service(error) => CallError::Service(error),
+                AnswerError::Malformed(error) => CallError::Transport(TransportError {
+                    message: format!("the answer to {} cannot be read", O::NAME),
+                    unsent: false,
+                    source: Some(error.into()),
+                }),
+            },
+        )
     }
 }
 

@@ -56,7 +56,7 @@ fn answer(received: &Received) -> Reply {
         })
     };
     if let Err(failure) = sigv4::verify(&request, now, expected, keys) {
-        return server::reply_error(call.service, &failure.error(call.service.protocol), "r");
+        return server::reply_error(call.protocol, call.service, &failure.error(call.protocol), "r");
     }
     if call.is::<ecs::op::ListClusters>() {
         let input: ecs::ListClustersRequest = call.input().expect("an input");
@@ -65,17 +65,17 @@ fn answer(received: &Received) -> Reply {
             cluster_arns: Some(vec![format!("arn:{page}")]),
             next_token: (page < 2).then(|| (page + 1).to_string()),
         };
-        return server::reply(call.service, call.operation, &output, "r");
+        return server::reply(call.protocol, call.service, call.operation, &output, "r");
     }
     if call.is::<elbv2::op::DescribeRules>() {
         let output = elbv2::DescribeRulesOutput {
             rules: Some(vec![elbv2::Rule { priority: Some("default".to_owned()), ..Default::default() }]),
             ..Default::default()
         };
-        return server::reply(call.service, call.operation, &output, "r");
+        return server::reply(call.protocol, call.service, call.operation, &output, "r");
     }
     let error = ServiceError::new("ClusterNotFoundException", "Cluster not found.", 400);
-    server::reply_error(call.service, &error, "r")
+    server::reply_error(call.protocol, call.service, &error, "r")
 }
 
 #[tokio::test]
@@ -118,7 +118,12 @@ async fn faults_and_throttling_are_tried_again_and_refusals_are_not() {
         seen.lock().expect("tokens").push(received.body.clone());
         match count.fetch_add(1, Ordering::SeqCst) {
             0 => Response::builder().status(503).body(Full::default()).expect("a response"),
-            1 => http(server::reply_error(&ecs::SERVICE, &ServiceError::new("ThrottlingException", "", 400), "r")),
+            1 => http(server::reply_error(
+                ecs::SERVICE.protocol,
+                &ecs::SERVICE,
+                &ServiceError::new("ThrottlingException", "", 400),
+                "r",
+            )),
             _ => http(answer(&received)),
         }
     })

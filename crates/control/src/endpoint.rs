@@ -9,7 +9,7 @@ use crate::sts;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
 use quarry_wire::sigv4::{self, Credentials, Expected};
-use quarry_wire::{ServiceError, ServiceModel, Timestamp, server};
+use quarry_wire::{ServiceError, Timestamp, server};
 use std::sync::Arc;
 
 /// Whether signatures are checked.
@@ -49,14 +49,14 @@ impl Endpoint {
             Ok(call) => call,
             Err(refusal) => return respond(refusal.reply(&request_id)),
         };
-        let outcome = self.authenticate(head, body, call.service).and_then(|caller| {
+        let outcome = self.authenticate(head, body, &call).and_then(|caller| {
             let handler = self
                 .operations
                 .find(call.service.id, call.operation.name)
-                .ok_or_else(|| server::unknown_operation(call.service, call.operation.name))?;
+                .ok_or_else(|| server::unknown_operation(call.protocol, call.service, call.operation.name))?;
             let mut input = handler.input();
             call.read(input.structure())?;
-            quarry_wire::validate::check(input.seen(), call.service, call.operation)?;
+            quarry_wire::validate::check(input.seen(), call.protocol, call.service, call.operation)?;
             let run = |tx: &crate::store::Tx<'_>, input| {
                 let mut ctx =
                     Ctx { tx, platform: &self.platform, operations: &self.operations, caller: caller.clone() };
@@ -69,10 +69,10 @@ impl Endpoint {
             }
         });
         respond(match outcome {
-            Ok(output) => server::reply(call.service, call.operation, output.seen(), &request_id),
+            Ok(output) => server::reply(call.protocol, call.service, call.operation, output.seen(), &request_id),
             Err(error) => {
                 tracing::debug!(operation = call.operation.name, %error, "refused");
-                server::reply_error(call.service, &error, &request_id)
+                server::reply_error(call.protocol, call.service, &error, &request_id)
             }
         })
     }
@@ -81,7 +81,7 @@ impl Endpoint {
         &self,
         head: &request::Parts,
         body: &[u8],
-        service: &'static ServiceModel,
+        call: &server::Call<'_>,
     ) -> Result<Caller, ServiceError> {
         let user = || self.platform.place().global_arn("iam", "root");
         if self.auth == Auth::Off {
@@ -94,8 +94,8 @@ impl Endpoint {
             headers: &head.headers,
             body,
         };
-        let region = (!GLOBAL.contains(&service.id)).then_some(self.platform.place().region.as_str());
-        let expected = Expected { region, service: Some(service.signing_name) };
+        let region = (!GLOBAL.contains(&call.service.id)).then_some(self.platform.place().region.as_str());
+        let expected = Expected { region, service: Some(call.service.signing_name) };
         let now = self.platform.now_ms();
         let mut role = None;
         let scope = sigv4::verify(&request, Timestamp::from_millis(now), expected, |access_key_id| {
@@ -113,7 +113,7 @@ impl Endpoint {
                 session_token: Some(found.session_token),
             })
         })
-        .map_err(|failure| failure.error(service.protocol))?;
+        .map_err(|failure| failure.error(call.protocol))?;
         Ok(Caller { access_key: scope.access_key_id, arn: role.unwrap_or_else(user) })
     }
 }

@@ -1,16 +1,17 @@
 //! The client's side of the protocols: a request for an input, an output from an answer.
 
 use http::HeaderMap;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use crate::error::{DecodeError, ServiceError};
 use crate::schema::{OperationModel, Protocol, ServiceModel};
 use crate::shape::{Shape, Structure, View};
-use crate::{form, json, xml};
+use crate::{cbor, form, json, server, xml};
 
-/// A request to be sent by POST to `/`.
+/// A request to be sent by POST.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    pub path: String,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
 }
@@ -26,10 +27,25 @@ pub enum AnswerError {
     Malformed(#[from] DecodeError),
 }
 
-/// The request that calls an operation with this input.
-pub fn request(service: &ServiceModel, operation: &OperationModel, input: &dyn Structure) -> Request {
-    match service.protocol {
+/// The request that calls an operation with this input, in one of the service's protocols.
+pub fn request(
+    protocol: Protocol,
+    service: &ServiceModel,
+    operation: &OperationModel,
+    input: &dyn Structure,
+) -> Request {
+    match protocol {
+        Protocol::Cbor => Request {
+            path: format!("/service/{}/operation/{}", service.target_prefix, operation.name),
+            headers: vec![
+                ("smithy-protocol", server::RPC_V2_CBOR.to_owned()),
+                ("content-type", server::CBOR.to_owned()),
+                ("accept", server::CBOR.to_owned()),
+            ],
+            body: cbor::to_vec(input),
+        },
         Protocol::Json => Request {
+            path: "/".to_owned(),
             headers: vec![
                 ("content-type", format!("application/x-amz-json-{}", service.json_version)),
                 ("x-amz-target", format!("{}.{}", service.target_prefix, operation.name)),
@@ -41,8 +57,9 @@ pub fn request(service: &ServiceModel, operation: &OperationModel, input: &dyn S
                 ("Action".to_owned(), operation.name.to_owned()),
                 ("Version".to_owned(), service.api_version.to_owned()),
             ];
-            params.extend(form::to_params(input, service.protocol));
+            params.extend(form::to_params(input, protocol));
             Request {
+                path: "/".to_owned(),
                 headers: vec![("content-type", "application/x-www-form-urlencoded; charset=utf-8".to_owned())],
                 body: form::encode(&params).into_bytes(),
             }
@@ -52,21 +69,22 @@ pub fn request(service: &ServiceModel, operation: &OperationModel, input: &dyn S
 
 /// The output, or the error, in an answer.
 pub fn answer<T: Shape>(
-    service: &ServiceModel,
+    protocol: Protocol,
     operation: &OperationModel,
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<T, AnswerError> {
     if !(200..300).contains(&status) {
-        return Err(AnswerError::Service(error(service.protocol, status, headers, body)));
+        return Err(AnswerError::Service(error(protocol, status, headers, body)));
     }
     let mut output = T::default();
     if !operation.has_output {
         return Ok(output);
     }
-    match service.protocol {
+    match protocol {
         Protocol::Json => json::read_slice(&mut output, body)?,
+        Protocol::Cbor => cbor::read_slice(&mut output, body)?,
         Protocol::Query | Protocol::Ec2 => {
             let root = xml::Node::parse(utf8(body)?)?;
             let wrapper = operation.result_wrapper;
@@ -116,22 +134,25 @@ fn utf8(body: &[u8]) -> Result<&str, DecodeError> {
 fn error(protocol: Protocol, status: u16, headers: &HeaderMap, body: &[u8]) -> ServiceError {
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let read = match protocol {
-        Protocol::Json => json_error(status, header("x-amzn-errortype"), body),
+        Protocol::Json => {
+            let object = serde_json::from_slice(body).unwrap_or_default();
+            object_error(status, header("x-amzn-errortype"), object)
+        }
+        Protocol::Cbor => object_error(status, None, cbor::object(body).unwrap_or_default()),
         Protocol::Query | Protocol::Ec2 => xml_error(status, body),
     };
     let mut error = read.unwrap_or_else(|| {
         let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
         ServiceError::new(status.to_string(), start, status)
     });
+    if let Some((code, _)) = header("x-amzn-query-error").as_deref().and_then(|e| e.split_once(';')) {
+        code.clone_into(&mut error.code);
+    }
     error.request_id = error.request_id.or_else(|| header("x-amzn-requestid"));
     error
 }
 
-fn json_error(status: u16, header: Option<String>, body: &[u8]) -> Option<ServiceError> {
-    let object = match serde_json::from_slice(body) {
-        Ok(Json::Object(object)) => object,
-        _ => serde_json::Map::new(),
-    };
+fn object_error(status: u16, header: Option<String>, object: Map<String, Json>) -> Option<ServiceError> {
     let text = |name: &str| object.get(name).and_then(Json::as_str);
     let code = header.as_deref().or(text("__type")).or(text("code"))?;
     // `namespace#Code` and `Code:http://…` both mean `Code`.

@@ -201,7 +201,7 @@ fn integer(json: &Json) -> Option<i64> {
     }
 }
 
-fn whole(v: f64) -> Option<i64> {
+pub(crate) fn whole(v: f64) -> Option<i64> {
     // 2^53: above it neighbouring whole numbers are no longer distinct.
     (v.fract() == 0.0 && v.abs() <= 9_007_199_254_740_992.0).then_some(v as i64)
 }

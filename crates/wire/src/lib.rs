@@ -4,6 +4,7 @@
 //! one codec per protocol walks any of them as `dyn` [`Structure`]. No handler
 //! builds JSON or XML.
 
+pub mod cbor;
 pub mod client;
 pub mod error;
 pub mod form;

@@ -81,6 +81,8 @@ pub enum Protocol {
     Query,
     /// Query with EC2's own list, name and error rules.
     Ec2,
+    /// Smithy's RPC v2 CBOR, with service and operation in the path.
+    Cbor,
 }
 
 /// One service as the models describe it.
@@ -96,10 +98,15 @@ pub struct ServiceModel {
     pub signing_name: &'static str,
     /// `2014-11-13`.
     pub api_version: &'static str,
+    /// The one our own client speaks, and an answer to a request whose protocol is not known.
     pub protocol: Protocol,
+    /// All that the service answers; the request chooses.
+    pub protocols: &'static [Protocol],
+    /// JSON and CBOR errors also carry the code that Query had for them (Smithy's `awsQueryCompatible`).
+    pub query_compatible: bool,
     /// `1.0` or `1.1`; empty for XML protocols.
     pub json_version: &'static str,
-    /// What precedes the operation in `X-Amz-Target`; empty for XML protocols.
+    /// The service in `X-Amz-Target` and in paths of CBOR requests; empty for XML protocols.
     pub target_prefix: &'static str,
     /// The namespace of XML responses; empty for JSON protocols.
     pub xml_namespace: &'static str,
@@ -130,10 +137,12 @@ pub struct OperationModel {
 pub struct ErrorModel {
     /// The shape's name in the model.
     pub shape: &'static str,
-    /// The code on the wire.
+    /// The code on the wire, in Query where that differs from the shape's name.
     pub code: &'static str,
     /// The HTTP status.
     pub status: u16,
+    /// The member that holds the message: `message` or `Message`.
+    pub message: &'static str,
 }
 
 /// How an operation's pages follow each other. Names are top-level members; a result key may be a dotted path.
@@ -247,7 +256,27 @@ impl Type {
     }
 }
 
+impl Protocol {
+    /// A form, answered in XML.
+    pub fn is_form(self) -> bool {
+        match self {
+            Protocol::Query | Protocol::Ec2 => true,
+            Protocol::Json | Protocol::Cbor => false,
+        }
+    }
+}
+
 impl ServiceModel {
+    /// Whether the service answers requests of this protocol.
+    pub fn speaks(&self, protocol: Protocol) -> bool {
+        self.protocols.contains(&protocol)
+    }
+
+    /// The modelled error with this code.
+    pub fn error(&self, code: &str) -> Option<&'static ErrorModel> {
+        self.operations.iter().flat_map(|o| o.errors).find(|e| e.code == code).copied()
+    }
+
     /// The operation of this name.
     pub fn operation(&self, name: &str) -> Option<&'static OperationModel> {
         self.operations.binary_search_by(|o| o.name.cmp(name)).ok().map(|i| self.operations[i])

@@ -2,6 +2,7 @@
 //! input, and the answer to it.
 
 use std::borrow::Cow;
+use std::io::Read as _;
 
 use http::{HeaderMap, Method, Uri};
 use serde_json::Value as Json;
@@ -10,7 +11,7 @@ use crate::error::{DecodeError, ServiceError};
 use crate::form::Params;
 use crate::schema::{OperationModel, Protocol, ServiceModel};
 use crate::shape::{Operation, Shape, Structure};
-use crate::{json, sigv4, validate, xml};
+use crate::{cbor, json, sigv4, validate, xml};
 
 /// Largest body of any request, in bytes: an image layer part in base64.
 pub const MAX_BODY: usize = 32 << 20;
@@ -19,17 +20,25 @@ pub const MAX_FORM: usize = 1 << 20;
 /// Largest JSON body of services without blobs, in bytes.
 pub const MAX_JSON: usize = 8 << 20;
 
+/// The value of `smithy-protocol` in CBOR requests and answers.
+pub const RPC_V2_CBOR: &str = "rpc-v2-cbor";
+/// The content type of CBOR.
+pub const CBOR: &str = "application/cbor";
+
 /// A request, once it is known what it calls.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
     pub service: &'static ServiceModel,
     pub operation: &'static OperationModel,
+    /// The protocol of the request, and so of the answer.
+    pub protocol: Protocol,
     payload: Payload<'a>,
 }
 
 #[derive(Clone, Debug)]
 enum Payload<'a> {
-    Json(&'a [u8]),
+    Json(Cow<'a, [u8]>),
+    Cbor(Cow<'a, [u8]>),
     Form(Params),
 }
 
@@ -50,8 +59,8 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// Finds what a request calls: by `X-Amz-Target`, or for a form (or a GET with
-/// `Action`) by the service in its credential scope, else by its `Version`.
+/// Finds what a request calls: by its path if it is CBOR, by `X-Amz-Target`, or for a form (or a GET
+/// with `Action`) by the service in its credential scope, else by its `Version`.
 pub fn identify<'a>(
     services: &[&'static ServiceModel],
     method: &Method,
@@ -59,14 +68,24 @@ pub fn identify<'a>(
     headers: &HeaderMap,
     body: &'a [u8],
 ) -> Result<Call<'a>, Refusal> {
+    if headers.get("smithy-protocol").is_some_and(|value| value == RPC_V2_CBOR) {
+        let path: Vec<&str> = uri.path().split('/').collect();
+        let (prefix, name) = match path[..] {
+            ["", "service", prefix, "operation", name] if method == Method::POST => (prefix, name),
+            _ => ("", ""),
+        };
+        return identify_rpc(services, Protocol::Cbor, prefix, name, headers, body);
+    }
     if let Some(target) = headers.get("x-amz-target") {
-        return identify_json(services, target.to_str().unwrap_or_default(), body);
+        let target = target.to_str().unwrap_or_default();
+        let (prefix, name) = target.rsplit_once('.').unwrap_or((target, ""));
+        return identify_rpc(services, Protocol::Json, prefix, name, headers, body);
     }
     let query = uri.query().unwrap_or_default();
     let scope = sigv4::scope(headers, query);
     let scoped = scope
         .as_ref()
-        .and_then(|scope| services.iter().find(|s| s.signing_name == scope.service && s.protocol != Protocol::Json));
+        .and_then(|scope| services.iter().find(|s| s.signing_name == scope.service && form_protocol(s).is_some()));
     let refuse = |error| refusal(scoped.copied(), error);
     if body.len() > MAX_FORM {
         return Err(refuse(too_large()));
@@ -78,7 +97,8 @@ pub fn identify<'a>(
     };
     add(query)?;
     if method == Method::POST {
-        let Ok(text) = std::str::from_utf8(body) else {
+        let body = decompressed(headers, body, MAX_FORM).map_err(refuse)?;
+        let Ok(text) = std::str::from_utf8(&body) else {
             return Err(refuse(ServiceError::new("MalformedQueryString", "Parameters must be UTF-8", 400)));
         };
         add(text)?;
@@ -87,15 +107,17 @@ pub fn identify<'a>(
     let service = match scoped {
         Some(service) => Some(service),
         None if scope.is_some() => None,
-        None => services.iter().find(|s| s.protocol != Protocol::Json && s.api_version == version),
+        None => services.iter().find(|s| form_protocol(s).is_some() && s.api_version == version),
     };
     let Some(action) = params.get("Action").map(str::to_owned) else {
         let message = "The request must contain the parameter Action";
         return Err(refusal(service.copied(), ServiceError::new("MissingAction", message, 400)));
     };
-    let found = service.and_then(|s| Some((*s, s.operation(&action)?)));
-    match found.filter(|(s, _)| version_fits(s, version)) {
-        Some((service, operation)) => Ok(Call { service, operation, payload: Payload::Form(params) }),
+    let found = service.and_then(|s| Some((*s, s.operation(&action)?, form_protocol(s)?)));
+    match found.filter(|(s, ..)| version_fits(s, version)) {
+        Some((service, operation, protocol)) => {
+            Ok(Call { service, operation, protocol, payload: Payload::Form(params) })
+        }
         None => Err(refusal(service.copied(), invalid_action(service.copied(), &action, version))),
     }
 }
@@ -105,7 +127,7 @@ impl Call<'_> {
     pub fn input<T: Shape>(&self) -> Result<T, ServiceError> {
         let mut input = T::default();
         self.read(&mut input)?;
-        validate::check(&input, self.service, self.operation)?;
+        validate::check(&input, self.protocol, self.service, self.operation)?;
         Ok(input)
     }
 
@@ -117,11 +139,10 @@ impl Call<'_> {
     /// Decodes the input without checking it.
     pub fn read(&self, input: &mut dyn Structure) -> Result<(), ServiceError> {
         match &self.payload {
-            Payload::Json(text) => {
-                json::read_slice(input, text).map_err(|e| ServiceError::new("SerializationException", e.message, 400))
-            }
+            Payload::Json(text) => json::read_slice(input, text).map_err(serialization),
+            Payload::Cbor(bytes) => cbor::read_slice(input, bytes).map_err(serialization),
             Payload::Form(params) => {
-                params.read(input, self.service.protocol).map_err(|e| malformed_parameter(self.service.protocol, &e))
+                params.read(input, self.protocol).map_err(|e| malformed_parameter(self.protocol, &e))
             }
         }
     }
@@ -131,43 +152,58 @@ impl Refusal {
     /// The answer to send.
     pub fn reply(&self, request_id: &str) -> Reply {
         match self.service {
-            Some(service) => reply_error(service, &self.error, request_id),
-            None => error_reply(self.protocol, "", &self.error, request_id),
+            Some(service) => reply_error(self.protocol, service, &self.error, request_id),
+            None => error_reply(self.protocol, None, &self.error, request_id),
         }
     }
 }
 
 /// The answer to a call that went well.
-pub fn reply(service: &ServiceModel, operation: &OperationModel, output: &dyn Structure, request_id: &str) -> Reply {
-    let body = match service.protocol {
-        Protocol::Json if !operation.has_output => Vec::new(),
+pub fn reply(
+    protocol: Protocol,
+    service: &ServiceModel,
+    operation: &OperationModel,
+    output: &dyn Structure,
+    request_id: &str,
+) -> Reply {
+    let body = match protocol {
+        Protocol::Json | Protocol::Cbor if !operation.has_output => Vec::new(),
+        Protocol::Cbor => cbor::to_vec(output),
         Protocol::Json => json::to_vec(output),
         Protocol::Query => query_body(service, operation, output, request_id).into_bytes(),
         Protocol::Ec2 => ec2_body(service, operation, output, request_id).into_bytes(),
     };
-    Reply { status: 200, headers: headers(service.protocol, service.json_version, request_id), body }
+    let mut headers = headers(protocol, service.json_version, request_id);
+    if protocol == Protocol::Cbor && !operation.has_output {
+        headers.retain(|(name, _)| *name != "content-type");
+    }
+    Reply { status: 200, headers, body }
 }
 
 /// The answer to a call of this service that failed.
-pub fn reply_error(service: &ServiceModel, error: &ServiceError, request_id: &str) -> Reply {
-    let mut reply = error_reply(service.protocol, service.xml_namespace, error, request_id);
-    reply.headers = headers(service.protocol, service.json_version, request_id);
-    add_error_type(&mut reply, service.protocol, error);
-    reply
+pub fn reply_error(protocol: Protocol, service: &ServiceModel, error: &ServiceError, request_id: &str) -> Reply {
+    error_reply(protocol, Some(service), error, request_id)
 }
 
 /// AWS's answer to an unknown operation of this service.
-pub fn unknown_operation(service: &'static ServiceModel, name: &str) -> ServiceError {
-    match service.protocol {
-        Protocol::Json => ServiceError::new("UnknownOperationException", "", 400),
+pub fn unknown_operation(protocol: Protocol, service: &'static ServiceModel, name: &str) -> ServiceError {
+    match protocol {
+        Protocol::Json | Protocol::Cbor => ServiceError::new("UnknownOperationException", "", 400),
         Protocol::Query | Protocol::Ec2 => invalid_action(Some(service), name, service.api_version),
     }
 }
 
-fn identify_json<'a>(services: &[&'static ServiceModel], target: &str, body: &'a [u8]) -> Result<Call<'a>, Refusal> {
-    let (prefix, name) = target.rsplit_once('.').unwrap_or((target, ""));
-    let service = services.iter().find(|s| s.protocol == Protocol::Json && s.target_prefix == prefix);
-    let refuse = |error| Refusal { service: service.copied(), protocol: Protocol::Json, error: Box::new(error) };
+/// A request that names its service and operation itself, and holds one value.
+fn identify_rpc<'a>(
+    services: &[&'static ServiceModel],
+    protocol: Protocol,
+    prefix: &str,
+    name: &str,
+    headers: &HeaderMap,
+    body: &'a [u8],
+) -> Result<Call<'a>, Refusal> {
+    let service = services.iter().find(|s| s.speaks(protocol) && s.target_prefix == prefix);
+    let refuse = |error| Refusal { service: service.copied(), protocol, error: Box::new(error) };
     let Some((service, operation)) = service.and_then(|s| Some((*s, s.operation(name)?))) else {
         return Err(refuse(ServiceError::new("UnknownOperationException", "", 400)));
     };
@@ -175,11 +211,36 @@ fn identify_json<'a>(services: &[&'static ServiceModel], target: &str, body: &'a
     if body.len() > limit {
         return Err(refuse(too_large()));
     }
-    Ok(Call { service, operation, payload: Payload::Json(body) })
+    let body = decompressed(headers, body, limit).map_err(refuse)?;
+    let payload = if protocol == Protocol::Cbor { Payload::Cbor(body) } else { Payload::Json(body) };
+    Ok(Call { service, operation, protocol, payload })
+}
+
+/// The protocol of this service's forms, if it takes any.
+fn form_protocol(service: &ServiceModel) -> Option<Protocol> {
+    service.protocols.iter().copied().find(|protocol| protocol.is_form())
+}
+
+/// The body without its `Content-Encoding: gzip`, in which clients send large metric data. What
+/// comes out is as limited as what comes in.
+fn decompressed<'a>(headers: &HeaderMap, body: &'a [u8], limit: usize) -> Result<Cow<'a, [u8]>, ServiceError> {
+    if headers.get("content-encoding").is_none_or(|value| value != "gzip") {
+        return Ok(Cow::Borrowed(body));
+    }
+    let mut out = Vec::new();
+    flate2::read::GzDecoder::new(body)
+        .take(limit as u64 + 1)
+        .read_to_end(&mut out)
+        .map_err(|_| serialization(DecodeError::new("The body is not in the gzip format")))?;
+    if out.len() > limit { Err(too_large()) } else { Ok(Cow::Owned(out)) }
+}
+
+fn serialization(error: DecodeError) -> ServiceError {
+    ServiceError::new("SerializationException", error.message, 400)
 }
 
 fn refusal(service: Option<&'static ServiceModel>, error: ServiceError) -> Refusal {
-    let protocol = service.map_or(Protocol::Query, |s| s.protocol);
+    let protocol = service.and_then(form_protocol).unwrap_or(Protocol::Query);
     Refusal { service, protocol, error: Box::new(error) }
 }
 
@@ -206,7 +267,7 @@ fn malformed_parameter(protocol: Protocol, error: &DecodeError) -> ServiceError 
             let message = format!("{} for parameter {}", error.message, error.path);
             ServiceError::new("InvalidParameterValue", message, 400)
         }
-        Protocol::Query | Protocol::Json => {
+        Protocol::Query | Protocol::Json | Protocol::Cbor => {
             ServiceError::new("MalformedInput", format!("{} at {}", error.message, error.path), 400)
         }
     }
@@ -218,35 +279,47 @@ fn headers(protocol: Protocol, json_version: &str, request_id: &str) -> Vec<(&'s
         Protocol::Json => format!("application/x-amz-json-{json_version}"),
         Protocol::Query => "text/xml".to_owned(),
         Protocol::Ec2 => "text/xml;charset=UTF-8".to_owned(),
+        Protocol::Cbor => CBOR.to_owned(),
     };
-    vec![("content-type", content_type), ("x-amzn-requestid", request_id.to_owned())]
-}
-
-fn add_error_type(reply: &mut Reply, protocol: Protocol, error: &ServiceError) {
-    if protocol == Protocol::Json {
-        reply.headers.push(("x-amzn-errortype", error.code.clone()));
+    let mut headers = vec![("content-type", content_type), ("x-amzn-requestid", request_id.to_owned())];
+    if protocol == Protocol::Cbor {
+        headers.push(("smithy-protocol", RPC_V2_CBOR.to_owned()));
     }
+    headers
 }
 
-fn error_reply(protocol: Protocol, namespace: &str, error: &ServiceError, request_id: &str) -> Reply {
+fn error_reply(protocol: Protocol, service: Option<&ServiceModel>, error: &ServiceError, request_id: &str) -> Reply {
+    let mut headers = headers(protocol, service.map_or("", |s| s.json_version), request_id);
+    let who = if error.is_sender_fault() { "Sender" } else { "Receiver" };
     let body = match protocol {
-        Protocol::Json => {
-            let mut object = error.details.clone();
-            object.insert("__type".to_owned(), error.code.clone().into());
-            if !error.message.is_empty() {
-                object.insert("message".to_owned(), error.message.clone().into());
+        Protocol::Json | Protocol::Cbor => {
+            let model = service.and_then(|s| s.error(&error.code));
+            let query_compatible = service.is_some_and(|s| s.query_compatible);
+            let name = model.filter(|_| query_compatible).map_or(error.code.as_str(), |m| m.shape);
+            if query_compatible {
+                headers.push(("x-amzn-query-error", format!("{};{who}", error.code)));
             }
-            Json::Object(object).to_string()
+            let mut object = error.details.clone();
+            object.insert("__type".to_owned(), name.into());
+            if !error.message.is_empty() {
+                object.insert(model.map_or("message", |m| m.message).to_owned(), error.message.clone().into());
+            }
+            if protocol == Protocol::Json {
+                headers.push(("x-amzn-errortype", name.to_owned()));
+                Json::Object(object).to_string().into_bytes()
+            } else {
+                cbor::object_to_vec(&object)
+            }
         }
         Protocol::Query => {
-            let mut out = start("ErrorResponse", namespace);
+            let mut out = start("ErrorResponse", service.map_or("", |s| s.xml_namespace));
             out.push_str("<Error>");
-            xml::write_text("Type", if error.is_sender_fault() { "Sender" } else { "Receiver" }, &mut out);
+            xml::write_text("Type", who, &mut out);
             error_members(error, &mut out);
             out.push_str("</Error>");
             xml::write_text("RequestId", request_id, &mut out);
             out.push_str("</ErrorResponse>\n");
-            out
+            out.into_bytes()
         }
         Protocol::Ec2 => {
             let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error>");
@@ -254,12 +327,10 @@ fn error_reply(protocol: Protocol, namespace: &str, error: &ServiceError, reques
             out.push_str("</Error></Errors>");
             xml::write_text("RequestID", request_id, &mut out);
             out.push_str("</Response>");
-            out
+            out.into_bytes()
         }
     };
-    let mut reply = Reply { status: error.status, headers: headers(protocol, "", request_id), body: body.into_bytes() };
-    add_error_type(&mut reply, protocol, error);
-    reply
+    Reply { status: error.status, headers, body }
 }
 
 fn error_members(error: &ServiceError, out: &mut String) {

@@ -199,12 +199,13 @@ impl AuthFailure {
     /// The error in the words of a protocol.
     pub fn error(&self, protocol: Protocol) -> ServiceError {
         let (code, status) = match (protocol, self) {
-            (Protocol::Json, AuthFailure::Missing) => ("MissingAuthenticationTokenException", 400),
-            (Protocol::Json, AuthFailure::Incomplete(_)) => ("IncompleteSignatureException", 400),
-            (Protocol::Json, AuthFailure::UnknownKey) => ("UnrecognizedClientException", 400),
-            (Protocol::Json, AuthFailure::WrongScope(_) | AuthFailure::Stale(_) | AuthFailure::Mismatch) => {
-                ("InvalidSignatureException", 400)
-            }
+            (Protocol::Json | Protocol::Cbor, AuthFailure::Missing) => ("MissingAuthenticationTokenException", 400),
+            (Protocol::Json | Protocol::Cbor, AuthFailure::Incomplete(_)) => ("IncompleteSignatureException", 400),
+            (Protocol::Json | Protocol::Cbor, AuthFailure::UnknownKey) => ("UnrecognizedClientException", 400),
+            (
+                Protocol::Json | Protocol::Cbor,
+                AuthFailure::WrongScope(_) | AuthFailure::Stale(_) | AuthFailure::Mismatch,
+            ) => ("InvalidSignatureException", 400),
             (Protocol::Query | Protocol::Ec2, AuthFailure::Missing) => ("MissingAuthenticationToken", 403),
             (Protocol::Query | Protocol::Ec2, AuthFailure::Incomplete(_)) => ("IncompleteSignature", 400),
             (Protocol::Query, AuthFailure::UnknownKey) => ("InvalidClientTokenId", 403),

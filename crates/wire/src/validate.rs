@@ -38,12 +38,17 @@ pub fn violations(input: &dyn Structure, protocol: Protocol) -> Vec<Violation> {
 }
 
 /// Refuses an input that violates its model, with the service's own code and words.
-pub fn check(input: &dyn Structure, service: &ServiceModel, operation: &OperationModel) -> Result<(), ServiceError> {
-    let found = violations(input, service.protocol);
+pub fn check(
+    input: &dyn Structure,
+    protocol: Protocol,
+    service: &ServiceModel,
+    operation: &OperationModel,
+) -> Result<(), ServiceError> {
+    let found = violations(input, protocol);
     let Some(first) = found.first() else {
         return Ok(());
     };
-    if service.protocol == Protocol::Ec2 {
+    if protocol == Protocol::Ec2 {
         return Err(ec2_error(first));
     }
     let plural = if found.len() == 1 { "" } else { "s" };
@@ -55,9 +60,10 @@ pub fn check(input: &dyn Structure, service: &ServiceModel, operation: &Operatio
 /// The code for an input that violates its model.
 pub fn code(service: &ServiceModel, operation: &OperationModel) -> &'static str {
     match service.protocol {
+        _ if service.query_compatible => "ValidationError",
         Protocol::Query => "ValidationError",
         Protocol::Ec2 => "InvalidParameterValue",
-        Protocol::Json => {
+        Protocol::Json | Protocol::Cbor => {
             // Services that model this error use it also for what the model refuses.
             let own = operation.errors.iter().find(|e| e.code == "InvalidParameterException");
             own.map_or("ValidationException", |e| e.code)
@@ -106,7 +112,7 @@ fn structure(shape: &dyn Structure, prefix: &str, protocol: Protocol, found: &mu
     for (i, member) in shape.schema().members.iter().enumerate() {
         let name = match protocol {
             Protocol::Ec2 => parameter_name(member, protocol).into_owned(),
-            Protocol::Json | Protocol::Query => decapitalised(member.name),
+            Protocol::Json | Protocol::Query | Protocol::Cbor => decapitalised(member.name),
         };
         let path = join(prefix, &name);
         match shape.member(i).view() {
@@ -161,7 +167,7 @@ fn value(view: View<'_>, ty: &Type, path: &str, protocol: Protocol, found: &mut 
             for (i, item) in (0..list.len()).filter_map(|i| Some((i + 1, list.get(i)?))) {
                 let path = match protocol {
                     Protocol::Ec2 => format!("{path}.{i}"),
-                    Protocol::Json | Protocol::Query => format!("{path}.{i}.member"),
+                    Protocol::Json | Protocol::Query | Protocol::Cbor => format!("{path}.{i}.member"),
                 };
                 value(item.view(), element.ty, &path, protocol, found);
             }

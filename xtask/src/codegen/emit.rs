@@ -88,12 +88,21 @@ pub fn service(model: &Service) -> Result<BTreeMap<String, String>> {
 }
 
 fn root(model: &Service) -> Result<String> {
-    let protocol = match model.meta("protocol") {
-        "json" => "Json",
-        "query" => "Query",
-        "ec2" => "Ec2",
-        other => bail!("protocol {other} is not supported"),
-    };
+    let mut protocols: Vec<&str> = Vec::new();
+    for name in model.metadata["protocols"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        protocols.push(match name {
+            "json" => "Json",
+            "query" => "Query",
+            "ec2" => "Ec2",
+            "smithy-rpc-v2-cbor" => "Cbor",
+            other => bail!("protocol {other} is not supported"),
+        });
+    }
+    // AWS adds CBOR to its JSON services one by one, and newer clients prefer it.
+    if model.is_json() && !protocols.contains(&"Cbor") {
+        protocols.push("Cbor");
+    }
+    let protocol = protocols.iter().find(|p| **p != "Cbor").or(protocols.first()).context("no protocol")?;
     let mut out = String::from(HEAD);
     let _ = writeln!(out, "//! {} ({}).\n", model.meta("serviceFullName"), model.meta("apiVersion"));
     out.push_str("pub mod error;\npub mod op;\nmod shapes;\nmod types;\npub mod values;\n\n");
@@ -115,7 +124,11 @@ fn root(model: &Service) -> Result<String> {
     ] {
         let _ = writeln!(out, "    {field}: {value:?},");
     }
-    let _ = writeln!(out, "    protocol: Protocol::{protocol},\n    operations: &[");
+    let all: Vec<String> = protocols.iter().map(|p| format!("Protocol::{p}")).collect();
+    let _ = writeln!(out, "    protocol: Protocol::{protocol},");
+    let _ = writeln!(out, "    protocols: &[{}],", all.join(", "));
+    let _ = writeln!(out, "    query_compatible: {},", model.metadata.get("awsQueryCompatible").is_some());
+    out.push_str("    operations: &[\n");
     for name in model.operations.keys() {
         let _ = writeln!(out, "        &op::{},", names::constant(name));
     }
@@ -377,9 +390,10 @@ fn errors(model: &Service) -> Result<String> {
         let status = shape["error"]["httpStatusCode"].as_u64().unwrap_or(default);
         let table = names::constant(name);
         let function = names::field(name);
+        let message = object(&shape["members"]).keys().find(|m| *m == "Message").map_or("message", |m| m);
         let _ = writeln!(
             out,
-            "\npub static {table}: ErrorModel = ErrorModel {{ shape: {name:?}, code: {code:?}, status: {status} }};\n\
+            "\npub static {table}: ErrorModel = ErrorModel {{ shape: {name:?}, code: {code:?}, status: {status}, message: {message:?} }};\n\
              /// `{code}`, HTTP {status}.\n\
              pub fn {function}(message: impl Into<String>) -> ServiceError {{\n    \
              ServiceError::new({code:?}, message, {status})\n}}"

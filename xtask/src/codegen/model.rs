@@ -94,7 +94,8 @@ impl Service {
     }
 
     pub fn is_json(&self) -> bool {
-        self.meta("protocol") == "json"
+        let protocols = self.metadata["protocols"].as_array();
+        protocols.is_some_and(|protocols| protocols.iter().any(|protocol| protocol == "json"))
     }
 
     pub fn shape(&self, name: &str) -> &Value {

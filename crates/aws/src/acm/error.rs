@@ -4,97 +4,97 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static ACCESS_DENIED_EXCEPTION: ErrorModel = ErrorModel { shape: "AccessDeniedException", code: "AccessDeniedException", status: 400 };
+pub static ACCESS_DENIED_EXCEPTION: ErrorModel = ErrorModel { shape: "AccessDeniedException", code: "AccessDeniedException", status: 400, message: "Message" };
 /// `AccessDeniedException`, HTTP 400.
 pub fn access_denied_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AccessDeniedException", message, 400)
 }
 
-pub static CONFLICT_EXCEPTION: ErrorModel = ErrorModel { shape: "ConflictException", code: "ConflictException", status: 400 };
+pub static CONFLICT_EXCEPTION: ErrorModel = ErrorModel { shape: "ConflictException", code: "ConflictException", status: 400, message: "message" };
 /// `ConflictException`, HTTP 400.
 pub fn conflict_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ConflictException", message, 400)
 }
 
-pub static INVALID_ARGS_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidArgsException", code: "InvalidArgsException", status: 400 };
+pub static INVALID_ARGS_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidArgsException", code: "InvalidArgsException", status: 400, message: "message" };
 /// `InvalidArgsException`, HTTP 400.
 pub fn invalid_args_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidArgsException", message, 400)
 }
 
-pub static INVALID_ARN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidArnException", code: "InvalidArnException", status: 400 };
+pub static INVALID_ARN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidArnException", code: "InvalidArnException", status: 400, message: "message" };
 /// `InvalidArnException`, HTTP 400.
 pub fn invalid_arn_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidArnException", message, 400)
 }
 
-pub static INVALID_DOMAIN_VALIDATION_OPTIONS_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidDomainValidationOptionsException", code: "InvalidDomainValidationOptionsException", status: 400 };
+pub static INVALID_DOMAIN_VALIDATION_OPTIONS_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidDomainValidationOptionsException", code: "InvalidDomainValidationOptionsException", status: 400, message: "message" };
 /// `InvalidDomainValidationOptionsException`, HTTP 400.
 pub fn invalid_domain_validation_options_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidDomainValidationOptionsException", message, 400)
 }
 
-pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400 };
+pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400, message: "message" };
 /// `InvalidParameterException`, HTTP 400.
 pub fn invalid_parameter_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidParameterException", message, 400)
 }
 
-pub static INVALID_STATE_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidStateException", code: "InvalidStateException", status: 400 };
+pub static INVALID_STATE_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidStateException", code: "InvalidStateException", status: 400, message: "message" };
 /// `InvalidStateException`, HTTP 400.
 pub fn invalid_state_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidStateException", message, 400)
 }
 
-pub static INVALID_TAG_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidTagException", code: "InvalidTagException", status: 400 };
+pub static INVALID_TAG_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidTagException", code: "InvalidTagException", status: 400, message: "message" };
 /// `InvalidTagException`, HTTP 400.
 pub fn invalid_tag_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidTagException", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400 };
+pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400, message: "message" };
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceededException", message, 400)
 }
 
-pub static REQUEST_IN_PROGRESS_EXCEPTION: ErrorModel = ErrorModel { shape: "RequestInProgressException", code: "RequestInProgressException", status: 400 };
+pub static REQUEST_IN_PROGRESS_EXCEPTION: ErrorModel = ErrorModel { shape: "RequestInProgressException", code: "RequestInProgressException", status: 400, message: "message" };
 /// `RequestInProgressException`, HTTP 400.
 pub fn request_in_progress_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("RequestInProgressException", message, 400)
 }
 
-pub static RESOURCE_IN_USE_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceInUseException", code: "ResourceInUseException", status: 400 };
+pub static RESOURCE_IN_USE_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceInUseException", code: "ResourceInUseException", status: 400, message: "message" };
 /// `ResourceInUseException`, HTTP 400.
 pub fn resource_in_use_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceInUseException", message, 400)
 }
 
-pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400 };
+pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400, message: "message" };
 /// `ResourceNotFoundException`, HTTP 400.
 pub fn resource_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceNotFoundException", message, 400)
 }
 
-pub static TAG_POLICY_EXCEPTION: ErrorModel = ErrorModel { shape: "TagPolicyException", code: "TagPolicyException", status: 400 };
+pub static TAG_POLICY_EXCEPTION: ErrorModel = ErrorModel { shape: "TagPolicyException", code: "TagPolicyException", status: 400, message: "message" };
 /// `TagPolicyException`, HTTP 400.
 pub fn tag_policy_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TagPolicyException", message, 400)
 }
 
-pub static THROTTLING_EXCEPTION: ErrorModel = ErrorModel { shape: "ThrottlingException", code: "ThrottlingException", status: 400 };
+pub static THROTTLING_EXCEPTION: ErrorModel = ErrorModel { shape: "ThrottlingException", code: "ThrottlingException", status: 400, message: "message" };
 /// `ThrottlingException`, HTTP 400.
 pub fn throttling_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ThrottlingException", message, 400)
 }
 
-pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400 };
+pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400, message: "message" };
 /// `TooManyTagsException`, HTTP 400.
 pub fn too_many_tags_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTagsException", message, 400)
 }
 
-pub static VALIDATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ValidationException", code: "ValidationException", status: 400 };
+pub static VALIDATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ValidationException", code: "ValidationException", status: 400, message: "message" };
 /// `ValidationException`, HTTP 400.
 pub fn validation_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ValidationException", message, 400)

@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "CertificateManager",
     xml_namespace: "",
     protocol: Protocol::Json,
+    protocols: &[Protocol::Json, Protocol::Cbor],
+    query_compatible: false,
     operations: &[
         &op::ADD_TAGS_TO_CERTIFICATE,
         &op::DELETE_CERTIFICATE,

@@ -4,55 +4,55 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static CONCURRENT_UPDATE_EXCEPTION: ErrorModel = ErrorModel { shape: "ConcurrentUpdateException", code: "ConcurrentUpdateException", status: 400 };
+pub static CONCURRENT_UPDATE_EXCEPTION: ErrorModel = ErrorModel { shape: "ConcurrentUpdateException", code: "ConcurrentUpdateException", status: 400, message: "Message" };
 /// `ConcurrentUpdateException`, HTTP 400.
 pub fn concurrent_update_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ConcurrentUpdateException", message, 400)
 }
 
-pub static FAILED_RESOURCE_ACCESS_EXCEPTION: ErrorModel = ErrorModel { shape: "FailedResourceAccessException", code: "FailedResourceAccessException", status: 400 };
+pub static FAILED_RESOURCE_ACCESS_EXCEPTION: ErrorModel = ErrorModel { shape: "FailedResourceAccessException", code: "FailedResourceAccessException", status: 400, message: "Message" };
 /// `FailedResourceAccessException`, HTTP 400.
 pub fn failed_resource_access_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("FailedResourceAccessException", message, 400)
 }
 
-pub static INTERNAL_SERVICE_EXCEPTION: ErrorModel = ErrorModel { shape: "InternalServiceException", code: "InternalServiceException", status: 400 };
+pub static INTERNAL_SERVICE_EXCEPTION: ErrorModel = ErrorModel { shape: "InternalServiceException", code: "InternalServiceException", status: 400, message: "Message" };
 /// `InternalServiceException`, HTTP 400.
 pub fn internal_service_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InternalServiceException", message, 400)
 }
 
-pub static INVALID_NEXT_TOKEN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidNextTokenException", code: "InvalidNextTokenException", status: 400 };
+pub static INVALID_NEXT_TOKEN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidNextTokenException", code: "InvalidNextTokenException", status: 400, message: "Message" };
 /// `InvalidNextTokenException`, HTTP 400.
 pub fn invalid_next_token_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidNextTokenException", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400 };
+pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400, message: "Message" };
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceededException", message, 400)
 }
 
-pub static OBJECT_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ObjectNotFoundException", code: "ObjectNotFoundException", status: 400 };
+pub static OBJECT_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ObjectNotFoundException", code: "ObjectNotFoundException", status: 400, message: "Message" };
 /// `ObjectNotFoundException`, HTTP 400.
 pub fn object_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ObjectNotFoundException", message, 400)
 }
 
-pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400 };
+pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400, message: "Message" };
 /// `ResourceNotFoundException`, HTTP 400.
 pub fn resource_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceNotFoundException", message, 400)
 }
 
-pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400 };
+pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400, message: "Message" };
 /// `TooManyTagsException`, HTTP 400.
 pub fn too_many_tags_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTagsException", message, 400)
 }
 
-pub static VALIDATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ValidationException", code: "ValidationException", status: 400 };
+pub static VALIDATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ValidationException", code: "ValidationException", status: 400, message: "Message" };
 /// `ValidationException`, HTTP 400.
 pub fn validation_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ValidationException", message, 400)

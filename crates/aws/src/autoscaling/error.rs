@@ -4,49 +4,49 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static ALREADY_EXISTS_FAULT: ErrorModel = ErrorModel { shape: "AlreadyExistsFault", code: "AlreadyExists", status: 400 };
+pub static ALREADY_EXISTS_FAULT: ErrorModel = ErrorModel { shape: "AlreadyExistsFault", code: "AlreadyExists", status: 400, message: "message" };
 /// `AlreadyExists`, HTTP 400.
 pub fn already_exists_fault(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AlreadyExists", message, 400)
 }
 
-pub static INSTANCE_REFRESH_IN_PROGRESS_FAULT: ErrorModel = ErrorModel { shape: "InstanceRefreshInProgressFault", code: "InstanceRefreshInProgress", status: 400 };
+pub static INSTANCE_REFRESH_IN_PROGRESS_FAULT: ErrorModel = ErrorModel { shape: "InstanceRefreshInProgressFault", code: "InstanceRefreshInProgress", status: 400, message: "message" };
 /// `InstanceRefreshInProgress`, HTTP 400.
 pub fn instance_refresh_in_progress_fault(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InstanceRefreshInProgress", message, 400)
 }
 
-pub static INVALID_NEXT_TOKEN: ErrorModel = ErrorModel { shape: "InvalidNextToken", code: "InvalidNextToken", status: 400 };
+pub static INVALID_NEXT_TOKEN: ErrorModel = ErrorModel { shape: "InvalidNextToken", code: "InvalidNextToken", status: 400, message: "message" };
 /// `InvalidNextToken`, HTTP 400.
 pub fn invalid_next_token(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidNextToken", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_FAULT: ErrorModel = ErrorModel { shape: "LimitExceededFault", code: "LimitExceeded", status: 400 };
+pub static LIMIT_EXCEEDED_FAULT: ErrorModel = ErrorModel { shape: "LimitExceededFault", code: "LimitExceeded", status: 400, message: "message" };
 /// `LimitExceeded`, HTTP 400.
 pub fn limit_exceeded_fault(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceeded", message, 400)
 }
 
-pub static RESOURCE_CONTENTION_FAULT: ErrorModel = ErrorModel { shape: "ResourceContentionFault", code: "ResourceContention", status: 500 };
+pub static RESOURCE_CONTENTION_FAULT: ErrorModel = ErrorModel { shape: "ResourceContentionFault", code: "ResourceContention", status: 500, message: "message" };
 /// `ResourceContention`, HTTP 500.
 pub fn resource_contention_fault(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceContention", message, 500)
 }
 
-pub static RESOURCE_IN_USE_FAULT: ErrorModel = ErrorModel { shape: "ResourceInUseFault", code: "ResourceInUse", status: 400 };
+pub static RESOURCE_IN_USE_FAULT: ErrorModel = ErrorModel { shape: "ResourceInUseFault", code: "ResourceInUse", status: 400, message: "message" };
 /// `ResourceInUse`, HTTP 400.
 pub fn resource_in_use_fault(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceInUse", message, 400)
 }
 
-pub static SCALING_ACTIVITY_IN_PROGRESS_FAULT: ErrorModel = ErrorModel { shape: "ScalingActivityInProgressFault", code: "ScalingActivityInProgress", status: 400 };
+pub static SCALING_ACTIVITY_IN_PROGRESS_FAULT: ErrorModel = ErrorModel { shape: "ScalingActivityInProgressFault", code: "ScalingActivityInProgress", status: 400, message: "message" };
 /// `ScalingActivityInProgress`, HTTP 400.
 pub fn scaling_activity_in_progress_fault(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ScalingActivityInProgress", message, 400)
 }
 
-pub static SERVICE_LINKED_ROLE_FAILURE: ErrorModel = ErrorModel { shape: "ServiceLinkedRoleFailure", code: "ServiceLinkedRoleFailure", status: 500 };
+pub static SERVICE_LINKED_ROLE_FAILURE: ErrorModel = ErrorModel { shape: "ServiceLinkedRoleFailure", code: "ServiceLinkedRoleFailure", status: 500, message: "message" };
 /// `ServiceLinkedRoleFailure`, HTTP 500.
 pub fn service_linked_role_failure(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceLinkedRoleFailure", message, 500)

@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "",
     xml_namespace: "http://autoscaling.amazonaws.com/doc/2011-01-01/",
     protocol: Protocol::Query,
+    protocols: &[Protocol::Query],
+    query_compatible: false,
     operations: &[
         &op::ATTACH_INSTANCES,
         &op::ATTACH_LOAD_BALANCER_TARGET_GROUPS,

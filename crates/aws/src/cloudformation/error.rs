@@ -4,43 +4,43 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "AlreadyExistsException", code: "AlreadyExistsException", status: 400 };
+pub static ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "AlreadyExistsException", code: "AlreadyExistsException", status: 400, message: "message" };
 /// `AlreadyExistsException`, HTTP 400.
 pub fn already_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AlreadyExistsException", message, 400)
 }
 
-pub static CHANGE_SET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ChangeSetNotFoundException", code: "ChangeSetNotFound", status: 404 };
+pub static CHANGE_SET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ChangeSetNotFoundException", code: "ChangeSetNotFound", status: 404, message: "message" };
 /// `ChangeSetNotFound`, HTTP 404.
 pub fn change_set_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ChangeSetNotFound", message, 404)
 }
 
-pub static INSUFFICIENT_CAPABILITIES_EXCEPTION: ErrorModel = ErrorModel { shape: "InsufficientCapabilitiesException", code: "InsufficientCapabilitiesException", status: 400 };
+pub static INSUFFICIENT_CAPABILITIES_EXCEPTION: ErrorModel = ErrorModel { shape: "InsufficientCapabilitiesException", code: "InsufficientCapabilitiesException", status: 400, message: "message" };
 /// `InsufficientCapabilitiesException`, HTTP 400.
 pub fn insufficient_capabilities_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InsufficientCapabilitiesException", message, 400)
 }
 
-pub static INVALID_CHANGE_SET_STATUS_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidChangeSetStatusException", code: "InvalidChangeSetStatus", status: 400 };
+pub static INVALID_CHANGE_SET_STATUS_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidChangeSetStatusException", code: "InvalidChangeSetStatus", status: 400, message: "message" };
 /// `InvalidChangeSetStatus`, HTTP 400.
 pub fn invalid_change_set_status_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidChangeSetStatus", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400 };
+pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400, message: "message" };
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceededException", message, 400)
 }
 
-pub static STACK_SET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "StackSetNotFoundException", code: "StackSetNotFoundException", status: 404 };
+pub static STACK_SET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "StackSetNotFoundException", code: "StackSetNotFoundException", status: 404, message: "message" };
 /// `StackSetNotFoundException`, HTTP 404.
 pub fn stack_set_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("StackSetNotFoundException", message, 404)
 }
 
-pub static TOKEN_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "TokenAlreadyExistsException", code: "TokenAlreadyExistsException", status: 400 };
+pub static TOKEN_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "TokenAlreadyExistsException", code: "TokenAlreadyExistsException", status: 400, message: "message" };
 /// `TokenAlreadyExistsException`, HTTP 400.
 pub fn token_already_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TokenAlreadyExistsException", message, 400)

@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "",
     xml_namespace: "http://cloudformation.amazonaws.com/doc/2010-05-15/",
     protocol: Protocol::Query,
+    protocols: &[Protocol::Query],
+    query_compatible: false,
     operations: &[
         &op::CANCEL_UPDATE_STACK,
         &op::CONTINUE_UPDATE_ROLLBACK,

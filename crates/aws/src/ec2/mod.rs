@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "",
     xml_namespace: "http://ec2.amazonaws.com/doc/2016-11-15",
     protocol: Protocol::Ec2,
+    protocols: &[Protocol::Ec2],
+    query_compatible: false,
     operations: &[
         &op::ALLOCATE_ADDRESS,
         &op::ASSOCIATE_ADDRESS,

@@ -4,193 +4,193 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static EMPTY_UPLOAD_EXCEPTION: ErrorModel = ErrorModel { shape: "EmptyUploadException", code: "EmptyUploadException", status: 400 };
+pub static EMPTY_UPLOAD_EXCEPTION: ErrorModel = ErrorModel { shape: "EmptyUploadException", code: "EmptyUploadException", status: 400, message: "message" };
 /// `EmptyUploadException`, HTTP 400.
 pub fn empty_upload_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("EmptyUploadException", message, 400)
 }
 
-pub static IMAGE_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageAlreadyExistsException", code: "ImageAlreadyExistsException", status: 400 };
+pub static IMAGE_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageAlreadyExistsException", code: "ImageAlreadyExistsException", status: 400, message: "message" };
 /// `ImageAlreadyExistsException`, HTTP 400.
 pub fn image_already_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ImageAlreadyExistsException", message, 400)
 }
 
-pub static IMAGE_ARCHIVED_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageArchivedException", code: "ImageArchivedException", status: 400 };
+pub static IMAGE_ARCHIVED_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageArchivedException", code: "ImageArchivedException", status: 400, message: "message" };
 /// `ImageArchivedException`, HTTP 400.
 pub fn image_archived_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ImageArchivedException", message, 400)
 }
 
-pub static IMAGE_DIGEST_DOES_NOT_MATCH_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageDigestDoesNotMatchException", code: "ImageDigestDoesNotMatchException", status: 400 };
+pub static IMAGE_DIGEST_DOES_NOT_MATCH_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageDigestDoesNotMatchException", code: "ImageDigestDoesNotMatchException", status: 400, message: "message" };
 /// `ImageDigestDoesNotMatchException`, HTTP 400.
 pub fn image_digest_does_not_match_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ImageDigestDoesNotMatchException", message, 400)
 }
 
-pub static IMAGE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageNotFoundException", code: "ImageNotFoundException", status: 400 };
+pub static IMAGE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageNotFoundException", code: "ImageNotFoundException", status: 400, message: "message" };
 /// `ImageNotFoundException`, HTTP 400.
 pub fn image_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ImageNotFoundException", message, 400)
 }
 
-pub static IMAGE_TAG_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageTagAlreadyExistsException", code: "ImageTagAlreadyExistsException", status: 400 };
+pub static IMAGE_TAG_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "ImageTagAlreadyExistsException", code: "ImageTagAlreadyExistsException", status: 400, message: "message" };
 /// `ImageTagAlreadyExistsException`, HTTP 400.
 pub fn image_tag_already_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ImageTagAlreadyExistsException", message, 400)
 }
 
-pub static INVALID_LAYER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidLayerException", code: "InvalidLayerException", status: 400 };
+pub static INVALID_LAYER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidLayerException", code: "InvalidLayerException", status: 400, message: "message" };
 /// `InvalidLayerException`, HTTP 400.
 pub fn invalid_layer_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidLayerException", message, 400)
 }
 
-pub static INVALID_LAYER_PART_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidLayerPartException", code: "InvalidLayerPartException", status: 400 };
+pub static INVALID_LAYER_PART_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidLayerPartException", code: "InvalidLayerPartException", status: 400, message: "message" };
 /// `InvalidLayerPartException`, HTTP 400.
 pub fn invalid_layer_part_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidLayerPartException", message, 400)
 }
 
-pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400 };
+pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400, message: "message" };
 /// `InvalidParameterException`, HTTP 400.
 pub fn invalid_parameter_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidParameterException", message, 400)
 }
 
-pub static INVALID_TAG_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidTagParameterException", code: "InvalidTagParameterException", status: 400 };
+pub static INVALID_TAG_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidTagParameterException", code: "InvalidTagParameterException", status: 400, message: "message" };
 /// `InvalidTagParameterException`, HTTP 400.
 pub fn invalid_tag_parameter_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidTagParameterException", message, 400)
 }
 
-pub static KMS_EXCEPTION: ErrorModel = ErrorModel { shape: "KmsException", code: "KmsException", status: 400 };
+pub static KMS_EXCEPTION: ErrorModel = ErrorModel { shape: "KmsException", code: "KmsException", status: 400, message: "message" };
 /// `KmsException`, HTTP 400.
 pub fn kms_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("KmsException", message, 400)
 }
 
-pub static LAYER_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "LayerAlreadyExistsException", code: "LayerAlreadyExistsException", status: 400 };
+pub static LAYER_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "LayerAlreadyExistsException", code: "LayerAlreadyExistsException", status: 400, message: "message" };
 /// `LayerAlreadyExistsException`, HTTP 400.
 pub fn layer_already_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LayerAlreadyExistsException", message, 400)
 }
 
-pub static LAYER_INACCESSIBLE_EXCEPTION: ErrorModel = ErrorModel { shape: "LayerInaccessibleException", code: "LayerInaccessibleException", status: 400 };
+pub static LAYER_INACCESSIBLE_EXCEPTION: ErrorModel = ErrorModel { shape: "LayerInaccessibleException", code: "LayerInaccessibleException", status: 400, message: "message" };
 /// `LayerInaccessibleException`, HTTP 400.
 pub fn layer_inaccessible_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LayerInaccessibleException", message, 400)
 }
 
-pub static LAYER_PART_TOO_SMALL_EXCEPTION: ErrorModel = ErrorModel { shape: "LayerPartTooSmallException", code: "LayerPartTooSmallException", status: 400 };
+pub static LAYER_PART_TOO_SMALL_EXCEPTION: ErrorModel = ErrorModel { shape: "LayerPartTooSmallException", code: "LayerPartTooSmallException", status: 400, message: "message" };
 /// `LayerPartTooSmallException`, HTTP 400.
 pub fn layer_part_too_small_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LayerPartTooSmallException", message, 400)
 }
 
-pub static LAYERS_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LayersNotFoundException", code: "LayersNotFoundException", status: 400 };
+pub static LAYERS_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LayersNotFoundException", code: "LayersNotFoundException", status: 400, message: "message" };
 /// `LayersNotFoundException`, HTTP 400.
 pub fn layers_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LayersNotFoundException", message, 400)
 }
 
-pub static LIFECYCLE_POLICY_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LifecyclePolicyNotFoundException", code: "LifecyclePolicyNotFoundException", status: 400 };
+pub static LIFECYCLE_POLICY_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LifecyclePolicyNotFoundException", code: "LifecyclePolicyNotFoundException", status: 400, message: "message" };
 /// `LifecyclePolicyNotFoundException`, HTTP 400.
 pub fn lifecycle_policy_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LifecyclePolicyNotFoundException", message, 400)
 }
 
-pub static LIFECYCLE_POLICY_PREVIEW_IN_PROGRESS_EXCEPTION: ErrorModel = ErrorModel { shape: "LifecyclePolicyPreviewInProgressException", code: "LifecyclePolicyPreviewInProgressException", status: 400 };
+pub static LIFECYCLE_POLICY_PREVIEW_IN_PROGRESS_EXCEPTION: ErrorModel = ErrorModel { shape: "LifecyclePolicyPreviewInProgressException", code: "LifecyclePolicyPreviewInProgressException", status: 400, message: "message" };
 /// `LifecyclePolicyPreviewInProgressException`, HTTP 400.
 pub fn lifecycle_policy_preview_in_progress_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LifecyclePolicyPreviewInProgressException", message, 400)
 }
 
-pub static LIFECYCLE_POLICY_PREVIEW_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LifecyclePolicyPreviewNotFoundException", code: "LifecyclePolicyPreviewNotFoundException", status: 400 };
+pub static LIFECYCLE_POLICY_PREVIEW_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LifecyclePolicyPreviewNotFoundException", code: "LifecyclePolicyPreviewNotFoundException", status: 400, message: "message" };
 /// `LifecyclePolicyPreviewNotFoundException`, HTTP 400.
 pub fn lifecycle_policy_preview_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LifecyclePolicyPreviewNotFoundException", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400 };
+pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400, message: "message" };
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceededException", message, 400)
 }
 
-pub static REFERENCED_IMAGES_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ReferencedImagesNotFoundException", code: "ReferencedImagesNotFoundException", status: 400 };
+pub static REFERENCED_IMAGES_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ReferencedImagesNotFoundException", code: "ReferencedImagesNotFoundException", status: 400, message: "message" };
 /// `ReferencedImagesNotFoundException`, HTTP 400.
 pub fn referenced_images_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ReferencedImagesNotFoundException", message, 400)
 }
 
-pub static REPOSITORY_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "RepositoryAlreadyExistsException", code: "RepositoryAlreadyExistsException", status: 400 };
+pub static REPOSITORY_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "RepositoryAlreadyExistsException", code: "RepositoryAlreadyExistsException", status: 400, message: "message" };
 /// `RepositoryAlreadyExistsException`, HTTP 400.
 pub fn repository_already_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("RepositoryAlreadyExistsException", message, 400)
 }
 
-pub static REPOSITORY_NOT_EMPTY_EXCEPTION: ErrorModel = ErrorModel { shape: "RepositoryNotEmptyException", code: "RepositoryNotEmptyException", status: 400 };
+pub static REPOSITORY_NOT_EMPTY_EXCEPTION: ErrorModel = ErrorModel { shape: "RepositoryNotEmptyException", code: "RepositoryNotEmptyException", status: 400, message: "message" };
 /// `RepositoryNotEmptyException`, HTTP 400.
 pub fn repository_not_empty_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("RepositoryNotEmptyException", message, 400)
 }
 
-pub static REPOSITORY_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "RepositoryNotFoundException", code: "RepositoryNotFoundException", status: 400 };
+pub static REPOSITORY_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "RepositoryNotFoundException", code: "RepositoryNotFoundException", status: 400, message: "message" };
 /// `RepositoryNotFoundException`, HTTP 400.
 pub fn repository_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("RepositoryNotFoundException", message, 400)
 }
 
-pub static REPOSITORY_POLICY_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "RepositoryPolicyNotFoundException", code: "RepositoryPolicyNotFoundException", status: 400 };
+pub static REPOSITORY_POLICY_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "RepositoryPolicyNotFoundException", code: "RepositoryPolicyNotFoundException", status: 400, message: "message" };
 /// `RepositoryPolicyNotFoundException`, HTTP 400.
 pub fn repository_policy_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("RepositoryPolicyNotFoundException", message, 400)
 }
 
-pub static SCAN_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ScanNotFoundException", code: "ScanNotFoundException", status: 400 };
+pub static SCAN_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ScanNotFoundException", code: "ScanNotFoundException", status: 400, message: "message" };
 /// `ScanNotFoundException`, HTTP 400.
 pub fn scan_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ScanNotFoundException", message, 400)
 }
 
-pub static SERVER_EXCEPTION: ErrorModel = ErrorModel { shape: "ServerException", code: "ServerException", status: 500 };
+pub static SERVER_EXCEPTION: ErrorModel = ErrorModel { shape: "ServerException", code: "ServerException", status: 500, message: "message" };
 /// `ServerException`, HTTP 500.
 pub fn server_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServerException", message, 500)
 }
 
-pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400 };
+pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400, message: "message" };
 /// `TooManyTagsException`, HTTP 400.
 pub fn too_many_tags_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTagsException", message, 400)
 }
 
-pub static UNABLE_TO_GET_UPSTREAM_IMAGE_EXCEPTION: ErrorModel = ErrorModel { shape: "UnableToGetUpstreamImageException", code: "UnableToGetUpstreamImageException", status: 400 };
+pub static UNABLE_TO_GET_UPSTREAM_IMAGE_EXCEPTION: ErrorModel = ErrorModel { shape: "UnableToGetUpstreamImageException", code: "UnableToGetUpstreamImageException", status: 400, message: "message" };
 /// `UnableToGetUpstreamImageException`, HTTP 400.
 pub fn unable_to_get_upstream_image_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnableToGetUpstreamImageException", message, 400)
 }
 
-pub static UNABLE_TO_GET_UPSTREAM_LAYER_EXCEPTION: ErrorModel = ErrorModel { shape: "UnableToGetUpstreamLayerException", code: "UnableToGetUpstreamLayerException", status: 400 };
+pub static UNABLE_TO_GET_UPSTREAM_LAYER_EXCEPTION: ErrorModel = ErrorModel { shape: "UnableToGetUpstreamLayerException", code: "UnableToGetUpstreamLayerException", status: 400, message: "message" };
 /// `UnableToGetUpstreamLayerException`, HTTP 400.
 pub fn unable_to_get_upstream_layer_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnableToGetUpstreamLayerException", message, 400)
 }
 
-pub static UNSUPPORTED_IMAGE_TYPE_EXCEPTION: ErrorModel = ErrorModel { shape: "UnsupportedImageTypeException", code: "UnsupportedImageTypeException", status: 400 };
+pub static UNSUPPORTED_IMAGE_TYPE_EXCEPTION: ErrorModel = ErrorModel { shape: "UnsupportedImageTypeException", code: "UnsupportedImageTypeException", status: 400, message: "message" };
 /// `UnsupportedImageTypeException`, HTTP 400.
 pub fn unsupported_image_type_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnsupportedImageTypeException", message, 400)
 }
 
-pub static UPLOAD_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "UploadNotFoundException", code: "UploadNotFoundException", status: 400 };
+pub static UPLOAD_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "UploadNotFoundException", code: "UploadNotFoundException", status: 400, message: "message" };
 /// `UploadNotFoundException`, HTTP 400.
 pub fn upload_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UploadNotFoundException", message, 400)
 }
 
-pub static VALIDATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ValidationException", code: "ValidationException", status: 400 };
+pub static VALIDATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ValidationException", code: "ValidationException", status: 400, message: "message" };
 /// `ValidationException`, HTTP 400.
 pub fn validation_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ValidationException", message, 400)

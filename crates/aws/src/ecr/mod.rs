@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "AmazonEC2ContainerRegistry_V20150921",
     xml_namespace: "",
     protocol: Protocol::Json,
+    protocols: &[Protocol::Json, Protocol::Cbor],
+    query_compatible: false,
     operations: &[
         &op::BATCH_CHECK_LAYER_AVAILABILITY,
         &op::BATCH_DELETE_IMAGE,

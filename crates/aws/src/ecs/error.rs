@@ -4,151 +4,151 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static ACCESS_DENIED_EXCEPTION: ErrorModel = ErrorModel { shape: "AccessDeniedException", code: "AccessDeniedException", status: 400 };
+pub static ACCESS_DENIED_EXCEPTION: ErrorModel = ErrorModel { shape: "AccessDeniedException", code: "AccessDeniedException", status: 400, message: "message" };
 /// `AccessDeniedException`, HTTP 400.
 pub fn access_denied_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AccessDeniedException", message, 400)
 }
 
-pub static ATTRIBUTE_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "AttributeLimitExceededException", code: "AttributeLimitExceededException", status: 400 };
+pub static ATTRIBUTE_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "AttributeLimitExceededException", code: "AttributeLimitExceededException", status: 400, message: "message" };
 /// `AttributeLimitExceededException`, HTTP 400.
 pub fn attribute_limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AttributeLimitExceededException", message, 400)
 }
 
-pub static BLOCKED_EXCEPTION: ErrorModel = ErrorModel { shape: "BlockedException", code: "BlockedException", status: 400 };
+pub static BLOCKED_EXCEPTION: ErrorModel = ErrorModel { shape: "BlockedException", code: "BlockedException", status: 400, message: "message" };
 /// `BlockedException`, HTTP 400.
 pub fn blocked_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("BlockedException", message, 400)
 }
 
-pub static CLIENT_EXCEPTION: ErrorModel = ErrorModel { shape: "ClientException", code: "ClientException", status: 400 };
+pub static CLIENT_EXCEPTION: ErrorModel = ErrorModel { shape: "ClientException", code: "ClientException", status: 400, message: "message" };
 /// `ClientException`, HTTP 400.
 pub fn client_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ClientException", message, 400)
 }
 
-pub static CLUSTER_CONTAINS_CAPACITY_PROVIDER_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterContainsCapacityProviderException", code: "ClusterContainsCapacityProviderException", status: 400 };
+pub static CLUSTER_CONTAINS_CAPACITY_PROVIDER_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterContainsCapacityProviderException", code: "ClusterContainsCapacityProviderException", status: 400, message: "message" };
 /// `ClusterContainsCapacityProviderException`, HTTP 400.
 pub fn cluster_contains_capacity_provider_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ClusterContainsCapacityProviderException", message, 400)
 }
 
-pub static CLUSTER_CONTAINS_CONTAINER_INSTANCES_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterContainsContainerInstancesException", code: "ClusterContainsContainerInstancesException", status: 400 };
+pub static CLUSTER_CONTAINS_CONTAINER_INSTANCES_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterContainsContainerInstancesException", code: "ClusterContainsContainerInstancesException", status: 400, message: "message" };
 /// `ClusterContainsContainerInstancesException`, HTTP 400.
 pub fn cluster_contains_container_instances_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ClusterContainsContainerInstancesException", message, 400)
 }
 
-pub static CLUSTER_CONTAINS_SERVICES_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterContainsServicesException", code: "ClusterContainsServicesException", status: 400 };
+pub static CLUSTER_CONTAINS_SERVICES_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterContainsServicesException", code: "ClusterContainsServicesException", status: 400, message: "message" };
 /// `ClusterContainsServicesException`, HTTP 400.
 pub fn cluster_contains_services_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ClusterContainsServicesException", message, 400)
 }
 
-pub static CLUSTER_CONTAINS_TASKS_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterContainsTasksException", code: "ClusterContainsTasksException", status: 400 };
+pub static CLUSTER_CONTAINS_TASKS_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterContainsTasksException", code: "ClusterContainsTasksException", status: 400, message: "message" };
 /// `ClusterContainsTasksException`, HTTP 400.
 pub fn cluster_contains_tasks_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ClusterContainsTasksException", message, 400)
 }
 
-pub static CLUSTER_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterNotFoundException", code: "ClusterNotFoundException", status: 400 };
+pub static CLUSTER_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ClusterNotFoundException", code: "ClusterNotFoundException", status: 400, message: "message" };
 /// `ClusterNotFoundException`, HTTP 400.
 pub fn cluster_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ClusterNotFoundException", message, 400)
 }
 
-pub static CONFLICT_EXCEPTION: ErrorModel = ErrorModel { shape: "ConflictException", code: "ConflictException", status: 400 };
+pub static CONFLICT_EXCEPTION: ErrorModel = ErrorModel { shape: "ConflictException", code: "ConflictException", status: 400, message: "message" };
 /// `ConflictException`, HTTP 400.
 pub fn conflict_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ConflictException", message, 400)
 }
 
-pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400 };
+pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400, message: "message" };
 /// `InvalidParameterException`, HTTP 400.
 pub fn invalid_parameter_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidParameterException", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400 };
+pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400, message: "message" };
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceededException", message, 400)
 }
 
-pub static NAMESPACE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "NamespaceNotFoundException", code: "NamespaceNotFoundException", status: 400 };
+pub static NAMESPACE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "NamespaceNotFoundException", code: "NamespaceNotFoundException", status: 400, message: "message" };
 /// `NamespaceNotFoundException`, HTTP 400.
 pub fn namespace_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("NamespaceNotFoundException", message, 400)
 }
 
-pub static PLATFORM_TASK_DEFINITION_INCOMPATIBILITY_EXCEPTION: ErrorModel = ErrorModel { shape: "PlatformTaskDefinitionIncompatibilityException", code: "PlatformTaskDefinitionIncompatibilityException", status: 400 };
+pub static PLATFORM_TASK_DEFINITION_INCOMPATIBILITY_EXCEPTION: ErrorModel = ErrorModel { shape: "PlatformTaskDefinitionIncompatibilityException", code: "PlatformTaskDefinitionIncompatibilityException", status: 400, message: "message" };
 /// `PlatformTaskDefinitionIncompatibilityException`, HTTP 400.
 pub fn platform_task_definition_incompatibility_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PlatformTaskDefinitionIncompatibilityException", message, 400)
 }
 
-pub static PLATFORM_UNKNOWN_EXCEPTION: ErrorModel = ErrorModel { shape: "PlatformUnknownException", code: "PlatformUnknownException", status: 400 };
+pub static PLATFORM_UNKNOWN_EXCEPTION: ErrorModel = ErrorModel { shape: "PlatformUnknownException", code: "PlatformUnknownException", status: 400, message: "message" };
 /// `PlatformUnknownException`, HTTP 400.
 pub fn platform_unknown_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PlatformUnknownException", message, 400)
 }
 
-pub static RESOURCE_IN_USE_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceInUseException", code: "ResourceInUseException", status: 400 };
+pub static RESOURCE_IN_USE_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceInUseException", code: "ResourceInUseException", status: 400, message: "message" };
 /// `ResourceInUseException`, HTTP 400.
 pub fn resource_in_use_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceInUseException", message, 400)
 }
 
-pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400 };
+pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400, message: "message" };
 /// `ResourceNotFoundException`, HTTP 400.
 pub fn resource_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceNotFoundException", message, 400)
 }
 
-pub static SERVER_EXCEPTION: ErrorModel = ErrorModel { shape: "ServerException", code: "ServerException", status: 500 };
+pub static SERVER_EXCEPTION: ErrorModel = ErrorModel { shape: "ServerException", code: "ServerException", status: 500, message: "message" };
 /// `ServerException`, HTTP 500.
 pub fn server_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServerException", message, 500)
 }
 
-pub static SERVICE_DEPLOYMENT_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceDeploymentNotFoundException", code: "ServiceDeploymentNotFoundException", status: 400 };
+pub static SERVICE_DEPLOYMENT_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceDeploymentNotFoundException", code: "ServiceDeploymentNotFoundException", status: 400, message: "message" };
 /// `ServiceDeploymentNotFoundException`, HTTP 400.
 pub fn service_deployment_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceDeploymentNotFoundException", message, 400)
 }
 
-pub static SERVICE_NOT_ACTIVE_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceNotActiveException", code: "ServiceNotActiveException", status: 400 };
+pub static SERVICE_NOT_ACTIVE_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceNotActiveException", code: "ServiceNotActiveException", status: 400, message: "message" };
 /// `ServiceNotActiveException`, HTTP 400.
 pub fn service_not_active_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceNotActiveException", message, 400)
 }
 
-pub static SERVICE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceNotFoundException", code: "ServiceNotFoundException", status: 400 };
+pub static SERVICE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceNotFoundException", code: "ServiceNotFoundException", status: 400, message: "message" };
 /// `ServiceNotFoundException`, HTTP 400.
 pub fn service_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceNotFoundException", message, 400)
 }
 
-pub static TARGET_NOT_CONNECTED_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetNotConnectedException", code: "TargetNotConnectedException", status: 400 };
+pub static TARGET_NOT_CONNECTED_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetNotConnectedException", code: "TargetNotConnectedException", status: 400, message: "message" };
 /// `TargetNotConnectedException`, HTTP 400.
 pub fn target_not_connected_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TargetNotConnectedException", message, 400)
 }
 
-pub static TARGET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetNotFoundException", code: "TargetNotFoundException", status: 400 };
+pub static TARGET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetNotFoundException", code: "TargetNotFoundException", status: 400, message: "message" };
 /// `TargetNotFoundException`, HTTP 400.
 pub fn target_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TargetNotFoundException", message, 400)
 }
 
-pub static UNSUPPORTED_FEATURE_EXCEPTION: ErrorModel = ErrorModel { shape: "UnsupportedFeatureException", code: "UnsupportedFeatureException", status: 400 };
+pub static UNSUPPORTED_FEATURE_EXCEPTION: ErrorModel = ErrorModel { shape: "UnsupportedFeatureException", code: "UnsupportedFeatureException", status: 400, message: "message" };
 /// `UnsupportedFeatureException`, HTTP 400.
 pub fn unsupported_feature_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnsupportedFeatureException", message, 400)
 }
 
-pub static UPDATE_IN_PROGRESS_EXCEPTION: ErrorModel = ErrorModel { shape: "UpdateInProgressException", code: "UpdateInProgressException", status: 400 };
+pub static UPDATE_IN_PROGRESS_EXCEPTION: ErrorModel = ErrorModel { shape: "UpdateInProgressException", code: "UpdateInProgressException", status: 400, message: "message" };
 /// `UpdateInProgressException`, HTTP 400.
 pub fn update_in_progress_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UpdateInProgressException", message, 400)

@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "AmazonEC2ContainerServiceV20141113",
     xml_namespace: "",
     protocol: Protocol::Json,
+    protocols: &[Protocol::Json, Protocol::Cbor],
+    query_compatible: false,
     operations: &[
         &op::CREATE_CAPACITY_PROVIDER,
         &op::CREATE_CLUSTER,

@@ -4,241 +4,241 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static ALPN_POLICY_NOT_SUPPORTED_EXCEPTION: ErrorModel = ErrorModel { shape: "ALPNPolicyNotSupportedException", code: "ALPNPolicyNotFound", status: 400 };
+pub static ALPN_POLICY_NOT_SUPPORTED_EXCEPTION: ErrorModel = ErrorModel { shape: "ALPNPolicyNotSupportedException", code: "ALPNPolicyNotFound", status: 400, message: "message" };
 /// `ALPNPolicyNotFound`, HTTP 400.
 pub fn alpn_policy_not_supported_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ALPNPolicyNotFound", message, 400)
 }
 
-pub static ALLOCATION_ID_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "AllocationIdNotFoundException", code: "AllocationIdNotFound", status: 400 };
+pub static ALLOCATION_ID_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "AllocationIdNotFoundException", code: "AllocationIdNotFound", status: 400, message: "message" };
 /// `AllocationIdNotFound`, HTTP 400.
 pub fn allocation_id_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AllocationIdNotFound", message, 400)
 }
 
-pub static AVAILABILITY_ZONE_NOT_SUPPORTED_EXCEPTION: ErrorModel = ErrorModel { shape: "AvailabilityZoneNotSupportedException", code: "AvailabilityZoneNotSupported", status: 400 };
+pub static AVAILABILITY_ZONE_NOT_SUPPORTED_EXCEPTION: ErrorModel = ErrorModel { shape: "AvailabilityZoneNotSupportedException", code: "AvailabilityZoneNotSupported", status: 400, message: "message" };
 /// `AvailabilityZoneNotSupported`, HTTP 400.
 pub fn availability_zone_not_supported_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("AvailabilityZoneNotSupported", message, 400)
 }
 
-pub static CAPACITY_RESERVATION_PENDING_EXCEPTION: ErrorModel = ErrorModel { shape: "CapacityReservationPendingException", code: "CapacityReservationPending", status: 400 };
+pub static CAPACITY_RESERVATION_PENDING_EXCEPTION: ErrorModel = ErrorModel { shape: "CapacityReservationPendingException", code: "CapacityReservationPending", status: 400, message: "message" };
 /// `CapacityReservationPending`, HTTP 400.
 pub fn capacity_reservation_pending_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("CapacityReservationPending", message, 400)
 }
 
-pub static CERTIFICATE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "CertificateNotFoundException", code: "CertificateNotFound", status: 400 };
+pub static CERTIFICATE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "CertificateNotFoundException", code: "CertificateNotFound", status: 400, message: "message" };
 /// `CertificateNotFound`, HTTP 400.
 pub fn certificate_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("CertificateNotFound", message, 400)
 }
 
-pub static DUPLICATE_LISTENER_EXCEPTION: ErrorModel = ErrorModel { shape: "DuplicateListenerException", code: "DuplicateListener", status: 400 };
+pub static DUPLICATE_LISTENER_EXCEPTION: ErrorModel = ErrorModel { shape: "DuplicateListenerException", code: "DuplicateListener", status: 400, message: "message" };
 /// `DuplicateListener`, HTTP 400.
 pub fn duplicate_listener_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DuplicateListener", message, 400)
 }
 
-pub static DUPLICATE_LOAD_BALANCER_NAME_EXCEPTION: ErrorModel = ErrorModel { shape: "DuplicateLoadBalancerNameException", code: "DuplicateLoadBalancerName", status: 400 };
+pub static DUPLICATE_LOAD_BALANCER_NAME_EXCEPTION: ErrorModel = ErrorModel { shape: "DuplicateLoadBalancerNameException", code: "DuplicateLoadBalancerName", status: 400, message: "message" };
 /// `DuplicateLoadBalancerName`, HTTP 400.
 pub fn duplicate_load_balancer_name_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DuplicateLoadBalancerName", message, 400)
 }
 
-pub static DUPLICATE_TAG_KEYS_EXCEPTION: ErrorModel = ErrorModel { shape: "DuplicateTagKeysException", code: "DuplicateTagKeys", status: 400 };
+pub static DUPLICATE_TAG_KEYS_EXCEPTION: ErrorModel = ErrorModel { shape: "DuplicateTagKeysException", code: "DuplicateTagKeys", status: 400, message: "message" };
 /// `DuplicateTagKeys`, HTTP 400.
 pub fn duplicate_tag_keys_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DuplicateTagKeys", message, 400)
 }
 
-pub static DUPLICATE_TARGET_GROUP_NAME_EXCEPTION: ErrorModel = ErrorModel { shape: "DuplicateTargetGroupNameException", code: "DuplicateTargetGroupName", status: 400 };
+pub static DUPLICATE_TARGET_GROUP_NAME_EXCEPTION: ErrorModel = ErrorModel { shape: "DuplicateTargetGroupNameException", code: "DuplicateTargetGroupName", status: 400, message: "message" };
 /// `DuplicateTargetGroupName`, HTTP 400.
 pub fn duplicate_target_group_name_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DuplicateTargetGroupName", message, 400)
 }
 
-pub static HEALTH_UNAVAILABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "HealthUnavailableException", code: "HealthUnavailable", status: 500 };
+pub static HEALTH_UNAVAILABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "HealthUnavailableException", code: "HealthUnavailable", status: 500, message: "message" };
 /// `HealthUnavailable`, HTTP 500.
 pub fn health_unavailable_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("HealthUnavailable", message, 500)
 }
 
-pub static INCOMPATIBLE_PROTOCOLS_EXCEPTION: ErrorModel = ErrorModel { shape: "IncompatibleProtocolsException", code: "IncompatibleProtocols", status: 400 };
+pub static INCOMPATIBLE_PROTOCOLS_EXCEPTION: ErrorModel = ErrorModel { shape: "IncompatibleProtocolsException", code: "IncompatibleProtocols", status: 400, message: "message" };
 /// `IncompatibleProtocols`, HTTP 400.
 pub fn incompatible_protocols_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("IncompatibleProtocols", message, 400)
 }
 
-pub static INVALID_CONFIGURATION_REQUEST_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidConfigurationRequestException", code: "InvalidConfigurationRequest", status: 400 };
+pub static INVALID_CONFIGURATION_REQUEST_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidConfigurationRequestException", code: "InvalidConfigurationRequest", status: 400, message: "message" };
 /// `InvalidConfigurationRequest`, HTTP 400.
 pub fn invalid_configuration_request_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidConfigurationRequest", message, 400)
 }
 
-pub static INVALID_LOAD_BALANCER_ACTION_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidLoadBalancerActionException", code: "InvalidLoadBalancerAction", status: 400 };
+pub static INVALID_LOAD_BALANCER_ACTION_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidLoadBalancerActionException", code: "InvalidLoadBalancerAction", status: 400, message: "message" };
 /// `InvalidLoadBalancerAction`, HTTP 400.
 pub fn invalid_load_balancer_action_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidLoadBalancerAction", message, 400)
 }
 
-pub static INVALID_SCHEME_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidSchemeException", code: "InvalidScheme", status: 400 };
+pub static INVALID_SCHEME_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidSchemeException", code: "InvalidScheme", status: 400, message: "message" };
 /// `InvalidScheme`, HTTP 400.
 pub fn invalid_scheme_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidScheme", message, 400)
 }
 
-pub static INVALID_SECURITY_GROUP_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidSecurityGroupException", code: "InvalidSecurityGroup", status: 400 };
+pub static INVALID_SECURITY_GROUP_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidSecurityGroupException", code: "InvalidSecurityGroup", status: 400, message: "message" };
 /// `InvalidSecurityGroup`, HTTP 400.
 pub fn invalid_security_group_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidSecurityGroup", message, 400)
 }
 
-pub static INVALID_SUBNET_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidSubnetException", code: "InvalidSubnet", status: 400 };
+pub static INVALID_SUBNET_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidSubnetException", code: "InvalidSubnet", status: 400, message: "message" };
 /// `InvalidSubnet`, HTTP 400.
 pub fn invalid_subnet_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidSubnet", message, 400)
 }
 
-pub static INVALID_TARGET_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidTargetException", code: "InvalidTarget", status: 400 };
+pub static INVALID_TARGET_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidTargetException", code: "InvalidTarget", status: 400, message: "message" };
 /// `InvalidTarget`, HTTP 400.
 pub fn invalid_target_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidTarget", message, 400)
 }
 
-pub static LISTENER_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ListenerNotFoundException", code: "ListenerNotFound", status: 400 };
+pub static LISTENER_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ListenerNotFoundException", code: "ListenerNotFound", status: 400, message: "message" };
 /// `ListenerNotFound`, HTTP 400.
 pub fn listener_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ListenerNotFound", message, 400)
 }
 
-pub static LOAD_BALANCER_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LoadBalancerNotFoundException", code: "LoadBalancerNotFound", status: 400 };
+pub static LOAD_BALANCER_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "LoadBalancerNotFoundException", code: "LoadBalancerNotFound", status: 400, message: "message" };
 /// `LoadBalancerNotFound`, HTTP 400.
 pub fn load_balancer_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LoadBalancerNotFound", message, 400)
 }
 
-pub static OPERATION_NOT_PERMITTED_EXCEPTION: ErrorModel = ErrorModel { shape: "OperationNotPermittedException", code: "OperationNotPermitted", status: 400 };
+pub static OPERATION_NOT_PERMITTED_EXCEPTION: ErrorModel = ErrorModel { shape: "OperationNotPermittedException", code: "OperationNotPermitted", status: 400, message: "message" };
 /// `OperationNotPermitted`, HTTP 400.
 pub fn operation_not_permitted_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("OperationNotPermitted", message, 400)
 }
 
-pub static PRIORITY_IN_USE_EXCEPTION: ErrorModel = ErrorModel { shape: "PriorityInUseException", code: "PriorityInUse", status: 400 };
+pub static PRIORITY_IN_USE_EXCEPTION: ErrorModel = ErrorModel { shape: "PriorityInUseException", code: "PriorityInUse", status: 400, message: "message" };
 /// `PriorityInUse`, HTTP 400.
 pub fn priority_in_use_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PriorityInUse", message, 400)
 }
 
-pub static RESOURCE_IN_USE_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceInUseException", code: "ResourceInUse", status: 400 };
+pub static RESOURCE_IN_USE_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceInUseException", code: "ResourceInUse", status: 400, message: "message" };
 /// `ResourceInUse`, HTTP 400.
 pub fn resource_in_use_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceInUse", message, 400)
 }
 
-pub static RULE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "RuleNotFoundException", code: "RuleNotFound", status: 400 };
+pub static RULE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "RuleNotFoundException", code: "RuleNotFound", status: 400, message: "message" };
 /// `RuleNotFound`, HTTP 400.
 pub fn rule_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("RuleNotFound", message, 400)
 }
 
-pub static SSL_POLICY_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "SSLPolicyNotFoundException", code: "SSLPolicyNotFound", status: 400 };
+pub static SSL_POLICY_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "SSLPolicyNotFoundException", code: "SSLPolicyNotFound", status: 400, message: "message" };
 /// `SSLPolicyNotFound`, HTTP 400.
 pub fn ssl_policy_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("SSLPolicyNotFound", message, 400)
 }
 
-pub static SUBNET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "SubnetNotFoundException", code: "SubnetNotFound", status: 400 };
+pub static SUBNET_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "SubnetNotFoundException", code: "SubnetNotFound", status: 400, message: "message" };
 /// `SubnetNotFound`, HTTP 400.
 pub fn subnet_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("SubnetNotFound", message, 400)
 }
 
-pub static TARGET_GROUP_ASSOCIATION_LIMIT_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetGroupAssociationLimitException", code: "TargetGroupAssociationLimit", status: 400 };
+pub static TARGET_GROUP_ASSOCIATION_LIMIT_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetGroupAssociationLimitException", code: "TargetGroupAssociationLimit", status: 400, message: "message" };
 /// `TargetGroupAssociationLimit`, HTTP 400.
 pub fn target_group_association_limit_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TargetGroupAssociationLimit", message, 400)
 }
 
-pub static TARGET_GROUP_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetGroupNotFoundException", code: "TargetGroupNotFound", status: 400 };
+pub static TARGET_GROUP_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "TargetGroupNotFoundException", code: "TargetGroupNotFound", status: 400, message: "message" };
 /// `TargetGroupNotFound`, HTTP 400.
 pub fn target_group_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TargetGroupNotFound", message, 400)
 }
 
-pub static TOO_MANY_ACTIONS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyActionsException", code: "TooManyActions", status: 400 };
+pub static TOO_MANY_ACTIONS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyActionsException", code: "TooManyActions", status: 400, message: "message" };
 /// `TooManyActions`, HTTP 400.
 pub fn too_many_actions_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyActions", message, 400)
 }
 
-pub static TOO_MANY_CERTIFICATES_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyCertificatesException", code: "TooManyCertificates", status: 400 };
+pub static TOO_MANY_CERTIFICATES_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyCertificatesException", code: "TooManyCertificates", status: 400, message: "message" };
 /// `TooManyCertificates`, HTTP 400.
 pub fn too_many_certificates_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyCertificates", message, 400)
 }
 
-pub static TOO_MANY_LISTENERS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyListenersException", code: "TooManyListeners", status: 400 };
+pub static TOO_MANY_LISTENERS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyListenersException", code: "TooManyListeners", status: 400, message: "message" };
 /// `TooManyListeners`, HTTP 400.
 pub fn too_many_listeners_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyListeners", message, 400)
 }
 
-pub static TOO_MANY_LOAD_BALANCERS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyLoadBalancersException", code: "TooManyLoadBalancers", status: 400 };
+pub static TOO_MANY_LOAD_BALANCERS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyLoadBalancersException", code: "TooManyLoadBalancers", status: 400, message: "message" };
 /// `TooManyLoadBalancers`, HTTP 400.
 pub fn too_many_load_balancers_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyLoadBalancers", message, 400)
 }
 
-pub static TOO_MANY_REGISTRATIONS_FOR_TARGET_ID_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyRegistrationsForTargetIdException", code: "TooManyRegistrationsForTargetId", status: 400 };
+pub static TOO_MANY_REGISTRATIONS_FOR_TARGET_ID_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyRegistrationsForTargetIdException", code: "TooManyRegistrationsForTargetId", status: 400, message: "message" };
 /// `TooManyRegistrationsForTargetId`, HTTP 400.
 pub fn too_many_registrations_for_target_id_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyRegistrationsForTargetId", message, 400)
 }
 
-pub static TOO_MANY_RULES_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyRulesException", code: "TooManyRules", status: 400 };
+pub static TOO_MANY_RULES_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyRulesException", code: "TooManyRules", status: 400, message: "message" };
 /// `TooManyRules`, HTTP 400.
 pub fn too_many_rules_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyRules", message, 400)
 }
 
-pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTags", status: 400 };
+pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTags", status: 400, message: "message" };
 /// `TooManyTags`, HTTP 400.
 pub fn too_many_tags_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTags", message, 400)
 }
 
-pub static TOO_MANY_TARGET_GROUPS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTargetGroupsException", code: "TooManyTargetGroups", status: 400 };
+pub static TOO_MANY_TARGET_GROUPS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTargetGroupsException", code: "TooManyTargetGroups", status: 400, message: "message" };
 /// `TooManyTargetGroups`, HTTP 400.
 pub fn too_many_target_groups_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTargetGroups", message, 400)
 }
 
-pub static TOO_MANY_TARGETS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTargetsException", code: "TooManyTargets", status: 400 };
+pub static TOO_MANY_TARGETS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTargetsException", code: "TooManyTargets", status: 400, message: "message" };
 /// `TooManyTargets`, HTTP 400.
 pub fn too_many_targets_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTargets", message, 400)
 }
 
-pub static TOO_MANY_UNIQUE_TARGET_GROUPS_PER_LOAD_BALANCER_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyUniqueTargetGroupsPerLoadBalancerException", code: "TooManyUniqueTargetGroupsPerLoadBalancer", status: 400 };
+pub static TOO_MANY_UNIQUE_TARGET_GROUPS_PER_LOAD_BALANCER_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyUniqueTargetGroupsPerLoadBalancerException", code: "TooManyUniqueTargetGroupsPerLoadBalancer", status: 400, message: "message" };
 /// `TooManyUniqueTargetGroupsPerLoadBalancer`, HTTP 400.
 pub fn too_many_unique_target_groups_per_load_balancer_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyUniqueTargetGroupsPerLoadBalancer", message, 400)
 }
 
-pub static TRUST_STORE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "TrustStoreNotFoundException", code: "TrustStoreNotFound", status: 400 };
+pub static TRUST_STORE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "TrustStoreNotFoundException", code: "TrustStoreNotFound", status: 400, message: "message" };
 /// `TrustStoreNotFound`, HTTP 400.
 pub fn trust_store_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TrustStoreNotFound", message, 400)
 }
 
-pub static TRUST_STORE_NOT_READY_EXCEPTION: ErrorModel = ErrorModel { shape: "TrustStoreNotReadyException", code: "TrustStoreNotReady", status: 400 };
+pub static TRUST_STORE_NOT_READY_EXCEPTION: ErrorModel = ErrorModel { shape: "TrustStoreNotReadyException", code: "TrustStoreNotReady", status: 400, message: "message" };
 /// `TrustStoreNotReady`, HTTP 400.
 pub fn trust_store_not_ready_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TrustStoreNotReady", message, 400)
 }
 
-pub static UNSUPPORTED_PROTOCOL_EXCEPTION: ErrorModel = ErrorModel { shape: "UnsupportedProtocolException", code: "UnsupportedProtocol", status: 400 };
+pub static UNSUPPORTED_PROTOCOL_EXCEPTION: ErrorModel = ErrorModel { shape: "UnsupportedProtocolException", code: "UnsupportedProtocol", status: 400, message: "message" };
 /// `UnsupportedProtocol`, HTTP 400.
 pub fn unsupported_protocol_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnsupportedProtocol", message, 400)

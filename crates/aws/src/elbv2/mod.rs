@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "",
     xml_namespace: "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
     protocol: Protocol::Query,
+    protocols: &[Protocol::Query],
+    query_compatible: false,
     operations: &[
         &op::ADD_LISTENER_CERTIFICATES,
         &op::ADD_TAGS,

@@ -4,67 +4,67 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static CONCURRENT_MODIFICATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ConcurrentModificationException", code: "ConcurrentModification", status: 409 };
+pub static CONCURRENT_MODIFICATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ConcurrentModificationException", code: "ConcurrentModification", status: 409, message: "message" };
 /// `ConcurrentModification`, HTTP 409.
 pub fn concurrent_modification_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ConcurrentModification", message, 409)
 }
 
-pub static DELETE_CONFLICT_EXCEPTION: ErrorModel = ErrorModel { shape: "DeleteConflictException", code: "DeleteConflict", status: 409 };
+pub static DELETE_CONFLICT_EXCEPTION: ErrorModel = ErrorModel { shape: "DeleteConflictException", code: "DeleteConflict", status: 409, message: "message" };
 /// `DeleteConflict`, HTTP 409.
 pub fn delete_conflict_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DeleteConflict", message, 409)
 }
 
-pub static ENTITY_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "EntityAlreadyExistsException", code: "EntityAlreadyExists", status: 409 };
+pub static ENTITY_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "EntityAlreadyExistsException", code: "EntityAlreadyExists", status: 409, message: "message" };
 /// `EntityAlreadyExists`, HTTP 409.
 pub fn entity_already_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("EntityAlreadyExists", message, 409)
 }
 
-pub static INVALID_INPUT_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidInputException", code: "InvalidInput", status: 400 };
+pub static INVALID_INPUT_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidInputException", code: "InvalidInput", status: 400, message: "message" };
 /// `InvalidInput`, HTTP 400.
 pub fn invalid_input_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidInput", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceeded", status: 409 };
+pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceeded", status: 409, message: "message" };
 /// `LimitExceeded`, HTTP 409.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceeded", message, 409)
 }
 
-pub static MALFORMED_POLICY_DOCUMENT_EXCEPTION: ErrorModel = ErrorModel { shape: "MalformedPolicyDocumentException", code: "MalformedPolicyDocument", status: 400 };
+pub static MALFORMED_POLICY_DOCUMENT_EXCEPTION: ErrorModel = ErrorModel { shape: "MalformedPolicyDocumentException", code: "MalformedPolicyDocument", status: 400, message: "message" };
 /// `MalformedPolicyDocument`, HTTP 400.
 pub fn malformed_policy_document_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("MalformedPolicyDocument", message, 400)
 }
 
-pub static NO_SUCH_ENTITY_EXCEPTION: ErrorModel = ErrorModel { shape: "NoSuchEntityException", code: "NoSuchEntity", status: 404 };
+pub static NO_SUCH_ENTITY_EXCEPTION: ErrorModel = ErrorModel { shape: "NoSuchEntityException", code: "NoSuchEntity", status: 404, message: "message" };
 /// `NoSuchEntity`, HTTP 404.
 pub fn no_such_entity_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("NoSuchEntity", message, 404)
 }
 
-pub static POLICY_EVALUATION_EXCEPTION: ErrorModel = ErrorModel { shape: "PolicyEvaluationException", code: "PolicyEvaluation", status: 500 };
+pub static POLICY_EVALUATION_EXCEPTION: ErrorModel = ErrorModel { shape: "PolicyEvaluationException", code: "PolicyEvaluation", status: 500, message: "message" };
 /// `PolicyEvaluation`, HTTP 500.
 pub fn policy_evaluation_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PolicyEvaluation", message, 500)
 }
 
-pub static POLICY_NOT_ATTACHABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "PolicyNotAttachableException", code: "PolicyNotAttachable", status: 400 };
+pub static POLICY_NOT_ATTACHABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "PolicyNotAttachableException", code: "PolicyNotAttachable", status: 400, message: "message" };
 /// `PolicyNotAttachable`, HTTP 400.
 pub fn policy_not_attachable_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PolicyNotAttachable", message, 400)
 }
 
-pub static SERVICE_FAILURE_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceFailureException", code: "ServiceFailure", status: 500 };
+pub static SERVICE_FAILURE_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceFailureException", code: "ServiceFailure", status: 500, message: "message" };
 /// `ServiceFailure`, HTTP 500.
 pub fn service_failure_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceFailure", message, 500)
 }
 
-pub static UNMODIFIABLE_ENTITY_EXCEPTION: ErrorModel = ErrorModel { shape: "UnmodifiableEntityException", code: "UnmodifiableEntity", status: 400 };
+pub static UNMODIFIABLE_ENTITY_EXCEPTION: ErrorModel = ErrorModel { shape: "UnmodifiableEntityException", code: "UnmodifiableEntity", status: 400, message: "message" };
 /// `UnmodifiableEntity`, HTTP 400.
 pub fn unmodifiable_entity_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnmodifiableEntity", message, 400)

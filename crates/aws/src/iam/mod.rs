@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "",
     xml_namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
     protocol: Protocol::Query,
+    protocols: &[Protocol::Query],
+    query_compatible: false,
     operations: &[
         &op::ADD_ROLE_TO_INSTANCE_PROFILE,
         &op::ATTACH_ROLE_POLICY,

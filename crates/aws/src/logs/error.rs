@@ -4,67 +4,67 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static DATA_ALREADY_ACCEPTED_EXCEPTION: ErrorModel = ErrorModel { shape: "DataAlreadyAcceptedException", code: "DataAlreadyAcceptedException", status: 400 };
+pub static DATA_ALREADY_ACCEPTED_EXCEPTION: ErrorModel = ErrorModel { shape: "DataAlreadyAcceptedException", code: "DataAlreadyAcceptedException", status: 400, message: "message" };
 /// `DataAlreadyAcceptedException`, HTTP 400.
 pub fn data_already_accepted_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DataAlreadyAcceptedException", message, 400)
 }
 
-pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400 };
+pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400, message: "message" };
 /// `InvalidParameterException`, HTTP 400.
 pub fn invalid_parameter_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidParameterException", message, 400)
 }
 
-pub static INVALID_SEQUENCE_TOKEN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidSequenceTokenException", code: "InvalidSequenceTokenException", status: 400 };
+pub static INVALID_SEQUENCE_TOKEN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidSequenceTokenException", code: "InvalidSequenceTokenException", status: 400, message: "message" };
 /// `InvalidSequenceTokenException`, HTTP 400.
 pub fn invalid_sequence_token_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidSequenceTokenException", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400 };
+pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400, message: "message" };
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceededException", message, 400)
 }
 
-pub static OPERATION_ABORTED_EXCEPTION: ErrorModel = ErrorModel { shape: "OperationAbortedException", code: "OperationAbortedException", status: 400 };
+pub static OPERATION_ABORTED_EXCEPTION: ErrorModel = ErrorModel { shape: "OperationAbortedException", code: "OperationAbortedException", status: 400, message: "message" };
 /// `OperationAbortedException`, HTTP 400.
 pub fn operation_aborted_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("OperationAbortedException", message, 400)
 }
 
-pub static RESOURCE_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceAlreadyExistsException", code: "ResourceAlreadyExistsException", status: 400 };
+pub static RESOURCE_ALREADY_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceAlreadyExistsException", code: "ResourceAlreadyExistsException", status: 400, message: "message" };
 /// `ResourceAlreadyExistsException`, HTTP 400.
 pub fn resource_already_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceAlreadyExistsException", message, 400)
 }
 
-pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400 };
+pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400, message: "message" };
 /// `ResourceNotFoundException`, HTTP 400.
 pub fn resource_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceNotFoundException", message, 400)
 }
 
-pub static SERVICE_UNAVAILABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceUnavailableException", code: "ServiceUnavailableException", status: 500 };
+pub static SERVICE_UNAVAILABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceUnavailableException", code: "ServiceUnavailableException", status: 500, message: "message" };
 /// `ServiceUnavailableException`, HTTP 500.
 pub fn service_unavailable_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceUnavailableException", message, 500)
 }
 
-pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400 };
+pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400, message: "message" };
 /// `TooManyTagsException`, HTTP 400.
 pub fn too_many_tags_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTagsException", message, 400)
 }
 
-pub static UNRECOGNIZED_CLIENT_EXCEPTION: ErrorModel = ErrorModel { shape: "UnrecognizedClientException", code: "UnrecognizedClientException", status: 400 };
+pub static UNRECOGNIZED_CLIENT_EXCEPTION: ErrorModel = ErrorModel { shape: "UnrecognizedClientException", code: "UnrecognizedClientException", status: 400, message: "message" };
 /// `UnrecognizedClientException`, HTTP 400.
 pub fn unrecognized_client_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnrecognizedClientException", message, 400)
 }
 
-pub static VALIDATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ValidationException", code: "ValidationException", status: 400 };
+pub static VALIDATION_EXCEPTION: ErrorModel = ErrorModel { shape: "ValidationException", code: "ValidationException", status: 400, message: "message" };
 /// `ValidationException`, HTTP 400.
 pub fn validation_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ValidationException", message, 400)

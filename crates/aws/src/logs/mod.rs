@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "Logs_20140328",
     xml_namespace: "",
     protocol: Protocol::Json,
+    protocols: &[Protocol::Json, Protocol::Cbor],
+    query_compatible: false,
     operations: &[
         &op::CREATE_LOG_GROUP,
         &op::CREATE_LOG_STREAM,

@@ -4,73 +4,73 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static DECRYPTION_FAILURE: ErrorModel = ErrorModel { shape: "DecryptionFailure", code: "DecryptionFailure", status: 400 };
+pub static DECRYPTION_FAILURE: ErrorModel = ErrorModel { shape: "DecryptionFailure", code: "DecryptionFailure", status: 400, message: "Message" };
 /// `DecryptionFailure`, HTTP 400.
 pub fn decryption_failure(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DecryptionFailure", message, 400)
 }
 
-pub static ENCRYPTION_FAILURE: ErrorModel = ErrorModel { shape: "EncryptionFailure", code: "EncryptionFailure", status: 400 };
+pub static ENCRYPTION_FAILURE: ErrorModel = ErrorModel { shape: "EncryptionFailure", code: "EncryptionFailure", status: 400, message: "Message" };
 /// `EncryptionFailure`, HTTP 400.
 pub fn encryption_failure(message: impl Into<String>) -> ServiceError {
     ServiceError::new("EncryptionFailure", message, 400)
 }
 
-pub static INTERNAL_SERVICE_ERROR: ErrorModel = ErrorModel { shape: "InternalServiceError", code: "InternalServiceError", status: 500 };
+pub static INTERNAL_SERVICE_ERROR: ErrorModel = ErrorModel { shape: "InternalServiceError", code: "InternalServiceError", status: 500, message: "Message" };
 /// `InternalServiceError`, HTTP 500.
 pub fn internal_service_error(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InternalServiceError", message, 500)
 }
 
-pub static INVALID_NEXT_TOKEN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidNextTokenException", code: "InvalidNextTokenException", status: 400 };
+pub static INVALID_NEXT_TOKEN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidNextTokenException", code: "InvalidNextTokenException", status: 400, message: "Message" };
 /// `InvalidNextTokenException`, HTTP 400.
 pub fn invalid_next_token_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidNextTokenException", message, 400)
 }
 
-pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400 };
+pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400, message: "Message" };
 /// `InvalidParameterException`, HTTP 400.
 pub fn invalid_parameter_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidParameterException", message, 400)
 }
 
-pub static INVALID_REQUEST_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidRequestException", code: "InvalidRequestException", status: 400 };
+pub static INVALID_REQUEST_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidRequestException", code: "InvalidRequestException", status: 400, message: "Message" };
 /// `InvalidRequestException`, HTTP 400.
 pub fn invalid_request_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidRequestException", message, 400)
 }
 
-pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400 };
+pub static LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "LimitExceededException", code: "LimitExceededException", status: 400, message: "Message" };
 /// `LimitExceededException`, HTTP 400.
 pub fn limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("LimitExceededException", message, 400)
 }
 
-pub static MALFORMED_POLICY_DOCUMENT_EXCEPTION: ErrorModel = ErrorModel { shape: "MalformedPolicyDocumentException", code: "MalformedPolicyDocumentException", status: 400 };
+pub static MALFORMED_POLICY_DOCUMENT_EXCEPTION: ErrorModel = ErrorModel { shape: "MalformedPolicyDocumentException", code: "MalformedPolicyDocumentException", status: 400, message: "Message" };
 /// `MalformedPolicyDocumentException`, HTTP 400.
 pub fn malformed_policy_document_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("MalformedPolicyDocumentException", message, 400)
 }
 
-pub static PRECONDITION_NOT_MET_EXCEPTION: ErrorModel = ErrorModel { shape: "PreconditionNotMetException", code: "PreconditionNotMetException", status: 400 };
+pub static PRECONDITION_NOT_MET_EXCEPTION: ErrorModel = ErrorModel { shape: "PreconditionNotMetException", code: "PreconditionNotMetException", status: 400, message: "Message" };
 /// `PreconditionNotMetException`, HTTP 400.
 pub fn precondition_not_met_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PreconditionNotMetException", message, 400)
 }
 
-pub static PUBLIC_POLICY_EXCEPTION: ErrorModel = ErrorModel { shape: "PublicPolicyException", code: "PublicPolicyException", status: 400 };
+pub static PUBLIC_POLICY_EXCEPTION: ErrorModel = ErrorModel { shape: "PublicPolicyException", code: "PublicPolicyException", status: 400, message: "Message" };
 /// `PublicPolicyException`, HTTP 400.
 pub fn public_policy_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PublicPolicyException", message, 400)
 }
 
-pub static RESOURCE_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceExistsException", code: "ResourceExistsException", status: 400 };
+pub static RESOURCE_EXISTS_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceExistsException", code: "ResourceExistsException", status: 400, message: "Message" };
 /// `ResourceExistsException`, HTTP 400.
 pub fn resource_exists_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceExistsException", message, 400)
 }
 
-pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400 };
+pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400, message: "Message" };
 /// `ResourceNotFoundException`, HTTP 400.
 pub fn resource_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceNotFoundException", message, 400)

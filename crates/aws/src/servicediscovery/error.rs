@@ -4,91 +4,91 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static CUSTOM_HEALTH_NOT_FOUND: ErrorModel = ErrorModel { shape: "CustomHealthNotFound", code: "CustomHealthNotFound", status: 400 };
+pub static CUSTOM_HEALTH_NOT_FOUND: ErrorModel = ErrorModel { shape: "CustomHealthNotFound", code: "CustomHealthNotFound", status: 400, message: "Message" };
 /// `CustomHealthNotFound`, HTTP 400.
 pub fn custom_health_not_found(message: impl Into<String>) -> ServiceError {
     ServiceError::new("CustomHealthNotFound", message, 400)
 }
 
-pub static DUPLICATE_REQUEST: ErrorModel = ErrorModel { shape: "DuplicateRequest", code: "DuplicateRequest", status: 400 };
+pub static DUPLICATE_REQUEST: ErrorModel = ErrorModel { shape: "DuplicateRequest", code: "DuplicateRequest", status: 400, message: "Message" };
 /// `DuplicateRequest`, HTTP 400.
 pub fn duplicate_request(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DuplicateRequest", message, 400)
 }
 
-pub static INSTANCE_NOT_FOUND: ErrorModel = ErrorModel { shape: "InstanceNotFound", code: "InstanceNotFound", status: 400 };
+pub static INSTANCE_NOT_FOUND: ErrorModel = ErrorModel { shape: "InstanceNotFound", code: "InstanceNotFound", status: 400, message: "Message" };
 /// `InstanceNotFound`, HTTP 400.
 pub fn instance_not_found(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InstanceNotFound", message, 400)
 }
 
-pub static INVALID_INPUT: ErrorModel = ErrorModel { shape: "InvalidInput", code: "InvalidInput", status: 400 };
+pub static INVALID_INPUT: ErrorModel = ErrorModel { shape: "InvalidInput", code: "InvalidInput", status: 400, message: "Message" };
 /// `InvalidInput`, HTTP 400.
 pub fn invalid_input(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidInput", message, 400)
 }
 
-pub static NAMESPACE_ALREADY_EXISTS: ErrorModel = ErrorModel { shape: "NamespaceAlreadyExists", code: "NamespaceAlreadyExists", status: 400 };
+pub static NAMESPACE_ALREADY_EXISTS: ErrorModel = ErrorModel { shape: "NamespaceAlreadyExists", code: "NamespaceAlreadyExists", status: 400, message: "Message" };
 /// `NamespaceAlreadyExists`, HTTP 400.
 pub fn namespace_already_exists(message: impl Into<String>) -> ServiceError {
     ServiceError::new("NamespaceAlreadyExists", message, 400)
 }
 
-pub static NAMESPACE_NOT_FOUND: ErrorModel = ErrorModel { shape: "NamespaceNotFound", code: "NamespaceNotFound", status: 400 };
+pub static NAMESPACE_NOT_FOUND: ErrorModel = ErrorModel { shape: "NamespaceNotFound", code: "NamespaceNotFound", status: 400, message: "Message" };
 /// `NamespaceNotFound`, HTTP 400.
 pub fn namespace_not_found(message: impl Into<String>) -> ServiceError {
     ServiceError::new("NamespaceNotFound", message, 400)
 }
 
-pub static OPERATION_NOT_FOUND: ErrorModel = ErrorModel { shape: "OperationNotFound", code: "OperationNotFound", status: 400 };
+pub static OPERATION_NOT_FOUND: ErrorModel = ErrorModel { shape: "OperationNotFound", code: "OperationNotFound", status: 400, message: "Message" };
 /// `OperationNotFound`, HTTP 400.
 pub fn operation_not_found(message: impl Into<String>) -> ServiceError {
     ServiceError::new("OperationNotFound", message, 400)
 }
 
-pub static REQUEST_LIMIT_EXCEEDED: ErrorModel = ErrorModel { shape: "RequestLimitExceeded", code: "RequestLimitExceeded", status: 400 };
+pub static REQUEST_LIMIT_EXCEEDED: ErrorModel = ErrorModel { shape: "RequestLimitExceeded", code: "RequestLimitExceeded", status: 400, message: "Message" };
 /// `RequestLimitExceeded`, HTTP 400.
 pub fn request_limit_exceeded(message: impl Into<String>) -> ServiceError {
     ServiceError::new("RequestLimitExceeded", message, 400)
 }
 
-pub static RESOURCE_IN_USE: ErrorModel = ErrorModel { shape: "ResourceInUse", code: "ResourceInUse", status: 400 };
+pub static RESOURCE_IN_USE: ErrorModel = ErrorModel { shape: "ResourceInUse", code: "ResourceInUse", status: 400, message: "Message" };
 /// `ResourceInUse`, HTTP 400.
 pub fn resource_in_use(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceInUse", message, 400)
 }
 
-pub static RESOURCE_LIMIT_EXCEEDED: ErrorModel = ErrorModel { shape: "ResourceLimitExceeded", code: "ResourceLimitExceeded", status: 400 };
+pub static RESOURCE_LIMIT_EXCEEDED: ErrorModel = ErrorModel { shape: "ResourceLimitExceeded", code: "ResourceLimitExceeded", status: 400, message: "Message" };
 /// `ResourceLimitExceeded`, HTTP 400.
 pub fn resource_limit_exceeded(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceLimitExceeded", message, 400)
 }
 
-pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400 };
+pub static RESOURCE_NOT_FOUND_EXCEPTION: ErrorModel = ErrorModel { shape: "ResourceNotFoundException", code: "ResourceNotFoundException", status: 400, message: "Message" };
 /// `ResourceNotFoundException`, HTTP 400.
 pub fn resource_not_found_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ResourceNotFoundException", message, 400)
 }
 
-pub static SERVICE_ALREADY_EXISTS: ErrorModel = ErrorModel { shape: "ServiceAlreadyExists", code: "ServiceAlreadyExists", status: 400 };
+pub static SERVICE_ALREADY_EXISTS: ErrorModel = ErrorModel { shape: "ServiceAlreadyExists", code: "ServiceAlreadyExists", status: 400, message: "Message" };
 /// `ServiceAlreadyExists`, HTTP 400.
 pub fn service_already_exists(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceAlreadyExists", message, 400)
 }
 
-pub static SERVICE_ATTRIBUTES_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceAttributesLimitExceededException", code: "ServiceAttributesLimitExceededException", status: 400 };
+pub static SERVICE_ATTRIBUTES_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "ServiceAttributesLimitExceededException", code: "ServiceAttributesLimitExceededException", status: 400, message: "Message" };
 /// `ServiceAttributesLimitExceededException`, HTTP 400.
 pub fn service_attributes_limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceAttributesLimitExceededException", message, 400)
 }
 
-pub static SERVICE_NOT_FOUND: ErrorModel = ErrorModel { shape: "ServiceNotFound", code: "ServiceNotFound", status: 400 };
+pub static SERVICE_NOT_FOUND: ErrorModel = ErrorModel { shape: "ServiceNotFound", code: "ServiceNotFound", status: 400, message: "Message" };
 /// `ServiceNotFound`, HTTP 400.
 pub fn service_not_found(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceNotFound", message, 400)
 }
 
-pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400 };
+pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400, message: "Message" };
 /// `TooManyTagsException`, HTTP 400.
 pub fn too_many_tags_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTagsException", message, 400)

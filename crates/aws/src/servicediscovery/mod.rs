@@ -22,6 +22,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "Route53AutoNaming_v20170314",
     xml_namespace: "",
     protocol: Protocol::Json,
+    protocols: &[Protocol::Json, Protocol::Cbor],
+    query_compatible: false,
     operations: &[
         &op::CREATE_HTTP_NAMESPACE,
         &op::CREATE_PRIVATE_DNS_NAMESPACE,

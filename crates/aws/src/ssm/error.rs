@@ -4,145 +4,145 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static HIERARCHY_LEVEL_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "HierarchyLevelLimitExceededException", code: "HierarchyLevelLimitExceededException", status: 400 };
+pub static HIERARCHY_LEVEL_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "HierarchyLevelLimitExceededException", code: "HierarchyLevelLimitExceededException", status: 400, message: "message" };
 /// `HierarchyLevelLimitExceededException`, HTTP 400.
 pub fn hierarchy_level_limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("HierarchyLevelLimitExceededException", message, 400)
 }
 
-pub static HIERARCHY_TYPE_MISMATCH_EXCEPTION: ErrorModel = ErrorModel { shape: "HierarchyTypeMismatchException", code: "HierarchyTypeMismatchException", status: 400 };
+pub static HIERARCHY_TYPE_MISMATCH_EXCEPTION: ErrorModel = ErrorModel { shape: "HierarchyTypeMismatchException", code: "HierarchyTypeMismatchException", status: 400, message: "message" };
 /// `HierarchyTypeMismatchException`, HTTP 400.
 pub fn hierarchy_type_mismatch_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("HierarchyTypeMismatchException", message, 400)
 }
 
-pub static INCOMPATIBLE_POLICY_EXCEPTION: ErrorModel = ErrorModel { shape: "IncompatiblePolicyException", code: "IncompatiblePolicyException", status: 400 };
+pub static INCOMPATIBLE_POLICY_EXCEPTION: ErrorModel = ErrorModel { shape: "IncompatiblePolicyException", code: "IncompatiblePolicyException", status: 400, message: "message" };
 /// `IncompatiblePolicyException`, HTTP 400.
 pub fn incompatible_policy_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("IncompatiblePolicyException", message, 400)
 }
 
-pub static INTERNAL_SERVER_ERROR: ErrorModel = ErrorModel { shape: "InternalServerError", code: "InternalServerError", status: 500 };
+pub static INTERNAL_SERVER_ERROR: ErrorModel = ErrorModel { shape: "InternalServerError", code: "InternalServerError", status: 500, message: "Message" };
 /// `InternalServerError`, HTTP 500.
 pub fn internal_server_error(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InternalServerError", message, 500)
 }
 
-pub static INVALID_ALLOWED_PATTERN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidAllowedPatternException", code: "InvalidAllowedPatternException", status: 400 };
+pub static INVALID_ALLOWED_PATTERN_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidAllowedPatternException", code: "InvalidAllowedPatternException", status: 400, message: "message" };
 /// `InvalidAllowedPatternException`, HTTP 400.
 pub fn invalid_allowed_pattern_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidAllowedPatternException", message, 400)
 }
 
-pub static INVALID_FILTER_KEY: ErrorModel = ErrorModel { shape: "InvalidFilterKey", code: "InvalidFilterKey", status: 400 };
+pub static INVALID_FILTER_KEY: ErrorModel = ErrorModel { shape: "InvalidFilterKey", code: "InvalidFilterKey", status: 400, message: "message" };
 /// `InvalidFilterKey`, HTTP 400.
 pub fn invalid_filter_key(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidFilterKey", message, 400)
 }
 
-pub static INVALID_FILTER_OPTION: ErrorModel = ErrorModel { shape: "InvalidFilterOption", code: "InvalidFilterOption", status: 400 };
+pub static INVALID_FILTER_OPTION: ErrorModel = ErrorModel { shape: "InvalidFilterOption", code: "InvalidFilterOption", status: 400, message: "message" };
 /// `InvalidFilterOption`, HTTP 400.
 pub fn invalid_filter_option(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidFilterOption", message, 400)
 }
 
-pub static INVALID_FILTER_VALUE: ErrorModel = ErrorModel { shape: "InvalidFilterValue", code: "InvalidFilterValue", status: 400 };
+pub static INVALID_FILTER_VALUE: ErrorModel = ErrorModel { shape: "InvalidFilterValue", code: "InvalidFilterValue", status: 400, message: "Message" };
 /// `InvalidFilterValue`, HTTP 400.
 pub fn invalid_filter_value(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidFilterValue", message, 400)
 }
 
-pub static INVALID_KEY_ID: ErrorModel = ErrorModel { shape: "InvalidKeyId", code: "InvalidKeyId", status: 400 };
+pub static INVALID_KEY_ID: ErrorModel = ErrorModel { shape: "InvalidKeyId", code: "InvalidKeyId", status: 400, message: "message" };
 /// `InvalidKeyId`, HTTP 400.
 pub fn invalid_key_id(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidKeyId", message, 400)
 }
 
-pub static INVALID_NEXT_TOKEN: ErrorModel = ErrorModel { shape: "InvalidNextToken", code: "InvalidNextToken", status: 400 };
+pub static INVALID_NEXT_TOKEN: ErrorModel = ErrorModel { shape: "InvalidNextToken", code: "InvalidNextToken", status: 400, message: "Message" };
 /// `InvalidNextToken`, HTTP 400.
 pub fn invalid_next_token(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidNextToken", message, 400)
 }
 
-pub static INVALID_POLICY_ATTRIBUTE_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidPolicyAttributeException", code: "InvalidPolicyAttributeException", status: 400 };
+pub static INVALID_POLICY_ATTRIBUTE_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidPolicyAttributeException", code: "InvalidPolicyAttributeException", status: 400, message: "message" };
 /// `InvalidPolicyAttributeException`, HTTP 400.
 pub fn invalid_policy_attribute_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidPolicyAttributeException", message, 400)
 }
 
-pub static INVALID_POLICY_TYPE_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidPolicyTypeException", code: "InvalidPolicyTypeException", status: 400 };
+pub static INVALID_POLICY_TYPE_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidPolicyTypeException", code: "InvalidPolicyTypeException", status: 400, message: "message" };
 /// `InvalidPolicyTypeException`, HTTP 400.
 pub fn invalid_policy_type_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidPolicyTypeException", message, 400)
 }
 
-pub static INVALID_RESOURCE_ID: ErrorModel = ErrorModel { shape: "InvalidResourceId", code: "InvalidResourceId", status: 400 };
+pub static INVALID_RESOURCE_ID: ErrorModel = ErrorModel { shape: "InvalidResourceId", code: "InvalidResourceId", status: 400, message: "message" };
 /// `InvalidResourceId`, HTTP 400.
 pub fn invalid_resource_id(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidResourceId", message, 400)
 }
 
-pub static INVALID_RESOURCE_TYPE: ErrorModel = ErrorModel { shape: "InvalidResourceType", code: "InvalidResourceType", status: 400 };
+pub static INVALID_RESOURCE_TYPE: ErrorModel = ErrorModel { shape: "InvalidResourceType", code: "InvalidResourceType", status: 400, message: "message" };
 /// `InvalidResourceType`, HTTP 400.
 pub fn invalid_resource_type(message: impl Into<String>) -> ServiceError {
     ServiceError::new("InvalidResourceType", message, 400)
 }
 
-pub static PARAMETER_ALREADY_EXISTS: ErrorModel = ErrorModel { shape: "ParameterAlreadyExists", code: "ParameterAlreadyExists", status: 400 };
+pub static PARAMETER_ALREADY_EXISTS: ErrorModel = ErrorModel { shape: "ParameterAlreadyExists", code: "ParameterAlreadyExists", status: 400, message: "message" };
 /// `ParameterAlreadyExists`, HTTP 400.
 pub fn parameter_already_exists(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ParameterAlreadyExists", message, 400)
 }
 
-pub static PARAMETER_LIMIT_EXCEEDED: ErrorModel = ErrorModel { shape: "ParameterLimitExceeded", code: "ParameterLimitExceeded", status: 400 };
+pub static PARAMETER_LIMIT_EXCEEDED: ErrorModel = ErrorModel { shape: "ParameterLimitExceeded", code: "ParameterLimitExceeded", status: 400, message: "message" };
 /// `ParameterLimitExceeded`, HTTP 400.
 pub fn parameter_limit_exceeded(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ParameterLimitExceeded", message, 400)
 }
 
-pub static PARAMETER_MAX_VERSION_LIMIT_EXCEEDED: ErrorModel = ErrorModel { shape: "ParameterMaxVersionLimitExceeded", code: "ParameterMaxVersionLimitExceeded", status: 400 };
+pub static PARAMETER_MAX_VERSION_LIMIT_EXCEEDED: ErrorModel = ErrorModel { shape: "ParameterMaxVersionLimitExceeded", code: "ParameterMaxVersionLimitExceeded", status: 400, message: "message" };
 /// `ParameterMaxVersionLimitExceeded`, HTTP 400.
 pub fn parameter_max_version_limit_exceeded(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ParameterMaxVersionLimitExceeded", message, 400)
 }
 
-pub static PARAMETER_NOT_FOUND: ErrorModel = ErrorModel { shape: "ParameterNotFound", code: "ParameterNotFound", status: 400 };
+pub static PARAMETER_NOT_FOUND: ErrorModel = ErrorModel { shape: "ParameterNotFound", code: "ParameterNotFound", status: 400, message: "message" };
 /// `ParameterNotFound`, HTTP 400.
 pub fn parameter_not_found(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ParameterNotFound", message, 400)
 }
 
-pub static PARAMETER_PATTERN_MISMATCH_EXCEPTION: ErrorModel = ErrorModel { shape: "ParameterPatternMismatchException", code: "ParameterPatternMismatchException", status: 400 };
+pub static PARAMETER_PATTERN_MISMATCH_EXCEPTION: ErrorModel = ErrorModel { shape: "ParameterPatternMismatchException", code: "ParameterPatternMismatchException", status: 400, message: "message" };
 /// `ParameterPatternMismatchException`, HTTP 400.
 pub fn parameter_pattern_mismatch_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ParameterPatternMismatchException", message, 400)
 }
 
-pub static PARAMETER_VERSION_NOT_FOUND: ErrorModel = ErrorModel { shape: "ParameterVersionNotFound", code: "ParameterVersionNotFound", status: 400 };
+pub static PARAMETER_VERSION_NOT_FOUND: ErrorModel = ErrorModel { shape: "ParameterVersionNotFound", code: "ParameterVersionNotFound", status: 400, message: "message" };
 /// `ParameterVersionNotFound`, HTTP 400.
 pub fn parameter_version_not_found(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ParameterVersionNotFound", message, 400)
 }
 
-pub static POLICIES_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "PoliciesLimitExceededException", code: "PoliciesLimitExceededException", status: 400 };
+pub static POLICIES_LIMIT_EXCEEDED_EXCEPTION: ErrorModel = ErrorModel { shape: "PoliciesLimitExceededException", code: "PoliciesLimitExceededException", status: 400, message: "message" };
 /// `PoliciesLimitExceededException`, HTTP 400.
 pub fn policies_limit_exceeded_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PoliciesLimitExceededException", message, 400)
 }
 
-pub static TOO_MANY_TAGS_ERROR: ErrorModel = ErrorModel { shape: "TooManyTagsError", code: "TooManyTagsError", status: 400 };
+pub static TOO_MANY_TAGS_ERROR: ErrorModel = ErrorModel { shape: "TooManyTagsError", code: "TooManyTagsError", status: 400, message: "message" };
 /// `TooManyTagsError`, HTTP 400.
 pub fn too_many_tags_error(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyTagsError", message, 400)
 }
 
-pub static TOO_MANY_UPDATES: ErrorModel = ErrorModel { shape: "TooManyUpdates", code: "TooManyUpdates", status: 400 };
+pub static TOO_MANY_UPDATES: ErrorModel = ErrorModel { shape: "TooManyUpdates", code: "TooManyUpdates", status: 400, message: "Message" };
 /// `TooManyUpdates`, HTTP 400.
 pub fn too_many_updates(message: impl Into<String>) -> ServiceError {
     ServiceError::new("TooManyUpdates", message, 400)
 }
 
-pub static UNSUPPORTED_PARAMETER_TYPE: ErrorModel = ErrorModel { shape: "UnsupportedParameterType", code: "UnsupportedParameterType", status: 400 };
+pub static UNSUPPORTED_PARAMETER_TYPE: ErrorModel = ErrorModel { shape: "UnsupportedParameterType", code: "UnsupportedParameterType", status: 400, message: "message" };
 /// `UnsupportedParameterType`, HTTP 400.
 pub fn unsupported_parameter_type(message: impl Into<String>) -> ServiceError {
     ServiceError::new("UnsupportedParameterType", message, 400)

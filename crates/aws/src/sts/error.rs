@@ -4,25 +4,25 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
-pub static EXPIRED_TOKEN_EXCEPTION: ErrorModel = ErrorModel { shape: "ExpiredTokenException", code: "ExpiredTokenException", status: 400 };
+pub static EXPIRED_TOKEN_EXCEPTION: ErrorModel = ErrorModel { shape: "ExpiredTokenException", code: "ExpiredTokenException", status: 400, message: "message" };
 /// `ExpiredTokenException`, HTTP 400.
 pub fn expired_token_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ExpiredTokenException", message, 400)
 }
 
-pub static MALFORMED_POLICY_DOCUMENT_EXCEPTION: ErrorModel = ErrorModel { shape: "MalformedPolicyDocumentException", code: "MalformedPolicyDocument", status: 400 };
+pub static MALFORMED_POLICY_DOCUMENT_EXCEPTION: ErrorModel = ErrorModel { shape: "MalformedPolicyDocumentException", code: "MalformedPolicyDocument", status: 400, message: "message" };
 /// `MalformedPolicyDocument`, HTTP 400.
 pub fn malformed_policy_document_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("MalformedPolicyDocument", message, 400)
 }
 
-pub static PACKED_POLICY_TOO_LARGE_EXCEPTION: ErrorModel = ErrorModel { shape: "PackedPolicyTooLargeException", code: "PackedPolicyTooLarge", status: 400 };
+pub static PACKED_POLICY_TOO_LARGE_EXCEPTION: ErrorModel = ErrorModel { shape: "PackedPolicyTooLargeException", code: "PackedPolicyTooLarge", status: 400, message: "message" };
 /// `PackedPolicyTooLarge`, HTTP 400.
 pub fn packed_policy_too_large_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("PackedPolicyTooLarge", message, 400)
 }
 
-pub static REGION_DISABLED_EXCEPTION: ErrorModel = ErrorModel { shape: "RegionDisabledException", code: "RegionDisabledException", status: 403 };
+pub static REGION_DISABLED_EXCEPTION: ErrorModel = ErrorModel { shape: "RegionDisabledException", code: "RegionDisabledException", status: 403, message: "message" };
 /// `RegionDisabledException`, HTTP 403.
 pub fn region_disabled_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("RegionDisabledException", message, 403)

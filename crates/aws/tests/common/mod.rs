@@ -17,7 +17,12 @@ pub fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 
 /// A POST to `/` with these headers and this body.
 pub fn post<'a>(pairs: &[(&'static str, &str)], body: &'a [u8]) -> Result<Call<'a>, Refusal> {
-    let uri = Uri::from_static("/");
+    post_to("/", pairs, body)
+}
+
+/// A POST to a path.
+pub fn post_to<'a>(path: &str, pairs: &[(&'static str, &str)], body: &'a [u8]) -> Result<Call<'a>, Refusal> {
+    let uri: Uri = path.parse().expect("a path");
     server::identify(quarry_aws::SERVICES, &Method::POST, &uri, &headers(pairs), body)
 }
 
