@@ -40,12 +40,6 @@ pub fn is_private(address: Ipv4Addr) -> bool {
     u32::from(address) >> (32 - PRIVATE_PREFIX) == u32::from(PRIVATE) >> (32 - PRIVATE_PREFIX)
 }
 
-/// The hardware address that is shown for a private address: locally administered, and one to one.
-pub fn mac(address: Ipv4Addr) -> String {
-    let [a, b, c, d] = address.octets();
-    format!("02:51:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,7 +55,6 @@ mod tests {
             prop_assert!(source(n).octets()[..2] == [198, 18] && private_on_loopback(n).octets()[..2] == [127, 81]);
             if n % (128 * 254) != m % (128 * 254) {
                 prop_assert_ne!(private(n), private(m));
-                prop_assert_ne!(mac(private(n)), mac(private(m)));
             }
         }
     }

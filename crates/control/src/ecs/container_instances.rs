@@ -91,6 +91,7 @@ pub fn remaining(instance: &ContainerInstance, tasks: &[Task], group: Option<&st
         memory: instance.memory,
         ports: BTreeSet::from(RESERVED_PORTS),
         tasks_of_group: 0,
+        tasks: 0,
     };
     for task in tasks.iter().filter(|task| task.container_instance_arn == instance.arn) {
         left.take(&task.demand);

@@ -23,7 +23,11 @@ pub fn complete(definition: &mut TaskDefinition) {
         for mapping in container.port_mappings.get_or_insert_default() {
             mapping.protocol.get_or_insert_with(|| "tcp".into());
             let port = if bridge { 0 } else { mapping.container_port.unwrap_or(0) };
-            mapping.host_port.get_or_insert(port);
+            // With an address of its own, a task has the same port inside and outside.
+            match mapping.host_port {
+                Some(given) if bridge || given != 0 => {}
+                _ => mapping.host_port = Some(port),
+            }
         }
     }
 }

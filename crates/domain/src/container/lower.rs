@@ -58,7 +58,7 @@ pub fn lower(
         address: context.address,
         private_address: context.private_address,
         dns: context.dns,
-        limits: Limits { cpu_quota: cpu, memory, pids: Some(PIDS), ..Limits::default() },
+        limits: Limits { cpu_shares: cpu, cpu_quota: cpu, memory, pids: Some(PIDS), ..Limits::default() },
     })
 }
 

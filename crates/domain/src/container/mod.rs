@@ -6,6 +6,7 @@
 //! [`support`], so a new member of the API is refused until it is built.
 
 mod defaults;
+mod fargate;
 mod lower;
 mod resources;
 mod support;
@@ -13,8 +14,9 @@ mod validate;
 mod volume;
 
 pub use defaults::complete;
+pub use fargate::{EPHEMERAL_STORAGE, check_fargate, check_fargate_size};
 pub use lower::{Context, LowerError, lower};
-pub use resources::{Demands, PortWanted, demands};
+pub use resources::{Demands, PortWanted, demands, network_mode};
 pub use support::only;
 pub use validate::{check_overrides, validate};
 pub use volume::{VolumeSource, volume_source};
@@ -93,6 +95,10 @@ pub fn aws_logs(container: &ContainerDefinition) -> Option<AwsLogs> {
         prefix: option("awslogs-stream-prefix"),
         create_group: option("awslogs-create-group").as_deref() == Some("true"),
     })
+}
+
+fn refuse(message: String) -> Result<(), Invalid> {
+    Err(Invalid(message))
 }
 
 /// The override for a container of this name.

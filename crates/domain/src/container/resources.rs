@@ -37,7 +37,9 @@ pub fn demands(definition: &TaskDefinition, overrides: &TaskOverride) -> Demands
         }
     }
     let (task_cpu, task_memory) = task_size(definition, overrides);
-    let fixed = ports.iter().map(|p| p.host_port).filter(|&port| port != 0).collect();
+    // A task with an address of its own takes no port of its instance.
+    let shared = network_mode(definition) == "bridge";
+    let fixed = ports.iter().map(|p| p.host_port).filter(|&port| shared && port != 0).collect();
     Demands {
         demand: Demand { cpu: task_cpu.unwrap_or(cpu), memory: task_memory.unwrap_or(memory), ports: fixed },
         ports,
@@ -68,8 +70,9 @@ pub(super) fn task_size(definition: &TaskDefinition, overrides: &TaskOverride) -
     (cpu.and_then(|text| parse_cpu(text).ok()), memory.and_then(|text| parse_memory(text).ok()))
 }
 
-pub(super) fn network_mode(definition: &TaskDefinition) -> &str {
-    definition.network_mode.as_deref().unwrap_or("bridge")
+/// `networkMode`, `bridge` where none is named.
+pub fn network_mode(definition: &TaskDefinition) -> &str {
+    definition.network_mode.as_deref().filter(|mode| !mode.is_empty()).unwrap_or("bridge")
 }
 
 fn port(port: Option<i32>) -> u16 {

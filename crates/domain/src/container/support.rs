@@ -8,6 +8,7 @@ use quarry_wire::{Structure, View};
 pub const TASK_DEFINITION: &[&str] = &[
     "containerDefinitions",
     "cpu",
+    "ephemeralStorage",
     "executionRoleArn",
     "family",
     "memory",
@@ -15,6 +16,7 @@ pub const TASK_DEFINITION: &[&str] = &[
     "placementConstraints",
     "requiresCompatibilities",
     "runtimePlatform",
+    "taskRoleArn",
     "volumes",
 ];
 
@@ -50,7 +52,8 @@ pub const PORT_MAPPING: &[&str] = &["appProtocol", "containerPort", "hostPort", 
 pub const LOG_CONFIGURATION: &[&str] = &["logDriver", "options"];
 pub const VOLUME: &[&str] = &["dockerVolumeConfiguration", "host", "name"];
 pub const DOCKER_VOLUME: &[&str] = &["autoprovision", "driver", "labels", "scope"];
-pub const TASK_OVERRIDE: &[&str] = &["containerOverrides", "cpu", "executionRoleArn", "memory"];
+pub const TASK_OVERRIDE: &[&str] =
+    &["containerOverrides", "cpu", "ephemeralStorage", "executionRoleArn", "memory", "taskRoleArn"];
 pub const CONTAINER_OVERRIDE: &[&str] = &["command", "cpu", "environment", "memory", "memoryReservation", "name"];
 
 /// Refuses the first member that says something and is not in `offered`. `path`: where, for the message.

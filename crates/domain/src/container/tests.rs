@@ -68,11 +68,13 @@ fn what_is_wrong_or_not_offered_is_refused_in_words() {
         ("/networkMode", json!("host"), "network mode 'host' is not supported"),
         ("/networkMode", json!("bus"), "Invalid network mode"),
         ("/containerDefinitions", json!([]), "Container list cannot be empty."),
-        ("/taskRoleArn", json!("arn:aws:iam::1:role/x"), "'taskRoleArn' is not supported"),
         ("/pidMode", json!("host"), "'pidMode' is not supported"),
         ("/cpu", json!("many"), "Invalid 'cpu' setting for task"),
         ("/memory", json!("100"), "must not be greater than the 'memory' of the task"),
-        ("/requiresCompatibilities", json!(["FARGATE"]), "FARGATE"),
+        ("/requiresCompatibilities", json!(["FARGATE"]), "Fargate only supports network mode ‘awsvpc’."),
+        ("/requiresCompatibilities", json!(["EXTERNAL"]), "'EXTERNAL' is not supported"),
+        ("/networkMode", json!("none"), "Port mappings are not supported when networkMode=none."),
+        ("/ephemeralStorage", json!({"sizeInGiB": 20}), "between 21 and 200"),
         ("/volumes", json!([{"name": "v", "host": {"sourcePath": "/etc"}}]), "names a path of the host"),
         ("/volumes", json!([{"name": "v"}, {"name": "v"}]), "Duplicate volume name"),
         ("/volumes", json!([{"name": "../v"}]), "invalid"),
@@ -94,6 +96,8 @@ fn neutral_values_of_what_is_not_offered_are_no_reason_to_refuse() {
         ("linuxParameters", json!({"capabilities": {"drop": ["ALL"]}, "initProcessEnabled": true})),
         ("/volumes", json!([{"name": "v", "host": {}}])),
         ("/requiresCompatibilities", json!(["EC2"])),
+        ("/networkMode", json!("awsvpc")),
+        ("/taskRoleArn", json!("arn:aws:iam::1:role/x")),
     ] {
         assert_eq!(validate(&with(member, value.clone()), "us-east-1"), Ok(()), "{member} {value}");
     }
@@ -179,4 +183,77 @@ fn stop_signals_of_images_are_names_or_numbers() {
         assert_eq!(stop_signal(image), signal);
     }
     assert_eq!((stop_signal(Some("sigkill")), stop_signal(Some("99"))), (Signal::Kill, Signal::Term));
+}
+
+#[test]
+fn what_fargate_needs() {
+    use serde_json::json;
+    let fargate = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut json = api();
+        json["networkMode"] = "awsvpc".into();
+        json["requiresCompatibilities"] = json!(["FARGATE"]);
+        json["cpu"] = "256".into();
+        json["memory"] = "512".into();
+        change(&mut json);
+        let definition = definition(json);
+        validate(&definition, "us-east-1").map(|()| definition).map_err(|invalid| invalid.0)
+    };
+    let mut valid = fargate(&|_| {}).unwrap();
+    complete(&mut valid);
+    assert_eq!(containers(&valid)[0].port_mappings.as_ref().unwrap()[0].host_port, Some(3000));
+    let demands = demands(&valid, &TaskOverride::default());
+    assert_eq!((demands.demand.ports.len(), demands.ports[0].host_port), (0, 3000));
+    fargate(&|d| (d["cpu"], d["memory"]) = ("1 vCPU".into(), "3 GB".into())).unwrap();
+    fargate(&|d| d["containerDefinitions"][0]["portMappings"][0]["hostPort"] = 3000.into()).unwrap();
+
+    let awslogs = json!({"logDriver": "awslogs", "options": {"awslogs-group": "g"}});
+    type Case<'a> = (&'a dyn Fn(&mut serde_json::Value), &'a str);
+    let cases: [Case<'_>; 8] = [
+        (&|d| d["networkMode"] = "bridge".into(), "Fargate only supports network mode ‘awsvpc’."),
+        (&|d| d["cpu"] = json!(null), "Fargate requires that 'cpu' be defined at the task level."),
+        (&|d| d["memory"] = json!(null), "Fargate requires that 'memory' be defined at the task level."),
+        (&|d| d["memory"] = "4096".into(), "No Fargate configuration exists for given values."),
+        (&|d| d["cpu"] = "300".into(), "No Fargate configuration exists for given values."),
+        (&|d| d["containerDefinitions"][0]["logConfiguration"] = awslogs.clone(), "execution role ARN"),
+        (&|d| d["containerDefinitions"][0]["hostname"] = "api".into(), "hostname is not supported on container when"),
+        (
+            &|d| d["containerDefinitions"][0]["portMappings"][0]["hostPort"] = 80.into(),
+            "the host ports and container ports in port mappings must match.",
+        ),
+    ];
+    for (change, words) in cases {
+        let refused = fargate(change).unwrap_err();
+        assert!(refused.contains(words), "{refused}");
+    }
+}
+
+/// The table of the developer guide, row by row.
+#[test]
+fn fargate_sizes() {
+    let rows: [(u32, &[u32]); 7] = [
+        (256, &[512, 1024, 2048]),
+        (512, &[1024, 2048, 3072, 4096]),
+        (1024, &[2048, 3072, 4096, 5120, 6144, 7168, 8192]),
+        (2048, &[4096, 5120, 16_384]),
+        (4096, &[8192, 9216, 30_720]),
+        (8192, &[16_384, 20_480, 61_440]),
+        (16_384, &[32_768, 40_960, 122_880]),
+    ];
+    let exists = |cpu: u32, memory: u32| {
+        let definition = TaskDefinition {
+            cpu: Some(cpu.to_string()),
+            memory: Some(memory.to_string()),
+            ..TaskDefinition::default()
+        };
+        check_fargate_size(&definition, &TaskOverride::default()).is_ok()
+    };
+    for (cpu, memories) in rows {
+        assert!(memories.iter().all(|&memory| exists(cpu, memory)), "{cpu}");
+        let (least, most) = (memories[0], memories[memories.len() - 1]);
+        assert!(
+            ![least - 256, least + 100, most + 512, most + 8192].iter().any(|&memory| exists(cpu, memory)),
+            "{cpu}"
+        );
+    }
+    assert!(!exists(256, 1536) && !exists(0, 512) && !exists(3072, 8192));
 }

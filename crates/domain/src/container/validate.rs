@@ -1,8 +1,9 @@
 //! The checks of RegisterTaskDefinition and of overrides, with ECS's messages where it documents them.
 
+use super::fargate::{check_fargate, check_storage};
 use super::resources::{container_size, network_mode, parse_cpu, parse_memory};
 use super::support::{self, only};
-use super::{Invalid, containers, is_essential, volume_source};
+use super::{Invalid, containers, is_essential, refuse, volume_source};
 use crate::placement::Expression;
 use quarry_aws::ecs::{ContainerDefinition, TaskDefinition, TaskOverride};
 use std::collections::BTreeSet;
@@ -14,9 +15,12 @@ pub fn validate(definition: &TaskDefinition, region: &str) -> Check {
     family(definition.family.as_deref().unwrap_or_default())?;
     only(definition, support::TASK_DEFINITION, "")?;
     match network_mode(definition) {
-        "bridge" => {}
-        mode @ ("awsvpc" | "host" | "none") => {
-            return refuse(format!("The network mode '{mode}' is not supported here. Use 'bridge'."));
+        "bridge" | "awsvpc" | "none" => {}
+        "host" => {
+            return refuse(
+                "The network mode 'host' is not supported here: tasks have no share in the network of the host. Use 'awsvpc' or 'bridge'."
+                    .into(),
+            );
         }
         mode => return refuse(format!("Invalid network mode '{mode}'.")),
     }
@@ -54,12 +58,17 @@ pub fn validate(definition: &TaskDefinition, region: &str) -> Check {
     if memory.is_some_and(|memory| reserved > u64::from(memory)) {
         return refuse("The sum of the containers' memory must not be greater than the 'memory' of the task.".into());
     }
+    check_storage(definition.ephemeral_storage.as_ref().and_then(|storage| storage.size_in_gib))?;
+    if definition.requires_compatibilities.iter().flatten().any(|launch_type| launch_type == "FARGATE") {
+        check_fargate(definition)?;
+    }
     Ok(())
 }
 
 /// Checks the overrides of RunTask against the task definition.
 pub fn check_overrides(definition: &TaskDefinition, overrides: &TaskOverride) -> Check {
     only(overrides, support::TASK_OVERRIDE, "overrides")?;
+    check_storage(overrides.ephemeral_storage.as_ref().and_then(|storage| storage.size_in_gib))?;
     overrides.cpu.as_deref().map(parse_cpu).transpose()?;
     overrides.memory.as_deref().map(parse_memory).transpose()?;
     for over in overrides.container_overrides.as_deref().unwrap_or_default() {
@@ -121,7 +130,7 @@ fn container<'a>(
     }
     memory_order(name, size.memory, size.reservation)?;
     environment(name, container.environment.as_deref().unwrap_or_default())?;
-    ports(name, container, &path, seen)?;
+    ports(name, container, network_mode(definition), &path, seen)?;
     mounts(container, definition)?;
     logs(name, container, &path, region)?;
     if let Some(linux) = &container.linux_parameters {
@@ -141,6 +150,9 @@ fn container<'a>(
         ));
     }
     if let Some(hostname) = container.hostname.as_deref() {
+        if network_mode(definition) == "awsvpc" {
+            return refuse("hostname is not supported on container when networkMode=awsvpc.".into());
+        }
         if seen.hostname.is_some_and(|other| other != hostname) {
             return refuse(
                 "The containers of a task share one host name here: give all of them the same 'hostname'.".into(),
@@ -170,8 +182,8 @@ fn family(family: &str) -> Check {
 
 fn platform(definition: &TaskDefinition) -> Check {
     for compatibility in definition.requires_compatibilities.as_deref().unwrap_or_default() {
-        if compatibility != "EC2" {
-            return refuse(format!("The launch type '{compatibility}' is not supported here. Use 'EC2'."));
+        if !matches!(compatibility.as_str(), "EC2" | "FARGATE") {
+            return refuse(format!("The launch type '{compatibility}' is not supported here. Use 'EC2' or 'FARGATE'."));
         }
     }
     let Some(platform) = &definition.runtime_platform else { return Ok(()) };
@@ -221,7 +233,10 @@ fn mounts(container: &ContainerDefinition, definition: &TaskDefinition) -> Check
     Ok(())
 }
 
-fn ports<'a>(name: &str, container: &'a ContainerDefinition, path: &str, seen: &mut Seen<'a>) -> Check {
+fn ports<'a>(name: &str, container: &'a ContainerDefinition, mode: &str, path: &str, seen: &mut Seen<'a>) -> Check {
+    if mode == "none" && container.port_mappings.iter().flatten().next().is_some() {
+        return refuse("Port mappings are not supported when networkMode=none.".into());
+    }
     for mapping in container.port_mappings.as_deref().unwrap_or_default() {
         only(mapping, support::PORT_MAPPING, &format!("{path}.portMappings"))?;
         let Some(port) = mapping.container_port.filter(|port| (1..=65_535).contains(port)) else {
@@ -234,6 +249,11 @@ fn ports<'a>(name: &str, container: &'a ContainerDefinition, path: &str, seen: &
             return refuse(format!(
                 "Invalid 'hostPort' setting for container '{name}': it must be between 0 and 65535."
             ));
+        }
+        if mode == "awsvpc" && host != 0 && host != port {
+            return refuse(
+                "When networkMode=awsvpc, the host ports and container ports in port mappings must match.".into(),
+            );
         }
         match mapping.protocol.as_deref() {
             None | Some("tcp") => {}
@@ -321,8 +341,4 @@ fn environment(name: &str, variables: &[quarry_aws::ecs::KeyValuePair]) -> Check
 fn is_name(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=255).contains(&name.len()) && name.chars().all(valid)
-}
-
-fn refuse(message: String) -> Check {
-    Err(Invalid(message))
 }

@@ -2,8 +2,10 @@
 //! those the placement strategies prefer. Rules and words follow the ECS developer guide's chapters
 //! on task placement and on service event messages.
 
+mod capacity;
 mod expression;
 
+pub use capacity::{Share, next_provider};
 pub use expression::{Expression, ExpressionError};
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,8 @@ pub struct Instance {
     pub ports: BTreeSet<u16>,
     /// Tasks of the same service (or group) that it already holds.
     pub tasks_of_group: u32,
+    /// All tasks that it holds: among equals the emptiest is taken.
+    pub tasks: u32,
 }
 
 /// What a task takes from an instance.
@@ -77,6 +81,8 @@ pub enum Lack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoPlace {
     NoInstances,
+    /// Fargate has no room for it.
+    NoCapacity,
     /// The instance that came closest, and what it lacks.
     Closest {
         instance: String,
@@ -135,6 +141,7 @@ impl Instance {
         self.memory = self.memory.saturating_sub(demand.memory);
         self.ports.extend(&demand.ports);
         self.tasks_of_group += 1;
+        self.tasks += 1;
     }
 
     fn field(&self, field: &str) -> Option<&str> {
@@ -146,7 +153,8 @@ impl Instance {
 }
 
 /// Chooses the instance for one task; returns its index. `random` decides between equals for
-/// [`Strategy::Random`]; otherwise equals are decided by the order of `instances`.
+/// [`Strategy::Random`]; otherwise among equals the one with the fewest tasks is taken, so that the
+/// first tasks of several services do not meet on one instance, and then the first of `instances`.
 pub fn place(
     instances: &[Instance],
     demand: &Demand,
@@ -172,7 +180,7 @@ pub fn place(
     for strategy in strategies {
         candidates = narrow(instances, candidates, strategy, random);
     }
-    Ok(candidates[0])
+    Ok(candidates.into_iter().min_by_key(|&index| instances[index].tasks).expect("a strategy leaves at least one"))
 }
 
 /// Keeps the candidates that a strategy likes best. Never empty if `candidates` is not.
@@ -215,8 +223,14 @@ impl Lack {
 
 impl fmt::Display for NoPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NoCapacity {
+            return f.write_str(
+                "Capacity is unavailable at this time. Please try again later or in a different availability zone",
+            );
+        }
         f.write_str("no container instance met all of its requirements. ")?;
         match self {
+            Self::NoCapacity => {}
             Self::NoInstances => f.write_str("Reason: No Container Instances were found in your cluster.")?,
             Self::Closest { instance, lack } => {
                 let lack = match lack {
@@ -245,7 +259,7 @@ mod tests {
             ("ecs.availability-zone".to_owned(), zone.to_owned()),
             ("ecs.instance-type".to_owned(), "t2.micro".to_owned()),
         ]);
-        Instance { id: id.into(), attributes, cpu, memory, ports: BTreeSet::new(), tasks_of_group: 0 }
+        Instance { id: id.into(), attributes, cpu, memory, ports: BTreeSet::new(), tasks_of_group: 0, tasks: 0 }
     }
 
     fn demand(cpu: u32, memory: u32) -> Demand {
@@ -323,6 +337,20 @@ mod tests {
         for (kind, field) in [("spread", ""), ("spread", "zone"), ("binpack", "disk"), ("random", "x"), ("best", "")] {
             assert!(Strategy::parse(kind, field).is_err(), "{kind} {field}");
         }
+    }
+
+    #[test]
+    fn first_tasks_of_several_groups_spread() {
+        let mut instances = vec![instance("a", "a", 1024, 983), instance("b", "b", 1024, 983)];
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            let index = place(&instances, &demand(10, 10), &default_strategies(), &[], 0).unwrap();
+            instances[index].take(&demand(10, 10));
+            // The next task is of another group.
+            instances.iter_mut().for_each(|i| i.tasks_of_group = 0);
+            order.push(instances[index].id.clone());
+        }
+        assert_eq!(order, ["a", "b", "a", "b"]);
     }
 
     proptest! {
