@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod iam;
 pub mod link;
 pub mod logs;
+pub mod machine;
 mod page;
 pub mod platform;
 pub mod secretsmanager;
@@ -26,5 +27,6 @@ pub mod wake;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use machine::Machine;
 pub use platform::{Platform, PlatformConfig};
 pub use start::{Control, operations, registry_auth, start};

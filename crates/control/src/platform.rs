@@ -1,5 +1,6 @@
 //! What every operation and reconciler can reach: the store, the place, the other parts.
 
+use crate::machine::Machine;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 use crate::wake::Wake;
@@ -26,6 +27,8 @@ pub struct PlatformConfig {
     pub port: u16,
     /// The hub network, where tasks have namespaces.
     pub hub: Option<Hub>,
+    /// What tasks without a container instance may take.
+    pub machine: Machine,
 }
 
 /// Shared by all operations and reconcilers.

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each module's tests use what they need.
 
 use crate::api::{Ctx, Operations, Result, internally};
+use crate::machine::Machine;
 use crate::platform::{Platform, PlatformConfig};
 use quarry_domain::arn::Place;
 use quarry_domain::door::TestDoor;
@@ -85,6 +86,7 @@ impl World {
             place: Place { account: "000000000000".into(), region: "us-east-1".into() },
             port: 4566,
             hub: Some(Hub { broker: dir.join("hub/s"), address: Ipv4Addr::new(198, 19, 0, 1) }),
+            machine: Machine { cpu: 4096, memory: 8192 },
         };
         let platform = Platform::new(config, door.door(), runtime.clone(), images.clone(), catalog.clone())
             .expect("the store opens");

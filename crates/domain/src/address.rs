@@ -40,6 +40,11 @@ pub fn is_private(address: Ipv4Addr) -> bool {
     u32::from(address) >> (32 - PRIVATE_PREFIX) == u32::from(PRIVATE) >> (32 - PRIVATE_PREFIX)
 }
 
+/// Whether it is a task's private address, on the hub or on loopback.
+pub fn is_of_tasks(address: Ipv4Addr) -> bool {
+    is_private(address) || address.octets()[..2] == [127, 81]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

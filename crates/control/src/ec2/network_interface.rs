@@ -31,7 +31,7 @@ pub struct NewInterface {
     pub description: String,
     /// As EC2 shows it: `interface`, `nat_gateway`, `vpc_endpoint`. Empty means `interface`.
     pub interface_type: String,
-    /// A free one of the subnet if there is none.
+    /// A free one of the subnet if there is none. One outside of it only where it is a task's.
     pub address: Option<Ipv4Addr>,
     /// The instance that it is attached to, where there is one.
     pub instance: Option<String>,
@@ -119,6 +119,8 @@ pub fn attach(ctx: &mut Ctx<'_>, new: NewInterface) -> Result<Attached> {
     let groups = groups(ctx, &vpc, &new.security_groups)?;
     let address = match new.address {
         None => free_address(ctx, &subnet)?,
+        // Tasks are reached at an address of the hub network, whatever their subnet's block is.
+        Some(address) if quarry_domain::address::is_of_tasks(address) => address,
         Some(address) if !subnet.block().is_some_and(|block| block.has(address)) => {
             let message = format!("Address {address} does not fall within the subnet's address range");
             return Err(error("InvalidParameterValue", message));

@@ -71,7 +71,7 @@ pub fn deregister(ctx: &mut Ctx<'_>, ec2_instance_id: &str) -> Result<()> {
 pub fn remove(ctx: &mut Ctx<'_>, instance: &ContainerInstance, reason: &str) -> Result<()> {
     ctx.tx.delete::<ContainerInstance>(&instance.arn)?;
     for mut task in ctx.tx.children::<Task>(&instance.cluster_arn)? {
-        if task.container_instance_arn == instance.arn && task.wanted {
+        if is_on(&task, instance) && task.wanted {
             tasks::begin_stop(ctx, &mut task, StopCode::TerminationNotice, reason, false)?;
         }
     }
@@ -93,7 +93,7 @@ pub fn remaining(instance: &ContainerInstance, tasks: &[Task], group: Option<&st
         tasks_of_group: 0,
         tasks: 0,
     };
-    for task in tasks.iter().filter(|task| task.container_instance_arn == instance.arn) {
+    for task in tasks.iter().filter(|task| is_on(task, instance)) {
         left.take(&task.demand);
         let counts = task.wanted && group.is_some_and(|group| task.group == group);
         left.tasks_of_group -= u32::from(!counts);
@@ -101,9 +101,13 @@ pub fn remaining(instance: &ContainerInstance, tasks: &[Task], group: Option<&st
     left
 }
 
+fn is_on(task: &Task, instance: &ContainerInstance) -> bool {
+    task.container_instance_arn.as_ref() == Some(&instance.arn)
+}
+
 /// How many tasks of the instance are running and pending.
 pub fn task_counts(instance: &ContainerInstance, tasks: &[Task]) -> (i32, i32) {
-    let own = || tasks.iter().filter(|task| task.container_instance_arn == instance.arn);
+    let own = || tasks.iter().filter(|task| is_on(task, instance));
     let running = own().filter(|task| task.status == LastStatus::Running).count();
     let pending = own().filter(|task| task.status.is_pending()).count();
     (running as i32, pending as i32)

@@ -18,7 +18,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateClusterRequest) -> Result<CreateCl
     }
     let settings = settings(input.settings.unwrap_or_default())?;
     let capacity_providers = input.capacity_providers.unwrap_or_default();
-    super::put_cluster_capacity_providers::check(
+    super::capacity::check_providers(
         &capacity_providers,
         input.default_capacity_provider_strategy.as_deref().unwrap_or_default(),
     )?;

@@ -1,7 +1,9 @@
 //! CreateService.
 
+use super::capacity::{Asked, Launch};
+use super::network::Network;
 use super::records::{Service, ServiceEvents, ServiceStatus};
-use super::{find, put_cluster_capacity_providers, service_options as options, services, tags, view};
+use super::{find, service_options as options, services, tags, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs as aws;
 use quarry_aws::ecs::{CreateServiceRequest, CreateServiceResponse, error};
@@ -24,6 +26,7 @@ const OFFERED: &[&str] = &[
     "networkConfiguration",
     "placementConstraints",
     "placementStrategy",
+    "platformVersion",
     "propagateTags",
     "role",
     "schedulingStrategy",
@@ -57,15 +60,12 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateSe
         }
     }
     options::offered(&input, OFFERED, "")?;
-    options::launch_type(input.launch_type.as_deref())?;
     options::fixed_options(
         input.scheduling_strategy.as_deref(),
         input.deployment_controller.as_ref(),
         input.availability_zone_rebalancing.as_deref(),
         input.propagate_tags.as_deref(),
     )?;
-    put_cluster_capacity_providers::check(&[], input.capacity_provider_strategy.as_deref().unwrap_or_default())?;
-    options::no_network_configuration(input.network_configuration.as_ref())?;
     let Some(task_definition) = input.task_definition.as_deref().filter(|name| !name.is_empty()) else {
         return Err(error::invalid_parameter_exception("TaskDefinition cannot be blank."));
     };
@@ -77,6 +77,16 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateSe
     options::strategies(input.placement_strategy.as_deref())?;
     options::constraints(input.placement_constraints.as_deref(), &definition.definition)?;
     let load_balancers = input.load_balancers.unwrap_or_default();
+    let placement =
+        [input.placement_constraints.as_ref().map(Vec::len), input.placement_strategy.as_ref().map(Vec::len)];
+    let asked = Asked {
+        launch_type: input.launch_type.as_deref(),
+        strategy: input.capacity_provider_strategy.as_deref(),
+        platform_version: input.platform_version.as_deref(),
+        network: input.network_configuration.as_ref(),
+        placement: placement.iter().flatten().any(|&n| n > 0),
+    };
+    let launch = Launch::of(ctx, &cluster, &definition, &asked)?;
     options::load_balancers(ctx, &load_balancers, &definition)?;
     options::grace_period(input.health_check_grace_period_seconds, !load_balancers.is_empty())?;
 
@@ -92,7 +102,11 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateSe
             true => None,
             false => Some(input.health_check_grace_period_seconds.unwrap_or(0)),
         },
-        launch_type: Some("EC2".into()),
+        launch_type: view::launch_type(&launch),
+        capacity_provider_strategy: Some(launch.strategy.clone()).filter(|items| !items.is_empty()),
+        platform_version: launch.platform_version.clone(),
+        platform_family: launch.platform_version.as_ref().map(|_| "Linux".to_owned()),
+        network_configuration: launch.network.as_ref().map(Network::shown),
         load_balancers: Some(load_balancers),
         placement_constraints: Some(input.placement_constraints.unwrap_or_default()),
         placement_strategy: Some(input.placement_strategy.unwrap_or_default()),
@@ -119,7 +133,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateSe
         tags: tags::read(input.tags)?,
         inactive_since_ms: None,
     };
-    services::deploy(ctx, &mut service, &definition.arn);
+    services::deploy(ctx, &mut service, &definition.arn, launch);
     ctx.tx.delete::<ServiceEvents>(&service.arn)?;
     ctx.tx.put(&service)?;
     Ok(CreateServiceResponse { service: Some(view::service(ctx.tx, &service, true)?) })

@@ -30,7 +30,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
     }
     if let Some(instance) = &input.container_instance {
         let id = short_name(instance);
-        tasks.retain(|task| short_name(&task.container_instance_arn) == id);
+        tasks.retain(|task| task.container_instance_arn.as_deref().map(short_name) == Some(id));
     }
     if let Some(family) = &input.family {
         let of = |task: &Task| short_name(&task.task_definition_arn).split(':').next() == Some(family.as_str());
@@ -40,8 +40,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
         tasks.retain(|task| task.started_by.as_ref() == Some(started_by));
     }
     match input.launch_type.as_deref() {
-        None | Some("EC2") => {}
-        Some("FARGATE" | "EXTERNAL" | "MANAGED_INSTANCES") => tasks.clear(),
+        None => {}
+        Some(wanted @ ("EC2" | "FARGATE")) => tasks.retain(|task| task.launch_type.as_str() == wanted),
+        Some("EXTERNAL" | "MANAGED_INSTANCES") => tasks.clear(),
         Some(other) => return Err(error::invalid_parameter_exception(format!("Invalid launchType '{other}'."))),
     }
     let arns = tasks.into_iter().map(|task| task.arn).collect();

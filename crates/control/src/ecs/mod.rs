@@ -1,6 +1,7 @@
 //! Amazon Elastic Container Service: one operation, one file; the reconciler in [`reconcile`].
 
 mod account_settings;
+mod capacity;
 pub mod container_instances;
 mod create_cluster;
 mod create_service;
@@ -26,6 +27,7 @@ mod list_tags_for_resource;
 mod list_task_definition_families;
 mod list_task_definitions;
 mod list_tasks;
+mod network;
 mod page;
 mod put_account_setting;
 mod put_account_setting_default;

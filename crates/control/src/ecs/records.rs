@@ -1,5 +1,6 @@
 //! What is stored of clusters, task definitions, services, tasks and container instances.
 
+use super::capacity::Launch;
 use crate::store::Item;
 use quarry_aws::ecs as aws;
 use quarry_domain::placement::Demand;
@@ -78,6 +79,8 @@ pub struct Deployment {
     /// `ecs-svc/` and digits.
     pub id: String,
     pub task_definition: String,
+    #[serde(default)]
+    pub launch: Launch,
     pub primary: bool,
     pub rollout: Rollout,
     pub rollout_reason: String,
@@ -115,8 +118,16 @@ pub struct Task {
     pub started_by: Option<String>,
     /// Service ARN and deployment id.
     pub service: Option<(String, String)>,
-    pub container_instance_arn: String,
-    pub ec2_instance_id: String,
+    #[serde(default)]
+    pub launch_type: LaunchType,
+    #[serde(default)]
+    pub capacity_provider: Option<String>,
+    /// GiB, with launch type FARGATE.
+    #[serde(default)]
+    pub ephemeral_storage: Option<i32>,
+    /// The instance that it was placed on; none with launch type FARGATE.
+    pub container_instance_arn: Option<String>,
+    pub ec2_instance_id: Option<String>,
     pub availability_zone: String,
     pub status: LastStatus,
     /// Whether its desired status is RUNNING; STOPPED if not.
@@ -129,6 +140,9 @@ pub struct Task {
     /// Where others reach it; unique among the tasks that have not stopped. See [`quarry_domain::address`].
     #[serde(default)]
     pub private_address: Option<Ipv4Addr>,
+    /// In network mode awsvpc.
+    #[serde(default)]
+    pub interface: Option<Interface>,
     /// How connections get into it: from when it runs until its processes are gone.
     #[serde(default)]
     pub entry: Option<TaskEntry>,
@@ -151,7 +165,29 @@ pub struct Task {
     pub tags: Tags,
 }
 
-/// `lastStatus`. Tasks in network mode bridge begin as PENDING, and registration with the target
+/// `launchType`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LaunchType {
+    #[default]
+    Ec2,
+    Fargate,
+}
+
+/// The elastic network interface of a task: its attachment of type `ElasticNetworkInterface`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The attachment's id.
+    pub attachment: String,
+    /// `eni-…`.
+    pub id: String,
+    pub subnet: String,
+    pub mac: String,
+    pub private_dns_name: String,
+}
+
+/// `lastStatus`. The interface of a task is attached when the task is made, so that all begin as
+/// PENDING, and registration with the target
 /// groups is one step with becoming RUNNING, so ACTIVATING is never stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -322,6 +358,15 @@ impl LastStatus {
     /// Counted as pending in services, clusters and instances.
     pub fn is_pending(self) -> bool {
         matches!(self, Self::Provisioning | Self::Pending | Self::Activating)
+    }
+}
+
+impl LaunchType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ec2 => "EC2",
+            Self::Fargate => "FARGATE",
+        }
     }
 }
 

@@ -39,7 +39,11 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RegisterTaskDefinitionRequest) -> Result
     let arn = find::task_definition_arn(ctx, &family, revision);
     definition.task_definition_arn = Some(arn.clone());
     definition.revision = Some(revision);
-    definition.compatibilities = Some(vec!["EC2".into()]);
+    let mut compatibilities = vec!["EC2".to_owned()];
+    if container::check_fargate(&definition).is_ok() {
+        compatibilities.push("FARGATE".into());
+    }
+    definition.compatibilities = Some(compatibilities);
     definition.registered_at = Some(Timestamp::from_millis(ctx.platform.now_ms()));
     definition.registered_by = Some(ctx.caller.arn.clone());
     definition.requires_attributes = Some(required_attributes(&definition));

@@ -1,11 +1,12 @@
 //! RunTask.
 
-use super::records::{Cluster, RunToken, Tags, Task, TaskDefinition, run_token_key};
+use super::capacity::{Asked, Launch};
+use super::records::{Cluster, LaunchType, RunToken, Tags, Task, TaskDefinition, run_token_key};
 use super::tasks::{self, NewTask, Room};
-use super::{find, put_cluster_capacity_providers, service_options as options, tags, view};
+use super::{find, service_options as options, tags, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse, error};
-use quarry_domain::container::check_overrides;
+use quarry_domain::container::{check_fargate_size, check_overrides};
 use quarry_domain::placement::NoPlace;
 
 const OFFERED: &[&str] = &[
@@ -20,6 +21,7 @@ const OFFERED: &[&str] = &[
     "overrides",
     "placementConstraints",
     "placementStrategy",
+    "platformVersion",
     "propagateTags",
     "referenceId",
     "startedBy",
@@ -35,9 +37,16 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     if let Some(known) = token.as_ref().map(|token| token.known(ctx, &cluster)).transpose()?.flatten() {
         return Ok(known);
     }
-    options::launch_type(input.launch_type.as_deref())?;
-    put_cluster_capacity_providers::check(&[], input.capacity_provider_strategy.as_deref().unwrap_or_default())?;
-    options::no_network_configuration(input.network_configuration.as_ref())?;
+    let placement =
+        [input.placement_constraints.as_ref().map(Vec::len), input.placement_strategy.as_ref().map(Vec::len)];
+    let asked = Asked {
+        launch_type: input.launch_type.as_deref(),
+        strategy: input.capacity_provider_strategy.as_deref(),
+        platform_version: input.platform_version.as_deref(),
+        network: input.network_configuration.as_ref(),
+        placement: placement.iter().flatten().any(|&n| n > 0),
+    };
+    let launch = Launch::of(ctx, &cluster, &definition, &asked)?;
     let count = input.count.unwrap_or(1);
     if !(1..=10).contains(&count) {
         return Err(error::invalid_parameter_exception("count must be between 1 and 10."));
@@ -45,6 +54,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     let overrides = input.overrides.unwrap_or_default();
     check_overrides(&definition.definition, &overrides)
         .map_err(|invalid| error::invalid_parameter_exception(invalid.0))?;
+    if launch.launch_type == LaunchType::Fargate {
+        check_fargate_size(&definition.definition, &overrides).map_err(|invalid| error::client_exception(invalid.0))?;
+    }
     let given = tags::read(input.tags)?;
     let tags = match input.propagate_tags.as_deref() {
         None | Some("NONE") => given,
@@ -60,7 +72,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     let strategies = options::strategies(input.placement_strategy.as_deref())?;
     let constraints = options::constraints(input.placement_constraints.as_deref(), &definition.definition)?;
     let mut room = Room::of(ctx.tx, &cluster.arn, &group)?;
-    if room.is_empty() {
+    if launch.launch_type == LaunchType::Ec2 && room.is_empty() {
         return Err(error::invalid_parameter_exception("No Container Instances were found in your cluster."));
     }
     let managed = input.enable_ecs_managed_tags == Some(true);
@@ -72,6 +84,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
         group,
         started_by: input.started_by,
         service: None,
+        launch: &launch,
         strategies: &strategies,
         constraints: &constraints,
     };
@@ -146,6 +159,7 @@ fn shown(task: &Task) -> quarry_aws::ecs::Task {
 fn failure(ctx: &Ctx<'_>, cluster: &str, definition: &TaskDefinition, no_place: &NoPlace) -> Failure {
     match no_place {
         NoPlace::NoInstances => view::failure(&definition.arn, "RESOURCE:*"),
+        NoPlace::NoCapacity => view::failure(&definition.arn, &no_place.to_string()),
         NoPlace::Closest { instance, lack } => {
             let arn = ctx.platform.place().arn("ecs", format_args!("container-instance/{cluster}/{instance}"));
             view::failure(&arn, lack.code())

@@ -6,7 +6,7 @@ use crate::api::{Ctx, Result};
 use quarry_aws::ecs as aws;
 use quarry_aws::ecs::error;
 use quarry_aws::elbv2;
-use quarry_domain::container::{containers, only};
+use quarry_domain::container::{containers, network_mode, only};
 use quarry_domain::placement::{Constraint, Expression, Strategy, default_strategies};
 use quarry_domain::service::CircuitBreaker;
 use quarry_wire::{ServiceError, Structure};
@@ -21,17 +21,6 @@ pub fn offered(input: &dyn Structure, members: &[&str], path: &str) -> Result<()
 
 fn invalid(message: impl Into<String>) -> ServiceError {
     error::invalid_parameter_exception(message)
-}
-
-/// Only EC2: tasks run on the cluster's container instances.
-pub fn launch_type(launch_type: Option<&str>) -> Result<()> {
-    match launch_type {
-        None | Some("EC2") => Ok(()),
-        Some(other @ ("FARGATE" | "EXTERNAL" | "MANAGED_INSTANCES")) => Err(error::unsupported_feature_exception(
-            format!("The launch type {other} is not supported here. Use EC2."),
-        )),
-        Some(other) => Err(invalid(format!("Invalid launchType '{other}'."))),
-    }
 }
 
 /// Placement of a request, or ECS's default.
@@ -141,7 +130,7 @@ pub fn load_balancers(ctx: &mut Ctx<'_>, given: &[aws::LoadBalancer], definition
         if arn.is_empty() {
             return Err(invalid("targetGroupArn should not be null or empty."));
         }
-        target_group(ctx, arn)?;
+        target_group(ctx, arn, network_mode(&definition.definition))?;
         let name = balancer.container_name.as_deref().unwrap_or_default();
         let container = containers(&definition.definition).iter().find(|c| c.name.as_deref() == Some(name));
         let container =
@@ -155,7 +144,7 @@ pub fn load_balancers(ctx: &mut Ctx<'_>, given: &[aws::LoadBalancer], definition
     Ok(())
 }
 
-fn target_group(ctx: &mut Ctx<'_>, arn: &str) -> Result<()> {
+fn target_group(ctx: &mut Ctx<'_>, arn: &str, mode: &str) -> Result<()> {
     let input = elbv2::DescribeTargetGroupsInput {
         target_group_arns: Some(vec![arn.to_owned()]),
         ..elbv2::DescribeTargetGroupsInput::default()
@@ -171,21 +160,13 @@ fn target_group(ctx: &mut Ctx<'_>, arn: &str) -> Result<()> {
             "The target group with targetGroupArn {arn} does not have an associated load balancer."
         )));
     }
-    match found.target_type.as_deref() {
-        None | Some("instance") => Ok(()),
-        Some(other) => Err(invalid(format!(
-            "The provided target group {arn} has target type {other}, which is incompatible with the bridge network mode specified in the task definition."
+    let needed = if mode == "awsvpc" { "ip" } else { "instance" };
+    match found.target_type.as_deref().unwrap_or("instance") {
+        fits if fits == needed => Ok(()),
+        other => Err(invalid(format!(
+            "The provided target group {arn} has target type {other}, which is incompatible with the {mode} network mode specified in the task definition."
         ))),
     }
-}
-
-/// The network configuration of a request: there is none in network mode bridge.
-pub fn no_network_configuration(given: Option<&aws::NetworkConfiguration>) -> Result<()> {
-    let says = given.is_some_and(|given| only(given, &[], "networkConfiguration").is_err());
-    if says {
-        return Err(invalid("Network Configuration is not valid for the given networkMode of this task definition."));
-    }
-    Ok(())
 }
 
 /// Checks the options that a service may have with one value only.

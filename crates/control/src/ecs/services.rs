@@ -1,11 +1,12 @@
 //! Deployments of a service.
 
+use super::capacity::Launch;
 use super::records::{Deployment, Service};
 use crate::api::Ctx;
 use quarry_domain::service::{Rollout, Throttle};
 
 /// Makes a new primary deployment of a task definition; the others go on until it has taken over.
-pub fn deploy(ctx: &Ctx<'_>, service: &mut Service, task_definition: &str) {
+pub fn deploy(ctx: &Ctx<'_>, service: &mut Service, task_definition: &str, launch: Launch) {
     let now = ctx.platform.now_ms();
     for deployment in &mut service.deployments {
         if deployment.primary {
@@ -18,6 +19,7 @@ pub fn deploy(ctx: &Ctx<'_>, service: &mut Service, task_definition: &str) {
         rollout_reason: format!("ECS deployment {id} in progress."),
         id,
         task_definition: task_definition.to_owned(),
+        launch,
         primary: true,
         rollout: Rollout::InProgress,
         failed_tasks: 0,

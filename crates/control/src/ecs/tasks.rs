@@ -1,8 +1,10 @@
 //! Tasks: placing and creating them, the beginning of their end, and what stands behind a host port.
 
+use super::capacity::Launch;
+use super::network::{self, Network, Subnet};
 use super::records::{
-    Cluster, Container, ContainerInstance, HostPort, LastStatus, Port, Service, Stop, StopCode, Tags, TargetRef, Task,
-    TaskDefinition, host_port_key,
+    Cluster, Container, ContainerInstance, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags,
+    TargetRef, Task, TaskDefinition, host_port_key,
 };
 use super::{container_instances, events};
 use crate::api::{Ctx, Result};
@@ -11,8 +13,8 @@ use crate::link::snapshot::{Behind, Endpoints};
 use crate::store::{StoreError, Tx};
 use quarry_aws::ecs::TaskOverride;
 use quarry_domain::address;
-use quarry_domain::container;
-use quarry_domain::placement::{Constraint, Instance, NoPlace, Strategy, place};
+use quarry_domain::container::{self, PortWanted};
+use quarry_domain::placement::{Constraint, Demand, Instance, NoPlace, Strategy, next_provider, place};
 use quarry_domain::snapshot::Endpoint;
 use quarry_domain::task::TaskEntry;
 use std::collections::{BTreeMap, HashSet};
@@ -30,66 +32,111 @@ pub struct NewTask<'a> {
     pub started_by: Option<String>,
     /// The service and its deployment's id.
     pub service: Option<(&'a Service, &'a str)>,
+    pub launch: &'a Launch,
     pub strategies: &'a [Strategy],
     pub constraints: &'a [Constraint],
     pub tags: Tags,
 }
 
-/// The instances of a cluster that take new tasks, with what is left on each. Kept while several
-/// tasks are placed in one transaction.
+/// What there is room on, with what is left of it. Kept while several tasks are placed in one transaction.
 pub struct Room {
     instances: Vec<ContainerInstance>,
     left: Vec<Instance>,
     addresses: HashSet<Ipv4Addr>,
+    /// MiB given to the tasks that have no container instance, of all clusters.
+    fargate: u32,
+    /// Tasks of the group by subnet, and by capacity provider.
+    subnets: BTreeMap<String, u32>,
+    providers: BTreeMap<String, u32>,
 }
 
 impl Room {
     pub fn of(tx: &Tx<'_>, cluster_arn: &str, group: &str) -> Result<Self, StoreError> {
         let mut instances: Vec<ContainerInstance> = tx.children(cluster_arn)?;
         instances.retain(|instance| !instance.draining);
-        let tasks: Vec<Task> = tx.children(cluster_arn)?;
-        let left = instances.iter().map(|i| container_instances::remaining(i, &tasks, Some(group))).collect();
         let all = tx.all::<Task>()?;
-        let addresses = all.iter().flat_map(|task| [task.address, task.private_address]).flatten().collect();
-        Ok(Self { instances, left, addresses })
+        let tasks: Vec<Task> = all.iter().filter(|task| task.cluster_arn == cluster_arn).cloned().collect();
+        let left = instances.iter().map(|i| container_instances::remaining(i, &tasks, Some(group))).collect();
+        let mut room = Self {
+            instances,
+            left,
+            addresses: all.iter().flat_map(|task| [task.address, task.private_address]).flatten().collect(),
+            fargate: all.iter().filter(|t| t.launch_type == LaunchType::Fargate).map(|t| t.demand.memory).sum(),
+            subnets: BTreeMap::new(),
+            providers: BTreeMap::new(),
+        };
+        for task in tasks.iter().filter(|task| task.wanted && task.group == group) {
+            room.count(task);
+        }
+        Ok(room)
     }
 
+    /// There is no instance at all.
     pub fn is_empty(&self) -> bool {
         self.instances.is_empty()
     }
+
+    fn count(&mut self, task: &Task) {
+        if let Some(interface) = &task.interface {
+            *self.subnets.entry(interface.subnet.clone()).or_default() += 1;
+        }
+        if let Some(provider) = &task.capacity_provider {
+            *self.providers.entry(provider.clone()).or_default() += 1;
+        }
+    }
+
+    /// The subnet with the fewest tasks of the group; in the zone, where one is named.
+    fn subnet<'a>(&self, network: &'a Network, zone: Option<&str>) -> Option<&'a Subnet> {
+        let in_zone = network.subnets.iter().filter(|subnet| zone.is_none_or(|zone| subnet.zone == zone));
+        in_zone.min_by_key(|subnet| self.subnets.get(&subnet.id).copied().unwrap_or(0))
+    }
+}
+
+/// Where a task is put.
+struct Spot {
+    /// Into [`Room`]'s instances; none with launch type FARGATE.
+    instance: Option<usize>,
+    zone: String,
+    subnet: Option<Subnet>,
 }
 
 /// Places a task and stores it as PENDING. `Ok(Err(_))` if it fits nowhere.
-pub fn create(ctx: &Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Result<Task, NoPlace>, StoreError> {
+pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Result<Task, NoPlace>> {
     let demands = container::demands(&new.definition.definition, &new.overrides);
-    let mut random = [0; 8];
-    ctx.platform.door.entropy.fill(&mut random);
-    let index = match place(&room.left, &demands.demand, new.strategies, new.constraints, u64::from_le_bytes(random)) {
-        Ok(index) => index,
+    let mut demand = demands.demand;
+    let spot = match find_spot(ctx, new, &demand, room) {
+        Ok(spot) => spot,
         Err(no_place) => return Ok(Err(no_place)),
     };
-    let instance = &room.instances[index];
+    let instance = spot.instance.map(|index| &room.instances[index]);
+    let ec2_instance_id = instance.map(|instance| instance.ec2_instance_id.clone());
     let id = ctx.platform.door.hex(32);
-
-    let mut demand = demands.demand;
+    let (address, private_address) = match container::network_mode(&new.definition.definition) {
+        "none" => (None, None),
+        _ => addresses(ctx, &mut room.addresses)?,
+    };
+    let interface = match (&new.launch.network, &spot.subnet, private_address) {
+        (Some(network), Some(subnet), Some(address)) => {
+            Some(network::attach(ctx, network, subnet, address, ec2_instance_id.clone())?)
+        }
+        _ => None,
+    };
     let mut ports = Vec::new();
     for wanted in demands.ports {
-        let host_port = match wanted.host_port {
-            0 => free_port(ctx.tx, &instance.ec2_instance_id)?,
-            fixed => fixed,
+        let host_port = match (&interface, &ec2_instance_id) {
+            (None, Some(instance)) => hold_port(ctx, instance, &id, &wanted)?,
+            // At an address of its own.
+            _ => wanted.container_port,
         };
-        ctx.tx.put(&HostPort {
-            ec2_instance_id: instance.ec2_instance_id.clone(),
-            port: host_port,
-            task: id.clone(),
-            container_port: wanted.container_port,
-            entry: None,
-        })?;
         ports.push(Port { container: wanted.container, container_port: wanted.container_port, host_port });
     }
-    demand.ports = ports.iter().map(|port| port.host_port).collect();
-
-    let (address, private_address) = addresses(ctx, &mut room.addresses)?;
+    if interface.is_none() {
+        demand.ports = ports.iter().map(|port| port.host_port).collect();
+    }
+    let target_id = match (&interface, private_address) {
+        (Some(_), Some(address)) => address.to_string(),
+        _ => ec2_instance_id.clone().unwrap_or_default(),
+    };
     let load_balancers = new.service.map(|(service, _)| service.load_balancers()).unwrap_or_default();
     let targets = load_balancers.iter().filter_map(|balancer| {
         let container = balancer.container_name.as_deref()?;
@@ -99,10 +146,11 @@ pub fn create(ctx: &Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Resul
         Some(TargetRef {
             group_arn: balancer.target_group_arn.clone()?,
             container: container.to_owned(),
-            id: instance.ec2_instance_id.clone(),
+            id: target_id.clone(),
             port: port.host_port,
         })
     });
+    let fargate = new.launch.launch_type == LaunchType::Fargate;
     let task = Task {
         arn: ctx.platform.place().arn("ecs", format_args!("task/{}/{id}", new.cluster.name)),
         cluster_arn: new.cluster.arn.clone(),
@@ -110,14 +158,18 @@ pub fn create(ctx: &Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Resul
         group: new.group.clone(),
         started_by: new.started_by.clone(),
         service: new.service.map(|(service, deployment)| (service.arn.clone(), deployment.to_owned())),
-        container_instance_arn: instance.arn.clone(),
-        ec2_instance_id: instance.ec2_instance_id.clone(),
-        availability_zone: instance.attributes.get("ecs.availability-zone").cloned().unwrap_or_default(),
+        launch_type: new.launch.launch_type,
+        capacity_provider: next_provider(&new.launch.shares(), &room.providers).map(str::to_owned),
+        ephemeral_storage: fargate.then(|| ephemeral_storage(new)),
+        container_instance_arn: instance.map(|instance| instance.arn.clone()),
+        ec2_instance_id,
+        availability_zone: spot.zone,
         status: LastStatus::Pending,
         wanted: true,
         overrides: new.overrides.clone(),
         address,
-        private_address: Some(private_address),
+        private_address,
+        interface,
         entry: None,
         containers: containers(ctx, new),
         targets: targets.collect(),
@@ -137,9 +189,61 @@ pub fn create(ctx: &Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Resul
         tags: new.tags.clone(),
         id,
     };
-    room.left[index].take(&task.demand);
+    match spot.instance {
+        Some(index) => room.left[index].take(&task.demand),
+        None => room.fargate = room.fargate.saturating_add(task.demand.memory),
+    }
+    room.count(&task);
     ctx.tx.put(&task)?;
     Ok(Ok(task))
+}
+
+fn find_spot(ctx: &Ctx<'_>, new: &NewTask<'_>, demand: &Demand, room: &Room) -> Result<Spot, NoPlace> {
+    let network = new.launch.network.as_ref();
+    if new.launch.launch_type == LaunchType::Fargate {
+        let machine = ctx.platform.config.machine;
+        if demand.cpu > machine.cpu || demand.memory > machine.memory.saturating_sub(room.fargate) {
+            return Err(NoPlace::NoCapacity);
+        }
+        let subnet = network.and_then(|network| room.subnet(network, None)).cloned();
+        let zone = subnet.as_ref().map(|subnet| subnet.zone.clone()).unwrap_or_default();
+        return Ok(Spot { instance: None, zone, subnet });
+    }
+    let mut random = [0; 8];
+    ctx.platform.door.entropy.fill(&mut random);
+    let mut constraints = new.constraints.to_vec();
+    if let Some(network) = network {
+        // An interface is attached to an instance of its own zone.
+        let zones: Vec<&str> = network.subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
+        let expression = format!("attribute:ecs.availability-zone in [{}]", zones.join(", "));
+        constraints.extend(expression.parse().map(Constraint::MemberOf));
+    }
+    let index = place(&room.left, demand, new.strategies, &constraints, u64::from_le_bytes(random))?;
+    let zone = room.instances[index].attributes.get("ecs.availability-zone").cloned().unwrap_or_default();
+    let subnet = network.and_then(|network| room.subnet(network, Some(&zone))).cloned();
+    Ok(Spot { instance: Some(index), zone, subnet })
+}
+
+fn ephemeral_storage(new: &NewTask<'_>) -> i32 {
+    let own = new.definition.definition.ephemeral_storage.as_ref();
+    let asked = new.overrides.ephemeral_storage.as_ref().or(own).and_then(|storage| storage.size_in_gib);
+    asked.unwrap_or(container::EPHEMERAL_STORAGE)
+}
+
+/// Gives a host port of the instance to the task.
+fn hold_port(ctx: &Ctx<'_>, instance: &str, task: &str, wanted: &PortWanted) -> Result<u16, StoreError> {
+    let port = match wanted.host_port {
+        0 => free_port(ctx.tx, instance)?,
+        fixed => fixed,
+    };
+    ctx.tx.put(&HostPort {
+        ec2_instance_id: instance.to_owned(),
+        port,
+        task: task.to_owned(),
+        container_port: wanted.container_port,
+        entry: None,
+    })?;
+    Ok(port)
 }
 
 fn containers(ctx: &Ctx<'_>, new: &NewTask<'_>) -> Vec<Container> {
@@ -177,7 +281,7 @@ fn free_port(tx: &Tx<'_>, ec2_instance_id: &str) -> Result<u16, StoreError> {
 /// The address a task sends from, if there is a hub, and the private one that others reach it by. On
 /// the hub both are given in turn, so that one that was just freed is not given again at once; on
 /// loopback the private one is drawn, so that two installations do not give the same ones.
-fn addresses(ctx: &Ctx<'_>, taken: &mut HashSet<Ipv4Addr>) -> Result<(Option<Ipv4Addr>, Ipv4Addr), StoreError> {
+fn addresses(ctx: &Ctx<'_>, taken: &mut HashSet<Ipv4Addr>) -> Result<(Option<Ipv4Addr>, Option<Ipv4Addr>), StoreError> {
     let mut first_free = |next: &dyn Fn() -> Result<Ipv4Addr, StoreError>| loop {
         let address = next()?;
         if taken.insert(address) {
@@ -190,11 +294,11 @@ fn addresses(ctx: &Ctx<'_>, taken: &mut HashSet<Ipv4Addr>) -> Result<(Option<Ipv
             ctx.platform.door.entropy.fill(&mut random);
             Ok(address::private_on_loopback(u64::from_le_bytes(random)))
         };
-        return Ok((None, first_free(&drawn)?));
+        return Ok((None, Some(first_free(&drawn)?)));
     }
     let source = first_free(&|| Ok(address::source(ctx.tx.next("ecs.address")?)))?;
     let private = first_free(&|| Ok(address::private(ctx.tx.next("ecs.private-address")?)))?;
-    Ok((Some(source), private))
+    Ok((Some(source), Some(private)))
 }
 
 /// Begins to stop a task: deregisters it, and stores it as DEACTIVATING until it is drained, or as
@@ -256,7 +360,7 @@ pub fn endpoints(tx: &Tx<'_>) -> Result<Endpoints, StoreError> {
     for task in tx.all::<Task>()? {
         let (Some(address), Some(entry)) = (task.private_address, task.entry) else { continue };
         let ports = task.ports.iter().map(|port| (port.host_port, port.container_port)).collect();
-        private.insert(address, Behind { task: task.id, entry, ports });
+        private.insert(address, Behind { own_ports: task.interface.is_some(), task: task.id, entry, ports });
     }
     Ok(Endpoints { ports, private })
 }

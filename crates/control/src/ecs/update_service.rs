@@ -1,7 +1,9 @@
 //! UpdateService. What changes how tasks are made starts a new deployment.
 
-use super::records::ServiceStatus;
-use super::{find, put_cluster_capacity_providers, service_options as options, services, view};
+use super::capacity::{Asked, Launch};
+use super::network::Network;
+use super::records::{Cluster, Deployment, ServiceStatus, TaskDefinition};
+use super::{find, service_options as options, services, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse, error};
 
@@ -19,6 +21,7 @@ const OFFERED: &[&str] = &[
     "networkConfiguration",
     "placementConstraints",
     "placementStrategy",
+    "platformVersion",
     "propagateTags",
     "service",
     "taskDefinition",
@@ -38,8 +41,6 @@ pub fn handle(ctx: &mut Ctx<'_>, input: UpdateServiceRequest) -> Result<UpdateSe
         input.availability_zone_rebalancing.as_deref(),
         input.propagate_tags.as_deref(),
     )?;
-    put_cluster_capacity_providers::check(&[], input.capacity_provider_strategy.as_deref().unwrap_or_default())?;
-    options::no_network_configuration(input.network_configuration.as_ref())?;
 
     let current = service.primary().map(|deployment| deployment.task_definition.clone()).unwrap_or_default();
     let definition = match input.task_definition.as_deref().filter(|name| !name.is_empty()) {
@@ -48,7 +49,23 @@ pub fn handle(ctx: &mut Ctx<'_>, input: UpdateServiceRequest) -> Result<UpdateSe
             find::task_definition(ctx, &current)?.ok_or_else(|| error::client_exception("TaskDefinition not found."))?
         }
     };
+    let placement =
+        [input.placement_constraints.as_ref().map(Vec::len), input.placement_strategy.as_ref().map(Vec::len)];
+    let launch = new_launch(
+        ctx,
+        &cluster,
+        &definition,
+        service.primary(),
+        &Asked {
+            launch_type: None,
+            strategy: input.capacity_provider_strategy.as_deref(),
+            platform_version: input.platform_version.as_deref(),
+            network: input.network_configuration.as_ref(),
+            placement: placement.iter().flatten().any(|&n| n > 0),
+        },
+    )?;
     let mut renew = input.force_new_deployment == Some(true) || definition.arn != current;
+    renew |= service.primary().is_none_or(|primary| primary.launch != launch);
     if let Some(count) = input.desired_count {
         service.desired_count = options::desired_count(count)?;
     }
@@ -80,9 +97,43 @@ pub fn handle(ctx: &mut Ctx<'_>, input: UpdateServiceRequest) -> Result<UpdateSe
         input.health_check_grace_period_seconds.or(config.health_check_grace_period_seconds);
     config.propagate_tags = input.propagate_tags.or(config.propagate_tags.take());
     config.enable_ecs_managed_tags = input.enable_ecs_managed_tags.or(config.enable_ecs_managed_tags);
+    config.launch_type = view::launch_type(&launch);
+    config.capacity_provider_strategy = Some(launch.strategy.clone()).filter(|items| !items.is_empty());
+    config.platform_version = launch.platform_version.clone();
+    config.platform_family = launch.platform_version.as_ref().map(|_| "Linux".to_owned());
+    config.network_configuration = launch.network.as_ref().map(Network::shown);
     if renew {
-        services::deploy(ctx, &mut service, &definition.arn);
+        services::deploy(ctx, &mut service, &definition.arn, launch);
     }
     ctx.tx.put(&service)?;
     Ok(UpdateServiceResponse { service: Some(view::service(ctx.tx, &service, true)?) })
+}
+
+/// What is asked for, and otherwise as the current deployment has it.
+fn new_launch(
+    ctx: &mut Ctx<'_>,
+    cluster: &Cluster,
+    definition: &TaskDefinition,
+    current: Option<&Deployment>,
+    asked: &Asked<'_>,
+) -> Result<Launch> {
+    let Some(old) = current.map(|deployment| &deployment.launch) else {
+        return Launch::of(ctx, cluster, definition, asked);
+    };
+    let strategy = asked.strategy.filter(|strategy| !strategy.is_empty()).unwrap_or(&old.strategy);
+    let network = old.network.as_ref().map(Network::shown);
+    // A definition of another network mode leaves the old configuration behind.
+    let network = network.filter(|_| quarry_domain::container::network_mode(&definition.definition) == "awsvpc");
+    Launch::of(
+        ctx,
+        cluster,
+        definition,
+        &Asked {
+            launch_type: strategy.is_empty().then_some(old.launch_type.as_str()),
+            strategy: Some(strategy),
+            platform_version: asked.platform_version.or(old.platform_version.as_deref()),
+            network: asked.network.or(network.as_ref()),
+            placement: asked.placement,
+        },
+    )
 }

@@ -1,8 +1,12 @@
 //! Records as responses show them.
 
+use super::capacity::Launch;
+use super::capacity::PLATFORM_VERSION;
 use super::container_instances::{RESERVED_PORTS, remaining, task_counts};
+use super::network::Network;
 use super::records::{
-    Cluster, ContainerInstance, Deployment, LastStatus, Service, ServiceEvents, ServiceStatus, Task, TaskDefinition,
+    Cluster, ContainerInstance, Deployment, Interface, LastStatus, LaunchType, Service, ServiceEvents, ServiceStatus,
+    Task, TaskDefinition,
 };
 use super::tags;
 use crate::api::{Ctx, Result};
@@ -28,18 +32,31 @@ pub fn cluster(tx: &Tx<'_>, cluster: &Cluster, include: &[String]) -> Result<aws
     let asked = |part: &str| include.iter().any(|asked| asked == part);
     let tasks: Vec<Task> = tx.children(&cluster.arn)?;
     let services: Vec<Service> = tx.children(&cluster.arn)?;
-    let (mut running, mut pending) = (0, 0);
-    for task in &tasks {
-        running += i32::from(task.status == LastStatus::Running);
-        pending += i32::from(task.status.is_pending());
-    }
-    let of = |status| services.iter().filter(|service| service.status == status).count() as i32;
+    let running = |launch_type: LaunchType| {
+        tasks.iter().filter(|task| task.launch_type == launch_type && task.status == LastStatus::Running).count() as i32
+    };
+    let pending = |launch_type: LaunchType| {
+        tasks.iter().filter(|task| task.launch_type == launch_type && task.status.is_pending()).count() as i32
+    };
+    let of = |launch_type: LaunchType, status: ServiceStatus| {
+        let is = |service: &&Service| {
+            // A deleted one has no deployment any more.
+            let launch_type_of = service.primary().map_or(LaunchType::Ec2, |primary| primary.launch.launch_type);
+            service.status == status && launch_type_of == launch_type
+        };
+        services.iter().filter(is).count() as i32
+    };
+    let all = |count: &dyn Fn(LaunchType) -> i32| count(LaunchType::Ec2) + count(LaunchType::Fargate);
     let statistics = || {
         let numbers = [
-            ("runningEC2TasksCount", running),
-            ("pendingEC2TasksCount", pending),
-            ("activeEC2ServiceCount", of(ServiceStatus::Active)),
-            ("drainingEC2ServiceCount", of(ServiceStatus::Draining)),
+            ("runningEC2TasksCount", running(LaunchType::Ec2)),
+            ("runningFargateTasksCount", running(LaunchType::Fargate)),
+            ("pendingEC2TasksCount", pending(LaunchType::Ec2)),
+            ("pendingFargateTasksCount", pending(LaunchType::Fargate)),
+            ("activeEC2ServiceCount", of(LaunchType::Ec2, ServiceStatus::Active)),
+            ("activeFargateServiceCount", of(LaunchType::Fargate, ServiceStatus::Active)),
+            ("drainingEC2ServiceCount", of(LaunchType::Ec2, ServiceStatus::Draining)),
+            ("drainingFargateServiceCount", of(LaunchType::Fargate, ServiceStatus::Draining)),
         ];
         let pair = |(name, n): (&str, i32)| aws::KeyValuePair { name: text(name), value: text(n.to_string()) };
         numbers.map(pair).into()
@@ -49,9 +66,9 @@ pub fn cluster(tx: &Tx<'_>, cluster: &Cluster, include: &[String]) -> Result<aws
         cluster_name: text(&cluster.name),
         status: text(if cluster.active { "ACTIVE" } else { "INACTIVE" }),
         registered_container_instances_count: Some(tx.children::<ContainerInstance>(&cluster.arn)?.len() as i32),
-        running_tasks_count: Some(running),
-        pending_tasks_count: Some(pending),
-        active_services_count: Some(of(ServiceStatus::Active)),
+        running_tasks_count: Some(all(&running)),
+        pending_tasks_count: Some(all(&pending)),
+        active_services_count: Some(all(&|launch_type| of(launch_type, ServiceStatus::Active))),
         statistics: Some(if asked("STATISTICS") { statistics() } else { Vec::new() }),
         tags: Some(if asked("TAGS") { tags::show(&cluster.tags) } else { Vec::new() }),
         settings: Some(if asked("SETTINGS") { cluster.settings.clone() } else { Vec::new() }),
@@ -87,8 +104,11 @@ pub fn service(tx: &Tx<'_>, service: &Service, with_tags: bool) -> Result<aws::S
         failed_tasks: Some(deployment.failed_tasks as i32),
         created_at: at(deployment.created_ms),
         updated_at: at(deployment.updated_ms),
-        launch_type: service.config.launch_type.clone(),
-        capacity_provider_strategy: service.config.capacity_provider_strategy.clone(),
+        launch_type: launch_type(&deployment.launch),
+        capacity_provider_strategy: Some(deployment.launch.strategy.clone()).filter(|items| !items.is_empty()),
+        platform_version: deployment.launch.platform_version.as_ref().map(|_| PLATFORM_VERSION.to_owned()),
+        platform_family: deployment.launch.platform_version.as_ref().map(|_| "Linux".to_owned()),
+        network_configuration: deployment.launch.network.as_ref().map(Network::shown),
         rollout_state: text(match deployment.rollout {
             Rollout::InProgress => "IN_PROGRESS",
             Rollout::Completed => "COMPLETED",
@@ -120,6 +140,11 @@ pub fn service(tx: &Tx<'_>, service: &Service, with_tags: bool) -> Result<aws::S
     })
 }
 
+/// Shown only where no strategy is.
+pub fn launch_type(launch: &Launch) -> Option<String> {
+    launch.strategy.is_empty().then(|| launch.launch_type.as_str().to_owned())
+}
+
 pub fn task(task: &Task, with_tags: bool) -> aws::Task {
     let overrides = aws::TaskOverride {
         container_overrides: Some(task.overrides.container_overrides.clone().unwrap_or_default()),
@@ -131,15 +156,20 @@ pub fn task(task: &Task, with_tags: bool) -> aws::Task {
         ..aws::Attribute::default()
     };
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    let fargate = task.launch_type == LaunchType::Fargate;
     aws::Task {
         task_arn: text(&task.arn),
         cluster_arn: text(&task.cluster_arn),
         task_definition_arn: text(&task.task_definition_arn),
-        container_instance_arn: text(&task.container_instance_arn),
+        container_instance_arn: task.container_instance_arn.clone(),
         availability_zone: text(&task.availability_zone),
         group: text(&task.group),
         started_by: task.started_by.clone(),
-        launch_type: text("EC2"),
+        launch_type: text(task.launch_type.as_str()),
+        capacity_provider_name: task.capacity_provider.clone(),
+        platform_version: fargate.then(|| PLATFORM_VERSION.to_owned()),
+        platform_family: fargate.then(|| "Linux".to_owned()),
+        ephemeral_storage: task.ephemeral_storage.map(|gib| aws::EphemeralStorage { size_in_gib: Some(gib) }),
         last_status: text(task.status.as_str()),
         desired_status: text(if task.wanted { "RUNNING" } else { "STOPPED" }),
         health_status: text("UNKNOWN"),
@@ -147,7 +177,7 @@ pub fn task(task: &Task, with_tags: bool) -> aws::Task {
         memory: text(task.demand.memory.to_string()),
         overrides: Some(overrides),
         containers: Some(task.containers.iter().map(|c| container(task, c)).collect()),
-        attachments: Some(Vec::new()),
+        attachments: Some(task.interface.iter().map(|interface| attachment(task, interface)).collect()),
         attributes: Some(vec![attribute(("ecs.cpu-architecture", architecture))]),
         enable_execute_command: Some(false),
         connectivity: text("CONNECTED"),
@@ -167,6 +197,27 @@ pub fn task(task: &Task, with_tags: bool) -> aws::Task {
     }
 }
 
+fn attachment(task: &Task, interface: &Interface) -> aws::Attachment {
+    let detail = |(name, value): (&str, &str)| aws::KeyValuePair { name: text(name), value: text(value) };
+    let address = task.private_address.map(|address| address.to_string()).unwrap_or_default();
+    aws::Attachment {
+        id: text(&interface.attachment),
+        r#type: text("ElasticNetworkInterface"),
+        status: text(if task.status == LastStatus::Stopped { "DELETED" } else { "ATTACHED" }),
+        details: Some(
+            [
+                ("subnetId", interface.subnet.as_str()),
+                ("networkInterfaceId", &interface.id),
+                ("macAddress", &interface.mac),
+                ("privateDnsName", &interface.private_dns_name),
+                ("privateIPv4Address", &address),
+            ]
+            .map(detail)
+            .into(),
+        ),
+    }
+}
+
 fn container(task: &Task, container: &super::records::Container) -> aws::Container {
     let bindings = task.ports.iter().filter(|port| port.container == container.name);
     let binding = |port: &super::records::Port| aws::NetworkBinding {
@@ -175,6 +226,11 @@ fn container(task: &Task, container: &super::records::Container) -> aws::Contain
         host_port: Some(i32::from(port.host_port)),
         protocol: text("tcp"),
         ..aws::NetworkBinding::default()
+    };
+    let interface = |interface: &Interface| aws::NetworkInterface {
+        attachment_id: text(&interface.attachment),
+        private_ipv4_address: task.private_address.map(|address| address.to_string()),
+        ..aws::NetworkInterface::default()
     };
     let started = task.started_ms.is_some();
     let status = match task.status {
@@ -193,8 +249,12 @@ fn container(task: &Task, container: &super::records::Container) -> aws::Contain
         last_status: text(status),
         exit_code: container.exit_code,
         reason: container.reason.clone(),
-        network_bindings: Some(if started { bindings.map(binding).collect() } else { Vec::new() }),
-        network_interfaces: Some(Vec::new()),
+        network_bindings: Some(match &task.interface {
+            None if started => bindings.map(binding).collect(),
+            // The address says everything.
+            None | Some(_) => Vec::new(),
+        }),
+        network_interfaces: Some(task.interface.iter().map(interface).collect()),
         health_status: text("UNKNOWN"),
         cpu: text(container.cpu.to_string()),
         memory: container.memory.map(|mib| mib.to_string()),

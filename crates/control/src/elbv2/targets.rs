@@ -5,6 +5,7 @@ use super::{errors, find, limits};
 use crate::api::{Ctx, Result};
 use crate::platform::Platform;
 use crate::store::{Item, StoreError, Tx};
+use quarry_domain::address::is_of_tasks;
 use quarry_domain::link::{TargetReason, TargetReport, TargetState};
 use std::net::Ipv4Addr;
 
@@ -160,9 +161,10 @@ pub fn check_id(group: &TargetGroup, id: &str) -> Result<()> {
                 return Err(errors::validation(format!("The IP address '{id}' is not a valid IPv4 address")));
             };
             let shared = address.octets()[0] == 100 && (64..128).contains(&address.octets()[1]);
-            if !(address.is_private() || address.is_loopback() || shared) {
+            // Loopback and the hub's range of private addresses are this machine's own.
+            if !(address.is_private() || address.is_loopback() || shared || is_of_tasks(address)) {
                 return Err(errors::validation(format!(
-                    "The IP address '{id}' must be private (RFC 1918 or RFC 6598) or a loopback address of this machine"
+                    "The IP address '{id}' must be private (RFC 1918 or RFC 6598), a task's, or a loopback address of this machine"
                 )));
             }
         }

@@ -3,6 +3,7 @@
 use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
 use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
 use crate::store::{StoreError, Tx};
+use quarry_domain::address::is_of_tasks;
 use quarry_domain::snapshot::{self, Endpoint, NameRecord, ProtocolVersion, Relay, RelayListen, Snapshot};
 use quarry_domain::task::{TaskEntry, TaskId};
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +26,8 @@ pub struct Endpoints {
 pub struct Behind {
     pub task: TaskId,
     pub entry: TaskEntry,
+    /// The address is the task's alone (network mode awsvpc): each of its ports is the container's.
+    pub own_ports: bool,
     /// Each port of the address that is relayed, and the container port it leads to.
     pub ports: Vec<(u16, u16)>,
 }
@@ -111,6 +114,25 @@ fn rule(rule: Rule) -> snapshot::Rule {
     snapshot::Rule { arn: rule.arn, priority: rule.priority, conditions: rule.conditions, action: rule.action.action }
 }
 
+/// A task at its private address, or a program on this machine. Nothing else is reached from here.
+fn behind_address(address: Ipv4Addr, port: u16, endpoints: &Endpoints) -> Endpoint {
+    match endpoints.private.get(&address) {
+        Some(behind) => {
+            let relayed = behind.ports.iter().find(|(listened, _)| *listened == port).map(|(_, inside)| *inside);
+            match (relayed, &behind.own_ports) {
+                (Some(inside), _) => behind.endpoint(inside),
+                (None, true) => behind.endpoint(port),
+                (None, false) => Endpoint::Nowhere { reason: format!("the task at {address} has no port {port}") },
+            }
+        }
+        None if is_of_tasks(address) => Endpoint::Nowhere { reason: format!("no task runs at {address}") },
+        None if address.is_loopback() => Endpoint::Tcp(SocketAddr::from((address, port))),
+        None => Endpoint::Nowhere {
+            reason: format!("{address} is no task's address and not on this machine, and nothing else is reached"),
+        },
+    }
+}
+
 fn target(group: &TargetGroup, stored: Target, probe: bool, endpoints: &Endpoints) -> snapshot::Target {
     let behind = || endpoints.ports.get(&(stored.id.clone(), stored.port)).cloned();
     let endpoint = match group.target_type {
@@ -118,7 +140,7 @@ fn target(group: &TargetGroup, stored: Target, probe: bool, endpoints: &Endpoint
             reason: format!("no task has port {} of instance {}", stored.port, stored.id),
         }),
         TargetType::Ip => match stored.id.parse::<Ipv4Addr>() {
-            Ok(address) => Endpoint::Tcp(SocketAddr::from((address, stored.port))),
+            Ok(address) => behind_address(address, stored.port, endpoints),
             Err(_) => Endpoint::Nowhere { reason: format!("{} is no IPv4 address", stored.id) },
         },
     };

@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use quarry_client::{Client, Credentials};
 use quarry_control::endpoint::{Auth, Endpoint};
-use quarry_control::{Platform, PlatformConfig};
+use quarry_control::{Machine, Platform, PlatformConfig};
 use quarry_domain::door::Door;
 use quarry_registry::{Registry, RegistryConfig};
 use quarry_runtime::{Runtime, RuntimeConfig};
@@ -76,7 +76,7 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     )
     .context("the registry's storage cannot be opened")?;
     let platform = Platform::new(
-        PlatformConfig { data_dir: data_dir.clone(), place, port: address.port(), hub },
+        PlatformConfig { data_dir: data_dir.clone(), place, port: address.port(), hub, machine: Machine::here() },
         door,
         tasks.clone(),
         registry.clone(),

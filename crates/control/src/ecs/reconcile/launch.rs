@@ -52,7 +52,7 @@ pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
             address: task.address,
             private_address: task.private_address,
             dns: platform.config.hub.as_ref().filter(|_| task.address.is_some()).map(|hub| hub.address),
-            environment: &environment(platform),
+            environment: &environment(platform, &task),
             images: &images,
             volume: &|volume| match volume {
                 VolumeSource::Shared(name) => platform.runtime.volume_path(name),
@@ -74,12 +74,14 @@ pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
 }
 
 /// What every container finds in its environment, unless it sets it itself.
-fn environment(platform: &Platform) -> Vec<(String, String)> {
+fn environment(platform: &Platform, task: &Task) -> Vec<(String, String)> {
     let mut variables = vec![
-        ("AWS_EXECUTION_ENV".to_owned(), "AWS_ECS_EC2".to_owned()),
+        ("AWS_EXECUTION_ENV".to_owned(), format!("AWS_ECS_{}", task.launch_type.as_str())),
         ("AWS_REGION".to_owned(), platform.place().region.clone()),
     ];
-    let endpoint = match (&platform.config.hub, platform.runtime.isolation().isolation) {
+    // Without a network (mode none) there is no way to it.
+    let reached = platform.config.hub.as_ref().filter(|_| task.address.is_some());
+    let endpoint = match (reached, platform.runtime.isolation().isolation) {
         (Some(hub), _) => Some(format!("http://{}:{HUB_ENDPOINT_PORT}", hub.address)),
         (None, Isolation::None) => Some(format!("http://127.0.0.1:{}", platform.config.port)),
         (None, Isolation::UserNamespaces | Isolation::Rootless) => None,

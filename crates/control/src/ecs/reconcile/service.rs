@@ -12,6 +12,7 @@ use crate::elbv2::targets;
 use crate::store::{StoreError, Tx};
 use quarry_domain::arn::short_name;
 use quarry_domain::link::TargetState;
+use quarry_domain::placement::NoPlace;
 use quarry_domain::service::{
     Action, Health, Phase, Rollout, SeenTask, StopWhy, Wanted, plan, throttle::ANNOUNCED_AFTER,
 };
@@ -156,18 +157,32 @@ impl Reconciler {
             group,
             started_by: Some(deployment.id.clone()),
             service: Some((service, &deployment.id)),
+            launch: &deployment.launch,
             strategies: &strategies,
             constraints: &constraints,
         };
         let mut started = Vec::new();
         for _ in 0..count {
-            match tasks::create(ctx, &new, &mut room)? {
-                Ok(task) => started.push(task.id),
-                Err(no_place) => {
-                    events::repeat(ctx, service, format_args!("was unable to place a task because {no_place}"))?;
+            match tasks::create(ctx, &new, &mut room) {
+                Ok(Ok(task)) => started.push(task.id),
+                Ok(Err(no_place)) => {
+                    let because = match no_place {
+                        NoPlace::NoCapacity => format!("was unable to place a task. Reason: {no_place}."),
+                        NoPlace::NoInstances | NoPlace::Closest { .. } => {
+                            format!("was unable to place a task because {no_place}")
+                        }
+                    };
+                    events::repeat(ctx, service, because)?;
                     self.look_again_in(PLACE_AGAIN);
                     break;
                 }
+                // Such as a subnet that was deleted since.
+                Err(refused) if refused.status < 500 => {
+                    events::repeat(ctx, service, format_args!("failed to launch a task with (error {refused})."))?;
+                    self.look_again_in(PLACE_AGAIN);
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
         if started.is_empty() {
@@ -218,9 +233,9 @@ impl Reconciler {
                 deployment: task.service.as_ref().map(|(_, deployment)| deployment.clone()).unwrap_or_default(),
                 phase,
                 health,
-                leave: instances.get(&task.container_instance_arn).is_none_or(|draining| *draining),
+                leave: task.container_instance_arn.as_ref().is_some_and(|arn| instances.get(arn).is_none_or(|d| *d)),
                 zone: task.availability_zone.clone(),
-                instance: task.container_instance_arn.clone(),
+                instance: task.container_instance_arn.clone().unwrap_or_default(),
                 order: task.order,
             });
         }
@@ -335,7 +350,7 @@ fn stop(ctx: &mut Ctx<'_>, service: &mut Service, seen: &Seen, id: &str, why: St
         }
         StopWhy::Draining => format!(
             "Task was stopped because its container instance {} is draining",
-            short_name(&task.container_instance_arn)
+            short_name(task.container_instance_arn.as_deref().unwrap_or_default())
         ),
     };
     tasks::begin_stop(ctx, &mut task, StopCode::ServiceSchedulerInitiated, &reason, false)?;

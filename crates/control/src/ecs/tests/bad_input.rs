@@ -42,7 +42,7 @@ fn each_operation_refuses_with_its_own_code_and_changes_nothing() {
         ("CreateCluster", json!({"clusterName": "a b"}), "InvalidParameterException", "letters"),
         (
             "CreateCluster",
-            json!({"clusterName": "c", "capacityProviders": ["FARGATE"]}),
+            json!({"clusterName": "c", "capacityProviders": ["CLOUD"]}),
             "InvalidParameterException",
             "was not found",
         ),
@@ -99,7 +99,7 @@ fn each_operation_refuses_with_its_own_code_and_changes_nothing() {
         ),
         ("CreateService", service(json!({"taskDefinition": "none"})), "ClientException", "TaskDefinition not found."),
         ("CreateService", service(json!({"desiredCount": -1})), "InvalidParameterException", "desiredCount"),
-        ("CreateService", service(json!({"launchType": "FARGATE"})), "UnsupportedFeatureException", "FARGATE"),
+        ("CreateService", service(json!({"launchType": "EXTERNAL"})), "UnsupportedFeatureException", "EXTERNAL"),
         ("CreateService", service(json!({"schedulingStrategy": "DAEMON"})), "UnsupportedFeatureException", "REPLICA"),
         (
             "CreateService",

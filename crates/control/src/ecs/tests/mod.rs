@@ -45,7 +45,12 @@ pub fn operations(operations: &mut Operations) {
 
 impl Stage {
     pub fn new() -> Self {
-        let mut stage = Self::on(World::new(operations));
+        Self::furnished(World::new(operations))
+    }
+
+    /// With the cluster and the images on a platform of one's own.
+    pub fn furnished(world: World) -> Self {
+        let mut stage = Self::on(world);
         stage
             .world
             .call::<op::CreateCluster>(aws::CreateClusterRequest {
