@@ -33,6 +33,7 @@ pub fn launch(ctx: &mut Ctx<'_>, group: &GroupRecord, subnet: &SubnetRef, change
             security_groups: configuration.security_groups.as_deref().unwrap_or_default(),
             profile,
             key_name: configuration.key_name.clone().filter(|key| !key.is_empty()),
+            user_data: configuration.user_data.clone().filter(|data| !data.is_empty()),
             tags,
         },
     )?;

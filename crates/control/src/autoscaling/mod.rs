@@ -14,7 +14,7 @@ mod plan;
 pub mod reconcile;
 mod records;
 mod tags;
-mod user_data;
+pub mod user_data;
 
 #[cfg(test)]
 mod tests;

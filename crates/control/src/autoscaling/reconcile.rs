@@ -181,6 +181,7 @@ fn step(ctx: &mut Ctx<'_>, name: &str, no_launch: bool) -> Result<Step> {
     let members = members(ctx.tx, name)?;
     for member in &members {
         if !is_live(ctx.tx, member)? {
+            container_instances::deregister(ctx, &member.key())?;
             ctx.tx.delete::<MemberRecord>(&member.key())?;
             return Ok(Step::Done);
         }

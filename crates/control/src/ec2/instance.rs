@@ -1,14 +1,18 @@
 //! Container instances as EC2 shows them. They are launched and terminated by Auto Scaling only; each
 //! stands for a share of this machine that placement counts.
 
+use super::address;
 use super::network_interface;
-use super::resource::{Resource, error, find, new_id, page, select};
+use super::resource::{Resource, error, find, new_id, page, required, select};
 use super::subnet::SubnetRecord;
 use crate::api::{Ctx, Result};
 use crate::store::Item;
 use quarry_aws::ec2::{
-    DescribeInstancesRequest, DescribeInstancesResult, IamInstanceProfile, Instance, InstanceState, Monitoring,
-    Placement, Reservation, Tag,
+    AttributeBooleanValue, AttributeValue, DescribeInstanceAttributeRequest, DescribeInstanceStatusRequest,
+    DescribeInstanceStatusResult, DescribeInstancesRequest, DescribeInstancesResult, IamInstanceProfile, Instance,
+    InstanceAttribute, InstanceState, InstanceStateChange, InstanceStatus, InstanceStatusDetails,
+    InstanceStatusSummary, Monitoring, Placement, Reservation, Tag, TerminateInstancesRequest,
+    TerminateInstancesResult,
 };
 use quarry_wire::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +24,9 @@ const SHOWN_AFTER_TERMINATION_MS: i64 = 3_600_000;
 pub struct InstanceRecord {
     pub instance: Instance,
     pub terminated_at_ms: Option<i64>,
+    /// In base64, as it was given.
+    #[serde(default)]
+    pub user_data: Option<String>,
 }
 
 /// What an instance is launched from.
@@ -31,6 +38,8 @@ pub struct Launch<'a> {
     /// ARN of the instance profile.
     pub profile: Option<String>,
     pub key_name: Option<String>,
+    /// In base64.
+    pub user_data: Option<String>,
     pub tags: Vec<Tag>,
 }
 
@@ -71,6 +80,17 @@ impl Resource for InstanceRecord {
             "subnet-id" | "network-interface.subnet-id" => one(&self.instance.subnet_id),
             "vpc-id" | "network-interface.vpc-id" => one(&self.instance.vpc_id),
             "private-ip-address" => one(&self.instance.private_ip_address),
+            "instance-state-code" => self.instance.state.iter().filter_map(|s| Some(s.code?.to_string())).collect(),
+            "key-name" => one(&self.instance.key_name),
+            "private-dns-name" => one(&self.instance.private_dns_name),
+            "architecture" => one(&self.instance.architecture),
+            "reservation-id" => vec![self.key().replacen("i-", "r-", 1)],
+            "iam-instance-profile.arn" => {
+                self.instance.iam_instance_profile.iter().filter_map(|p| p.arn.clone()).collect()
+            }
+            "instance.group-name" => {
+                self.instance.security_groups.iter().flatten().filter_map(|g| g.group_name.clone()).collect()
+            }
             "instance-state-name" => self.instance.state.iter().filter_map(|s| s.name.clone()).collect(),
             "availability-zone" => self.instance.placement.iter().filter_map(|p| p.availability_zone.clone()).collect(),
             "instance.group-id" => {
@@ -120,7 +140,7 @@ pub fn launch(ctx: &mut Ctx<'_>, launch: Launch<'_>) -> Result<Instance> {
         tags: Some(launch.tags),
         ..Default::default()
     };
-    ctx.tx.put(&InstanceRecord { instance: instance.clone(), terminated_at_ms: None })?;
+    ctx.tx.put(&InstanceRecord { instance: instance.clone(), terminated_at_ms: None, user_data: launch.user_data })?;
     Ok(instance)
 }
 
@@ -133,6 +153,7 @@ pub fn terminate(ctx: &mut Ctx<'_>, id: &str) -> Result<()> {
         }
     }
     let mut record = find::<InstanceRecord>(ctx, id)?;
+    address::forget_interface(ctx, &network_interface::interface_of(id))?;
     record.instance.state = Some(state(48, "terminated"));
     record.instance.private_ip_address = None;
     record.instance.subnet_id = None;
@@ -157,6 +178,83 @@ pub fn describe(ctx: &mut Ctx<'_>, input: DescribeInstancesRequest) -> Result<De
         ..Default::default()
     });
     Ok(DescribeInstancesResult { reservations: Some(reservations.collect()), next_token })
+}
+
+pub fn describe_status(
+    ctx: &mut Ctx<'_>,
+    input: DescribeInstanceStatusRequest,
+) -> Result<DescribeInstanceStatusResult> {
+    let mut found = select::<InstanceRecord>(ctx, input.instance_ids, input.filters)?;
+    let (now, every) = (ctx.platform.now_ms(), input.include_all_instances == Some(true));
+    found.retain(|record| record.is_live() || (every && !record.is_forgotten(now)));
+    let (found, next_token) = page(found, input.max_results, input.next_token)?;
+    let summary = |live: bool| {
+        let word = |text: &str| Some(text.to_owned());
+        let details =
+            InstanceStatusDetails { name: word("reachability"), status: word("passed"), ..Default::default() };
+        Some(match live {
+            true => InstanceStatusSummary { status: word("ok"), details: Some(vec![details]) },
+            false => InstanceStatusSummary { status: word("not-applicable"), details: None },
+        })
+    };
+    let statuses = found.into_iter().map(|record| InstanceStatus {
+        instance_status: summary(record.is_live()),
+        system_status: summary(record.is_live()),
+        availability_zone: record.instance.placement.and_then(|p| p.availability_zone),
+        instance_id: record.instance.instance_id,
+        instance_state: record.instance.state,
+        ..Default::default()
+    });
+    Ok(DescribeInstanceStatusResult { instance_statuses: Some(statuses.collect()), next_token })
+}
+
+/// One attribute; those that an instance here cannot have are absent.
+pub fn describe_attribute(ctx: &mut Ctx<'_>, input: DescribeInstanceAttributeRequest) -> Result<InstanceAttribute> {
+    let record = find::<InstanceRecord>(ctx, &required(input.instance_id, "instanceId")?)?;
+    let attribute = required(input.attribute, "attribute")?;
+    let text = |value: Option<String>| Some(AttributeValue { value });
+    let boolean = |value| Some(AttributeBooleanValue { value: Some(value) });
+    let mut result = InstanceAttribute { instance_id: Some(record.key()), ..Default::default() };
+    let instance = record.instance;
+    match attribute.as_str() {
+        "instanceType" => result.instance_type = text(instance.instance_type),
+        "groupSet" => result.groups = instance.security_groups,
+        "userData" => result.user_data = text(record.user_data),
+        "disableApiTermination" => result.disable_api_termination = boolean(false),
+        "disableApiStop" => result.disable_api_stop = boolean(false),
+        "ebsOptimized" => result.ebs_optimized = boolean(false),
+        "enaSupport" => result.ena_support = boolean(true),
+        "sourceDestCheck" => result.source_dest_check = boolean(true),
+        "instanceInitiatedShutdownBehavior" => {
+            result.instance_initiated_shutdown_behavior = text(Some("terminate".into()));
+        }
+        "blockDeviceMapping" => result.block_device_mappings = Some(Vec::new()),
+        "productCodes" => result.product_codes = Some(Vec::new()),
+        "rootDeviceName" => result.root_device_name = text(None),
+        "kernel" => result.kernel_id = text(None),
+        "ramdisk" => result.ramdisk_id = text(None),
+        "sriovNetSupport" => result.sriov_net_support = text(None),
+        other => {
+            let message = format!("Value ({other}) for parameter attribute is invalid. Unknown attribute.");
+            return Err(error("InvalidParameterValue", message));
+        }
+    }
+    Ok(result)
+}
+
+/// Ends instances. Their group notices and, as on AWS, launches others in their place.
+pub fn terminate_instances(ctx: &mut Ctx<'_>, input: TerminateInstancesRequest) -> Result<TerminateInstancesResult> {
+    let mut changes = Vec::new();
+    for id in required(input.instance_ids, "InstanceId")? {
+        let before = find::<InstanceRecord>(ctx, &id)?;
+        let previous_state = before.instance.state.clone();
+        if before.is_live() {
+            terminate(ctx, &id)?;
+        }
+        let current_state = if before.is_live() { Some(state(32, "shutting-down")) } else { previous_state.clone() };
+        changes.push(InstanceStateChange { instance_id: Some(id), previous_state, current_state });
+    }
+    Ok(TerminateInstancesResult { terminating_instances: Some(changes) })
 }
 
 /// The size of an instance type. Types outside the table are refused rather than guessed.

@@ -1,5 +1,6 @@
 //! Internet gateways.
 
+use super::network_interface;
 use super::resource::{Resource, error, find, new_id, page, required, select, tags_for};
 use super::vpc::VpcRecord;
 use crate::api::{Ctx, Result};
@@ -117,6 +118,13 @@ pub fn detach(ctx: &mut Ctx<'_>, input: DetachInternetGatewayRequest) -> Result<
     let mut record = find::<GatewayRecord>(ctx, &id)?;
     if record.vpc() != Some(&vpc) {
         return Err(error("Gateway.NotAttached", format!("resource {id} is not attached to network {vpc}")));
+    }
+    let interfaces = network_interface::all(ctx)?.into_iter().map(|record| record.interface);
+    if interfaces.filter(|i| i.association.is_some()).any(|i| i.vpc_id.as_ref() == Some(&vpc)) {
+        let message = format!(
+            "Network {vpc} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway."
+        );
+        return Err(error("DependencyViolation", message));
     }
     record.gateway.attachments = Some(Vec::new());
     ctx.tx.put(&record)?;

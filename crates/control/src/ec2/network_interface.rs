@@ -1,6 +1,7 @@
 //! Network interfaces: the one that each instance has, and those that other services attach — tasks in
 //! `awsvpc` mode, NAT gateways, interface endpoints. Those of load balancers are not shown.
 
+use super::address::{self, AddressRecord};
 use super::instance::InstanceRecord;
 use super::resource::{Resource, choose, error, find, new_id, page};
 use super::security_group::SecurityGroupRecord;
@@ -167,6 +168,7 @@ pub fn attach(ctx: &mut Ctx<'_>, new: NewInterface) -> Result<Attached> {
 
 /// Takes an interface away that [`attach`] made; one that is gone already is no error.
 pub fn detach(ctx: &mut Ctx<'_>, id: &str) -> Result<()> {
+    address::forget_interface(ctx, id)?;
     ctx.tx.delete::<InterfaceRecord>(id)?;
     Ok(())
 }
@@ -178,7 +180,50 @@ pub(super) fn all(ctx: &Ctx<'_>) -> Result<Vec<InterfaceRecord>> {
     let mut all: Vec<_> =
         instances.iter().filter(|i| i.is_live()).map(|i| InterfaceRecord { interface: primary(i, owner) }).collect();
     all.extend(ctx.tx.all::<InterfaceRecord>()?);
+    for address in ctx.tx.all::<AddressRecord>()?.into_iter().map(|record| record.address) {
+        let Some(held_by) = address.network_interface_id else { continue };
+        let Some(holder) = all.iter_mut().find(|record| record.key() == held_by) else { continue };
+        holder.interface.association = Some(NetworkInterfaceAssociation {
+            allocation_id: address.allocation_id,
+            association_id: address.association_id,
+            ip_owner_id: Some(owner.clone()),
+            public_ip: address.public_ip,
+            ..Default::default()
+        });
+    }
     Ok(all)
+}
+
+/// An interface of whatever kind.
+pub(super) fn named(ctx: &Ctx<'_>, id: &str) -> Result<InterfaceRecord> {
+    Ok(choose(all(ctx)?, Some(vec![id.to_owned()]), None)?.remove(0))
+}
+
+/// The id of the interface that a live instance has.
+pub(super) fn of_instance(ctx: &Ctx<'_>, instance: &str) -> Result<String> {
+    let record = find::<InstanceRecord>(ctx, instance)?;
+    if !record.is_live() {
+        let message = format!("The instance ID '{instance}' is not in a valid state for this operation.");
+        return Err(error("IncorrectInstanceState", message));
+    }
+    Ok(interface_of(instance))
+}
+
+/// Whether a service attached it, and not an instance has it.
+pub(super) fn is_managed(ctx: &Ctx<'_>, id: &str) -> Result<bool> {
+    Ok(ctx.tx.get::<InterfaceRecord>(id)?.is_some())
+}
+
+pub(super) fn set_groups(ctx: &mut Ctx<'_>, id: &str, groups: Vec<GroupIdentifier>) -> Result<()> {
+    let mut record = find::<InterfaceRecord>(ctx, id)?;
+    record.interface.groups = Some(groups);
+    ctx.tx.put(&record)?;
+    Ok(())
+}
+
+/// An instance's interface is named after it.
+pub(super) fn interface_of(instance: &str) -> String {
+    instance.replacen("i-", "eni-", 1)
 }
 
 /// The lowest address of the subnet that no interface has. The first four and the last are not
@@ -258,7 +303,7 @@ fn primary(record: &InstanceRecord, owner: &str) -> NetworkInterface {
     let instance = record.instance.clone();
     let address = instance.private_ip_address.as_deref().and_then(|text| text.parse::<Ipv4Addr>().ok());
     NetworkInterface {
-        network_interface_id: Some(id.replacen("i-", "eni-", 1)),
+        network_interface_id: Some(interface_of(&id)),
         attachment: Some(NetworkInterfaceAttachment {
             attachment_id: Some(id.replacen("i-", "eni-attach-", 1)),
             attach_time: instance.launch_time,

@@ -1,17 +1,18 @@
 //! Route tables, their routes and the subnets they are associated with.
 
 use super::cidr::Block;
-use super::internet_gateway;
 use super::resource::{Resource, error, find, new_id, page, required, select, tags_for};
 use super::subnet::SubnetRecord;
 use super::vpc::VpcRecord;
+use super::{internet_gateway, nat_gateway, vpc_endpoint};
 use crate::api::{Ctx, Result};
 use crate::store::Item;
 use quarry_aws::ec2::{
     AssociateRouteTableRequest, AssociateRouteTableResult, CreateRouteRequest, CreateRouteResult,
     CreateRouteTableRequest, CreateRouteTableResult, DeleteRouteRequest, DeleteRouteTableRequest,
-    DescribeRouteTablesRequest, DescribeRouteTablesResult, DisassociateRouteTableRequest, Route, RouteTable,
-    RouteTableAssociation, RouteTableAssociationState, Tag,
+    DescribeRouteTablesRequest, DescribeRouteTablesResult, DisassociateRouteTableRequest, ReplaceRouteRequest,
+    ReplaceRouteTableAssociationRequest, ReplaceRouteTableAssociationResult, Route, RouteTable, RouteTableAssociation,
+    RouteTableAssociationState, Tag,
 };
 use quarry_wire::Empty;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,10 @@ impl Resource for RouteTableRecord {
             "route.destination-cidr-block" => {
                 self.table.routes.iter().flatten().filter_map(|r| r.destination_cidr_block.clone()).collect()
             }
+            "route.nat-gateway-id" => {
+                self.table.routes.iter().flatten().filter_map(|r| r.nat_gateway_id.clone()).collect()
+            }
+            "route.origin" => self.table.routes.iter().flatten().filter_map(|r| r.origin.clone()).collect(),
             "route.gateway-id" => self.table.routes.iter().flatten().filter_map(|r| r.gateway_id.clone()).collect(),
             _ => return None,
         })
@@ -120,7 +125,8 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateRouteTableRequest) -> Result<Creat
 pub fn describe(ctx: &mut Ctx<'_>, input: DescribeRouteTablesRequest) -> Result<DescribeRouteTablesResult> {
     let found = select::<RouteTableRecord>(ctx, input.route_table_ids, input.filters)?;
     let (tables, next_token) = page(found, input.max_results, input.next_token)?;
-    Ok(DescribeRouteTablesResult { route_tables: Some(tables.into_iter().map(|r| r.table).collect()), next_token })
+    let tables = tables.into_iter().map(|record| shown(ctx, record)).collect::<Result<_>>()?;
+    Ok(DescribeRouteTablesResult { route_tables: Some(tables), next_token })
 }
 
 pub fn delete(ctx: &mut Ctx<'_>, input: DeleteRouteTableRequest) -> Result<Empty> {
@@ -132,6 +138,7 @@ pub fn delete(ctx: &mut Ctx<'_>, input: DeleteRouteTableRequest) -> Result<Empty
             format!("The routeTable '{id}' has dependencies and cannot be deleted."),
         ));
     }
+    vpc_endpoint::forget_route_table(ctx, &id, &record.parent())?;
     ctx.tx.delete::<RouteTableRecord>(&id)?;
     Ok(Empty {})
 }
@@ -140,35 +147,119 @@ pub fn create_route(ctx: &mut Ctx<'_>, input: CreateRouteRequest) -> Result<Crea
     let mut record = find::<RouteTableRecord>(ctx, &required(input.route_table_id, "routeTableId")?)?;
     let destination = destination(input.destination_cidr_block)?;
     let others = [
-        &input.nat_gateway_id,
+        &input.carrier_gateway_id,
+        &input.core_network_arn,
+        &input.destination_ipv6_cidr_block,
+        &input.destination_prefix_list_id,
+        &input.egress_only_internet_gateway_id,
+        &input.instance_id,
+        &input.local_gateway_id,
         &input.network_interface_id,
+        &input.odb_network_arn,
         &input.transit_gateway_id,
         &input.vpc_endpoint_id,
         &input.vpc_peering_connection_id,
-        &input.instance_id,
     ];
-    if others.iter().any(|target| target.is_some()) {
-        return Err(error("UnsupportedOperation", "Routes lead to internet gateways only."));
-    }
-    let gateway = required(input.gateway_id, "gatewayId")?;
-    if !internet_gateway::serves(ctx, &gateway, &record.parent())? {
-        return Err(error(
-            "InvalidParameterValue",
-            format!("route table {} and network gateway {gateway} belong to different networks", record.key()),
-        ));
-    }
+    let route = route(ctx, &record, &destination, (input.gateway_id, input.nat_gateway_id), &others)?;
     if record.routes().iter().any(|r| r.destination_cidr_block.as_deref() == Some(&destination)) {
         return Err(error("RouteAlreadyExists", format!("The route identified by {destination} already exists.")));
     }
-    record.routes().push(Route {
-        destination_cidr_block: Some(destination),
-        gateway_id: Some(gateway),
+    record.routes().push(route);
+    ctx.tx.put(&record)?;
+    Ok(CreateRouteResult { r#return: Some(true) })
+}
+
+pub fn replace_route(ctx: &mut Ctx<'_>, input: ReplaceRouteRequest) -> Result<Empty> {
+    let id = required(input.route_table_id, "routeTableId")?;
+    let mut record = find::<RouteTableRecord>(ctx, &id)?;
+    let destination = destination(input.destination_cidr_block)?;
+    let others = [
+        &input.carrier_gateway_id,
+        &input.core_network_arn,
+        &input.destination_ipv6_cidr_block,
+        &input.destination_prefix_list_id,
+        &input.egress_only_internet_gateway_id,
+        &input.instance_id,
+        &input.local_gateway_id,
+        &input.network_interface_id,
+        &input.odb_network_arn,
+        &input.transit_gateway_id,
+        &input.vpc_endpoint_id,
+        &input.vpc_peering_connection_id,
+    ];
+    if input.local_target == Some(true) {
+        return Err(error("UnsupportedOperation", "The local route always has its local target."));
+    }
+    let route = route(ctx, &record, &destination, (input.gateway_id, input.nat_gateway_id), &others)?;
+    let same = |r: &&mut Route| r.destination_cidr_block.as_deref() == Some(&destination);
+    let Some(held) = record.routes().iter_mut().find(same) else {
+        let message =
+            format!("There is no route defined for '{destination}' in the route table. Use CreateRoute instead.");
+        return Err(error("InvalidParameterValue", message));
+    };
+    if held.origin.as_deref() == Some("CreateRouteTable") {
+        return Err(error("InvalidParameterValue", "The local route of a route table cannot be replaced."));
+    }
+    *held = route;
+    ctx.tx.put(&record)?;
+    Ok(Empty {})
+}
+
+/// A route to an internet gateway or a NAT gateway of the table's VPC.
+fn route(
+    ctx: &Ctx<'_>,
+    table: &RouteTableRecord,
+    destination: &str,
+    (gateway_id, nat_gateway_id): (Option<String>, Option<String>),
+    others: &[&Option<String>],
+) -> Result<Route> {
+    if others.iter().any(|target| target.is_some()) {
+        return Err(error("UnsupportedOperation", "Routes lead to internet gateways and NAT gateways only."));
+    }
+    let (target, serves) = match (&gateway_id, &nat_gateway_id) {
+        (Some(gateway), None) => (gateway, internet_gateway::serves(ctx, gateway, &table.parent())?),
+        (None, Some(nat)) => (nat, nat_gateway::serves(ctx, nat, &table.parent())?),
+        (None, None) => {
+            let message = "The request must contain exactly one of gatewayId, natGatewayId, networkInterfaceId, vpcPeeringConnectionId, egressOnlyInternetGatewayId, transitGatewayId, localGatewayId, carrierGatewayId, vpcEndpointId or instanceId";
+            return Err(error("MissingParameter", message));
+        }
+        _ => {
+            let message = "The request must contain exactly one of gatewayId and natGatewayId";
+            return Err(error("InvalidParameterCombination", message));
+        }
+    };
+    if !serves {
+        return Err(error(
+            "InvalidParameterValue",
+            format!("route table {} and network gateway {target} belong to different networks", table.key()),
+        ));
+    }
+    Ok(Route {
+        destination_cidr_block: Some(destination.into()),
+        gateway_id,
+        nat_gateway_id,
         origin: Some("CreateRoute".into()),
         state: Some("active".into()),
         ..Default::default()
-    });
-    ctx.tx.put(&record)?;
-    Ok(CreateRouteResult { r#return: Some(true) })
+    })
+}
+
+/// A table as it is shown: routes to what is gone are black holes; gateway endpoints add theirs.
+fn shown(ctx: &Ctx<'_>, record: RouteTableRecord) -> Result<RouteTable> {
+    let (id, vpc) = (record.key(), record.parent());
+    let mut table = record.table;
+    for route in table.routes.iter_mut().flatten() {
+        let leads = match (&route.gateway_id, &route.nat_gateway_id) {
+            (Some(gateway), _) if gateway != "local" => internet_gateway::serves(ctx, gateway, &vpc),
+            (_, Some(nat)) => nat_gateway::serves(ctx, nat, &vpc),
+            _ => Ok(true),
+        };
+        if !leads.unwrap_or(false) {
+            route.state = Some("blackhole".into());
+        }
+    }
+    table.routes.get_or_insert_default().extend(vpc_endpoint::routes(ctx, &id, &vpc)?);
+    Ok(table)
 }
 
 pub fn delete_route(ctx: &mut Ctx<'_>, input: DeleteRouteRequest) -> Result<Empty> {
@@ -216,6 +307,37 @@ pub fn associate(ctx: &mut Ctx<'_>, input: AssociateRouteTableRequest) -> Result
     Ok(AssociateRouteTableResult { association_id, association_state })
 }
 
+/// Moves an association to another table; of a main association, that table becomes the main one.
+pub fn replace_association(
+    ctx: &mut Ctx<'_>,
+    input: ReplaceRouteTableAssociationRequest,
+) -> Result<ReplaceRouteTableAssociationResult> {
+    let id = required(input.association_id, "associationId")?;
+    let to = find::<RouteTableRecord>(ctx, &required(input.route_table_id, "routeTableId")?)?;
+    let of_id = |a: &RouteTableAssociation| a.route_table_association_id.as_deref() == Some(&id);
+    let from = ctx.tx.all::<RouteTableRecord>()?.into_iter();
+    let mut from = from.map(|mut table| (table.associations().iter().position(of_id), table));
+    let Some((at, mut from)) = from.find_map(|(at, table)| Some((at?, table))) else {
+        return Err(no_association(&id));
+    };
+    if from.parent() != to.parent() {
+        return Err(error(
+            "InvalidParameterValue",
+            format!("Route table {} and association {id} belong to different networks", to.key()),
+        ));
+    }
+    let gone = from.associations().remove(at);
+    ctx.tx.put(&from)?;
+    // Read again: it may be the same table.
+    let mut to = find::<RouteTableRecord>(ctx, &to.key())?;
+    let made = association(ctx, &to.key(), gone.subnet_id);
+    let new_association_id = made.route_table_association_id.clone();
+    let association_state = made.association_state.clone();
+    to.associations().push(made);
+    ctx.tx.put(&to)?;
+    Ok(ReplaceRouteTableAssociationResult { new_association_id, association_state })
+}
+
 pub fn disassociate(ctx: &mut Ctx<'_>, input: DisassociateRouteTableRequest) -> Result<Empty> {
     let id = required(input.association_id, "associationId")?;
     for mut table in ctx.tx.all::<RouteTableRecord>()? {
@@ -230,7 +352,11 @@ pub fn disassociate(ctx: &mut Ctx<'_>, input: DisassociateRouteTableRequest) -> 
         ctx.tx.put(&table)?;
         return Ok(Empty {});
     }
-    Err(error("InvalidAssociationID.NotFound", format!("The association ID '{id}' does not exist")))
+    Err(no_association(&id))
+}
+
+fn no_association(id: &str) -> quarry_wire::ServiceError {
+    error("InvalidAssociationID.NotFound", format!("The association ID '{id}' does not exist"))
 }
 
 fn new_table(ctx: &Ctx<'_>, vpc: &str, block: &str, tags: Option<Vec<Tag>>) -> RouteTableRecord {

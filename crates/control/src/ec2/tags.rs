@@ -1,12 +1,18 @@
 //! Tags of any EC2 resource, found by its identifier's prefix.
 
+use super::address::AddressRecord;
 use super::instance::InstanceRecord;
 use super::internet_gateway::GatewayRecord;
+use super::launch_template::TemplateRecord;
+use super::nat_gateway::NatGatewayRecord;
+use super::network_interface::InterfaceRecord;
 use super::resource::{Resource, error, find, page, required};
 use super::route_table::RouteTableRecord;
 use super::security_group::SecurityGroupRecord;
+use super::security_group_rule;
 use super::subnet::SubnetRecord;
 use super::vpc::VpcRecord;
+use super::vpc_endpoint::EndpointRecord;
 use crate::api::{Ctx, Result};
 use quarry_aws::ec2::{
     CreateTagsRequest, DeleteTagsRequest, DescribeTagsRequest, DescribeTagsResult, Tag, TagDescription,
@@ -48,6 +54,12 @@ pub fn describe(ctx: &mut Ctx<'_>, input: DescribeTagsRequest) -> Result<Describ
     collect::<RouteTableRecord>(ctx, &mut tags)?;
     collect::<SecurityGroupRecord>(ctx, &mut tags)?;
     collect::<InstanceRecord>(ctx, &mut tags)?;
+    collect::<InterfaceRecord>(ctx, &mut tags)?;
+    collect::<AddressRecord>(ctx, &mut tags)?;
+    collect::<NatGatewayRecord>(ctx, &mut tags)?;
+    collect::<EndpointRecord>(ctx, &mut tags)?;
+    collect::<TemplateRecord>(ctx, &mut tags)?;
+    tags.extend(security_group_rule::all(ctx)?.iter().flat_map(descriptions));
     for filter in input.filters.iter().flatten() {
         let name = filter.name.as_deref().unwrap_or_default();
         let field: fn(&TagDescription) -> &Option<String> = match name {
@@ -66,14 +78,19 @@ pub fn describe(ctx: &mut Ctx<'_>, input: DescribeTagsRequest) -> Result<Describ
 
 fn collect<T: Resource>(ctx: &Ctx<'_>, into: &mut Vec<TagDescription>) -> Result<()> {
     for resource in ctx.tx.all::<T>()? {
-        into.extend(resource.seen_tags().iter().flatten().map(|tag| TagDescription {
-            key: tag.key.clone(),
-            value: tag.value.clone(),
-            resource_id: Some(resource.key()),
-            resource_type: Some(T::TYPE.into()),
-        }));
+        into.extend(descriptions(&resource));
     }
     Ok(())
+}
+
+fn descriptions<T: Resource>(resource: &T) -> Vec<TagDescription> {
+    let described = resource.seen_tags().iter().flatten().map(|tag| TagDescription {
+        key: tag.key.clone(),
+        value: tag.value.clone(),
+        resource_id: Some(resource.key()),
+        resource_type: Some(T::TYPE.into()),
+    });
+    described.collect()
 }
 
 fn change(ctx: &mut Ctx<'_>, id: &str, f: &dyn Fn(&mut Vec<Tag>)) -> Result<()> {
@@ -90,6 +107,12 @@ fn change(ctx: &mut Ctx<'_>, id: &str, f: &dyn Fn(&mut Vec<Tag>)) -> Result<()> 
         Some("rtb") => of::<RouteTableRecord>(ctx, id, f),
         Some("sg") => of::<SecurityGroupRecord>(ctx, id, f),
         Some("i") => of::<InstanceRecord>(ctx, id, f),
+        Some("eni") => of::<InterfaceRecord>(ctx, id, f),
+        Some("eipalloc") => of::<AddressRecord>(ctx, id, f),
+        Some("nat") => of::<NatGatewayRecord>(ctx, id, f),
+        Some("vpce") => of::<EndpointRecord>(ctx, id, f),
+        Some("lt") => of::<TemplateRecord>(ctx, id, f),
+        Some("sgr") => security_group_rule::change_tags(ctx, id, f),
         _ => Err(error("InvalidID", format!("The ID '{id}' is not valid"))),
     }
 }

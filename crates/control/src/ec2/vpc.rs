@@ -3,7 +3,8 @@
 
 use super::cidr::Block;
 use super::resource::{Resource, error, find, new_id, page, required, select, tags_for};
-use super::{internet_gateway, route_table, security_group, subnet};
+use super::vpc_endpoint::EndpointRecord;
+use super::{dhcp_options, internet_gateway, route_table, security_group, subnet};
 use crate::api::{Ctx, Result};
 use crate::store::Item;
 use quarry_aws::ec2::{
@@ -51,6 +52,14 @@ impl Resource for VpcRecord {
             }
             "state" => vec!["available".into()],
             "is-default" | "isDefault" => vec!["false".into()],
+            "dhcp-options-id" | "dhcpOptionsId" => self.vpc.dhcp_options_id.clone().into_iter().collect(),
+            "cidr-block-association.association-id" | "cidr-block-association.state" => {
+                let of = |a: &VpcCidrBlockAssociation| match name {
+                    "cidr-block-association.state" => a.cidr_block_state.as_ref()?.state.clone(),
+                    _ => a.association_id.clone(),
+                };
+                self.vpc.cidr_block_association_set.iter().flatten().filter_map(of).collect()
+            }
             "owner-id" => self.vpc.owner_id.clone().into_iter().collect(),
             _ => return None,
         })
@@ -87,7 +96,7 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateVpcRequest) -> Result<CreateVpcRes
             cidr_block: Some(block.to_string()),
             cidr_block_state: Some(VpcCidrBlockState { state: Some("associated".into()), ..Default::default() }),
         }]),
-        dhcp_options_id: Some("default".into()),
+        dhcp_options_id: Some(dhcp_options::default_id(ctx.platform.place())),
         instance_tenancy: Some(input.instance_tenancy.unwrap_or_else(|| "default".into())),
         is_default: Some(false),
         owner_id: Some(owner),
@@ -115,7 +124,8 @@ pub fn delete(ctx: &mut Ctx<'_>, input: DeleteVpcRequest) -> Result<Empty> {
     let used = !ctx.tx.children::<subnet::SubnetRecord>(&id)?.is_empty()
         || internet_gateway::is_attached_to(ctx, &id)?
         || route_table::has_more_than_main(ctx, &id)?
-        || security_group::has_more_than_default(ctx, &id)?;
+        || security_group::has_more_than_default(ctx, &id)?
+        || !ctx.tx.children::<EndpointRecord>(&id)?.is_empty();
     if used {
         return Err(error("DependencyViolation", format!("The vpc '{id}' has dependencies and cannot be deleted.")));
     }

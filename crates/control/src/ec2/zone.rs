@@ -2,7 +2,10 @@
 
 use super::resource::{error, page};
 use crate::api::{Ctx, Result};
-use quarry_aws::ec2::{AvailabilityZone, DescribeAvailabilityZonesRequest, DescribeAvailabilityZonesResult, Filter};
+use quarry_aws::ec2::{
+    AvailabilityZone, DescribeAvailabilityZonesRequest, DescribeAvailabilityZonesResult, DescribeRegionsRequest,
+    DescribeRegionsResult, Filter, Region,
+};
 use quarry_domain::arn::Place;
 
 /// Name and id of each zone.
@@ -73,4 +76,29 @@ fn passes(place: &Place, name: &str, id: &str, filters: &[Filter]) -> Result<boo
         }
     }
     Ok(true)
+}
+
+/// The one region that there is.
+pub fn describe_regions(ctx: &mut Ctx<'_>, input: DescribeRegionsRequest) -> Result<DescribeRegionsResult> {
+    let own = &ctx.platform.place().region;
+    if let Some(other) = input.region_names.iter().flatten().find(|name| *name != own) {
+        return Err(error("InvalidParameterValue", format!("Invalid region names: [{other}]")));
+    }
+    let region = Region {
+        region_name: Some(own.clone()),
+        endpoint: Some(format!("ec2.{own}.amazonaws.com")),
+        opt_in_status: Some("opt-in-not-required".into()),
+        ..Default::default()
+    };
+    let mut passes = true;
+    for filter in input.filters.iter().flatten() {
+        let value = match filter.name.as_deref().unwrap_or_default() {
+            "region-name" => &region.region_name,
+            "endpoint" => &region.endpoint,
+            "opt-in-status" => &region.opt_in_status,
+            other => return Err(error("InvalidParameterValue", format!("The filter '{other}' is invalid"))),
+        };
+        passes &= filter.values.iter().flatten().any(|wanted| Some(wanted) == value.as_ref());
+    }
+    Ok(DescribeRegionsResult { regions: Some(passes.then_some(region).into_iter().collect()) })
 }

@@ -1,12 +1,15 @@
 //! The network of a stack, made and taken down again through the operations.
 
 use super::instance::{self, Launch};
-use super::network_interface::{self, NewInterface};
 use crate::api::Result;
 use crate::testing::World;
 use quarry_aws::ec2::op::*;
 use quarry_aws::ec2::*;
 use std::collections::BTreeSet;
+
+mod gateways;
+mod rules;
+mod templates;
 
 fn world() -> World {
     World::new(|operations| {
@@ -80,6 +83,7 @@ fn launch(world: &World, subnet: &str, groups: &[String]) -> String {
         security_groups: groups,
         profile: None,
         key_name: None,
+        user_data: None,
         tags: Vec::new(),
     };
     world.transact(|ctx| instance::launch(ctx, wanted())).unwrap().instance_id.unwrap()
@@ -227,6 +231,7 @@ fn instances_have_addresses_of_their_own() {
             security_groups: &[],
             profile: None,
             key_name: None,
+            user_data: None,
             tags: Vec::new(),
         };
         instance::launch(ctx, wanted)
@@ -534,59 +539,4 @@ fn interfaces_tags_and_attributes_are_shown() {
         ..Default::default()
     };
     assert_eq!(code(world.call::<DescribeAccountAttributes>(input)), "InvalidParameterValue");
-}
-
-#[test]
-fn services_attach_interfaces_and_hold_what_they_stand_on() {
-    let world = world();
-    let vpc = vpc(&world, "10.0.0.0/16");
-    let (home, own) = (subnet(&world, &vpc, "10.0.1.0/24"), group(&world, &vpc, "tasks"));
-    let attach = |change: &dyn Fn(&mut NewInterface)| {
-        let mut new = NewInterface {
-            subnet: home.clone(),
-            security_groups: vec![own.clone()],
-            description: "arn:aws:ecs:us-east-1:000000000000:attachment/1".into(),
-            ..Default::default()
-        };
-        change(&mut new);
-        world.transact(|ctx| network_interface::attach(ctx, new))
-    };
-    let first = attach(&|_| ()).unwrap();
-    assert_eq!((first.address.to_string().as_str(), first.vpc.as_str()), ("10.0.1.4", vpc.as_str()));
-    assert_eq!(first.private_dns_name, "ip-10-0-1-4.us-east-1.compute.internal");
-    let second = attach(&|new| new.address = Some("10.0.1.77".parse().unwrap())).unwrap();
-    assert_ne!(first.mac, second.mac);
-    assert_eq!(code(attach(&|new| new.address = Some(first.address))), "InvalidIPAddress.InUse");
-    assert_eq!(code(attach(&|new| new.address = Some("10.0.2.4".parse().unwrap()))), "InvalidParameterValue");
-    assert_eq!(code(attach(&|new| new.subnet = "subnet-0".into())), "InvalidSubnetID.NotFound");
-    let elsewhere = self::vpc(&world, "10.1.0.0/16");
-    let foreign = group(&world, &elsewhere, "foreign");
-    assert_eq!(code(attach(&|new| new.security_groups = vec![foreign.clone()])), "InvalidGroup.NotFound");
-
-    let show = |name: &str, value: &str| {
-        let input = DescribeNetworkInterfacesRequest { filters: filter(name, &[value]), ..Default::default() };
-        world.call::<DescribeNetworkInterfaces>(input).unwrap().network_interfaces.unwrap()
-    };
-    assert_eq!(show("private-ip-address", "10.0.1.77")[0].network_interface_id, Some(second.id.clone()));
-    assert_eq!(show("group-id", &own).len(), 2);
-    // Neither an instance nor another task gets an address that is taken.
-    let instance = launch(&world, &home, std::slice::from_ref(&own));
-    assert_eq!(show("attachment.instance-id", &instance)[0].private_ip_address.as_deref(), Some("10.0.1.5"));
-    world.transact(|ctx| super::instance::terminate(ctx, &instance)).unwrap();
-
-    let delete_subnet = || {
-        let input = DeleteSubnetRequest { subnet_id: Some(home.clone()), ..Default::default() };
-        world.call::<DeleteSubnet>(input)
-    };
-    let delete_group = || {
-        let input = DeleteSecurityGroupRequest { group_id: Some(own.clone()), ..Default::default() };
-        world.call::<DeleteSecurityGroup>(input)
-    };
-    assert_eq!(code(delete_subnet()), "DependencyViolation");
-    assert_eq!(code(delete_group()), "DependencyViolation");
-    for id in [&first.id, &second.id, &second.id] {
-        world.transact(|ctx| network_interface::detach(ctx, id)).unwrap();
-    }
-    delete_group().unwrap();
-    delete_subnet().unwrap();
 }
