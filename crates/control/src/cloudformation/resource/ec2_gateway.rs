@@ -1,7 +1,8 @@
 //! Internet gateways and their attachment to a VPC.
 
 use super::call::{call, text};
-use super::{Made, Progress, ResourceType, Wanted, deleted};
+use super::change::{Change, retag_ec2};
+use super::{Made, Progress, ResourceType, Wanted, absent, deleted, members};
 use crate::api::{Ctx, Result};
 use quarry_aws::ec2::op;
 use serde_json::{Map, Value, json};
@@ -29,6 +30,16 @@ impl ResourceType for InternetGateway {
         Ok(Made::new(&id).with("InternetGatewayId", id))
     }
 
+    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
+        retag_ec2(ctx, change, &change.made.physical_id)?;
+        Ok(change.made.clone())
+    }
+
+    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let output = call::<op::DescribeInternetGateways>(ctx, json!({"InternetGatewayIds": [made.physical_id]}))?;
+        Ok(members(&output["InternetGateways"][0], &["Tags"]))
+    }
+
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {
         deleted(call::<op::DeleteInternetGateway>(ctx, json!({"InternetGatewayId": made.physical_id})))
     }
@@ -54,10 +65,33 @@ impl ResourceType for Attachment {
         &["AttachmentType"]
     }
 
+    fn replaced_by(&self) -> &'static [&'static str] {
+        &["VpcId"]
+    }
+
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
         call::<op::AttachInternetGateway>(ctx, wanted.pick(&["InternetGatewayId", "VpcId"]).into())?;
         let id = format!("IGW|{}", wanted.needed("VpcId")?);
         Ok(Made::new(&id).with("AttachmentType", "IGW"))
+    }
+
+    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
+        if change.differs("InternetGatewayId") {
+            self.delete(ctx, change.made, change.old)?;
+            call::<op::AttachInternetGateway>(ctx, change.wanted.pick(&["InternetGatewayId", "VpcId"]).into())?;
+        }
+        Ok(change.made.clone())
+    }
+
+    fn read(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let input = json!({"InternetGatewayIds": [properties.get("InternetGatewayId")]});
+        let output = call::<op::DescribeInternetGateways>(ctx, input)?;
+        let attached = output.pointer("/InternetGateways/0/Attachments/0/VpcId").cloned();
+        let vpc = attached.ok_or_else(|| absent("The internet gateway is not attached"))?;
+        Ok(Map::from_iter([
+            ("VpcId".to_owned(), vpc),
+            ("InternetGatewayId".to_owned(), output["InternetGateways"][0]["InternetGatewayId"].clone()),
+        ]))
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Progress> {

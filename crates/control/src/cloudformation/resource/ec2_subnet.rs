@@ -1,7 +1,8 @@
 //! Subnets.
 
 use super::call::{call, text};
-use super::{Made, Progress, ResourceType, Wanted, deleted};
+use super::change::{Change, retag_ec2};
+use super::{Made, Progress, ResourceType, Wanted, deleted, members};
 use crate::api::{Ctx, Result};
 use quarry_aws::ec2::op;
 use serde_json::{Map, Value, json};
@@ -23,7 +24,11 @@ impl ResourceType for Subnet {
     }
 
     fn attributes(&self) -> &'static [&'static str] {
-        &["SubnetId", "AvailabilityZone", "CidrBlock", "VpcId"]
+        &["SubnetId", "AvailabilityZone", "CidrBlock", "Ipv6CidrBlocks", "NetworkAclAssociationId", "VpcId"]
+    }
+
+    fn replaced_by(&self) -> &'static [&'static str] {
+        &["AvailabilityZone", "CidrBlock", "VpcId"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -34,14 +39,39 @@ impl ResourceType for Subnet {
         if let Some(value) = wanted.properties.get("MapPublicIpOnLaunch") {
             call::<op::ModifySubnetAttribute>(ctx, json!({"SubnetId": id, "MapPublicIpOnLaunch": {"Value": value}}))?;
         }
+        let vpc = text(&output, "/Subnet/VpcId")?;
+        let acls = call::<op::DescribeNetworkAcls>(ctx, json!({"Filters": [{"Name": "vpc-id", "Values": [vpc]}]}))?;
+        let association = associations(&acls).find(|association| association["SubnetId"] == id.as_str());
+        let association = association.map(|association| association["NetworkAclAssociationId"].clone());
         Ok(Made::new(&id)
             .with("SubnetId", id)
+            .with("Ipv6CidrBlocks", json!([]))
+            .with("NetworkAclAssociationId", association.unwrap_or_default())
             .with("AvailabilityZone", text(&output, "/Subnet/AvailabilityZone")?)
             .with("CidrBlock", text(&output, "/Subnet/CidrBlock")?)
-            .with("VpcId", text(&output, "/Subnet/VpcId")?))
+            .with("VpcId", vpc))
+    }
+
+    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
+        let id = &change.made.physical_id;
+        if let Some(value) = change.value("MapPublicIpOnLaunch", false) {
+            call::<op::ModifySubnetAttribute>(ctx, json!({"SubnetId": id, "MapPublicIpOnLaunch": {"Value": value}}))?;
+        }
+        retag_ec2(ctx, change, id)?;
+        Ok(change.made.clone())
+    }
+
+    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let output = call::<op::DescribeSubnets>(ctx, json!({"SubnetIds": [made.physical_id]}))?;
+        Ok(members(&output["Subnets"][0], self.properties()))
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {
         deleted(call::<op::DeleteSubnet>(ctx, json!({"SubnetId": made.physical_id})))
     }
+}
+
+fn associations(acls: &Value) -> impl Iterator<Item = &Value> {
+    let acls = acls["NetworkAcls"].as_array().into_iter().flatten();
+    acls.flat_map(|acl| acl["Associations"].as_array().into_iter().flatten())
 }

@@ -1,13 +1,18 @@
-//! Resource types: how each is made and deleted, always through the services' own operations.
+//! Resource types: how each is made, changed, read and deleted, always through the services' own operations.
 //! One file per type (or per tight family of types); all are listed in [`find`].
 
 pub mod autoscaling_group;
 pub mod call;
+pub mod change;
+pub mod ec2_address;
 pub mod ec2_gateway;
+pub mod ec2_launch_template;
+pub mod ec2_nat_gateway;
 pub mod ec2_route;
 pub mod ec2_security_group;
 pub mod ec2_subnet;
 pub mod ec2_vpc;
+pub mod ec2_vpc_endpoint;
 pub mod ecr_repository;
 pub mod ecs_cluster;
 pub mod ecs_service;
@@ -23,6 +28,7 @@ pub mod ssm_parameter;
 
 use crate::api::{Ctx, Result};
 use call::refused;
+use change::Change;
 use quarry_wire::ServiceError;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -47,7 +53,26 @@ pub trait ResourceType: Sync {
     fn iam_name(&self) -> Option<&'static str> {
         None
     }
+    /// The properties whose change makes a new resource: "Update requires: Replacement" in AWS's reference of
+    /// resource types. Those of the others are brought about by [`update`](Self::update).
+    fn replaced_by(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Whether this change makes a new resource, where that does not hang on the property's name alone.
+    fn replaced(&self, change: &Change<'_>) -> bool {
+        change.any(self.replaced_by())
+    }
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made>;
+    /// Brings about a change in place, of properties and of tags; what is made may look different after it.
+    /// Also with the two sides exchanged, when an update is rolled back.
+    fn update(&self, _ctx: &mut Ctx<'_>, _change: &Change<'_>) -> Result<Made> {
+        Err(refused(format!("Resource type {} does not support updates", self.name())))
+    }
+    /// The properties as they are now, of those that can be read back, in the form of a template. An error
+    /// that [`is_absent`] says that the resource is gone. `properties` are those that it was declared with.
+    fn read(&self, _ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        Ok(properties.clone())
+    }
     /// Whether what was made is ready for those who need it. An error fails the creation.
     fn settled(&self, _ctx: &mut Ctx<'_>, _made: &Made) -> Result<Progress> {
         Ok(Progress::Done)
@@ -162,6 +187,7 @@ static TYPES: &[&dyn ResourceType] = &[
     &ec2_route::Association,
     &ec2_security_group::SecurityGroup,
     &ec2_security_group::Ingress,
+    &ec2_security_group::Egress,
     &ec2_subnet::Subnet,
     &ec2_vpc::Vpc,
     &ecr_repository::Repository,
@@ -231,17 +257,7 @@ impl Wanted {
 
     /// The tags of the resource: its own, the stack's, and where it comes from.
     pub fn tags(&self) -> Vec<Value> {
-        let mut tags: Vec<Value> = match self.properties.get("Tags") {
-            Some(Value::Array(tags)) => tags.clone(),
-            Some(Value::Object(tags)) => tags.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect(),
-            _ => Vec::new(),
-        };
-        let has = |tags: &[Value], key: &str| tags.iter().any(|tag| tag["Key"] == key);
-        for (key, value) in &self.stack_tags {
-            if !has(&tags, key) {
-                tags.push(json!({"Key": key, "Value": value}));
-            }
-        }
+        let mut tags = change::own_tags(&self.properties, &self.stack_tags);
         for (key, value) in [
             ("aws:cloudformation:stack-name", &self.stack_name),
             ("aws:cloudformation:stack-id", &self.stack_id),
@@ -254,8 +270,7 @@ impl Wanted {
 
     /// The tags without those of CloudFormation, for services that keep the prefix `aws:` to themselves.
     pub fn own_tags(&self) -> Vec<Value> {
-        let own = |tag: &Value| tag["Key"].as_str().is_some_and(|key| !key.starts_with("aws:"));
-        self.tags().into_iter().filter(own).collect()
+        change::own_tags(&self.properties, &self.stack_tags)
     }
 
     /// What becomes of the own tags of a resource when `self` comes after `old`: the tags to set, and the
@@ -295,6 +310,25 @@ impl Made {
         self.reference = Some(reference.into());
         self
     }
+}
+
+/// Those of an answer's members that have a value, by the given names. Letters may be of either case.
+pub fn members(answer: &Value, names: &[&str]) -> Map<String, Value> {
+    let found = |name: &str| {
+        let mut all = answer.as_object().into_iter().flatten();
+        all.find(|(member, _)| member.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+    };
+    names.iter().filter_map(|name| Some(((*name).to_owned(), found(name).filter(|v| !v.is_null())?))).collect()
+}
+
+/// A policy document, which templates write as a map, as the text that services take.
+pub fn document(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Says that a resource is gone, see [`is_absent`].
+pub fn absent(message: &str) -> ServiceError {
+    ServiceError::new("NotFound", message, 404)
 }
 
 /// The end of a deletion: done, also if there was nothing to delete.

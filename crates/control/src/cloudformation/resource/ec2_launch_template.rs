@@ -1,0 +1,103 @@
+//! Launch templates.
+
+use super::call::{call, text};
+use super::change::{Change, retag_ec2};
+use super::{Made, Progress, ResourceType, Wanted, deleted, members};
+use crate::api::{Ctx, Result};
+use quarry_aws::ec2::op;
+use serde_json::{Map, Value, json};
+
+/// `AWS::EC2::LaunchTemplate`. An update makes a new version; the default version stays the first.
+pub struct LaunchTemplate;
+
+impl ResourceType for LaunchTemplate {
+    fn name(&self) -> &'static str {
+        "AWS::EC2::LaunchTemplate"
+    }
+
+    fn properties(&self) -> &'static [&'static str] {
+        &["LaunchTemplateData", "LaunchTemplateName", "TagSpecifications", "VersionDescription"]
+    }
+
+    fn required(&self) -> &'static [&'static str] {
+        &["LaunchTemplateData"]
+    }
+
+    fn attributes(&self) -> &'static [&'static str] {
+        &["DefaultVersionNumber", "LatestVersionNumber", "LaunchTemplateId"]
+    }
+
+    fn replaced_by(&self) -> &'static [&'static str] {
+        &["LaunchTemplateName"]
+    }
+
+    fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
+        let mut input = wanted.pick(&["LaunchTemplateData", "VersionDescription"]);
+        input.insert("LaunchTemplateName".into(), wanted.name("LaunchTemplateName", 128).into());
+        input.insert("TagSpecifications".into(), specifications(wanted).into());
+        let output = call::<op::CreateLaunchTemplate>(ctx, input.into())?;
+        made(ctx, &text(&output, "/LaunchTemplate/LaunchTemplateId")?)
+    }
+
+    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
+        let id = &change.made.physical_id;
+        if change.any(&["LaunchTemplateData", "VersionDescription"]) {
+            let mut input = change.wanted.pick(&["LaunchTemplateData", "VersionDescription"]);
+            input.insert("LaunchTemplateId".into(), id.clone().into());
+            call::<op::CreateLaunchTemplateVersion>(ctx, input.into())?;
+        }
+        // The tags are in another place here than elsewhere.
+        let (old, mut wanted) = (tagged(change.old), wanted_like(change.wanted));
+        wanted.properties = tagged(&change.wanted.properties);
+        retag_ec2(ctx, &Change { old: &old, wanted: &wanted, ..*change }, id)?;
+        made(ctx, id)
+    }
+
+    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let input = json!({"LaunchTemplateId": made.physical_id, "Versions": ["$Latest"]});
+        let output = call::<op::DescribeLaunchTemplateVersions>(ctx, input)?;
+        let latest = &output["LaunchTemplateVersions"][0];
+        Ok(members(latest, &["LaunchTemplateData", "LaunchTemplateName", "VersionDescription"]))
+    }
+
+    fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {
+        deleted(call::<op::DeleteLaunchTemplate>(ctx, json!({"LaunchTemplateId": made.physical_id})))
+    }
+}
+
+fn made(ctx: &mut Ctx<'_>, id: &str) -> Result<Made> {
+    let output = call::<op::DescribeLaunchTemplates>(ctx, json!({"LaunchTemplateIds": [id]}))?;
+    let template = &output["LaunchTemplates"][0];
+    Ok(Made::new(id)
+        .with("LaunchTemplateId", id)
+        .with("DefaultVersionNumber", text(template, "/DefaultVersionNumber")?)
+        .with("LatestVersionNumber", text(template, "/LatestVersionNumber")?))
+}
+
+/// The properties with the template's own tags as `Tags`.
+fn tagged(properties: &Map<String, Value>) -> Map<String, Value> {
+    let specifications = properties.get("TagSpecifications").and_then(Value::as_array);
+    let mine = specifications.into_iter().flatten().find(|s| s["ResourceType"] == "launch-template");
+    let tags = mine.map_or_else(|| json!([]), |specification| specification["Tags"].clone());
+    Map::from_iter([("Tags".to_owned(), tags)])
+}
+
+fn specifications(wanted: &Wanted) -> Vec<Value> {
+    let mut like = wanted_like(wanted);
+    like.properties = tagged(&wanted.properties);
+    let tags = like.tags();
+    vec![json!({"ResourceType": "launch-template", "Tags": tags})]
+}
+
+/// The same without properties.
+fn wanted_like(wanted: &Wanted) -> Wanted {
+    Wanted {
+        logical_id: wanted.logical_id.clone(),
+        stack_name: wanted.stack_name.clone(),
+        stack_id: wanted.stack_id.clone(),
+        properties: Map::new(),
+        stack_tags: wanted.stack_tags.clone(),
+        physical_name: wanted.physical_name.clone(),
+        suffix: wanted.suffix.clone(),
+    }
+}
