@@ -1,0 +1,181 @@
+//! A platform with a VPC, a cluster, a load balancer and an image whose tasks try to reach each other.
+
+use quarry_client::{Client, oci};
+use quarry_deploy_kit::{Context, Options};
+use quarry_testkit::{Platform, wait_for};
+use quarry_wire::Operation;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const EXE: &str = env!("CARGO_BIN_EXE_quarry");
+
+pub struct Site {
+    pub platform: Platform,
+    pub subnets: Vec<String>,
+    pub vpc: String,
+    /// The image's name in the registry.
+    pub image: String,
+    aws: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Site {
+    /// `None` after saying that the isolation cannot be had here.
+    pub fn open(isolation: &str) -> Option<Self> {
+        let platform = match Platform::start_with(EXE, Some(isolation)) {
+            Ok(platform) => platform,
+            Err(error) => {
+                println!("skipped: {isolation} cannot be had here: {error}");
+                return None;
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let aws = platform.client().unwrap();
+        let mut site = Self { platform, subnets: Vec::new(), vpc: String::new(), image: String::new(), aws, runtime };
+        site.image = site.push();
+        use quarry_aws::{ec2, ecs};
+        let vpc = site.call::<ec2::op::CreateVpc>(json!({"CidrBlock": "10.0.0.0/16"})).vpc.unwrap();
+        site.vpc = vpc.vpc_id.unwrap();
+        for (block, zone) in [("10.0.1.0/24", "a"), ("10.0.2.0/24", "b")] {
+            let zone = format!("us-east-1{zone}");
+            let input = json!({"VpcId": site.vpc, "CidrBlock": block, "AvailabilityZone": zone});
+            let made = site.call::<ec2::op::CreateSubnet>(input).subnet.unwrap();
+            site.subnets.push(made.subnet_id.unwrap());
+        }
+        site.call::<ecs::op::CreateCluster>(json!({"clusterName": "demo"}));
+        Some(site)
+    }
+
+    /// Calls an operation, input in JSON; it must be accepted.
+    pub fn call<O: Operation>(&self, input: Value) -> O::Output
+    where
+        O::Input: DeserializeOwned,
+    {
+        let input: O::Input = serde_json::from_value(input).unwrap();
+        self.runtime.block_on(self.aws.call::<O>(input)).unwrap_or_else(|error| panic!("{}: {error}", O::NAME))
+    }
+
+    /// The image `peer:v1` with the test's program; its whole name.
+    fn push(&self) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("peer");
+        let mut compile = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        compile.args(["--edition", "2024", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);
+        compile.args([concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/peer.rs"), "-o"]).arg(&program);
+        let compiled = compile.stdin(Stdio::null()).output().unwrap();
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let dockerfile = "FROM scratch\nCOPY peer /peer\nENTRYPOINT [\"/peer\"]\n";
+        let context = Context::default().with_file("peer", program, 0o755);
+        let built = quarry_deploy_kit::build("Dockerfile", dockerfile, &context, &Options::default()).unwrap();
+        let layers = built.layers.iter().map(|layer| oci::OciLayer {
+            media_type: layer.media_type.into(),
+            digest: layer.digest.clone(),
+            bytes: layer.bytes.clone().into(),
+        });
+        let image = oci::OciImage { config: built.config.clone().into(), layers: layers.collect() };
+        use quarry_aws::ecr::op::{CreateRepository, GetAuthorizationToken};
+        let repository = self.call::<CreateRepository>(json!({"repositoryName": "peer"})).repository.unwrap();
+        let token = self.call::<GetAuthorizationToken>(json!({})).authorization_data.unwrap().remove(0);
+        use base64::Engine;
+        let decoded = base64::engine::general_purpose::STANDARD.decode(token.authorization_token.unwrap()).unwrap();
+        let password = String::from_utf8(decoded).unwrap().strip_prefix("AWS:").unwrap().to_owned();
+        let auth = oci::Auth::Basic { user: "AWS".into(), password };
+        let endpoint = self.platform.endpoint.clone();
+        self.runtime.block_on(oci::push_image(&endpoint, "peer", "v1", &image, auth)).unwrap();
+        format!("{}:v1", repository.repository_uri.unwrap())
+    }
+
+    /// Registers a Fargate task definition of containers that run `peer`; members are added to each.
+    pub fn define(&self, family: &str, containers: Value, members: Value) -> String {
+        let mut input = json!({
+            "family": family, "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
+            "cpu": "256", "memory": "512", "containerDefinitions": containers,
+        });
+        for container in input["containerDefinitions"].as_array_mut().unwrap() {
+            container["image"] = json!(self.image);
+            container["stopTimeout"] = json!(1);
+        }
+        for (name, value) in members.as_object().unwrap() {
+            input[name] = value.clone();
+        }
+        let registered = self.call::<quarry_aws::ecs::op::RegisterTaskDefinition>(input);
+        registered.task_definition.unwrap().task_definition_arn.unwrap()
+    }
+
+    pub fn network(&self) -> Value {
+        json!({"awsvpcConfiguration": {"subnets": self.subnets}})
+    }
+
+    /// Runs one Fargate task and waits until it runs.
+    pub fn run(&self, definition: &str) -> quarry_aws::ecs::Task {
+        let started = self.call::<quarry_aws::ecs::op::RunTask>(json!({
+            "cluster": "demo", "taskDefinition": definition, "launchType": "FARGATE",
+            "networkConfiguration": self.network(),
+        }));
+        assert_eq!(started.failures, Some(Vec::new()));
+        let arn = started.tasks.unwrap().remove(0).task_arn.unwrap();
+        wait_for("the task runs", || {
+            let task = self.task(&arn);
+            let status = task.last_status.clone().unwrap();
+            assert_ne!(status, "STOPPED", "{:?}\n{}", task.stopped_reason, self.platform.log());
+            (status == "RUNNING").then_some(task)
+        })
+    }
+
+    pub fn task(&self, arn: &str) -> quarry_aws::ecs::Task {
+        let input = json!({"cluster": "demo", "tasks": [arn]});
+        self.call::<quarry_aws::ecs::op::DescribeTasks>(input).tasks.unwrap().remove(0)
+    }
+
+    /// The service's tasks that are wanted.
+    pub fn tasks(&self, service: &str) -> Vec<quarry_aws::ecs::Task> {
+        let input = json!({"cluster": "demo", "serviceName": service});
+        let arns = self.call::<quarry_aws::ecs::op::ListTasks>(input).task_arns.unwrap();
+        arns.iter().map(|arn| self.task(arn)).collect()
+    }
+
+    /// A load balancer whose listener on a free port forwards to a group of type ip: the group's ARN,
+    /// and where to ask.
+    pub fn balance(&self) -> (String, SocketAddr) {
+        use quarry_aws::elbv2::op::{
+            CreateListener, CreateLoadBalancer, CreateTargetGroup, ModifyTargetGroupAttributes,
+        };
+        let input = json!({"Name": "demo", "Subnets": self.subnets});
+        let balancer = self.call::<CreateLoadBalancer>(input).load_balancers.unwrap().remove(0);
+        let group = self.call::<CreateTargetGroup>(json!({
+            "Name": "peer", "Protocol": "HTTP", "Port": 80, "VpcId": self.vpc, "TargetType": "ip",
+            "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2, "HealthyThresholdCount": 2,
+        }));
+        let group = group.target_groups.unwrap().remove(0).target_group_arn.unwrap();
+        let delay = json!([{"Key": "deregistration_delay.timeout_seconds", "Value": "2"}]);
+        self.call::<ModifyTargetGroupAttributes>(json!({"TargetGroupArn": group, "Attributes": delay}));
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        self.call::<CreateListener>(json!({
+            "LoadBalancerArn": balancer.load_balancer_arn, "Protocol": "HTTP", "Port": port,
+            "DefaultActions": [{"Type": "forward", "TargetGroupArn": group}],
+        }));
+        (group, SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+}
+
+/// The task's private address, as its attachment says.
+pub fn address(task: &quarry_aws::ecs::Task) -> String {
+    let details = task.attachments.as_ref().unwrap()[0].details.as_ref().unwrap();
+    let found = details.iter().find(|detail| detail.name.as_deref() == Some("privateIPv4Address"));
+    found.and_then(|detail| detail.value.clone()).unwrap()
+}
+
+/// One request on a connection of its own: status and body. `None` if nothing answered.
+pub fn get(at: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(5)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}

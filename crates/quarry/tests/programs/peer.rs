@@ -1,0 +1,85 @@
+//! A program for an image made from scratch: one of several tasks that try to reach each other.
+//!
+//! `peer` answers HTTP on $PORT (3000):
+//! - `/` with `peer <host name>`;
+//! - `/connect/<address>` with what that address says, or `refused` and why;
+//! - `/get/<address>/<path>` with the whole answer of that address to `GET /<path>`;
+//! - `/env/<name>` with a variable;
+//! - `/sick` by turning sick.
+//!
+//! `peer check` ends with 0 if the program in the same container is well, `peer wait` does so once
+//! $PORT is served, `peer end <code>` at once.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+const SICK: &str = "/tmp/sick";
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let argument = |n: usize| arguments.get(n).map_or("", String::as_str);
+    match argument(1) {
+        "check" => std::process::exit(i32::from(std::path::Path::new(SICK).exists())),
+        "end" => std::process::exit(argument(2).parse().expect("a code")),
+        "wait" => {
+            while TcpStream::connect(("127.0.0.1", port())).is_err() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            println!("served");
+        }
+        _ => serve(),
+    }
+}
+
+fn port() -> u16 {
+    std::env::var("PORT").map_or(3000, |port| port.parse().expect("a port"))
+}
+
+fn serve() {
+    let listener = TcpListener::bind(("0.0.0.0", port())).expect("the port is free");
+    println!("answers on {}", port());
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        std::thread::spawn(move || {
+            let mut request = [0; 8192];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or("/");
+            let said = answer(path);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", said.len());
+            let _ = stream.write_all((head + &said).as_bytes());
+        });
+    }
+}
+
+fn answer(path: &str) -> String {
+    let rest = |prefix: &str| path.strip_prefix(prefix);
+    if let Some(address) = rest("/connect/") {
+        return get(address, "/").unwrap_or_else(|error| format!("refused {error}"));
+    }
+    if let Some((address, path)) = rest("/get/").and_then(|rest| rest.split_once('/')) {
+        return get(address, &format!("/{path}")).unwrap_or_else(|error| format!("refused {error}"));
+    }
+    if let Some(name) = rest("/env/") {
+        return std::env::var(name).unwrap_or_default();
+    }
+    if path == "/sick" {
+        let made = std::fs::create_dir_all("/tmp").and_then(|()| std::fs::write(SICK, ""));
+        return format!("{made:?}");
+    }
+    format!("peer {}", std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim())
+}
+
+/// Status line and body.
+fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let parsed = address.parse().map_err(std::io::Error::other)?;
+    let mut stream = TcpStream::connect_timeout(&parsed, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    Ok(format!("{}\n{body}", head.lines().next().unwrap_or_default()))
+}
