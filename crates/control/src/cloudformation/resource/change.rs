@@ -1,7 +1,7 @@
 //! What an update changes of a resource, and what is shared in carrying it out.
 
 use super::call::{call, refused};
-use super::{Made, ResourceType, Wanted};
+use super::{Made, Wanted};
 use crate::api::{Ctx, Result};
 use quarry_aws::ec2;
 use serde_json::{Map, Value, json};
@@ -9,20 +9,8 @@ use serde_json::{Map, Value, json};
 /// A resource before and after an update in place.
 pub struct Change<'a> {
     pub made: &'a Made,
-    /// The properties that it was made or last changed with.
-    pub old: &'a Map<String, Value>,
-    /// The stack's tags at that time.
-    pub old_stack_tags: &'a [(String, String)],
-    pub wanted: &'a Wanted,
-}
-
-/// What a change asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// Nothing is different.
-    Nothing,
-    Update,
-    Replacement,
+    pub old: &'a Wanted,
+    pub new: &'a Wanted,
 }
 
 /// Tags to be set and keys to be taken away.
@@ -34,19 +22,9 @@ pub struct TagChange {
 }
 
 impl Change<'_> {
-    /// What this change asks for of a type.
-    pub fn need(&self, kind: &dyn ResourceType) -> Need {
-        if kind.replaced(self) {
-            return Need::Replacement;
-        }
-        let tagged = kind.properties().iter().any(|name| matches!(*name, "Tags" | "TagSpecifications"));
-        let retagged = tagged && self.old_stack_tags != self.wanted.stack_tags.as_slice();
-        if *self.old == self.wanted.properties && !retagged { Need::Nothing } else { Need::Update }
-    }
-
     /// Whether a property is another one than before.
     pub fn differs(&self, name: &str) -> bool {
-        self.old.get(name) != self.wanted.properties.get(name)
+        self.new.differs(self.old, name)
     }
 
     /// Whether any of these is.
@@ -56,7 +34,7 @@ impl Change<'_> {
 
     /// A property's new value if it changed: the given default if it was taken away.
     pub fn value(&self, name: &str, default: impl Into<Value>) -> Option<Value> {
-        self.differs(name).then(|| self.wanted.properties.get(name).cloned().unwrap_or_else(|| default.into()))
+        self.differs(name).then(|| self.new.properties.get(name).cloned().unwrap_or_else(|| default.into()))
     }
 
     /// Like [`value`](Self::value), of a property that cannot be taken away once it is set.
@@ -64,7 +42,7 @@ impl Change<'_> {
         if !self.differs(name) {
             return Ok(None);
         }
-        let value = self.wanted.properties.get(name).cloned();
+        let value = self.new.properties.get(name).cloned();
         value.map(Some).ok_or_else(|| refused(format!("Property {name} cannot be removed from a resource that has it")))
     }
 
@@ -80,7 +58,7 @@ impl Change<'_> {
         let list = |properties: &Map<String, Value>| {
             properties.get(property).and_then(Value::as_array).cloned().unwrap_or_default()
         };
-        let (old, new) = (list(self.old), list(&self.wanted.properties));
+        let (old, new) = (list(&self.old.properties), list(&self.new.properties));
         let mut changed: Vec<Value> = new.iter().filter(|attribute| !old.contains(attribute)).cloned().collect();
         for attribute in &old {
             if new.iter().all(|other| other["Key"] != attribute["Key"]) {
@@ -99,7 +77,7 @@ impl Change<'_> {
         let list = |properties: &Map<String, Value>| {
             properties.get(property).and_then(Value::as_array).cloned().unwrap_or_default()
         };
-        let (old, new) = (list(self.old), list(&self.wanted.properties));
+        let (old, new) = (list(&self.old.properties), list(&self.new.properties));
         let came = new.iter().filter(|item| !old.contains(item)).cloned().collect();
         let went = old.iter().filter(|item| !new.contains(item)).cloned().collect();
         (came, went)
@@ -107,12 +85,7 @@ impl Change<'_> {
 
     /// The tags of the resource and of the stack that changed. `None` when nothing did.
     pub fn tags(&self) -> Option<TagChange> {
-        let before = own_tags(self.old, self.old_stack_tags);
-        let after = own_tags(&self.wanted.properties, &self.wanted.stack_tags);
-        let set: Vec<Value> = after.iter().filter(|tag| !before.contains(tag)).cloned().collect();
-        let kept = |key: &Value| after.iter().any(|tag| tag["Key"] == *key);
-        let gone = before.iter().filter(|tag| !kept(&tag["Key"])).filter_map(|tag| tag["Key"].as_str());
-        let gone: Vec<String> = gone.map(str::to_owned).collect();
+        let (set, gone) = self.new.tag_changes(self.old);
         (!set.is_empty() || !gone.is_empty()).then_some(TagChange { set, gone })
     }
 }
@@ -158,22 +131,22 @@ pub fn retag_ec2(ctx: &mut Ctx<'_>, change: &Change<'_>, id: &str) -> Result<()>
 mod tests {
     use super::*;
 
-    fn wanted(properties: Value) -> Wanted {
+    fn wanted(properties: Value, stack_tags: &[(&str, &str)]) -> Wanted {
         Wanted {
             logical_id: "It".into(),
             stack_name: "s".into(),
             stack_id: "arn".into(),
             properties: properties.as_object().unwrap().clone(),
-            stack_tags: vec![("team".into(), "a".into())],
+            stack_tags: stack_tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             physical_name: "s-It-X".into(),
             suffix: "X".into(),
+            update_policy: None,
         }
     }
 
     fn with<T>(old: Value, new: Value, f: impl FnOnce(&Change<'_>) -> T) -> T {
-        let (made, wanted) = (Made::new("id"), wanted(new));
-        let old_stack_tags = [("team".to_owned(), "a".to_owned()), ("cost".to_owned(), "1".to_owned())];
-        f(&Change { made: &made, old: old.as_object().unwrap(), old_stack_tags: &old_stack_tags, wanted: &wanted })
+        let (old, new) = (wanted(old, &[("team", "a"), ("cost", "1")]), wanted(new, &[("team", "a")]));
+        f(&Change { made: &Made::new("id"), old: &old, new: &new })
     }
 
     #[test]

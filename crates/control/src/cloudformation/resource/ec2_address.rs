@@ -23,8 +23,8 @@ impl ResourceType for Address {
         &["AllocationId", "PublicIp"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["Domain", "NetworkBorderGroup", "PublicIpv4Pool"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["InstanceId", "Tags"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -38,19 +38,20 @@ impl ResourceType for Address {
         Ok(Made::new(&address).with("AllocationId", id).with("PublicIp", address))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        let id = change.made.attributes["AllocationId"].as_str().unwrap_or_default().to_owned();
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let id = made.attributes["AllocationId"].as_str().unwrap_or_default().to_owned();
         if change.differs("InstanceId") {
             disassociate(ctx, &id)?;
-            if let Some(instance) = change.wanted.properties.get("InstanceId") {
+            if let Some(instance) = new.properties.get("InstanceId") {
                 call::<op::AssociateAddress>(ctx, json!({"AllocationId": id, "InstanceId": instance}))?;
             }
         }
-        retag_ec2(ctx, change, &id)?;
-        Ok(change.made.clone())
+        retag_ec2(ctx, &change, &id)?;
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let output = call::<op::DescribeAddresses>(ctx, json!({"PublicIps": [made.physical_id]}))?;
         Ok(members(&output["Addresses"][0], self.properties()))
     }

@@ -23,6 +23,10 @@ impl ResourceType for InternetGateway {
         &["InternetGatewayId"]
     }
 
+    fn mutable(&self) -> &'static [&'static str] {
+        self.properties()
+    }
+
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
         let input = json!({"TagSpecifications": wanted.tag_specifications("internet-gateway")});
         let output = call::<op::CreateInternetGateway>(ctx, input)?;
@@ -30,12 +34,13 @@ impl ResourceType for InternetGateway {
         Ok(Made::new(&id).with("InternetGatewayId", id))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        retag_ec2(ctx, change, &change.made.physical_id)?;
-        Ok(change.made.clone())
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        retag_ec2(ctx, &change, &made.physical_id)?;
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let output = call::<op::DescribeInternetGateways>(ctx, json!({"InternetGatewayIds": [made.physical_id]}))?;
         Ok(members(&output["InternetGateways"][0], &["Tags"]))
     }
@@ -65,8 +70,8 @@ impl ResourceType for Attachment {
         &["AttachmentType"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["VpcId"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["InternetGatewayId"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -75,15 +80,16 @@ impl ResourceType for Attachment {
         Ok(Made::new(&id).with("AttachmentType", "IGW"))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
         if change.differs("InternetGatewayId") {
-            self.delete(ctx, change.made, change.old)?;
-            call::<op::AttachInternetGateway>(ctx, change.wanted.pick(&["InternetGatewayId", "VpcId"]).into())?;
+            self.delete(ctx, made, &old.properties)?;
+            call::<op::AttachInternetGateway>(ctx, new.pick(&["InternetGatewayId", "VpcId"]).into())?;
         }
-        Ok(change.made.clone())
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let input = json!({"InternetGatewayIds": [properties.get("InternetGatewayId")]});
         let output = call::<op::DescribeInternetGateways>(ctx, input)?;
         let attached = output.pointer("/InternetGateways/0/Attachments/0/VpcId").cloned();

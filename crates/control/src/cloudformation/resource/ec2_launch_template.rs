@@ -27,33 +27,32 @@ impl ResourceType for LaunchTemplate {
         &["DefaultVersionNumber", "LatestVersionNumber", "LaunchTemplateId"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["LaunchTemplateName"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["LaunchTemplateData", "TagSpecifications", "VersionDescription"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
         let mut input = wanted.pick(&["LaunchTemplateData", "VersionDescription"]);
         input.insert("LaunchTemplateName".into(), wanted.name("LaunchTemplateName", 128).into());
-        input.insert("TagSpecifications".into(), specifications(wanted).into());
+        input.insert("TagSpecifications".into(), tagged(wanted).tag_specifications("launch-template"));
         let output = call::<op::CreateLaunchTemplate>(ctx, input.into())?;
-        made(ctx, &text(&output, "/LaunchTemplate/LaunchTemplateId")?)
+        describe(ctx, &text(&output, "/LaunchTemplate/LaunchTemplateId")?)
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        let id = &change.made.physical_id;
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let id = &made.physical_id;
         if change.any(&["LaunchTemplateData", "VersionDescription"]) {
-            let mut input = change.wanted.pick(&["LaunchTemplateData", "VersionDescription"]);
+            let mut input = new.pick(&["LaunchTemplateData", "VersionDescription"]);
             input.insert("LaunchTemplateId".into(), id.clone().into());
             call::<op::CreateLaunchTemplateVersion>(ctx, input.into())?;
         }
         // The tags are in another place here than elsewhere.
-        let (old, mut wanted) = (tagged(change.old), wanted_like(change.wanted));
-        wanted.properties = tagged(&change.wanted.properties);
-        retag_ec2(ctx, &Change { old: &old, wanted: &wanted, ..*change }, id)?;
-        made(ctx, id)
+        retag_ec2(ctx, &Change { made, old: &tagged(old), new: &tagged(new) }, id)?;
+        describe(ctx, id)
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let input = json!({"LaunchTemplateId": made.physical_id, "Versions": ["$Latest"]});
         let output = call::<op::DescribeLaunchTemplateVersions>(ctx, input)?;
         let latest = &output["LaunchTemplateVersions"][0];
@@ -65,7 +64,7 @@ impl ResourceType for LaunchTemplate {
     }
 }
 
-fn made(ctx: &mut Ctx<'_>, id: &str) -> Result<Made> {
+fn describe(ctx: &mut Ctx<'_>, id: &str) -> Result<Made> {
     let output = call::<op::DescribeLaunchTemplates>(ctx, json!({"LaunchTemplateIds": [id]}))?;
     let template = &output["LaunchTemplates"][0];
     Ok(Made::new(id)
@@ -74,30 +73,10 @@ fn made(ctx: &mut Ctx<'_>, id: &str) -> Result<Made> {
         .with("LatestVersionNumber", text(template, "/LatestVersionNumber")?))
 }
 
-/// The properties with the template's own tags as `Tags`.
-fn tagged(properties: &Map<String, Value>) -> Map<String, Value> {
-    let specifications = properties.get("TagSpecifications").and_then(Value::as_array);
+/// The same with the template's own tags as `Tags`, which they are elsewhere.
+fn tagged(wanted: &Wanted) -> Wanted {
+    let specifications = wanted.properties.get("TagSpecifications").and_then(Value::as_array);
     let mine = specifications.into_iter().flatten().find(|s| s["ResourceType"] == "launch-template");
     let tags = mine.map_or_else(|| json!([]), |specification| specification["Tags"].clone());
-    Map::from_iter([("Tags".to_owned(), tags)])
-}
-
-fn specifications(wanted: &Wanted) -> Vec<Value> {
-    let mut like = wanted_like(wanted);
-    like.properties = tagged(&wanted.properties);
-    let tags = like.tags();
-    vec![json!({"ResourceType": "launch-template", "Tags": tags})]
-}
-
-/// The same without properties.
-fn wanted_like(wanted: &Wanted) -> Wanted {
-    Wanted {
-        logical_id: wanted.logical_id.clone(),
-        stack_name: wanted.stack_name.clone(),
-        stack_id: wanted.stack_id.clone(),
-        properties: Map::new(),
-        stack_tags: wanted.stack_tags.clone(),
-        physical_name: wanted.physical_name.clone(),
-        suffix: wanted.suffix.clone(),
-    }
+    Wanted { properties: Map::from_iter([("Tags".to_owned(), tags)]), ..wanted.clone() }
 }

@@ -27,8 +27,8 @@ impl ResourceType for NatGateway {
         &["NatGatewayId", "EniId"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["AllocationId", "ConnectivityType", "PrivateIpAddress", "SubnetId"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["Tags"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -50,12 +50,13 @@ impl ResourceType for NatGateway {
         }
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        retag_ec2(ctx, change, &change.made.physical_id)?;
-        Ok(change.made.clone())
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        retag_ec2(ctx, &change, &made.physical_id)?;
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let gateway = describe(ctx, &made.physical_id)?;
         let mut seen = members(&gateway, self.properties());
         let address = gateway.pointer("/NatGatewayAddresses/0").cloned().unwrap_or_default();

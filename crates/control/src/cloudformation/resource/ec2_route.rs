@@ -27,8 +27,8 @@ impl ResourceType for RouteTable {
         &["RouteTableId"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["VpcId"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["Tags"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -41,12 +41,13 @@ impl ResourceType for RouteTable {
         Ok(Made::new(&id).with("RouteTableId", id))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        retag_ec2(ctx, change, &change.made.physical_id)?;
-        Ok(change.made.clone())
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        retag_ec2(ctx, &change, &made.physical_id)?;
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let output = call::<op::DescribeRouteTables>(ctx, json!({"RouteTableIds": [made.physical_id]}))?;
         Ok(members(&output["RouteTables"][0], &["Tags", "VpcId"]))
     }
@@ -88,8 +89,8 @@ impl ResourceType for Route {
         &["CidrBlock"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["DestinationCidrBlock", "DestinationIpv6CidrBlock", "RouteTableId"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["GatewayId", "InstanceId", "NatGatewayId", "NetworkInterfaceId", "VpcPeeringConnectionId"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -100,14 +101,15 @@ impl ResourceType for Route {
         Ok(Made::new(format!("{table}|{to}")).with("CidrBlock", to))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
         if change.any(&TARGETS) {
-            call::<op::ReplaceRoute>(ctx, Value::Object(change.wanted.properties.clone()))?;
+            call::<op::ReplaceRoute>(ctx, Value::Object(new.properties.clone()))?;
         }
-        Ok(change.made.clone())
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let (table, to) = made.physical_id.split_once('|').unwrap_or_default();
         let output = call::<op::DescribeRouteTables>(ctx, json!({"RouteTableIds": [table]}))?;
         let routes = output["RouteTables"][0]["Routes"].as_array().into_iter().flatten();
@@ -144,8 +146,8 @@ impl ResourceType for Association {
         &["Id"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["SubnetId"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["RouteTableId"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -154,20 +156,21 @@ impl ResourceType for Association {
         Ok(Made::new(&id).with("Id", id))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
         if !change.differs("RouteTableId") {
-            return Ok(change.made.clone());
+            return Ok(made.clone());
         }
         let input = json!({
-            "AssociationId": change.made.physical_id,
-            "RouteTableId": change.wanted.needed("RouteTableId")?,
+            "AssociationId": made.physical_id,
+            "RouteTableId": new.needed("RouteTableId")?,
         });
         let output = call::<op::ReplaceRouteTableAssociation>(ctx, input)?;
         let id = text(&output, "/NewAssociationId")?;
         Ok(Made::new(&id).with("Id", id))
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let filter = json!({"Name": "association.route-table-association-id", "Values": [made.physical_id]});
         let output = call::<op::DescribeRouteTables>(ctx, json!({"Filters": [filter]}))?;
         let associations = output["RouteTables"][0]["Associations"].as_array().into_iter().flatten();

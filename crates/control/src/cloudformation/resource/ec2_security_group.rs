@@ -29,8 +29,8 @@ impl ResourceType for SecurityGroup {
         &["GroupId", "Id", "VpcId"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["GroupDescription", "GroupName", "VpcId"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["SecurityGroupEgress", "SecurityGroupIngress", "Tags"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -49,25 +49,26 @@ impl ResourceType for SecurityGroup {
         Ok(Made::new(&id).with("GroupId", id.clone()).with("Id", id).with("VpcId", vpc))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        let id = &change.made.physical_id;
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let id = &made.physical_id;
         for (property, way) in [("SecurityGroupIngress", Way::In), ("SecurityGroupEgress", Way::Out)] {
             let list = |properties: &Map<String, Value>| match way {
                 // Without the property, everything may go out.
                 Way::Out if !properties.contains_key(property) => vec![everything()],
                 Way::In | Way::Out => rules(properties, property),
             };
-            let (old, new) = (list(change.old), list(&change.wanted.properties));
+            let (old, new) = (list(&old.properties), list(&new.properties));
             let gone: Vec<Value> = old.iter().filter(|rule| !new.contains(rule)).cloned().collect();
             let added: Vec<Value> = new.iter().filter(|rule| !old.contains(rule)).cloned().collect();
             forbid(ctx, id, &gone, way)?;
             allow(ctx, id, &added, way)?;
         }
-        retag_ec2(ctx, change, id)?;
-        Ok(change.made.clone())
+        retag_ec2(ctx, &change, id)?;
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let output = call::<op::DescribeSecurityGroups>(ctx, json!({"GroupIds": [made.physical_id]}))?;
         let group = &output["SecurityGroups"][0];
         let mut seen = members(group, &["GroupName", "VpcId", "Tags"]);
@@ -122,17 +123,8 @@ impl ResourceType for Ingress {
         &["Id"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &[
-            "CidrIp",
-            "CidrIpv6",
-            "FromPort",
-            "GroupId",
-            "IpProtocol",
-            "SourceSecurityGroupId",
-            "SourceSecurityGroupOwnerId",
-            "ToPort",
-        ]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["Description"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -141,11 +133,12 @@ impl ResourceType for Ingress {
         Ok(Made::new(&id).with("Id", id))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        redescribe(ctx, change, Way::In)
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        redescribe(ctx, &change, Way::In)
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         read_rule(ctx, made)
     }
 
@@ -184,8 +177,8 @@ impl ResourceType for Egress {
         &["Id"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["CidrIp", "CidrIpv6", "DestinationSecurityGroupId", "FromPort", "GroupId", "IpProtocol", "ToPort"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["Description"]
     }
 
     /// The rule that lets everything out, which a new group has, goes with the first rule that is given.
@@ -206,11 +199,12 @@ impl ResourceType for Egress {
         Ok(Made::new(&id).with("Id", id))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        redescribe(ctx, change, Way::Out)
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        redescribe(ctx, &change, Way::Out)
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         read_rule(ctx, made)
     }
 
@@ -267,7 +261,7 @@ fn forbid(ctx: &mut Ctx<'_>, group: &str, rules: &[Value], way: Way) -> Result<(
 fn redescribe(ctx: &mut Ctx<'_>, change: &Change<'_>, way: Way) -> Result<Made> {
     if let Some(description) = change.value("Description", "") {
         let described = json!({"SecurityGroupRuleId": change.made.physical_id, "Description": description});
-        let input = json!({"GroupId": change.wanted.needed("GroupId")?, "SecurityGroupRuleDescriptions": [described]});
+        let input = json!({"GroupId": change.new.needed("GroupId")?, "SecurityGroupRuleDescriptions": [described]});
         match way {
             Way::In => call::<op::UpdateSecurityGroupRuleDescriptionsIngress>(ctx, input)?,
             Way::Out => call::<op::UpdateSecurityGroupRuleDescriptionsEgress>(ctx, input)?,

@@ -27,8 +27,8 @@ impl ResourceType for Subnet {
         &["SubnetId", "AvailabilityZone", "CidrBlock", "Ipv6CidrBlocks", "NetworkAclAssociationId", "VpcId"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["AvailabilityZone", "CidrBlock", "VpcId"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["MapPublicIpOnLaunch", "Tags"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -52,16 +52,17 @@ impl ResourceType for Subnet {
             .with("VpcId", vpc))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        let id = &change.made.physical_id;
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let id = &made.physical_id;
         if let Some(value) = change.value("MapPublicIpOnLaunch", false) {
             call::<op::ModifySubnetAttribute>(ctx, json!({"SubnetId": id, "MapPublicIpOnLaunch": {"Value": value}}))?;
         }
-        retag_ec2(ctx, change, id)?;
-        Ok(change.made.clone())
+        retag_ec2(ctx, &change, id)?;
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let output = call::<op::DescribeSubnets>(ctx, json!({"SubnetIds": [made.physical_id]}))?;
         Ok(members(&output["Subnets"][0], self.properties()))
     }

@@ -27,8 +27,8 @@ impl ResourceType for Vpc {
         &["VpcId", "CidrBlock", "CidrBlockAssociations", "DefaultNetworkAcl", "DefaultSecurityGroup", "Ipv6CidrBlocks"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["CidrBlock", "InstanceTenancy"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["EnableDnsHostnames", "EnableDnsSupport", "Tags"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -55,18 +55,19 @@ impl ResourceType for Vpc {
             .with("Ipv6CidrBlocks", json!([])))
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        let id = &change.made.physical_id;
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let id = &made.physical_id;
         for (name, default) in [("EnableDnsSupport", true), ("EnableDnsHostnames", false)] {
             if let Some(value) = change.value(name, default) {
                 call::<op::ModifyVpcAttribute>(ctx, json!({"VpcId": id, name: {"Value": value}}))?;
             }
         }
-        retag_ec2(ctx, change, id)?;
-        Ok(change.made.clone())
+        retag_ec2(ctx, &change, id)?;
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let output = call::<op::DescribeVpcs>(ctx, json!({"VpcIds": [made.physical_id]}))?;
         let mut seen = members(&output["Vpcs"][0], &["CidrBlock", "InstanceTenancy", "Tags"]);
         for (name, attribute) in

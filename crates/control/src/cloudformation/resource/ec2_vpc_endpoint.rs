@@ -44,8 +44,8 @@ impl ResourceType for Endpoint {
         &["CreationTimestamp", "DnsEntries", "Id", "NetworkInterfaceIds"]
     }
 
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &["ServiceName", "VpcEndpointType", "VpcId"]
+    fn mutable(&self) -> &'static [&'static str] {
+        &["PolicyDocument", "PrivateDnsEnabled", "RouteTableIds", "SecurityGroupIds", "SubnetIds", "Tags"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -77,8 +77,9 @@ impl ResourceType for Endpoint {
         }
     }
 
-    fn update(&self, ctx: &mut Ctx<'_>, change: &Change<'_>) -> Result<Made> {
-        let id = &change.made.physical_id;
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let id = &made.physical_id;
         let mut input = Map::new();
         for (property, add, remove) in LISTS {
             let (came, went) = change.list(property);
@@ -98,11 +99,11 @@ impl ResourceType for Endpoint {
             input.insert("VpcEndpointId".into(), id.clone().into());
             call::<op::ModifyVpcEndpoint>(ctx, input.into())?;
         }
-        retag_ec2(ctx, change, id)?;
-        Ok(change.made.clone())
+        retag_ec2(ctx, &change, id)?;
+        Ok(made.clone())
     }
 
-    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let endpoint = describe(ctx, &made.physical_id)?;
         let mut seen = members(&endpoint, self.properties());
         let groups = endpoint["Groups"].as_array().into_iter().flatten().map(|group| group["GroupId"].clone());

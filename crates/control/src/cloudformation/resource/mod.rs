@@ -28,7 +28,6 @@ pub mod ssm_parameter;
 
 use crate::api::{Ctx, Result};
 use call::refused;
-use change::Change;
 use quarry_wire::ServiceError;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -53,26 +52,7 @@ pub trait ResourceType: Sync {
     fn iam_name(&self) -> Option<&'static str> {
         None
     }
-    /// The properties whose change makes a new resource: "Update requires: Replacement" in AWS's reference of
-    /// resource types. Those of the others are brought about by [`update`](Self::update).
-    fn replaced_by(&self) -> &'static [&'static str] {
-        &[]
-    }
-    /// Whether this change makes a new resource, where that does not hang on the property's name alone.
-    fn replaced(&self, change: &Change<'_>) -> bool {
-        change.any(self.replaced_by())
-    }
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made>;
-    /// Brings about a change in place, of properties and of tags; what is made may look different after it.
-    /// Also with the two sides exchanged, when an update is rolled back.
-    fn update(&self, _ctx: &mut Ctx<'_>, _change: &Change<'_>) -> Result<Made> {
-        Err(refused(format!("Resource type {} does not support updates", self.name())))
-    }
-    /// The properties as they are now, of those that can be read back, in the form of a template. An error
-    /// that [`is_absent`] says that the resource is gone. `properties` are those that it was declared with.
-    fn read(&self, _ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
-        Ok(properties.clone())
-    }
     /// Whether what was made is ready for those who need it. An error fails the creation.
     fn settled(&self, _ctx: &mut Ctx<'_>, _made: &Made) -> Result<Progress> {
         Ok(Progress::Done)
@@ -108,10 +88,19 @@ pub trait ResourceType: Sync {
     fn updated(&self, ctx: &mut Ctx<'_>, made: &Made, _new: &Wanted, _ongoing: &mut Ongoing<'_>) -> Result<Progress> {
         self.settled(ctx, made)
     }
-    /// Looks at what exists, for the detection of drift: those of the properties that can be read back,
-    /// in the template's form. Properties left out are not compared.
-    fn read(&self, _ctx: &mut Ctx<'_>, _made: &Made, _properties: &Map<String, Value>) -> Result<Seen> {
-        Ok(Seen::Unreadable)
+    /// Looks at what exists, for the detection of drift.
+    fn read(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Seen> {
+        match self.look(ctx, made, properties) {
+            Ok(seen) if seen.is_empty() => Ok(Seen::Unreadable),
+            Ok(seen) => Ok(Seen::Exists(seen)),
+            Err(error) if is_absent(&error) => Ok(Seen::Gone),
+            Err(error) => Err(error),
+        }
+    }
+    /// Those of the properties that can be read back, in the template's form, as they are now. Properties
+    /// left out are not compared. An error that [`is_absent`] says that it is gone.
+    fn look(&self, _ctx: &mut Ctx<'_>, _made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        Ok(Map::new())
     }
     /// Deletes it, or looks how far its deletion is. Called until it is done, and again after a
     /// restart; something that is not there is deleted.
@@ -180,8 +169,11 @@ pub fn find(name: &str) -> Option<&'static dyn ResourceType> {
 static TYPES: &[&dyn ResourceType] = &[
     &autoscaling_group::AutoScalingGroup,
     &launch_configuration::LaunchConfiguration,
+    &ec2_address::Address,
     &ec2_gateway::InternetGateway,
     &ec2_gateway::Attachment,
+    &ec2_launch_template::LaunchTemplate,
+    &ec2_nat_gateway::NatGateway,
     &ec2_route::RouteTable,
     &ec2_route::Route,
     &ec2_route::Association,
@@ -190,6 +182,7 @@ static TYPES: &[&dyn ResourceType] = &[
     &ec2_security_group::Egress,
     &ec2_subnet::Subnet,
     &ec2_vpc::Vpc,
+    &ec2_vpc_endpoint::Endpoint,
     &ecr_repository::Repository,
     &ecs_cluster::Cluster,
     &ecs_service::Service,
