@@ -29,6 +29,9 @@ pub struct Endpoint {
     key: Credentials,
 }
 
+/// What clients put before the endpoint's host for Cloud Map's DiscoverInstances, unless told not to.
+pub const DISCOVERY_PREFIX: &str = "data-";
+
 /// Services without regions: clients sign for a fixed one, whatever theirs is.
 const GLOBAL: [&str; 2] = ["iam", "sts"];
 
@@ -120,7 +123,9 @@ impl Endpoint {
 
 /// Operations that only look run on the last commit and wait for no writer.
 fn reads_only(operation: &str) -> bool {
-    ["Describe", "List", "Get", "BatchGet", "Validate", "Filter"].iter().any(|verb| operation.starts_with(verb))
+    ["Describe", "List", "Get", "BatchGet", "Validate", "Filter", "Discover"]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }
 
 fn respond(reply: server::Reply) -> Response<Bytes> {
@@ -172,6 +177,8 @@ fn host_of(authority: &str) -> &str {
 /// clients that were told so.
 fn is_local(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
+    // DiscoverInstances puts its prefix before whatever the endpoint's host is.
+    let host = host.strip_prefix(DISCOVERY_PREFIX).unwrap_or(&host);
     host == "localhost"
         || host.ends_with(".localhost")
         || host.ends_with(".amazonaws.com")
@@ -194,6 +201,8 @@ mod tests {
             &[("host", "localhost:4566"), ("origin", "http://localhost:4566"), ("sec-fetch-site", "same-origin")],
             &[("host", "[::1]:4566")],
             &[("host", "data-demo.localhost")],
+            &[("host", "data-localhost:4566")],
+            &[("host", "data-198.19.0.1:4566")],
             &[],
         ] {
             assert_eq!(check_origin(&headers(good)), Ok(()), "{good:?}");
@@ -201,6 +210,8 @@ mod tests {
         for bad in [
             &[("host", "evil.example")][..],
             &[("host", "127.0.0.1.evil.example")],
+            &[("host", "data-evil.example")],
+            &[("host", "data-data-localhost")],
             &[("host", "localhost"), ("origin", "https://evil.example")],
             &[("host", "localhost"), ("origin", "null")],
             &[("origin", "null")],

@@ -16,6 +16,7 @@ pub mod machine;
 mod page;
 pub mod platform;
 pub mod secretsmanager;
+pub mod servicediscovery;
 pub mod ssm;
 pub mod start;
 pub mod status;

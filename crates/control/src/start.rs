@@ -3,7 +3,9 @@
 use crate::api::Operations;
 use crate::endpoint::Auth;
 use crate::platform::Platform;
-use crate::{autoscaling, cloudformation, ec2, ecr, ecs, elbv2, iam, link, logs, secretsmanager, ssm, sts};
+use crate::{
+    autoscaling, cloudformation, ec2, ecr, ecs, elbv2, iam, link, logs, secretsmanager, servicediscovery, ssm, sts,
+};
 use quarry_domain::image::RegistryAuth;
 use std::io;
 use std::sync::Arc;
@@ -21,12 +23,13 @@ pub struct Control {
 type Reconciler = fn(Arc<Platform>, Arc<Operations>);
 
 /// Each by the name of its thread.
-const RECONCILERS: [(&str, Reconciler); 5] = [
+const RECONCILERS: [(&str, Reconciler); 6] = [
     ("ecs", ecs::reconcile::run),
     ("autoscaling", autoscaling::reconcile::run),
     ("cloudformation", |platform, operations| cloudformation::reconcile::run(&platform, &operations)),
     ("logs", logs::follow::run),
     ("secretsmanager", |platform, _| secretsmanager::purge::run(&platform)),
+    ("servicediscovery", servicediscovery::reconcile::run),
 ];
 
 /// All operations that are served.
@@ -41,6 +44,7 @@ pub fn operations() -> Operations {
     iam::register(&mut operations);
     logs::register(&mut operations);
     secretsmanager::register(&mut operations);
+    servicediscovery::register(&mut operations);
     ssm::register(&mut operations);
     sts::register(&mut operations);
     operations

@@ -8,7 +8,7 @@ use crate::sealed::Sealed;
 use crate::task::TaskEntry;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// One whole routing state. A receiver refuses a version older than the one it has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,8 +18,14 @@ pub struct Snapshot {
     pub load_balancers: Vec<LoadBalancer>,
     /// By ARN.
     pub target_groups: BTreeMap<String, TargetGroup>,
-    /// Names the tasks' DNS answers, each with its hub address.
+    /// Names the tasks' DNS answers.
     pub names: Vec<NameRecord>,
+    /// The private hosted zones in which [`names`](Self::names) lie.
+    #[serde(default)]
+    pub zones: Vec<Zone>,
+    /// The VPC of each task, by the address that its questions come from: it sees the names of that VPC.
+    #[serde(default)]
+    pub networks: BTreeMap<Ipv4Addr, String>,
     /// Plain TCP forwarding: published host ports, and the AWS endpoint on the hub.
     pub relays: Vec<Relay>,
     /// The hub network, absent where tasks have no namespaces.
@@ -294,13 +300,49 @@ pub enum Endpoint {
     },
 }
 
-/// A name in the tasks' DNS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Records of one type under a name of the tasks' DNS; records of several types under one name may have
+/// several of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameRecord {
     /// Lower case, without the final dot.
     pub name: String,
+    /// A records.
     pub addresses: Vec<Ipv4Addr>,
+    /// Seconds.
     pub ttl: u32,
+    /// Only tasks of this VPC see it; `None`: all do.
+    #[serde(default)]
+    pub vpc: Option<String>,
+    /// AAAA records.
+    #[serde(default)]
+    pub addresses6: Vec<Ipv6Addr>,
+    /// SRV records.
+    #[serde(default)]
+    pub services: Vec<ServiceAddress>,
+    /// CNAME records: names in lower case, without the final dot.
+    #[serde(default)]
+    pub canonical: Vec<String>,
+    /// At most so many of each type in one answer, chosen anew each time; `None`: all.
+    #[serde(default)]
+    pub most: Option<usize>,
+}
+
+/// Port and host of an SRV record; priority and weight are 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceAddress {
+    pub port: u16,
+    /// Lower case, without the final dot.
+    pub target: String,
+}
+
+/// A private hosted zone: a namespace, as the DNS of its VPC sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// Lower case, without the final dot.
+    pub name: String,
+    pub vpc: String,
+    /// Seconds for which "there is no such name" may be kept.
+    pub soa_ttl: u32,
 }
 
 /// Accept TCP at one place and forward it to another, byte for byte.

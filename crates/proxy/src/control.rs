@@ -308,8 +308,9 @@ impl Control {
         };
         match opened.await {
             Ok((udp, tcp)) => {
-                let udp = names::serve_udp(udp, self.names.clone(), self.shared.clone());
-                let tcp = names::serve_tcp(tcp, self.names.clone(), self.shared.clone());
+                let answers = names::Answers::new(self.names.clone(), self.shared.clone());
+                let udp = names::serve_udp(udp, answers.clone());
+                let tcp = names::serve_tcp(tcp, answers);
                 let tasks =
                     vec![tokio::task::spawn_local(udp).abort_handle(), tokio::task::spawn_local(tcp).abort_handle()];
                 self.name_server = Some(NameServer { hub, tasks });

@@ -28,12 +28,16 @@ mod watch;
 mod worker;
 
 use quarry_domain::snapshot::Snapshot;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Answers a name server packet from a snapshot's names; the last argument says whether it came over
-/// TCP. `None`: no answer at all.
-pub type NameService = Arc<dyn Fn(&[u8], &Snapshot, bool) -> Option<Vec<u8>> + Send + Sync>;
+/// Makes what answers by a snapshot's names; made once for each snapshot.
+pub type NameService = Arc<dyn Fn(&Snapshot) -> Resolver + Send + Sync>;
+
+/// Answers a name server packet from an asker; the last argument says whether it came over TCP.
+/// `None`: no answer at all.
+pub type Resolver = Arc<dyn Fn(&[u8], IpAddr, bool) -> Option<Vec<u8>> + Send + Sync>;
 
 /// What a proxy is started with.
 pub struct ProxyConfig {

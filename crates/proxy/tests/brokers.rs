@@ -168,11 +168,14 @@ fn the_hub_has_listeners_names_and_relays() {
         }
     });
     // Answers with the packet turned round, its transport and the snapshot's version.
-    let proxy = Proxy::with_names(Arc::new(|packet, snapshot, tcp| {
-        let mut answer: Vec<u8> = packet.iter().rev().copied().collect();
-        answer.push(if tcp { b't' } else { b'u' });
-        answer.push(b'0' + snapshot.version as u8);
-        Some(answer)
+    let proxy = Proxy::with_names(Arc::new(|snapshot| {
+        let version = b'0' + snapshot.version as u8;
+        Arc::new(move |packet, from, tcp| {
+            assert!(from.is_loopback());
+            let mut answer: Vec<u8> = packet.iter().rev().copied().collect();
+            answer.extend([if tcp { b't' } else { b'u' }, version]);
+            Some(answer)
+        })
     }));
     let broker = Broker::start(&proxy.dir.0.join("h"));
     let hub_address = Ipv4Addr::new(198, 19, 0, 1);

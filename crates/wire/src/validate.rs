@@ -65,7 +65,7 @@ pub fn code(service: &ServiceModel, operation: &OperationModel) -> &'static str 
         Protocol::Ec2 => "InvalidParameterValue",
         Protocol::Json | Protocol::Cbor => {
             // Services that model this error use it also for what the model refuses.
-            let own = operation.errors.iter().find(|e| e.code == "InvalidParameterException");
+            let own = operation.errors.iter().find(|e| ["InvalidParameterException", "InvalidInput"].contains(&e.code));
             own.map_or("ValidationException", |e| e.code)
         }
     }

@@ -6,7 +6,7 @@ use super::network_interface;
 use super::resource::{Resource, error, find, new_id, page, required, select};
 use super::subnet::SubnetRecord;
 use crate::api::{Ctx, Result};
-use crate::store::Item;
+use crate::store::{Item, StoreError, Tx};
 use quarry_aws::ec2::{
     AttributeBooleanValue, AttributeValue, DescribeInstanceAttributeRequest, DescribeInstanceStatusRequest,
     DescribeInstanceStatusResult, DescribeInstancesRequest, DescribeInstancesResult, IamInstanceProfile, Instance,
@@ -16,6 +16,7 @@ use quarry_aws::ec2::{
 };
 use quarry_wire::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// How long a terminated instance stays visible, as on EC2.
 const SHOWN_AFTER_TERMINATION_MS: i64 = 3_600_000;
@@ -109,6 +110,13 @@ impl InstanceRecord {
     fn is_forgotten(&self, now_ms: i64) -> bool {
         self.terminated_at_ms.is_some_and(|at| now_ms - at > SHOWN_AFTER_TERMINATION_MS)
     }
+}
+
+/// The VPC of every live instance.
+pub fn vpcs(tx: &Tx<'_>) -> Result<HashMap<String, String>, StoreError> {
+    let instances: Vec<InstanceRecord> = tx.all()?;
+    let vpc = |record: InstanceRecord| record.instance.instance_id.zip(record.instance.vpc_id);
+    Ok(instances.into_iter().filter_map(vpc).collect())
 }
 
 /// Starts an instance in a subnet; it runs at once.

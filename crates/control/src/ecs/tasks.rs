@@ -8,6 +8,7 @@ use super::records::{
 };
 use super::{container_instances, events};
 use crate::api::{Ctx, Result};
+use crate::ec2;
 use crate::elbv2::targets;
 use crate::link::snapshot::{Behind, Endpoints};
 use crate::store::{StoreError, Tx};
@@ -356,13 +357,17 @@ pub fn endpoint_of(tx: &Tx<'_>, ec2_instance_id: &str, host_port: u16) -> Result
 /// What stands behind every held host port, and behind the ports of every private address.
 pub fn endpoints(tx: &Tx<'_>) -> Result<Endpoints, StoreError> {
     let ports = tx.all::<HostPort>()?.into_iter().filter_map(endpoint).collect();
-    let mut private = BTreeMap::new();
+    let (mut private, mut networks) = (BTreeMap::new(), BTreeMap::new());
+    let vpcs = ec2::instance::vpcs(tx)?;
     for task in tx.all::<Task>()? {
+        if let (Some(address), Some(vpc)) = (task.address, vpcs.get(&task.ec2_instance_id)) {
+            networks.insert(address, vpc.clone());
+        }
         let (Some(address), Some(entry)) = (task.private_address, task.entry) else { continue };
         let ports = task.ports.iter().map(|port| (port.host_port, port.container_port)).collect();
         private.insert(address, Behind { own_ports: task.interface.is_some(), task: task.id, entry, ports });
     }
-    Ok(Endpoints { ports, private })
+    Ok(Endpoints { ports, private, networks })
 }
 
 fn endpoint(held: HostPort) -> Option<((String, u16), Endpoint)> {

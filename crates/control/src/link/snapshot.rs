@@ -1,7 +1,9 @@
 //! From stored records to a routing snapshot.
 
 use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
+use crate::endpoint::DISCOVERY_PREFIX;
 use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
+use crate::servicediscovery;
 use crate::store::{StoreError, Tx};
 use quarry_domain::address::is_of_tasks;
 use quarry_domain::snapshot::{self, Endpoint, NameRecord, ProtocolVersion, Relay, RelayListen, Snapshot};
@@ -19,6 +21,8 @@ pub struct Endpoints {
     pub ports: HashMap<(String, u16), Endpoint>,
     /// By private address.
     pub private: BTreeMap<Ipv4Addr, Behind>,
+    /// The VPC of each task, by the address its own connections come from.
+    pub networks: BTreeMap<Ipv4Addr, String>,
 }
 
 /// The task behind a private address.
@@ -35,7 +39,9 @@ pub struct Behind {
 /// The snapshot of what is stored, its version left at 0. The same records give the same snapshot.
 pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Result<Snapshot, StoreError> {
     let uses = records::uses(tx)?;
-    let mut built = Snapshot { hub: config.hub.clone(), ..Snapshot::default() };
+    let networks = endpoints.networks.clone();
+    let mut built = Snapshot { hub: config.hub.clone(), networks, ..Snapshot::default() };
+    let mut balancers = HashMap::new();
     for balancer in tx.all::<LoadBalancer>()? {
         let mut listeners = Vec::new();
         for listener in tx.children::<Listener>(&balancer.arn)? {
@@ -52,11 +58,9 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
         }
         let hub_address = config.hub.as_ref().map(|_| balancer.hub_address);
         if let Some(address) = hub_address {
-            built.names.push(NameRecord {
-                name: balancer.dns_name.to_ascii_lowercase(),
-                addresses: vec![address],
-                ttl: NAME_TTL,
-            });
+            let name = balancer.dns_name.to_ascii_lowercase();
+            balancers.insert(name.clone(), address);
+            built.names.push(NameRecord { name, addresses: vec![address], ttl: NAME_TTL, ..NameRecord::default() });
         }
         built.load_balancers.push(snapshot::LoadBalancer {
             arn: balancer.arn,
@@ -85,8 +89,15 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
             },
         );
     }
+    servicediscovery::dns::add(tx, &mut built, &balancers)?;
     if let Some(hub) = &config.hub {
-        // Tasks reach the AWS endpoint at the hub's address.
+        // Tasks reach the AWS endpoint at the hub's address, also with the prefix of DiscoverInstances.
+        built.names.push(NameRecord {
+            name: format!("{DISCOVERY_PREFIX}{}", hub.address),
+            addresses: vec![hub.address],
+            ttl: NAME_TTL,
+            ..NameRecord::default()
+        });
         built.relays.push(Relay {
             listen: RelayListen::Hub(SocketAddr::from((hub.address, HUB_ENDPOINT_PORT))),
             to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),

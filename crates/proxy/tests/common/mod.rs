@@ -149,7 +149,7 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start() -> Self {
-        Self::with_names(Arc::new(|_, _, _| None))
+        Self::with_names(Arc::new(|_| Arc::new(|_, _, _| None)))
     }
 
     pub fn with_names(names: NameService) -> Self {

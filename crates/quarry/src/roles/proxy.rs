@@ -20,9 +20,12 @@ pub fn run(data_dir: &Path, workers: usize) -> Result<()> {
     let config = ProxyConfig {
         data_dir: data_dir.to_owned(),
         workers,
-        names: Arc::new(|packet, snapshot, over_tcp| {
-            let transport = if over_tcp { Transport::Tcp } else { Transport::Udp };
-            quarry_dns::answer(packet, &Names::new(&snapshot.names), transport)
+        names: Arc::new(|snapshot| {
+            let names = Names::new(snapshot);
+            Arc::new(move |packet, from, over_tcp| {
+                let transport = if over_tcp { Transport::Tcp } else { Transport::Udp };
+                quarry_dns::answer(packet, &names, from, transport)
+            })
         }),
     };
     quarry_proxy::run(config).context("the proxy ended")
