@@ -112,11 +112,13 @@ impl InstanceRecord {
     }
 }
 
-/// The VPC of every live instance.
+/// The VPC of every live instance and of every subnet, by its id.
 pub fn vpcs(tx: &Tx<'_>) -> Result<HashMap<String, String>, StoreError> {
     let instances: Vec<InstanceRecord> = tx.all()?;
-    let vpc = |record: InstanceRecord| record.instance.instance_id.zip(record.instance.vpc_id);
-    Ok(instances.into_iter().filter_map(vpc).collect())
+    let subnets: Vec<SubnetRecord> = tx.all()?;
+    let instances = instances.into_iter().map(|record| (record.instance.instance_id, record.instance.vpc_id));
+    let subnets = subnets.into_iter().map(|record| (record.subnet.subnet_id, record.subnet.vpc_id));
+    Ok(instances.chain(subnets).filter_map(|(id, vpc)| id.zip(vpc)).collect())
 }
 
 /// Starts an instance in a subnet; it runs at once.

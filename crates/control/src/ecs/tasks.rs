@@ -18,7 +18,7 @@ use quarry_domain::container::{self, PortWanted};
 use quarry_domain::placement::{Constraint, Demand, Instance, NoPlace, Strategy, next_provider, place};
 use quarry_domain::snapshot::Endpoint;
 use quarry_domain::task::TaskEntry;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 /// Host ports given where none is named: the kernel's default ephemeral range.
@@ -354,13 +354,20 @@ pub fn endpoint_of(tx: &Tx<'_>, ec2_instance_id: &str, host_port: u16) -> Result
     Ok(held.and_then(endpoint).map(|(_, endpoint)| endpoint))
 }
 
+/// The VPC that a task is in: its network interface's, or else its container instance's. `vpcs`: of
+/// [`ec2::instance::vpcs`].
+pub fn vpc<'a>(task: &Task, vpcs: &'a HashMap<String, String>) -> Option<&'a String> {
+    let interface = task.interface.as_ref().map(|interface| &interface.subnet);
+    vpcs.get(interface.or(task.ec2_instance_id.as_ref())?)
+}
+
 /// What stands behind every held host port, and behind the ports of every private address.
 pub fn endpoints(tx: &Tx<'_>) -> Result<Endpoints, StoreError> {
     let ports = tx.all::<HostPort>()?.into_iter().filter_map(endpoint).collect();
     let (mut private, mut networks) = (BTreeMap::new(), BTreeMap::new());
     let vpcs = ec2::instance::vpcs(tx)?;
     for task in tx.all::<Task>()? {
-        if let (Some(address), Some(vpc)) = (task.address, vpcs.get(&task.ec2_instance_id)) {
+        if let (Some(address), Some(vpc)) = (task.address, vpc(&task, &vpcs)) {
             networks.insert(address, vpc.clone());
         }
         let (Some(address), Some(entry)) = (task.private_address, task.entry) else { continue };
