@@ -5,7 +5,8 @@ mod common;
 use common::{form_call, headers, json_call, operation, post, post_to};
 use http::{Method, Uri};
 use quarry_aws::{cloudformation, ec2, ecs, elbv2, logs, ssm};
-use quarry_wire::{Blob, Empty, Operation as _, Protocol, Timestamp, json, server, xml};
+use quarry_wire::{Blob, Empty, Kind, Operation as _, Pattern, Protocol, Timestamp, Type, json, server, xml};
+use std::collections::BTreeSet;
 
 #[test]
 fn numbers_sent_as_text_are_numbers() {
@@ -88,7 +89,7 @@ fn missing_and_out_of_range_members_are_refused_in_the_services_words() {
         .input::<cloudformation::CreateChangeSetInput>()
         .expect_err("incomplete");
     assert_eq!((error.code.as_str(), error.status), ("ValidationError", 400));
-    assert!(error.message.starts_with("2 validation errors detected: "), "{}", error.message);
+    assert!(error.message.starts_with("3 validation errors detected: "), "{}", error.message);
     assert!(
         error.message.contains("Value null at 'changeSetName' failed to satisfy constraint: Member must not be null"),
         "{}",
@@ -247,4 +248,73 @@ fn a_compressed_body_is_as_limited_as_a_plain_one() {
     let bomb = zip(&vec![b'a'; server::MAX_FORM + 1]);
     assert_eq!(post(&given, &bomb).expect_err("too large").error.status, 413);
     assert_eq!(post(&given, b"plain").expect_err("not gzip").error.code, "SerializationException");
+}
+
+/// Every pattern that a member of an input can have.
+fn patterns(ty: &'static Type, seen: &mut BTreeSet<*const Type>, found: &mut Vec<&'static Pattern>) {
+    if !seen.insert(ty) {
+        return;
+    }
+    found.extend(ty.pattern);
+    let parts = match &ty.kind {
+        Kind::List(element) => vec![element.ty],
+        Kind::Map(key, value) => vec![key.ty, value.ty],
+        Kind::Structure(schema) => schema.members.iter().map(|m| m.ty).collect(),
+        _ => vec![],
+    };
+    parts.into_iter().for_each(|part| patterns(part, seen, found));
+}
+
+#[test]
+fn every_pattern_is_understood_and_holds_for_the_whole_text() {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    let operations = quarry_aws::SERVICES.iter().flat_map(|s| s.operations);
+    for member in operations.flat_map(|o| o.input.members) {
+        patterns(member.ty, &mut seen, &mut found);
+    }
+    assert!(found.len() > 50, "{}", found.len());
+    for pattern in &found {
+        assert!(pattern.is_sound(), "{pattern:?}");
+    }
+    let of = |source: &str| *found.iter().find(|p| p.source == source).unwrap_or_else(|| panic!("{source}"));
+    for (source, good, bad) in [
+        (r"[\w+=,.@-]+", "a-role_1@b", "a role"),
+        (r"[\w+=,.@-]+", "x", "\u{fc}"),
+        (r"^(?!arn:)[!-~]{1,1024}$", "team.local", "arn:aws:a"),
+        (r"[\u0020-\uD7FF\uE000-\uFFFD\uD800\uDC00-\uDBFF\uDFFF\r\n\t]*", "\u{1f980} a\n", "\u{7}"),
+    ] {
+        assert!(of(source).matches(good), "{source}: {good}");
+        assert!(!of(source).matches(bad), "{source}: {bad}");
+    }
+}
+
+#[test]
+fn what_does_not_match_is_refused_in_the_services_words() {
+    let error = json_call("logs", "CreateLogGroup", r#"{"logGroupName": "a b"}"#)
+        .input::<logs::CreateLogGroupRequest>()
+        .expect_err("a blank");
+    assert_eq!(error.code, "InvalidParameterException");
+    assert_eq!(
+        error.message,
+        "1 validation error detected: Value 'a b' at 'logGroupName' failed to satisfy constraint: \
+         Member must satisfy regular expression pattern: [\\.\\-_/#A-Za-z0-9]+"
+    );
+    let error = json_call("ecr", "CreateRepository", r#"{"repositoryName": "A"}"#)
+        .input::<quarry_aws::ecr::CreateRepositoryRequest>()
+        .expect_err("a capital");
+    assert_eq!(error.code, "InvalidParameterException");
+    assert!(
+        error.message.starts_with("Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must "),
+        "{}",
+        error.message
+    );
+    let error = json_call("servicediscovery", "CreateHttpNamespace", r#"{"Name": "arn:x"}"#)
+        .input::<quarry_aws::servicediscovery::CreateHttpNamespaceRequest>()
+        .expect_err("an ARN");
+    assert_eq!(error.code, "InvalidInput");
+    let error = json_call("secretsmanager", "CreateSecret", "{}")
+        .input::<quarry_aws::secretsmanager::CreateSecretRequest>()
+        .expect_err("no name");
+    assert_eq!(error.code, "ValidationException");
 }

@@ -23,7 +23,9 @@ pub use serde;
 
 pub use error::{DecodeError, ServiceError};
 pub use scalar::{Blob, Document, Timestamp};
-pub use schema::{Element, ErrorModel, Kind, Member, OperationModel, Paginator, Protocol, Schema, ServiceModel, Type};
+pub use schema::{
+    Element, ErrorModel, Kind, Member, OperationModel, Paginator, Pattern, Protocol, Schema, ServiceModel, Type,
+};
 pub use shape::{Empty, List, Map, Operation, Shape, Slot, Structure, Value, View};
 #[doc(hidden)]
 pub use shape::{debug, no_such_member};

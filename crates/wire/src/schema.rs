@@ -1,5 +1,9 @@
 //! Member tables: what the models say about each shape, as static data.
 
+use std::sync::OnceLock;
+
+use regex::Regex;
+
 use crate::shape::{Shape, Structure};
 
 /// The table of one structure.
@@ -39,11 +43,28 @@ pub struct Type {
     pub max: Option<i64>,
     /// The members of an enumeration; empty when the text is free.
     pub values: &'static [&'static str],
+    /// What the whole of a text must match.
+    pub pattern: Option<&'static Pattern>,
     /// Must not be printed.
     pub sensitive: bool,
     /// List or map without a wrapping element.
     pub flattened: bool,
 }
+
+/// A regular expression of a model.
+#[derive(Debug)]
+pub struct Pattern {
+    /// In the model's words, for messages.
+    pub source: &'static str,
+    /// The same for linear-time matching.
+    regex: &'static str,
+    /// What must not match: the model's look-ahead. Empty for none.
+    not: &'static str,
+    compiled: OnceLock<Compiled>,
+}
+
+/// Both expressions of a pattern, or nothing if they are none.
+type Compiled = Option<(Regex, Option<Regex>)>;
 
 /// Kinds of values.
 #[derive(Debug)]
@@ -215,7 +236,7 @@ impl Member {
 
 impl Type {
     pub const fn new(kind: Kind) -> Self {
-        Type { kind, min: None, max: None, values: &[], sensitive: false, flattened: false }
+        Type { kind, min: None, max: None, values: &[], pattern: None, sensitive: false, flattened: false }
     }
 
     pub const fn list(name: &'static str, ty: &'static Type) -> Self {
@@ -245,6 +266,11 @@ impl Type {
         self
     }
 
+    pub const fn pattern(mut self, pattern: &'static Pattern) -> Self {
+        self.pattern = Some(pattern);
+        self
+    }
+
     pub const fn sensitive(mut self) -> Self {
         self.sensitive = true;
         self
@@ -253,6 +279,33 @@ impl Type {
     pub const fn flattened(mut self) -> Self {
         self.flattened = true;
         self
+    }
+}
+
+impl Pattern {
+    /// `source` as the model has it; `regex` and `not` in the syntax of the crate `regex`.
+    pub const fn new(source: &'static str, regex: &'static str, not: &'static str) -> Self {
+        Pattern { source, regex, not, compiled: OnceLock::new() }
+    }
+
+    /// Whether the expressions can be understood; a test holds that all can.
+    pub fn is_sound(&self) -> bool {
+        self.compiled().is_some()
+    }
+
+    /// Whether the whole text matches.
+    pub fn matches(&self, text: &str) -> bool {
+        self.compiled().as_ref().is_none_or(|(wanted, unwanted)| {
+            wanted.is_match(text) && !unwanted.as_ref().is_some_and(|unwanted| unwanted.is_match(text))
+        })
+    }
+
+    fn compiled(&self) -> &Compiled {
+        self.compiled.get_or_init(|| {
+            let whole = Regex::new(&format!(r"\A(?:{})\z", self.regex)).ok()?;
+            let not = if self.not.is_empty() { None } else { Some(Regex::new(self.not).ok()?) };
+            Some((whole, not))
+        })
     }
 }
 

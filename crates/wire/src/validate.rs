@@ -1,5 +1,5 @@
 //! Checks an input against its member tables: required members, lengths,
-//! ranges and enumerations, answered in the words of the service's protocol.
+//! ranges, enumerations and patterns, answered in the words of the service's protocol.
 
 use crate::error::ServiceError;
 use crate::form::{parameter_name, scalar_text};
@@ -28,6 +28,7 @@ pub enum Constraint {
     MinValue(i64),
     MaxValue(i64),
     Values(&'static [&'static str]),
+    Pattern(&'static str),
 }
 
 /// Every violation in the input, in the order of the tables, at most ten.
@@ -51,6 +52,10 @@ pub fn check(
     if protocol == Protocol::Ec2 {
         return Err(ec2_error(first));
     }
+    if service.id == "ecr" {
+        let message = format!("Invalid parameter at '{}' failed to satisfy constraint: '{}'", first.path, first.must());
+        return Err(ServiceError::new(code(service, operation), message, 400));
+    }
     let plural = if found.len() == 1 { "" } else { "s" };
     let texts: Vec<String> = found.iter().map(Violation::text).collect();
     let message = format!("{} validation error{plural} detected: {}", found.len(), texts.join("; "));
@@ -64,9 +69,14 @@ pub fn code(service: &ServiceModel, operation: &OperationModel) -> &'static str 
         Protocol::Query => "ValidationError",
         Protocol::Ec2 => "InvalidParameterValue",
         Protocol::Json | Protocol::Cbor => {
-            // Services that model this error use it also for what the model refuses.
-            let own = operation.errors.iter().find(|e| ["InvalidParameterException", "InvalidInput"].contains(&e.code));
-            own.map_or("ValidationException", |e| e.code)
+            let own = match service.id {
+                // It models errors for parameters too, but only its own rules answer with them.
+                "secretsmanager" => "ValidationException",
+                "servicediscovery" => "InvalidInput",
+                // Services that model this error use it also for what the model refuses.
+                _ => "InvalidParameterException",
+            };
+            operation.errors.iter().find(|e| e.code == own).map_or("ValidationException", |e| e.code)
         }
     }
 }
@@ -78,6 +88,11 @@ impl Violation {
             (None, Constraint::Required) => "Value null at".to_owned(),
             (None, _) => "Value at".to_owned(),
         };
+        format!("{value} '{}' failed to satisfy constraint: Member {}", self.path, self.must())
+    }
+
+    /// What the value should have been: `must not be null`.
+    fn must(&self) -> String {
         let must = match &self.constraint {
             Constraint::Required => "not be null".to_owned(),
             Constraint::MinLength(n) => format!("have length greater than or equal to {n}"),
@@ -85,8 +100,9 @@ impl Violation {
             Constraint::MinValue(n) => format!("have value greater than or equal to {n}"),
             Constraint::MaxValue(n) => format!("have value less than or equal to {n}"),
             Constraint::Values(values) => format!("satisfy enum value set: [{}]", values.join(", ")),
+            Constraint::Pattern(source) => format!("satisfy regular expression pattern: {source}"),
         };
-        format!("{value} '{}' failed to satisfy constraint: Member must {must}", self.path)
+        format!("must {must}")
     }
 }
 
@@ -103,6 +119,7 @@ fn ec2_error(violation: &Violation) -> ServiceError {
         Constraint::MinValue(n) => format!("Expecting a value of at least {n}."),
         Constraint::MaxValue(n) => format!("Expecting a value of at most {n}."),
         Constraint::Values(values) => format!("Expecting one of: {}.", values.join(", ")),
+        Constraint::Pattern(source) => format!("It must match {source}."),
     };
     let message = format!("Value ({value}) for parameter {} is invalid. {reason}", violation.path);
     ServiceError::new("InvalidParameterValue", message, 400)
@@ -158,6 +175,11 @@ fn value(view: View<'_>, ty: &Type, path: &str, protocol: Protocol, found: &mut 
         if let Some(max) = ty.max.filter(|max| number > *max as f64) {
             fail(Constraint::MaxValue(max));
         }
+    }
+    if let (View::String(text), Some(pattern)) = (view, ty.pattern)
+        && !pattern.matches(text)
+    {
+        fail(Constraint::Pattern(pattern.source));
     }
     match (view, &ty.kind) {
         (View::String(text), _) if !ty.values.is_empty() && !ty.values.contains(&text) => {

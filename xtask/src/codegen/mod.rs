@@ -4,6 +4,7 @@
 mod emit;
 mod model;
 mod names;
+mod pattern;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod op;
+mod patterns;
 mod shapes;
 mod types;
 pub mod values;

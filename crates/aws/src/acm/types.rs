@@ -5,13 +5,14 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
-pub(crate) static ARN: Type = Type::new(Kind::String).min(20).max(2048);
-pub(crate) static CERTIFICATE_BODY: Type = Type::new(Kind::String).min(1).max(32768);
+pub(crate) static ARN: Type = Type::new(Kind::String).min(20).max(2048).pattern(&p::PD3B3C474);
+pub(crate) static CERTIFICATE_BODY: Type = Type::new(Kind::String).min(1).max(32768).pattern(&p::P654057D5);
 pub(crate) static CERTIFICATE_BODY_BLOB: Type = Type::new(Kind::Blob).min(1).max(32768);
-pub(crate) static CERTIFICATE_CHAIN: Type = Type::new(Kind::String).min(1).max(2097152);
+pub(crate) static CERTIFICATE_CHAIN: Type = Type::new(Kind::String).min(1).max(2097152).pattern(&p::PAEC8BFB8);
 pub(crate) static CERTIFICATE_CHAIN_BLOB: Type = Type::new(Kind::Blob).min(1).max(2097152);
 pub(crate) static CERTIFICATE_DETAIL: Type = Type::structure(&shapes::CERTIFICATE_DETAIL);
 pub(crate) static CERTIFICATE_EXPORT: Type = Type::new(Kind::String).values(&["ENABLED", "DISABLED"]);
@@ -24,7 +25,7 @@ pub(crate) static CERTIFICATE_SUMMARY_LIST: Type = Type::list("member", &t::CERT
 pub(crate) static CERTIFICATE_TRANSPARENCY_LOGGING_PREFERENCE: Type = Type::new(Kind::String).values(&["ENABLED", "DISABLED"]);
 pub(crate) static CERTIFICATE_TYPE: Type = Type::new(Kind::String).values(&["IMPORTED", "AMAZON_ISSUED", "PRIVATE"]);
 pub(crate) static DOMAIN_LIST: Type = Type::list("member", &t::DOMAIN_NAME_STRING).min(1).max(100);
-pub(crate) static DOMAIN_NAME_STRING: Type = Type::new(Kind::String).min(1).max(253);
+pub(crate) static DOMAIN_NAME_STRING: Type = Type::new(Kind::String).min(1).max(253).pattern(&p::PBDC8B052);
 pub(crate) static DOMAIN_STATUS: Type = Type::new(Kind::String).values(&["PENDING_VALIDATION", "SUCCESS", "FAILED"]);
 pub(crate) static DOMAIN_VALIDATION: Type = Type::structure(&shapes::DOMAIN_VALIDATION);
 pub(crate) static DOMAIN_VALIDATION_LIST: Type = Type::list("member", &t::DOMAIN_VALIDATION).min(1).max(1000);
@@ -38,7 +39,7 @@ pub(crate) static EXTENDED_KEY_USAGE_NAMES: Type = Type::list("member", &t::EXTE
 pub(crate) static FAILURE_REASON: Type = Type::new(Kind::String).values(&["NO_AVAILABLE_CONTACTS", "ADDITIONAL_VERIFICATION_REQUIRED", "DOMAIN_NOT_ALLOWED", "INVALID_PUBLIC_DOMAIN", "DOMAIN_VALIDATION_DENIED", "CAA_ERROR", "PCA_LIMIT_EXCEEDED", "PCA_INVALID_ARN", "PCA_INVALID_STATE", "PCA_REQUEST_FAILED", "PCA_NAME_CONSTRAINTS_VALIDATION", "PCA_RESOURCE_NOT_FOUND", "PCA_INVALID_ARGS", "PCA_INVALID_DURATION", "PCA_ACCESS_DENIED", "SLR_NOT_FOUND", "OTHER"]);
 pub(crate) static FILTERS: Type = Type::structure(&shapes::FILTERS);
 pub(crate) static HTTP_REDIRECT: Type = Type::structure(&shapes::HTTP_REDIRECT);
-pub(crate) static IDEMPOTENCY_TOKEN: Type = Type::new(Kind::String).min(1).max(32);
+pub(crate) static IDEMPOTENCY_TOKEN: Type = Type::new(Kind::String).min(1).max(32).pattern(&p::PB8E437C7);
 pub(crate) static IN_USE_LIST: Type = Type::list("member", &s::STRING);
 pub(crate) static KEY_ALGORITHM: Type = Type::new(Kind::String).values(&["RSA_1024", "RSA_2048", "RSA_3072", "RSA_4096", "EC_prime256v1", "EC_secp384r1", "EC_secp521r1"]);
 pub(crate) static KEY_ALGORITHM_LIST: Type = Type::list("member", &t::KEY_ALGORITHM);
@@ -48,8 +49,8 @@ pub(crate) static KEY_USAGE_LIST: Type = Type::list("member", &t::KEY_USAGE);
 pub(crate) static KEY_USAGE_NAME: Type = Type::new(Kind::String).values(&["DIGITAL_SIGNATURE", "NON_REPUDIATION", "KEY_ENCIPHERMENT", "DATA_ENCIPHERMENT", "KEY_AGREEMENT", "CERTIFICATE_SIGNING", "CRL_SIGNING", "ENCIPHER_ONLY", "DECIPHER_ONLY", "ANY", "CUSTOM"]);
 pub(crate) static KEY_USAGE_NAMES: Type = Type::list("member", &t::KEY_USAGE_NAME);
 pub(crate) static MAX_ITEMS: Type = Type::new(Kind::Integer).min(1).max(1000);
-pub(crate) static NEXT_TOKEN: Type = Type::new(Kind::String).min(1).max(10000);
-pub(crate) static PCA_ARN: Type = Type::new(Kind::String).min(20).max(2048);
+pub(crate) static NEXT_TOKEN: Type = Type::new(Kind::String).min(1).max(10000).pattern(&p::P727E1243);
+pub(crate) static PCA_ARN: Type = Type::new(Kind::String).min(20).max(2048).pattern(&p::PD49D95B4);
 pub(crate) static PRIVATE_KEY_BLOB: Type = Type::new(Kind::Blob).min(1).max(5120).sensitive();
 pub(crate) static RECORD_TYPE: Type = Type::new(Kind::String).values(&["CNAME"]);
 pub(crate) static RENEWAL_ELIGIBILITY: Type = Type::new(Kind::String).values(&["ELIGIBLE", "INELIGIBLE"]);
@@ -60,8 +61,8 @@ pub(crate) static REVOCATION_REASON: Type = Type::new(Kind::String).values(&["UN
 pub(crate) static SORT_BY: Type = Type::new(Kind::String).values(&["CREATED_AT"]);
 pub(crate) static SORT_ORDER: Type = Type::new(Kind::String).values(&["ASCENDING", "DESCENDING"]);
 pub(crate) static TAG: Type = Type::structure(&shapes::TAG);
-pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::P051D2AD4);
 pub(crate) static TAG_LIST: Type = Type::list("member", &t::TAG).min(1).max(50);
-pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).min(0).max(256);
+pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).min(0).max(256).pattern(&p::P051D2AD4);
 pub(crate) static VALIDATION_EMAIL_LIST: Type = Type::list("member", &s::STRING);
 pub(crate) static VALIDATION_METHOD: Type = Type::new(Kind::String).values(&["EMAIL", "DNS", "HTTP"]);

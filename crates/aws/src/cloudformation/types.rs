@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -20,9 +21,9 @@ pub(crate) static CAPABILITIES: Type = Type::list("member", &t::CAPABILITY);
 pub(crate) static CAPABILITY: Type = Type::new(Kind::String).values(&["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]);
 pub(crate) static CHANGE: Type = Type::structure(&shapes::CHANGE);
 pub(crate) static CHANGE_ACTION: Type = Type::new(Kind::String).values(&["Add", "Modify", "Remove", "Import", "Dynamic", "SyncWithActual"]);
-pub(crate) static CHANGE_SET_ID: Type = Type::new(Kind::String).min(1);
-pub(crate) static CHANGE_SET_NAME: Type = Type::new(Kind::String).min(1).max(128);
-pub(crate) static CHANGE_SET_NAME_OR_ID: Type = Type::new(Kind::String).min(1).max(1600);
+pub(crate) static CHANGE_SET_ID: Type = Type::new(Kind::String).min(1).pattern(&p::P85F997A5);
+pub(crate) static CHANGE_SET_NAME: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::P0E87CFAE);
+pub(crate) static CHANGE_SET_NAME_OR_ID: Type = Type::new(Kind::String).min(1).max(1600).pattern(&p::P5FBC8693);
 pub(crate) static CHANGE_SET_STATUS: Type = Type::new(Kind::String).values(&["CREATE_PENDING", "CREATE_IN_PROGRESS", "CREATE_COMPLETE", "DELETE_PENDING", "DELETE_IN_PROGRESS", "DELETE_COMPLETE", "DELETE_FAILED", "FAILED"]);
 pub(crate) static CHANGE_SET_SUMMARIES: Type = Type::list("member", &t::CHANGE_SET_SUMMARY);
 pub(crate) static CHANGE_SET_SUMMARY: Type = Type::structure(&shapes::CHANGE_SET_SUMMARY);
@@ -30,7 +31,7 @@ pub(crate) static CHANGE_SET_TYPE: Type = Type::new(Kind::String).values(&["CREA
 pub(crate) static CHANGE_SOURCE: Type = Type::new(Kind::String).values(&["ResourceReference", "ParameterReference", "ResourceAttribute", "DirectModification", "Automatic", "NoModification"]);
 pub(crate) static CHANGE_TYPE: Type = Type::new(Kind::String).values(&["Resource"]);
 pub(crate) static CHANGES: Type = Type::list("member", &t::CHANGE);
-pub(crate) static CLIENT_REQUEST_TOKEN: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static CLIENT_REQUEST_TOKEN: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::P8C3A81BE);
 pub(crate) static CLIENT_TOKEN: Type = Type::new(Kind::String).min(1).max(128);
 pub(crate) static DELETION_MODE: Type = Type::new(Kind::String).values(&["STANDARD", "FORCE_DELETE_STACK"]);
 pub(crate) static DEPLOYMENT_MODE: Type = Type::new(Kind::String).values(&["REVERT_DRIFT"]);
@@ -44,7 +45,7 @@ pub(crate) static EXPORT: Type = Type::structure(&shapes::EXPORT);
 pub(crate) static EXPORTS: Type = Type::list("member", &t::EXPORT);
 pub(crate) static HOOK_FAILURE_MODE: Type = Type::new(Kind::String).values(&["FAIL", "WARN"]);
 pub(crate) static HOOK_INVOCATION_COUNT: Type = Type::new(Kind::Integer).min(1).max(100);
-pub(crate) static HOOK_INVOCATION_ID: Type = Type::new(Kind::String).min(36).max(36);
+pub(crate) static HOOK_INVOCATION_ID: Type = Type::new(Kind::String).min(36).max(36).pattern(&p::PFCF42ED5);
 pub(crate) static HOOK_INVOCATION_POINT: Type = Type::new(Kind::String).values(&["PRE_PROVISION"]);
 pub(crate) static HOOK_STATUS: Type = Type::new(Kind::String).values(&["HOOK_IN_PROGRESS", "HOOK_COMPLETE_SUCCEEDED", "HOOK_COMPLETE_FAILED", "HOOK_FAILED"]);
 pub(crate) static HOOK_STATUS_REASON: Type = Type::new(Kind::String).min(1).max(1024);
@@ -92,10 +93,11 @@ pub(crate) static RESOURCE_SIGNAL_UNIQUE_ID: Type = Type::new(Kind::String).min(
 pub(crate) static RESOURCE_STATUS: Type = Type::new(Kind::String).values(&["CREATE_IN_PROGRESS", "CREATE_FAILED", "CREATE_COMPLETE", "DELETE_IN_PROGRESS", "DELETE_FAILED", "DELETE_COMPLETE", "DELETE_SKIPPED", "UPDATE_IN_PROGRESS", "UPDATE_FAILED", "UPDATE_COMPLETE", "IMPORT_FAILED", "IMPORT_COMPLETE", "IMPORT_IN_PROGRESS", "IMPORT_ROLLBACK_IN_PROGRESS", "IMPORT_ROLLBACK_FAILED", "IMPORT_ROLLBACK_COMPLETE", "EXPORT_FAILED", "EXPORT_COMPLETE", "EXPORT_IN_PROGRESS", "EXPORT_ROLLBACK_IN_PROGRESS", "EXPORT_ROLLBACK_FAILED", "EXPORT_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_FAILED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"]);
 pub(crate) static RESOURCE_TARGET_DEFINITION: Type = Type::structure(&shapes::RESOURCE_TARGET_DEFINITION);
 pub(crate) static RESOURCE_TO_IMPORT: Type = Type::structure(&shapes::RESOURCE_TO_IMPORT);
+pub(crate) static RESOURCE_TO_SKIP: Type = Type::new(Kind::String).pattern(&p::P2FBB7E0C);
 pub(crate) static RESOURCE_TYPE: Type = Type::new(Kind::String).min(1).max(256);
 pub(crate) static RESOURCE_TYPES: Type = Type::list("member", &t::RESOURCE_TYPE);
 pub(crate) static RESOURCES_TO_IMPORT: Type = Type::list("member", &t::RESOURCE_TO_IMPORT).max(200);
-pub(crate) static RESOURCES_TO_SKIP: Type = Type::list("member", &s::STRING);
+pub(crate) static RESOURCES_TO_SKIP: Type = Type::list("member", &t::RESOURCE_TO_SKIP);
 pub(crate) static RETAIN_RESOURCES: Type = Type::list("member", &s::STRING);
 pub(crate) static ROLE_ARN: Type = Type::new(Kind::String).min(20).max(2048);
 pub(crate) static ROLLBACK_CONFIGURATION: Type = Type::structure(&shapes::ROLLBACK_CONFIGURATION);
@@ -110,7 +112,7 @@ pub(crate) static STACK_DRIFT_INFORMATION_SUMMARY: Type = Type::structure(&shape
 pub(crate) static STACK_DRIFT_STATUS: Type = Type::new(Kind::String).values(&["DRIFTED", "IN_SYNC", "UNKNOWN", "NOT_CHECKED"]);
 pub(crate) static STACK_EVENT: Type = Type::structure(&shapes::STACK_EVENT);
 pub(crate) static STACK_EVENTS: Type = Type::list("member", &t::STACK_EVENT);
-pub(crate) static STACK_NAME_OR_ID: Type = Type::new(Kind::String).min(1);
+pub(crate) static STACK_NAME_OR_ID: Type = Type::new(Kind::String).min(1).pattern(&p::P604053BB);
 pub(crate) static STACK_POLICY_BODY: Type = Type::new(Kind::String).min(1).max(16384);
 pub(crate) static STACK_POLICY_DURING_UPDATE_BODY: Type = Type::new(Kind::String).min(1).max(16384);
 pub(crate) static STACK_POLICY_DURING_UPDATE_URL: Type = Type::new(Kind::String).min(1).max(5120);
@@ -126,6 +128,7 @@ pub(crate) static STACK_RESOURCE_DRIFTS: Type = Type::list("member", &t::STACK_R
 pub(crate) static STACK_RESOURCE_SUMMARIES: Type = Type::list("member", &t::STACK_RESOURCE_SUMMARY);
 pub(crate) static STACK_RESOURCE_SUMMARY: Type = Type::structure(&shapes::STACK_RESOURCE_SUMMARY);
 pub(crate) static STACK_RESOURCES: Type = Type::list("member", &t::STACK_RESOURCE);
+pub(crate) static STACK_SET_NAME_OR_ID: Type = Type::new(Kind::String).pattern(&p::PBAF00802);
 pub(crate) static STACK_STATUS: Type = Type::new(Kind::String).values(&["CREATE_IN_PROGRESS", "CREATE_FAILED", "CREATE_COMPLETE", "ROLLBACK_IN_PROGRESS", "ROLLBACK_FAILED", "ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS", "DELETE_FAILED", "DELETE_COMPLETE", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_COMPLETE", "UPDATE_FAILED", "UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS", "IMPORT_IN_PROGRESS", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_IN_PROGRESS", "IMPORT_ROLLBACK_FAILED", "IMPORT_ROLLBACK_COMPLETE"]);
 pub(crate) static STACK_STATUS_FILTER: Type = Type::list("member", &t::STACK_STATUS);
 pub(crate) static STACK_SUMMARIES: Type = Type::list("member", &t::STACK_SUMMARY);

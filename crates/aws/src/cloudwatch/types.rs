@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -79,7 +80,7 @@ pub(crate) static METRIC_ID: Type = Type::new(Kind::String).min(1).max(255);
 pub(crate) static METRIC_NAME: Type = Type::new(Kind::String).min(1).max(255);
 pub(crate) static METRIC_STAT: Type = Type::structure(&shapes::METRIC_STAT);
 pub(crate) static METRICS: Type = Type::list("member", &t::METRIC);
-pub(crate) static NAMESPACE: Type = Type::new(Kind::String).min(1).max(255);
+pub(crate) static NAMESPACE: Type = Type::new(Kind::String).min(1).max(255).pattern(&p::P46160B2D);
 pub(crate) static OWNING_ACCOUNTS: Type = Type::list("member", &t::ACCOUNT_ID);
 pub(crate) static PENDING_PERIOD: Type = Type::new(Kind::Integer).min(0).max(86400);
 pub(crate) static PERIOD: Type = Type::new(Kind::Integer).min(1);

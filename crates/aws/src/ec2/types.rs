@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -32,7 +33,7 @@ pub(crate) static ADDRESS_MAX_RESULTS: Type = Type::new(Kind::Integer).min(1).ma
 pub(crate) static ADDRESS_SET: Type = Type::list("item", &t::ADDRESS_ATTRIBUTE);
 pub(crate) static ALLOCATION_ID_LIST: Type = Type::list("AllocationId", &s::STRING);
 pub(crate) static ALLOCATION_IDS: Type = Type::list("item", &s::STRING);
-pub(crate) static ALLOWED_INSTANCE_TYPE: Type = Type::new(Kind::String).min(1).max(30);
+pub(crate) static ALLOWED_INSTANCE_TYPE: Type = Type::new(Kind::String).min(1).max(30).pattern(&p::P28039A80);
 pub(crate) static ALLOWED_INSTANCE_TYPE_SET: Type = Type::list("item", &t::ALLOWED_INSTANCE_TYPE).min(0).max(400);
 pub(crate) static AMD_SEV_SNP_SPECIFICATION: Type = Type::new(Kind::String).values(&["enabled", "disabled"]);
 pub(crate) static ARCHITECTURE_VALUES: Type = Type::new(Kind::String).values(&["i386", "x86_64", "arm64", "x86_64_mac", "arm64_mac"]);
@@ -130,7 +131,7 @@ pub(crate) static ENA_SRD_UDP_SPECIFICATION_REQUEST: Type = Type::structure(&sha
 pub(crate) static ENCLAVE_OPTIONS: Type = Type::structure(&shapes::ENCLAVE_OPTIONS);
 pub(crate) static ERROR_SET: Type = Type::list("item", &t::VALIDATION_ERROR);
 pub(crate) static EVENT_CODE: Type = Type::new(Kind::String).values(&["instance-reboot", "system-reboot", "system-maintenance", "instance-retirement", "instance-stop"]);
-pub(crate) static EXCLUDED_INSTANCE_TYPE: Type = Type::new(Kind::String).min(1).max(30);
+pub(crate) static EXCLUDED_INSTANCE_TYPE: Type = Type::new(Kind::String).min(1).max(30).pattern(&p::P28039A80);
 pub(crate) static EXCLUDED_INSTANCE_TYPE_SET: Type = Type::list("item", &t::EXCLUDED_INSTANCE_TYPE).min(0).max(400);
 pub(crate) static EXECUTABLE_BY_STRING_LIST: Type = Type::list("ExecutableBy", &s::STRING);
 pub(crate) static FILTER: Type = Type::structure(&shapes::FILTER);
@@ -290,7 +291,7 @@ pub(crate) static LAUNCH_TEMPLATE_LICENSE_CONFIGURATION: Type = Type::structure(
 pub(crate) static LAUNCH_TEMPLATE_LICENSE_CONFIGURATION_REQUEST: Type = Type::structure(&shapes::LAUNCH_TEMPLATE_LICENSE_CONFIGURATION_REQUEST);
 pub(crate) static LAUNCH_TEMPLATE_LICENSE_LIST: Type = Type::list("item", &t::LAUNCH_TEMPLATE_LICENSE_CONFIGURATION);
 pub(crate) static LAUNCH_TEMPLATE_LICENSE_SPECIFICATION_LIST_REQUEST: Type = Type::list("item", &t::LAUNCH_TEMPLATE_LICENSE_CONFIGURATION_REQUEST);
-pub(crate) static LAUNCH_TEMPLATE_NAME: Type = Type::new(Kind::String).min(3).max(128);
+pub(crate) static LAUNCH_TEMPLATE_NAME: Type = Type::new(Kind::String).min(3).max(128).pattern(&p::P23E1EDE2);
 pub(crate) static LAUNCH_TEMPLATE_NAME_STRING_LIST: Type = Type::list("item", &t::LAUNCH_TEMPLATE_NAME);
 pub(crate) static LAUNCH_TEMPLATE_NETWORK_PERFORMANCE_OPTIONS: Type = Type::structure(&shapes::LAUNCH_TEMPLATE_NETWORK_PERFORMANCE_OPTIONS);
 pub(crate) static LAUNCH_TEMPLATE_NETWORK_PERFORMANCE_OPTIONS_REQUEST: Type = Type::structure(&shapes::LAUNCH_TEMPLATE_NETWORK_PERFORMANCE_OPTIONS_REQUEST);

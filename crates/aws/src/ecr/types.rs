@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -15,6 +16,7 @@ pub(crate) static ATTRIBUTE_VALUE: Type = Type::new(Kind::String).min(1).max(256
 pub(crate) static AUTHORIZATION_DATA: Type = Type::structure(&shapes::AUTHORIZATION_DATA);
 pub(crate) static AUTHORIZATION_DATA_LIST: Type = Type::list("member", &t::AUTHORIZATION_DATA);
 pub(crate) static AWS_ECR_CONTAINER_IMAGE_DETAILS: Type = Type::structure(&shapes::AWS_ECR_CONTAINER_IMAGE_DETAILS);
+pub(crate) static BASE64: Type = Type::new(Kind::String).pattern(&p::PF2888EDC);
 pub(crate) static BATCHED_OPERATION_LAYER_DIGEST: Type = Type::new(Kind::String).min(0).max(1000);
 pub(crate) static BATCHED_OPERATION_LAYER_DIGEST_LIST: Type = Type::list("member", &t::BATCHED_OPERATION_LAYER_DIGEST).min(1).max(100);
 pub(crate) static CVSS_SCORE: Type = Type::structure(&shapes::CVSS_SCORE);
@@ -29,7 +31,7 @@ pub(crate) static ENHANCED_IMAGE_SCAN_FINDING: Type = Type::structure(&shapes::E
 pub(crate) static ENHANCED_IMAGE_SCAN_FINDING_LIST: Type = Type::list("member", &t::ENHANCED_IMAGE_SCAN_FINDING);
 pub(crate) static FINDING_SEVERITY: Type = Type::new(Kind::String).values(&["INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL", "UNDEFINED"]);
 pub(crate) static FINDING_SEVERITY_COUNTS: Type = Type::map(("key", &t::FINDING_SEVERITY), ("value", &t::SEVERITY_COUNT));
-pub(crate) static GET_AUTHORIZATION_TOKEN_REGISTRY_ID_LIST: Type = Type::list("member", &s::STRING).min(1).max(10);
+pub(crate) static GET_AUTHORIZATION_TOKEN_REGISTRY_ID_LIST: Type = Type::list("member", &t::REGISTRY_ID).min(1).max(10);
 pub(crate) static IMAGE: Type = Type::structure(&shapes::IMAGE);
 pub(crate) static IMAGE_ACTION_TYPE: Type = Type::new(Kind::String).values(&["EXPIRE", "TRANSITION"]);
 pub(crate) static IMAGE_COUNT: Type = Type::new(Kind::Integer).min(0);
@@ -55,14 +57,15 @@ pub(crate) static IMAGE_TAG_LIST: Type = Type::list("member", &t::IMAGE_TAG);
 pub(crate) static IMAGE_TAG_MUTABILITY: Type = Type::new(Kind::String).values(&["MUTABLE", "IMMUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"]);
 pub(crate) static IMAGE_TAG_MUTABILITY_EXCLUSION_FILTER: Type = Type::structure(&shapes::IMAGE_TAG_MUTABILITY_EXCLUSION_FILTER);
 pub(crate) static IMAGE_TAG_MUTABILITY_EXCLUSION_FILTER_TYPE: Type = Type::new(Kind::String).values(&["WILDCARD"]);
-pub(crate) static IMAGE_TAG_MUTABILITY_EXCLUSION_FILTER_VALUE: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static IMAGE_TAG_MUTABILITY_EXCLUSION_FILTER_VALUE: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::PC7482B5E);
 pub(crate) static IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS: Type = Type::list("member", &t::IMAGE_TAG_MUTABILITY_EXCLUSION_FILTER).min(1).max(5);
 pub(crate) static IMAGE_TAGS_LIST: Type = Type::list("member", &t::IMAGE_TAG);
 pub(crate) static IN_USE_COUNT: Type = Type::new(Kind::Long).min(0);
 pub(crate) static KMS_KEY: Type = Type::new(Kind::String).min(1).max(2048);
 pub(crate) static LAYER: Type = Type::structure(&shapes::LAYER);
 pub(crate) static LAYER_AVAILABILITY: Type = Type::new(Kind::String).values(&["AVAILABLE", "UNAVAILABLE", "ARCHIVED"]);
-pub(crate) static LAYER_DIGEST_LIST: Type = Type::list("member", &s::STRING).min(1).max(100);
+pub(crate) static LAYER_DIGEST: Type = Type::new(Kind::String).pattern(&p::P6132200B);
+pub(crate) static LAYER_DIGEST_LIST: Type = Type::list("member", &t::LAYER_DIGEST).min(1).max(100);
 pub(crate) static LAYER_FAILURE: Type = Type::structure(&shapes::LAYER_FAILURE);
 pub(crate) static LAYER_FAILURE_CODE: Type = Type::new(Kind::String).values(&["InvalidLayerDigest", "MissingLayerDigest"]);
 pub(crate) static LAYER_FAILURE_LIST: Type = Type::list("member", &t::LAYER_FAILURE);
@@ -86,7 +89,8 @@ pub(crate) static PACKAGE_VULNERABILITY_DETAILS: Type = Type::structure(&shapes:
 pub(crate) static PART_SIZE: Type = Type::new(Kind::Long).min(0);
 pub(crate) static RECOMMENDATION: Type = Type::structure(&shapes::RECOMMENDATION);
 pub(crate) static REFERENCE_URLS_LIST: Type = Type::list("member", &s::STRING);
-pub(crate) static REGION: Type = Type::new(Kind::String).min(2).max(25);
+pub(crate) static REGION: Type = Type::new(Kind::String).min(2).max(25).pattern(&p::PA0070D45);
+pub(crate) static REGISTRY_ID: Type = Type::new(Kind::String).pattern(&p::PD018CED9);
 pub(crate) static RELATED_VULNERABILITIES_LIST: Type = Type::list("member", &s::STRING);
 pub(crate) static REMEDIATION: Type = Type::structure(&shapes::REMEDIATION);
 pub(crate) static REPLICATION_CONFIGURATION: Type = Type::structure(&shapes::REPLICATION_CONFIGURATION);
@@ -98,9 +102,9 @@ pub(crate) static REPOSITORY: Type = Type::structure(&shapes::REPOSITORY);
 pub(crate) static REPOSITORY_FILTER: Type = Type::structure(&shapes::REPOSITORY_FILTER);
 pub(crate) static REPOSITORY_FILTER_LIST: Type = Type::list("member", &t::REPOSITORY_FILTER).min(1).max(100);
 pub(crate) static REPOSITORY_FILTER_TYPE: Type = Type::new(Kind::String).values(&["PREFIX_MATCH"]);
-pub(crate) static REPOSITORY_FILTER_VALUE: Type = Type::new(Kind::String).min(2).max(256);
+pub(crate) static REPOSITORY_FILTER_VALUE: Type = Type::new(Kind::String).min(2).max(256).pattern(&p::P1CB40AF8);
 pub(crate) static REPOSITORY_LIST: Type = Type::list("member", &t::REPOSITORY);
-pub(crate) static REPOSITORY_NAME: Type = Type::new(Kind::String).min(2).max(256);
+pub(crate) static REPOSITORY_NAME: Type = Type::new(Kind::String).min(2).max(256).pattern(&p::PF1036BA9);
 pub(crate) static REPOSITORY_NAME_LIST: Type = Type::list("member", &t::REPOSITORY_NAME).min(1).max(100);
 pub(crate) static REPOSITORY_POLICY_TEXT: Type = Type::new(Kind::String).min(0).max(10240);
 pub(crate) static RESOURCE: Type = Type::structure(&shapes::RESOURCE);
@@ -116,5 +120,6 @@ pub(crate) static TAG_STATUS: Type = Type::new(Kind::String).values(&["TAGGED", 
 pub(crate) static TAGS: Type = Type::map(("key", &s::STRING), ("value", &s::STRING));
 pub(crate) static TRANSITIONING_IMAGE_TOTAL_COUNT: Type = Type::structure(&shapes::TRANSITIONING_IMAGE_TOTAL_COUNT);
 pub(crate) static TRANSITIONING_IMAGE_TOTAL_COUNTS: Type = Type::list("member", &t::TRANSITIONING_IMAGE_TOTAL_COUNT);
+pub(crate) static UPLOAD_ID: Type = Type::new(Kind::String).pattern(&p::P78DCD42D);
 pub(crate) static VULNERABLE_PACKAGE: Type = Type::structure(&shapes::VULNERABLE_PACKAGE);
 pub(crate) static VULNERABLE_PACKAGES_LIST: Type = Type::list("member", &t::VULNERABLE_PACKAGE);

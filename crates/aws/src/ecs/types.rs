@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -19,7 +20,7 @@ pub(crate) static ACCELERATOR_TYPE_SET: Type = Type::list("member", &t::ACCELERA
 pub(crate) static ACCESS_TYPE: Type = Type::new(Kind::String).values(&["PUBLIC", "PRIVATE"]);
 pub(crate) static ADVANCED_CONFIGURATION: Type = Type::structure(&shapes::ADVANCED_CONFIGURATION);
 pub(crate) static AGENT_UPDATE_STATUS: Type = Type::new(Kind::String).values(&["PENDING", "STAGING", "STAGED", "UPDATING", "UPDATED", "FAILED"]);
-pub(crate) static ALLOWED_INSTANCE_TYPE: Type = Type::new(Kind::String).min(1).max(30);
+pub(crate) static ALLOWED_INSTANCE_TYPE: Type = Type::new(Kind::String).min(1).max(30).pattern(&p::P28039A80);
 pub(crate) static ALLOWED_INSTANCE_TYPE_SET: Type = Type::list("member", &t::ALLOWED_INSTANCE_TYPE).min(0).max(400);
 pub(crate) static APPLICATION_PROTOCOL: Type = Type::new(Kind::String).values(&["http", "http2", "grpc"]);
 pub(crate) static ASSIGN_PUBLIC_IP: Type = Type::new(Kind::String).values(&["ENABLED", "DISABLED"]);
@@ -130,7 +131,7 @@ pub(crate) static ENVIRONMENT_FILE_TYPE: Type = Type::new(Kind::String).values(&
 pub(crate) static ENVIRONMENT_FILES: Type = Type::list("member", &t::ENVIRONMENT_FILE);
 pub(crate) static ENVIRONMENT_VARIABLES: Type = Type::list("member", &t::KEY_VALUE_PAIR).sensitive();
 pub(crate) static EPHEMERAL_STORAGE: Type = Type::structure(&shapes::EPHEMERAL_STORAGE);
-pub(crate) static EXCLUDED_INSTANCE_TYPE: Type = Type::new(Kind::String).min(1).max(30);
+pub(crate) static EXCLUDED_INSTANCE_TYPE: Type = Type::new(Kind::String).min(1).max(30).pattern(&p::P28039A80);
 pub(crate) static EXCLUDED_INSTANCE_TYPE_SET: Type = Type::list("member", &t::EXCLUDED_INSTANCE_TYPE).min(0).max(400);
 pub(crate) static EXECUTE_COMMAND_CONFIGURATION: Type = Type::structure(&shapes::EXECUTE_COMMAND_CONFIGURATION);
 pub(crate) static EXECUTE_COMMAND_LOG_CONFIGURATION: Type = Type::structure(&shapes::EXECUTE_COMMAND_LOG_CONFIGURATION);
@@ -319,9 +320,9 @@ pub(crate) static STRING_MAP: Type = Type::map(("key", &s::STRING), ("value", &s
 pub(crate) static SYSTEM_CONTROL: Type = Type::structure(&shapes::SYSTEM_CONTROL);
 pub(crate) static SYSTEM_CONTROLS: Type = Type::list("member", &t::SYSTEM_CONTROL);
 pub(crate) static TAG: Type = Type::structure(&shapes::TAG);
-pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::PD949125E);
 pub(crate) static TAG_KEYS: Type = Type::list("member", &t::TAG_KEY);
-pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).min(0).max(256);
+pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).min(0).max(256).pattern(&p::PD949125E);
 pub(crate) static TAGS: Type = Type::list("member", &t::TAG).min(0).max(50);
 pub(crate) static TARGET_TYPE: Type = Type::new(Kind::String).values(&["container-instance"]);
 pub(crate) static TASK: Type = Type::structure(&shapes::TASK);

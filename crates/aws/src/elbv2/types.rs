@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -32,13 +33,14 @@ pub(crate) static CERTIFICATE_LIST: Type = Type::list("member", &t::CERTIFICATE)
 pub(crate) static CIPHER: Type = Type::structure(&shapes::CIPHER);
 pub(crate) static CIPHERS: Type = Type::list("member", &t::CIPHER);
 pub(crate) static CONDITION_FIELD_NAME: Type = Type::new(Kind::String).max(64);
-pub(crate) static CUSTOMER_OWNED_IPV4_POOL: Type = Type::new(Kind::String).max(256);
+pub(crate) static CUSTOMER_OWNED_IPV4_POOL: Type = Type::new(Kind::String).max(256).pattern(&p::P7CA6F489);
 pub(crate) static DESCRIBE_TARGET_HEALTH_INPUT_INCLUDE_ENUM: Type = Type::new(Kind::String).values(&["AnomalyDetection", "All"]);
 pub(crate) static ENABLE_PREFIX_FOR_IPV6_SOURCE_NAT_ENUM: Type = Type::new(Kind::String).values(&["on", "off"]);
 pub(crate) static ENFORCE_SECURITY_GROUP_INBOUND_RULES_ON_PRIVATE_LINK_TRAFFIC_ENUM: Type = Type::new(Kind::String).values(&["on", "off"]);
 pub(crate) static FIXED_RESPONSE_ACTION_CONFIG: Type = Type::structure(&shapes::FIXED_RESPONSE_ACTION_CONFIG);
 pub(crate) static FIXED_RESPONSE_ACTION_CONTENT_TYPE: Type = Type::new(Kind::String).min(0).max(32);
 pub(crate) static FIXED_RESPONSE_ACTION_MESSAGE: Type = Type::new(Kind::String).min(0).max(1024);
+pub(crate) static FIXED_RESPONSE_ACTION_STATUS_CODE: Type = Type::new(Kind::String).pattern(&p::P2BA1AFBD);
 pub(crate) static FORWARD_ACTION_CONFIG: Type = Type::structure(&shapes::FORWARD_ACTION_CONFIG);
 pub(crate) static HEALTH_CHECK_INTERVAL_SECONDS: Type = Type::new(Kind::Integer).min(5).max(300);
 pub(crate) static HEALTH_CHECK_THRESHOLD_COUNT: Type = Type::new(Kind::Integer).min(2).max(10);
@@ -48,7 +50,7 @@ pub(crate) static HOST_HEADER_REWRITE_CONFIG: Type = Type::structure(&shapes::HO
 pub(crate) static HTTP_HEADER_CONDITION_CONFIG: Type = Type::structure(&shapes::HTTP_HEADER_CONDITION_CONFIG);
 pub(crate) static HTTP_REQUEST_METHOD_CONDITION_CONFIG: Type = Type::structure(&shapes::HTTP_REQUEST_METHOD_CONDITION_CONFIG);
 pub(crate) static IP_ADDRESS_TYPE: Type = Type::new(Kind::String).values(&["ipv4", "dualstack", "dualstack-without-public-ipv4"]);
-pub(crate) static IPAM_POOL_ID: Type = Type::new(Kind::String).max(1000);
+pub(crate) static IPAM_POOL_ID: Type = Type::new(Kind::String).max(1000).pattern(&p::PD20A8C80);
 pub(crate) static IPAM_POOLS: Type = Type::structure(&shapes::IPAM_POOLS);
 pub(crate) static JWT_VALIDATION_ACTION_ADDITIONAL_CLAIM: Type = Type::structure(&shapes::JWT_VALIDATION_ACTION_ADDITIONAL_CLAIM);
 pub(crate) static JWT_VALIDATION_ACTION_ADDITIONAL_CLAIM_FORMAT_ENUM: Type = Type::new(Kind::String).values(&["single-string", "string-array", "space-separated-values"]);
@@ -62,7 +64,7 @@ pub(crate) static LIST_OF_STRING: Type = Type::list("member", &s::STRING);
 pub(crate) static LISTENER: Type = Type::structure(&shapes::LISTENER);
 pub(crate) static LISTENER_ARNS: Type = Type::list("member", &s::STRING);
 pub(crate) static LISTENER_ATTRIBUTE: Type = Type::structure(&shapes::LISTENER_ATTRIBUTE);
-pub(crate) static LISTENER_ATTRIBUTE_KEY: Type = Type::new(Kind::String).max(256);
+pub(crate) static LISTENER_ATTRIBUTE_KEY: Type = Type::new(Kind::String).max(256).pattern(&p::P80374040);
 pub(crate) static LISTENER_ATTRIBUTES: Type = Type::list("member", &t::LISTENER_ATTRIBUTE);
 pub(crate) static LISTENERS: Type = Type::list("member", &t::LISTENER);
 pub(crate) static LOAD_BALANCER: Type = Type::structure(&shapes::LOAD_BALANCER);
@@ -70,7 +72,7 @@ pub(crate) static LOAD_BALANCER_ADDRESS: Type = Type::structure(&shapes::LOAD_BA
 pub(crate) static LOAD_BALANCER_ADDRESSES: Type = Type::list("member", &t::LOAD_BALANCER_ADDRESS);
 pub(crate) static LOAD_BALANCER_ARNS: Type = Type::list("member", &s::STRING);
 pub(crate) static LOAD_BALANCER_ATTRIBUTE: Type = Type::structure(&shapes::LOAD_BALANCER_ATTRIBUTE);
-pub(crate) static LOAD_BALANCER_ATTRIBUTE_KEY: Type = Type::new(Kind::String).max(256);
+pub(crate) static LOAD_BALANCER_ATTRIBUTE_KEY: Type = Type::new(Kind::String).max(256).pattern(&p::P80374040);
 pub(crate) static LOAD_BALANCER_ATTRIBUTE_VALUE: Type = Type::new(Kind::String).max(1024);
 pub(crate) static LOAD_BALANCER_ATTRIBUTES: Type = Type::list("member", &t::LOAD_BALANCER_ATTRIBUTE).max(20);
 pub(crate) static LOAD_BALANCER_NAMES: Type = Type::list("member", &s::STRING);
@@ -95,6 +97,7 @@ pub(crate) static QUIC_SERVER_ID: Type = Type::new(Kind::String).min(1).max(256)
 pub(crate) static REDIRECT_ACTION_CONFIG: Type = Type::structure(&shapes::REDIRECT_ACTION_CONFIG);
 pub(crate) static REDIRECT_ACTION_HOST: Type = Type::new(Kind::String).min(1).max(128);
 pub(crate) static REDIRECT_ACTION_PATH: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static REDIRECT_ACTION_PROTOCOL: Type = Type::new(Kind::String).pattern(&p::P483130DA);
 pub(crate) static REDIRECT_ACTION_QUERY: Type = Type::new(Kind::String).min(0).max(128);
 pub(crate) static REDIRECT_ACTION_STATUS_CODE_ENUM: Type = Type::new(Kind::String).values(&["HTTP_301", "HTTP_302"]);
 pub(crate) static RESOURCE_ARNS: Type = Type::list("member", &s::STRING);
@@ -123,10 +126,10 @@ pub(crate) static SUBNETS: Type = Type::list("member", &s::STRING);
 pub(crate) static TAG: Type = Type::structure(&shapes::TAG);
 pub(crate) static TAG_DESCRIPTION: Type = Type::structure(&shapes::TAG_DESCRIPTION);
 pub(crate) static TAG_DESCRIPTIONS: Type = Type::list("member", &t::TAG_DESCRIPTION);
-pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::P3B2A5AA5);
 pub(crate) static TAG_KEYS: Type = Type::list("member", &t::TAG_KEY);
 pub(crate) static TAG_LIST: Type = Type::list("member", &t::TAG).min(1);
-pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).min(0).max(256);
+pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).min(0).max(256).pattern(&p::P3B2A5AA5);
 pub(crate) static TARGET_ADMINISTRATIVE_OVERRIDE_REASON_ENUM: Type = Type::new(Kind::String).values(&["AdministrativeOverride.Unknown", "AdministrativeOverride.NoOverride", "AdministrativeOverride.ZonalShiftActive", "AdministrativeOverride.ZonalShiftDelegatedToDns"]);
 pub(crate) static TARGET_ADMINISTRATIVE_OVERRIDE_STATE_ENUM: Type = Type::new(Kind::String).values(&["unknown", "no_override", "zonal_shift_active", "zonal_shift_delegated_to_dns"]);
 pub(crate) static TARGET_CONTROL_PORT: Type = Type::new(Kind::Integer).min(1).max(65535);
@@ -135,7 +138,7 @@ pub(crate) static TARGET_DESCRIPTIONS: Type = Type::list("member", &t::TARGET_DE
 pub(crate) static TARGET_GROUP: Type = Type::structure(&shapes::TARGET_GROUP);
 pub(crate) static TARGET_GROUP_ARNS: Type = Type::list("member", &s::STRING);
 pub(crate) static TARGET_GROUP_ATTRIBUTE: Type = Type::structure(&shapes::TARGET_GROUP_ATTRIBUTE);
-pub(crate) static TARGET_GROUP_ATTRIBUTE_KEY: Type = Type::new(Kind::String).max(256);
+pub(crate) static TARGET_GROUP_ATTRIBUTE_KEY: Type = Type::new(Kind::String).max(256).pattern(&p::P80374040);
 pub(crate) static TARGET_GROUP_ATTRIBUTES: Type = Type::list("member", &t::TARGET_GROUP_ATTRIBUTE);
 pub(crate) static TARGET_GROUP_IP_ADDRESS_TYPE_ENUM: Type = Type::new(Kind::String).values(&["ipv4", "ipv6"]);
 pub(crate) static TARGET_GROUP_LIST: Type = Type::list("member", &t::TARGET_GROUP_TUPLE);

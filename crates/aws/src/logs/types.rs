@@ -5,12 +5,13 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
-pub(crate) static ACCOUNT_ID: Type = Type::new(Kind::String).min(12).max(12);
+pub(crate) static ACCOUNT_ID: Type = Type::new(Kind::String).min(12).max(12).pattern(&p::P9CA48524);
 pub(crate) static ACCOUNT_IDS: Type = Type::list("member", &t::ACCOUNT_ID).min(0).max(20);
-pub(crate) static AMAZON_RESOURCE_NAME: Type = Type::new(Kind::String).min(1).max(1011);
+pub(crate) static AMAZON_RESOURCE_NAME: Type = Type::new(Kind::String).min(1).max(1011).pattern(&p::P771A09B5);
 pub(crate) static DATA_PROTECTION_STATUS: Type = Type::new(Kind::String).values(&["ACTIVATED", "DELETED", "ARCHIVED", "DISABLED"]);
 pub(crate) static DESCRIBE_LIMIT: Type = Type::new(Kind::Integer).min(1).max(50);
 pub(crate) static DESCRIBE_LOG_GROUPS_LOG_GROUP_IDENTIFIERS: Type = Type::list("member", &t::LOG_GROUP_IDENTIFIER).min(1).max(50);
@@ -35,12 +36,12 @@ pub(crate) static INPUT_LOG_STREAM_NAMES: Type = Type::list("member", &t::LOG_ST
 pub(crate) static KMS_KEY_ID: Type = Type::new(Kind::String).max(256);
 pub(crate) static LOG_GROUP: Type = Type::structure(&shapes::LOG_GROUP);
 pub(crate) static LOG_GROUP_CLASS: Type = Type::new(Kind::String).values(&["STANDARD", "INFREQUENT_ACCESS", "DELIVERY"]);
-pub(crate) static LOG_GROUP_IDENTIFIER: Type = Type::new(Kind::String).min(1).max(2048);
-pub(crate) static LOG_GROUP_NAME: Type = Type::new(Kind::String).min(1).max(512);
-pub(crate) static LOG_GROUP_NAME_PATTERN: Type = Type::new(Kind::String).min(0).max(512);
+pub(crate) static LOG_GROUP_IDENTIFIER: Type = Type::new(Kind::String).min(1).max(2048).pattern(&p::P890FC317);
+pub(crate) static LOG_GROUP_NAME: Type = Type::new(Kind::String).min(1).max(512).pattern(&p::P54DBAD66);
+pub(crate) static LOG_GROUP_NAME_PATTERN: Type = Type::new(Kind::String).min(0).max(512).pattern(&p::P54DBB3D5);
 pub(crate) static LOG_GROUPS: Type = Type::list("member", &t::LOG_GROUP);
 pub(crate) static LOG_STREAM: Type = Type::structure(&shapes::LOG_STREAM);
-pub(crate) static LOG_STREAM_NAME: Type = Type::new(Kind::String).min(1).max(512);
+pub(crate) static LOG_STREAM_NAME: Type = Type::new(Kind::String).min(1).max(512).pattern(&p::P74B53709);
 pub(crate) static LOG_STREAMS: Type = Type::list("member", &t::LOG_STREAM);
 pub(crate) static NEXT_TOKEN: Type = Type::new(Kind::String).min(1);
 pub(crate) static ORDER_BY: Type = Type::new(Kind::String).values(&["LogStreamName", "LastEventTime"]);
@@ -52,9 +53,9 @@ pub(crate) static SEARCHED_LOG_STREAM: Type = Type::structure(&shapes::SEARCHED_
 pub(crate) static SEARCHED_LOG_STREAMS: Type = Type::list("member", &t::SEARCHED_LOG_STREAM);
 pub(crate) static SEQUENCE_TOKEN: Type = Type::new(Kind::String).min(1);
 pub(crate) static STORED_BYTES: Type = Type::new(Kind::Long).min(0);
-pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::P2FB1F142);
 pub(crate) static TAG_KEY_LIST: Type = Type::list("member", &t::TAG_KEY).min(0).max(50);
 pub(crate) static TAG_LIST: Type = Type::list("member", &t::TAG_KEY).min(1);
-pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).max(256);
+pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).max(256).pattern(&p::P3B2A5AA5);
 pub(crate) static TAGS: Type = Type::map(("key", &t::TAG_KEY), ("value", &t::TAG_VALUE)).min(1).max(50);
 pub(crate) static TIMESTAMP: Type = Type::new(Kind::Long).min(0);

@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -14,7 +15,7 @@ pub(crate) static ADD_REPLICA_REGION_LIST_TYPE: Type = Type::list("member", &t::
 pub(crate) static AUTOMATICALLY_ROTATE_AFTER_DAYS_TYPE: Type = Type::new(Kind::Long).min(1).max(1000);
 pub(crate) static CLIENT_REQUEST_TOKEN_TYPE: Type = Type::new(Kind::String).min(32).max(64);
 pub(crate) static DESCRIPTION_TYPE: Type = Type::new(Kind::String).max(2048);
-pub(crate) static DURATION_TYPE: Type = Type::new(Kind::String).min(2).max(3);
+pub(crate) static DURATION_TYPE: Type = Type::new(Kind::String).min(2).max(3).pattern(&p::P9B43BC70);
 pub(crate) static EXCLUDE_CHARACTERS_TYPE: Type = Type::new(Kind::String).min(0).max(4096);
 pub(crate) static EXTERNAL_SECRET_ROTATION_METADATA_ITEM: Type = Type::structure(&shapes::EXTERNAL_SECRET_ROTATION_METADATA_ITEM);
 pub(crate) static EXTERNAL_SECRET_ROTATION_METADATA_ITEM_KEY_TYPE: Type = Type::new(Kind::String).min(1).max(256);
@@ -22,7 +23,7 @@ pub(crate) static EXTERNAL_SECRET_ROTATION_METADATA_ITEM_VALUE_TYPE: Type = Type
 pub(crate) static EXTERNAL_SECRET_ROTATION_METADATA_TYPE: Type = Type::list("member", &t::EXTERNAL_SECRET_ROTATION_METADATA_ITEM);
 pub(crate) static FILTER: Type = Type::structure(&shapes::FILTER);
 pub(crate) static FILTER_NAME_STRING_TYPE: Type = Type::new(Kind::String).values(&["description", "name", "tag-key", "tag-value", "primary-region", "owning-service", "all"]);
-pub(crate) static FILTER_VALUE_STRING_TYPE: Type = Type::new(Kind::String).max(512);
+pub(crate) static FILTER_VALUE_STRING_TYPE: Type = Type::new(Kind::String).max(512).pattern(&p::PB643FD04);
 pub(crate) static FILTER_VALUES_STRING_LIST: Type = Type::list("member", &t::FILTER_VALUE_STRING_TYPE).min(1).max(10);
 pub(crate) static FILTERS_LIST_TYPE: Type = Type::list("member", &t::FILTER).max(10);
 pub(crate) static KMS_KEY_ID_LIST_TYPE: Type = Type::list("member", &t::KMS_KEY_ID_TYPE);
@@ -36,15 +37,15 @@ pub(crate) static NON_EMPTY_RESOURCE_POLICY_TYPE: Type = Type::new(Kind::String)
 pub(crate) static OWNING_SERVICE_TYPE: Type = Type::new(Kind::String).min(1).max(128);
 pub(crate) static PASSWORD_LENGTH_TYPE: Type = Type::new(Kind::Long).min(1).max(4096);
 pub(crate) static RANDOM_PASSWORD_TYPE: Type = Type::new(Kind::String).min(0).max(4096).sensitive();
-pub(crate) static REGION_TYPE: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static REGION_TYPE: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::P8E68C194);
 pub(crate) static REPLICA_REGION_TYPE: Type = Type::structure(&shapes::REPLICA_REGION_TYPE);
 pub(crate) static REPLICATION_STATUS_LIST_TYPE: Type = Type::list("member", &t::REPLICATION_STATUS_TYPE);
 pub(crate) static REPLICATION_STATUS_TYPE: Type = Type::structure(&shapes::REPLICATION_STATUS_TYPE);
 pub(crate) static ROLE_ARN_TYPE: Type = Type::new(Kind::String).min(20).max(2048);
 pub(crate) static ROTATION_LAMBDA_ARN_TYPE: Type = Type::new(Kind::String).min(0).max(2048);
 pub(crate) static ROTATION_RULES_TYPE: Type = Type::structure(&shapes::ROTATION_RULES_TYPE);
-pub(crate) static ROTATION_TOKEN_TYPE: Type = Type::new(Kind::String).min(36).max(256).sensitive();
-pub(crate) static SCHEDULE_EXPRESSION_TYPE: Type = Type::new(Kind::String).min(1).max(256);
+pub(crate) static ROTATION_TOKEN_TYPE: Type = Type::new(Kind::String).min(36).max(256).pattern(&p::P1E8980F9).sensitive();
+pub(crate) static SCHEDULE_EXPRESSION_TYPE: Type = Type::new(Kind::String).min(1).max(256).pattern(&p::PF9E1B736);
 pub(crate) static SECRET_ARN_TYPE: Type = Type::new(Kind::String).min(20).max(2048);
 pub(crate) static SECRET_BINARY_TYPE: Type = Type::new(Kind::Blob).min(1).max(65536).sensitive();
 pub(crate) static SECRET_ID_LIST_TYPE: Type = Type::list("member", &t::SECRET_ID_TYPE).min(1).max(20);

@@ -5,14 +5,15 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
 pub(crate) static AWS_ACCOUNT_ID: Type = Type::new(Kind::String).min(12).max(12);
 pub(crate) static AMAZON_RESOURCE_NAME: Type = Type::new(Kind::String).min(1).max(1011);
 pub(crate) static ARN: Type = Type::new(Kind::String).max(255);
-pub(crate) static ATTR_KEY: Type = Type::new(Kind::String).max(255);
-pub(crate) static ATTR_VALUE: Type = Type::new(Kind::String).max(1024);
+pub(crate) static ATTR_KEY: Type = Type::new(Kind::String).max(255).pattern(&p::P025B41B6);
+pub(crate) static ATTR_VALUE: Type = Type::new(Kind::String).max(1024).pattern(&p::P4097CA66);
 pub(crate) static ATTRIBUTES: Type = Type::map(("key", &t::ATTR_KEY), ("value", &t::ATTR_VALUE));
 pub(crate) static CUSTOM_HEALTH_STATUS: Type = Type::new(Kind::String).values(&["HEALTHY", "UNHEALTHY"]);
 pub(crate) static DISCOVER_MAX_RESULTS: Type = Type::new(Kind::Integer).min(1).max(1000);
@@ -36,7 +37,7 @@ pub(crate) static HTTP_NAMESPACE_CHANGE: Type = Type::structure(&shapes::HTTP_NA
 pub(crate) static HTTP_PROPERTIES: Type = Type::structure(&shapes::HTTP_PROPERTIES);
 pub(crate) static INSTANCE: Type = Type::structure(&shapes::INSTANCE);
 pub(crate) static INSTANCE_HEALTH_STATUS_MAP: Type = Type::map(("key", &t::RESOURCE_ID), ("value", &t::HEALTH_STATUS));
-pub(crate) static INSTANCE_ID: Type = Type::new(Kind::String).max(64);
+pub(crate) static INSTANCE_ID: Type = Type::new(Kind::String).max(64).pattern(&p::P66FF0A7B);
 pub(crate) static INSTANCE_ID_LIST: Type = Type::list("member", &t::RESOURCE_ID).min(1);
 pub(crate) static INSTANCE_SUMMARY: Type = Type::structure(&shapes::INSTANCE_SUMMARY);
 pub(crate) static INSTANCE_SUMMARY_LIST: Type = Type::list("member", &t::INSTANCE_SUMMARY);
@@ -45,9 +46,9 @@ pub(crate) static NAMESPACE: Type = Type::structure(&shapes::NAMESPACE);
 pub(crate) static NAMESPACE_FILTER: Type = Type::structure(&shapes::NAMESPACE_FILTER);
 pub(crate) static NAMESPACE_FILTER_NAME: Type = Type::new(Kind::String).values(&["TYPE", "NAME", "HTTP_NAME", "RESOURCE_OWNER"]);
 pub(crate) static NAMESPACE_FILTERS: Type = Type::list("member", &t::NAMESPACE_FILTER);
-pub(crate) static NAMESPACE_NAME: Type = Type::new(Kind::String).max(1024);
-pub(crate) static NAMESPACE_NAME_HTTP: Type = Type::new(Kind::String).max(1024);
-pub(crate) static NAMESPACE_NAME_PRIVATE: Type = Type::new(Kind::String).max(253);
+pub(crate) static NAMESPACE_NAME: Type = Type::new(Kind::String).max(1024).pattern(&p::PC88B8C65);
+pub(crate) static NAMESPACE_NAME_HTTP: Type = Type::new(Kind::String).max(1024).pattern(&p::P49E96CC9);
+pub(crate) static NAMESPACE_NAME_PRIVATE: Type = Type::new(Kind::String).max(253).pattern(&p::PF41DFC58);
 pub(crate) static NAMESPACE_PROPERTIES: Type = Type::structure(&shapes::NAMESPACE_PROPERTIES);
 pub(crate) static NAMESPACE_SUMMARIES_LIST: Type = Type::list("member", &t::NAMESPACE_SUMMARY);
 pub(crate) static NAMESPACE_SUMMARY: Type = Type::structure(&shapes::NAMESPACE_SUMMARY);
@@ -87,6 +88,7 @@ pub(crate) static SERVICE_CHANGE: Type = Type::structure(&shapes::SERVICE_CHANGE
 pub(crate) static SERVICE_FILTER: Type = Type::structure(&shapes::SERVICE_FILTER);
 pub(crate) static SERVICE_FILTER_NAME: Type = Type::new(Kind::String).values(&["NAMESPACE_ID", "RESOURCE_OWNER"]);
 pub(crate) static SERVICE_FILTERS: Type = Type::list("member", &t::SERVICE_FILTER);
+pub(crate) static SERVICE_NAME: Type = Type::new(Kind::String).pattern(&p::PBA5FC599);
 pub(crate) static SERVICE_SUMMARIES_LIST: Type = Type::list("member", &t::SERVICE_SUMMARY);
 pub(crate) static SERVICE_SUMMARY: Type = Type::structure(&shapes::SERVICE_SUMMARY);
 pub(crate) static SERVICE_TYPE: Type = Type::new(Kind::String).values(&["HTTP", "DNS_HTTP", "DNS"]);

@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -21,7 +22,7 @@ pub(crate) static PARAMETER_DESCRIPTION: Type = Type::new(Kind::String).min(0).m
 pub(crate) static PARAMETER_HISTORY: Type = Type::structure(&shapes::PARAMETER_HISTORY);
 pub(crate) static PARAMETER_HISTORY_LIST: Type = Type::list("member", &t::PARAMETER_HISTORY);
 pub(crate) static PARAMETER_INLINE_POLICY: Type = Type::structure(&shapes::PARAMETER_INLINE_POLICY);
-pub(crate) static PARAMETER_KEY_ID: Type = Type::new(Kind::String).min(1).max(256);
+pub(crate) static PARAMETER_KEY_ID: Type = Type::new(Kind::String).min(1).max(256).pattern(&p::P461B21A3);
 pub(crate) static PARAMETER_LABEL: Type = Type::new(Kind::String).min(1).max(100);
 pub(crate) static PARAMETER_LABEL_LIST: Type = Type::list("member", &t::PARAMETER_LABEL).min(1).max(10);
 pub(crate) static PARAMETER_LIST: Type = Type::list("member", &t::PARAMETER);
@@ -31,7 +32,7 @@ pub(crate) static PARAMETER_NAME_LIST: Type = Type::list("member", &t::PS_PARAME
 pub(crate) static PARAMETER_POLICIES: Type = Type::new(Kind::String).min(1).max(4096);
 pub(crate) static PARAMETER_POLICY_LIST: Type = Type::list("member", &t::PARAMETER_INLINE_POLICY);
 pub(crate) static PARAMETER_STRING_FILTER: Type = Type::structure(&shapes::PARAMETER_STRING_FILTER);
-pub(crate) static PARAMETER_STRING_FILTER_KEY: Type = Type::new(Kind::String).min(1).max(132);
+pub(crate) static PARAMETER_STRING_FILTER_KEY: Type = Type::new(Kind::String).min(1).max(132).pattern(&p::P4B1A5711);
 pub(crate) static PARAMETER_STRING_FILTER_LIST: Type = Type::list("member", &t::PARAMETER_STRING_FILTER);
 pub(crate) static PARAMETER_STRING_FILTER_VALUE: Type = Type::new(Kind::String).min(1).max(1024);
 pub(crate) static PARAMETER_STRING_FILTER_VALUE_LIST: Type = Type::list("member", &t::PARAMETER_STRING_FILTER_VALUE).min(1).max(50);
@@ -45,6 +46,6 @@ pub(crate) static PARAMETERS_FILTER_VALUE: Type = Type::new(Kind::String).min(1)
 pub(crate) static PARAMETERS_FILTER_VALUE_LIST: Type = Type::list("member", &t::PARAMETERS_FILTER_VALUE).min(1).max(50);
 pub(crate) static RESOURCE_TYPE_FOR_TAGGING: Type = Type::new(Kind::String).values(&["Document", "ManagedInstance", "MaintenanceWindow", "Parameter", "PatchBaseline", "OpsItem", "OpsMetadata", "Automation", "Association"]);
 pub(crate) static TAG: Type = Type::structure(&shapes::TAG);
-pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static TAG_KEY: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::P3B2A5AA5);
 pub(crate) static TAG_LIST: Type = Type::list("member", &t::TAG).max(1000);
-pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).min(0).max(256);
+pub(crate) static TAG_VALUE: Type = Type::new(Kind::String).min(0).max(256).pattern(&p::P3B2A5AA5);

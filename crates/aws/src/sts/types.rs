@@ -5,6 +5,7 @@
 use quarry_wire::{Kind, Type};
 use quarry_wire::schema as s;
 
+use super::patterns as p;
 use super::shapes;
 use super::types as t;
 
@@ -14,21 +15,21 @@ pub(crate) static POLICY_DESCRIPTOR_TYPE: Type = Type::structure(&shapes::POLICY
 pub(crate) static PROVIDED_CONTEXT: Type = Type::structure(&shapes::PROVIDED_CONTEXT);
 pub(crate) static PROVIDED_CONTEXTS_LIST_TYPE: Type = Type::list("member", &t::PROVIDED_CONTEXT).min(1).max(5);
 pub(crate) static TAG: Type = Type::structure(&shapes::TAG);
-pub(crate) static ACCESS_KEY_ID_TYPE: Type = Type::new(Kind::String).min(16).max(128);
+pub(crate) static ACCESS_KEY_ID_TYPE: Type = Type::new(Kind::String).min(16).max(128).pattern(&p::P74090E8F);
 pub(crate) static ACCESS_KEY_SECRET_TYPE: Type = Type::new(Kind::String).sensitive();
-pub(crate) static ARN_TYPE: Type = Type::new(Kind::String).min(20).max(2048);
-pub(crate) static ASSUMED_ROLE_ID_TYPE: Type = Type::new(Kind::String).min(2).max(193);
+pub(crate) static ARN_TYPE: Type = Type::new(Kind::String).min(20).max(2048).pattern(&p::PA94DD2A4);
+pub(crate) static ASSUMED_ROLE_ID_TYPE: Type = Type::new(Kind::String).min(2).max(193).pattern(&p::PDDADCE19);
 pub(crate) static CONTEXT_ASSERTION_TYPE: Type = Type::new(Kind::String).min(4).max(2048);
-pub(crate) static EXTERNAL_ID_TYPE: Type = Type::new(Kind::String).min(2).max(1224);
+pub(crate) static EXTERNAL_ID_TYPE: Type = Type::new(Kind::String).min(2).max(1224).pattern(&p::P72283E46);
 pub(crate) static NON_NEGATIVE_INTEGER_TYPE: Type = Type::new(Kind::Integer).min(0);
 pub(crate) static POLICY_DESCRIPTOR_LIST_TYPE: Type = Type::list("member", &t::POLICY_DESCRIPTOR_TYPE);
 pub(crate) static ROLE_DURATION_SECONDS_TYPE: Type = Type::new(Kind::Integer).min(900).max(43200);
-pub(crate) static ROLE_SESSION_NAME_TYPE: Type = Type::new(Kind::String).min(2).max(64);
-pub(crate) static SERIAL_NUMBER_TYPE: Type = Type::new(Kind::String).min(9).max(256);
-pub(crate) static SOURCE_IDENTITY_TYPE: Type = Type::new(Kind::String).min(2).max(64);
+pub(crate) static ROLE_SESSION_NAME_TYPE: Type = Type::new(Kind::String).min(2).max(64).pattern(&p::P269F05D8);
+pub(crate) static SERIAL_NUMBER_TYPE: Type = Type::new(Kind::String).min(9).max(256).pattern(&p::P771A09B5);
+pub(crate) static SOURCE_IDENTITY_TYPE: Type = Type::new(Kind::String).min(2).max(64).pattern(&p::P269F05D8);
 pub(crate) static TAG_KEY_LIST_TYPE: Type = Type::list("member", &t::TAG_KEY_TYPE).max(50);
-pub(crate) static TAG_KEY_TYPE: Type = Type::new(Kind::String).min(1).max(128);
+pub(crate) static TAG_KEY_TYPE: Type = Type::new(Kind::String).min(1).max(128).pattern(&p::P0DAE4EDC);
 pub(crate) static TAG_LIST_TYPE: Type = Type::list("member", &t::TAG).max(50);
-pub(crate) static TAG_VALUE_TYPE: Type = Type::new(Kind::String).min(0).max(256);
-pub(crate) static TOKEN_CODE_TYPE: Type = Type::new(Kind::String).min(6).max(6);
-pub(crate) static UNRESTRICTED_SESSION_POLICY_DOCUMENT_TYPE: Type = Type::new(Kind::String).min(1);
+pub(crate) static TAG_VALUE_TYPE: Type = Type::new(Kind::String).min(0).max(256).pattern(&p::P0DAE420F);
+pub(crate) static TOKEN_CODE_TYPE: Type = Type::new(Kind::String).min(6).max(6).pattern(&p::P6C0029CE);
+pub(crate) static UNRESTRICTED_SESSION_POLICY_DOCUMENT_TYPE: Type = Type::new(Kind::String).min(1).pattern(&p::P727FEFF0);

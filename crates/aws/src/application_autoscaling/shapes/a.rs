@@ -16,6 +16,6 @@ pub struct Alarm {
 }
 shape!(Alarm, ALARM; 0 alarm_arn, 1 alarm_name);
 pub(crate) static ALARM: Schema = Schema::new("Alarm", &[
-    Member::new("AlarmARN", &s::STRING).required(),
-    Member::new("AlarmName", &s::STRING).required(),
+    Member::new("AlarmARN", &t::RESOURCE_ID).required(),
+    Member::new("AlarmName", &t::RESOURCE_ID).required(),
 ]);

@@ -81,7 +81,7 @@ pub struct DescribeScalableTargetsRequest {
 shape!(DescribeScalableTargetsRequest, DESCRIBE_SCALABLE_TARGETS_REQUEST; 0 max_results, 1 next_token, 2 resource_ids, 3 scalable_dimension, 4 service_namespace);
 pub(crate) static DESCRIBE_SCALABLE_TARGETS_REQUEST: Schema = Schema::new("DescribeScalableTargetsRequest", &[
     Member::new("MaxResults", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ResourceIds", &t::RESOURCE_IDS_MAX_LEN1600),
     Member::new("ScalableDimension", &t::SCALABLE_DIMENSION),
     Member::new("ServiceNamespace", &t::SERVICE_NAMESPACE).required(),
@@ -94,7 +94,7 @@ pub struct DescribeScalableTargetsResponse {
 }
 shape!(DescribeScalableTargetsResponse, DESCRIBE_SCALABLE_TARGETS_RESPONSE; 0 next_token, 1 scalable_targets);
 pub(crate) static DESCRIBE_SCALABLE_TARGETS_RESPONSE: Schema = Schema::new("DescribeScalableTargetsResponse", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ScalableTargets", &t::SCALABLE_TARGETS),
 ]);
 
@@ -111,7 +111,7 @@ shape!(DescribeScalingActivitiesRequest, DESCRIBE_SCALING_ACTIVITIES_REQUEST; 0 
 pub(crate) static DESCRIBE_SCALING_ACTIVITIES_REQUEST: Schema = Schema::new("DescribeScalingActivitiesRequest", &[
     Member::new("IncludeNotScaledActivities", &s::BOOLEAN),
     Member::new("MaxResults", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ResourceId", &t::RESOURCE_ID_MAX_LEN1600),
     Member::new("ScalableDimension", &t::SCALABLE_DIMENSION),
     Member::new("ServiceNamespace", &t::SERVICE_NAMESPACE).required(),
@@ -124,7 +124,7 @@ pub struct DescribeScalingActivitiesResponse {
 }
 shape!(DescribeScalingActivitiesResponse, DESCRIBE_SCALING_ACTIVITIES_RESPONSE; 0 next_token, 1 scaling_activities);
 pub(crate) static DESCRIBE_SCALING_ACTIVITIES_RESPONSE: Schema = Schema::new("DescribeScalingActivitiesResponse", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ScalingActivities", &t::SCALING_ACTIVITIES),
 ]);
 
@@ -140,7 +140,7 @@ pub struct DescribeScalingPoliciesRequest {
 shape!(DescribeScalingPoliciesRequest, DESCRIBE_SCALING_POLICIES_REQUEST; 0 max_results, 1 next_token, 2 policy_names, 3 resource_id, 4 scalable_dimension, 5 service_namespace);
 pub(crate) static DESCRIBE_SCALING_POLICIES_REQUEST: Schema = Schema::new("DescribeScalingPoliciesRequest", &[
     Member::new("MaxResults", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("PolicyNames", &t::RESOURCE_IDS_MAX_LEN1600),
     Member::new("ResourceId", &t::RESOURCE_ID_MAX_LEN1600),
     Member::new("ScalableDimension", &t::SCALABLE_DIMENSION),
@@ -154,7 +154,7 @@ pub struct DescribeScalingPoliciesResponse {
 }
 shape!(DescribeScalingPoliciesResponse, DESCRIBE_SCALING_POLICIES_RESPONSE; 0 next_token, 1 scaling_policies);
 pub(crate) static DESCRIBE_SCALING_POLICIES_RESPONSE: Schema = Schema::new("DescribeScalingPoliciesResponse", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ScalingPolicies", &t::SCALING_POLICIES),
 ]);
 
@@ -170,7 +170,7 @@ pub struct DescribeScheduledActionsRequest {
 shape!(DescribeScheduledActionsRequest, DESCRIBE_SCHEDULED_ACTIONS_REQUEST; 0 max_results, 1 next_token, 2 resource_id, 3 scalable_dimension, 4 scheduled_action_names, 5 service_namespace);
 pub(crate) static DESCRIBE_SCHEDULED_ACTIONS_REQUEST: Schema = Schema::new("DescribeScheduledActionsRequest", &[
     Member::new("MaxResults", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ResourceId", &t::RESOURCE_ID_MAX_LEN1600),
     Member::new("ScalableDimension", &t::SCALABLE_DIMENSION),
     Member::new("ScheduledActionNames", &t::RESOURCE_IDS_MAX_LEN1600),
@@ -184,6 +184,6 @@ pub struct DescribeScheduledActionsResponse {
 }
 shape!(DescribeScheduledActionsResponse, DESCRIBE_SCHEDULED_ACTIONS_RESPONSE; 0 next_token, 1 scheduled_actions);
 pub(crate) static DESCRIBE_SCHEDULED_ACTIONS_RESPONSE: Schema = Schema::new("DescribeScheduledActionsResponse", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ScheduledActions", &t::SCHEDULED_ACTIONS),
 ]);

@@ -18,7 +18,7 @@ pub struct NotScaledReason {
 }
 shape!(NotScaledReason, NOT_SCALED_REASON; 0 code, 1 current_capacity, 2 max_capacity, 3 min_capacity);
 pub(crate) static NOT_SCALED_REASON: Schema = Schema::new("NotScaledReason", &[
-    Member::new("Code", &s::STRING).required(),
+    Member::new("Code", &t::XML_STRING).required(),
     Member::new("CurrentCapacity", &s::INTEGER),
     Member::new("MaxCapacity", &s::INTEGER),
     Member::new("MinCapacity", &s::INTEGER),

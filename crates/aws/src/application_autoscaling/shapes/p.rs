@@ -54,7 +54,7 @@ shape!(PredictiveScalingMetricDataQuery, PREDICTIVE_SCALING_METRIC_DATA_QUERY; 0
 pub(crate) static PREDICTIVE_SCALING_METRIC_DATA_QUERY: Schema = Schema::new("PredictiveScalingMetricDataQuery", &[
     Member::new("Expression", &t::EXPRESSION),
     Member::new("Id", &t::ID).required(),
-    Member::new("Label", &s::STRING),
+    Member::new("Label", &t::XML_STRING),
     Member::new("MetricStat", &t::PREDICTIVE_SCALING_METRIC_STAT),
     Member::new("ReturnData", &s::BOOLEAN),
 ]);
@@ -100,7 +100,7 @@ pub struct PredictiveScalingMetricStat {
 shape!(PredictiveScalingMetricStat, PREDICTIVE_SCALING_METRIC_STAT; 0 metric, 1 stat, 2 unit);
 pub(crate) static PREDICTIVE_SCALING_METRIC_STAT: Schema = Schema::new("PredictiveScalingMetricStat", &[
     Member::new("Metric", &t::PREDICTIVE_SCALING_METRIC).required(),
-    Member::new("Stat", &s::STRING).required(),
+    Member::new("Stat", &t::XML_STRING).required(),
     Member::new("Unit", &t::PREDICTIVE_SCALING_METRIC_UNIT),
 ]);
 

@@ -38,5 +38,5 @@ pub struct RegisterScalableTargetResponse {
 }
 shape!(RegisterScalableTargetResponse, REGISTER_SCALABLE_TARGET_RESPONSE; 0 scalable_target_arn);
 pub(crate) static REGISTER_SCALABLE_TARGET_RESPONSE: Schema = Schema::new("RegisterScalableTargetResponse", &[
-    Member::new("ScalableTargetARN", &s::STRING),
+    Member::new("ScalableTargetARN", &t::XML_STRING),
 ]);

@@ -31,7 +31,7 @@ pub(crate) static SCALABLE_TARGET: Schema = Schema::new("ScalableTarget", &[
     Member::new("ResourceId", &t::RESOURCE_ID_MAX_LEN1600).required(),
     Member::new("RoleARN", &t::RESOURCE_ID_MAX_LEN1600).required(),
     Member::new("ScalableDimension", &t::SCALABLE_DIMENSION).required(),
-    Member::new("ScalableTargetARN", &s::STRING),
+    Member::new("ScalableTargetARN", &t::XML_STRING),
     Member::new("ServiceNamespace", &t::SERVICE_NAMESPACE).required(),
     Member::new("SuspendedState", &t::SUSPENDED_STATE),
 ]);
@@ -64,10 +64,10 @@ pub struct ScalingActivity {
 }
 shape!(ScalingActivity, SCALING_ACTIVITY; 0 activity_id, 1 cause, 2 description, 3 details, 4 end_time, 5 not_scaled_reasons, 6 resource_id, 7 scalable_dimension, 8 service_namespace, 9 start_time, 10 status_code, 11 status_message);
 pub(crate) static SCALING_ACTIVITY: Schema = Schema::new("ScalingActivity", &[
-    Member::new("ActivityId", &s::STRING).required(),
-    Member::new("Cause", &s::STRING).required(),
-    Member::new("Description", &s::STRING).required(),
-    Member::new("Details", &s::STRING),
+    Member::new("ActivityId", &t::RESOURCE_ID).required(),
+    Member::new("Cause", &t::XML_STRING).required(),
+    Member::new("Description", &t::XML_STRING).required(),
+    Member::new("Details", &t::XML_STRING),
     Member::new("EndTime", &s::TIMESTAMP),
     Member::new("NotScaledReasons", &t::NOT_SCALED_REASONS),
     Member::new("ResourceId", &t::RESOURCE_ID_MAX_LEN1600).required(),
@@ -75,7 +75,7 @@ pub(crate) static SCALING_ACTIVITY: Schema = Schema::new("ScalingActivity", &[
     Member::new("ServiceNamespace", &t::SERVICE_NAMESPACE).required(),
     Member::new("StartTime", &s::TIMESTAMP).required(),
     Member::new("StatusCode", &t::SCALING_ACTIVITY_STATUS_CODE).required(),
-    Member::new("StatusMessage", &s::STRING),
+    Member::new("StatusMessage", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -51,7 +51,7 @@ shape!(TargetTrackingMetricDataQuery, TARGET_TRACKING_METRIC_DATA_QUERY; 0 expre
 pub(crate) static TARGET_TRACKING_METRIC_DATA_QUERY: Schema = Schema::new("TargetTrackingMetricDataQuery", &[
     Member::new("Expression", &t::EXPRESSION),
     Member::new("Id", &t::ID).required(),
-    Member::new("Label", &s::STRING),
+    Member::new("Label", &t::XML_STRING),
     Member::new("MetricStat", &t::TARGET_TRACKING_METRIC_STAT),
     Member::new("ReturnData", &s::BOOLEAN),
 ]);
@@ -76,7 +76,7 @@ pub struct TargetTrackingMetricStat {
 shape!(TargetTrackingMetricStat, TARGET_TRACKING_METRIC_STAT; 0 metric, 1 stat, 2 unit);
 pub(crate) static TARGET_TRACKING_METRIC_STAT: Schema = Schema::new("TargetTrackingMetricStat", &[
     Member::new("Metric", &t::TARGET_TRACKING_METRIC).required(),
-    Member::new("Stat", &s::STRING).required(),
+    Member::new("Stat", &t::XML_STRING).required(),
     Member::new("Unit", &t::TARGET_TRACKING_METRIC_UNIT),
 ]);
 

@@ -39,7 +39,7 @@ pub struct ActivitiesType {
 shape!(ActivitiesType, ACTIVITIES_TYPE; 0 activities, 1 next_token);
 pub(crate) static ACTIVITIES_TYPE: Schema = Schema::new("ActivitiesType", &[
     Member::new("Activities", &t::ACTIVITIES).required(),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -59,13 +59,13 @@ pub struct Activity {
 }
 shape!(Activity, ACTIVITY; 0 activity_id, 1 auto_scaling_group_arn, 2 auto_scaling_group_name, 3 auto_scaling_group_state, 4 cause, 5 description, 6 details, 7 end_time, 8 progress, 9 start_time, 10 status_code, 11 status_message);
 pub(crate) static ACTIVITY: Schema = Schema::new("Activity", &[
-    Member::new("ActivityId", &s::STRING).required(),
+    Member::new("ActivityId", &t::XML_STRING).required(),
     Member::new("AutoScalingGroupARN", &t::RESOURCE_NAME),
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
     Member::new("AutoScalingGroupState", &t::AUTO_SCALING_GROUP_STATE),
     Member::new("Cause", &t::XML_STRING_MAX_LEN1023).required(),
-    Member::new("Description", &s::STRING),
-    Member::new("Details", &s::STRING),
+    Member::new("Description", &t::XML_STRING),
+    Member::new("Details", &t::XML_STRING),
     Member::new("EndTime", &s::TIMESTAMP),
     Member::new("Progress", &s::INTEGER),
     Member::new("StartTime", &s::TIMESTAMP).required(),
@@ -224,7 +224,7 @@ pub(crate) static AUTO_SCALING_GROUP_NAMES_TYPE: Schema = Schema::new("AutoScali
     Member::new("Filters", &t::FILTERS),
     Member::new("IncludeInstances", &s::BOOLEAN),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -235,7 +235,7 @@ pub struct AutoScalingGroupsType {
 shape!(AutoScalingGroupsType, AUTO_SCALING_GROUPS_TYPE; 0 auto_scaling_groups, 1 next_token);
 pub(crate) static AUTO_SCALING_GROUPS_TYPE: Schema = Schema::new("AutoScalingGroupsType", &[
     Member::new("AutoScalingGroups", &t::AUTO_SCALING_GROUPS).required(),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -277,7 +277,7 @@ pub struct AutoScalingInstancesType {
 shape!(AutoScalingInstancesType, AUTO_SCALING_INSTANCES_TYPE; 0 auto_scaling_instances, 1 next_token);
 pub(crate) static AUTO_SCALING_INSTANCES_TYPE: Schema = Schema::new("AutoScalingInstancesType", &[
     Member::new("AutoScalingInstances", &t::AUTO_SCALING_INSTANCES),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

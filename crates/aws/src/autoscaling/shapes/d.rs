@@ -93,7 +93,7 @@ shape!(DescribeAutoScalingInstancesType, DESCRIBE_AUTO_SCALING_INSTANCES_TYPE; 0
 pub(crate) static DESCRIBE_AUTO_SCALING_INSTANCES_TYPE: Schema = Schema::new("DescribeAutoScalingInstancesType", &[
     Member::new("InstanceIds", &t::INSTANCE_IDS),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -126,7 +126,7 @@ shape!(DescribeLoadBalancerTargetGroupsRequest, DESCRIBE_LOAD_BALANCER_TARGET_GR
 pub(crate) static DESCRIBE_LOAD_BALANCER_TARGET_GROUPS_REQUEST: Schema = Schema::new("DescribeLoadBalancerTargetGroupsRequest", &[
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -137,7 +137,7 @@ pub struct DescribeLoadBalancerTargetGroupsResponse {
 shape!(DescribeLoadBalancerTargetGroupsResponse, DESCRIBE_LOAD_BALANCER_TARGET_GROUPS_RESPONSE; 0 load_balancer_target_groups, 1 next_token);
 pub(crate) static DESCRIBE_LOAD_BALANCER_TARGET_GROUPS_RESPONSE: Schema = Schema::new("DescribeLoadBalancerTargetGroupsResponse", &[
     Member::new("LoadBalancerTargetGroups", &t::LOAD_BALANCER_TARGET_GROUP_STATES),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -150,7 +150,7 @@ shape!(DescribeLoadBalancersRequest, DESCRIBE_LOAD_BALANCERS_REQUEST; 0 auto_sca
 pub(crate) static DESCRIBE_LOAD_BALANCERS_REQUEST: Schema = Schema::new("DescribeLoadBalancersRequest", &[
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -161,7 +161,7 @@ pub struct DescribeLoadBalancersResponse {
 shape!(DescribeLoadBalancersResponse, DESCRIBE_LOAD_BALANCERS_RESPONSE; 0 load_balancers, 1 next_token);
 pub(crate) static DESCRIBE_LOAD_BALANCERS_RESPONSE: Schema = Schema::new("DescribeLoadBalancersResponse", &[
     Member::new("LoadBalancers", &t::LOAD_BALANCER_STATES),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -171,7 +171,7 @@ pub struct DescribeNotificationConfigurationsAnswer {
 }
 shape!(DescribeNotificationConfigurationsAnswer, DESCRIBE_NOTIFICATION_CONFIGURATIONS_ANSWER; 0 next_token, 1 notification_configurations);
 pub(crate) static DESCRIBE_NOTIFICATION_CONFIGURATIONS_ANSWER: Schema = Schema::new("DescribeNotificationConfigurationsAnswer", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("NotificationConfigurations", &t::NOTIFICATION_CONFIGURATIONS).required(),
 ]);
 
@@ -185,7 +185,7 @@ shape!(DescribeNotificationConfigurationsType, DESCRIBE_NOTIFICATION_CONFIGURATI
 pub(crate) static DESCRIBE_NOTIFICATION_CONFIGURATIONS_TYPE: Schema = Schema::new("DescribeNotificationConfigurationsType", &[
     Member::new("AutoScalingGroupNames", &t::AUTO_SCALING_GROUP_NAMES),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -200,7 +200,7 @@ shape!(DescribePoliciesType, DESCRIBE_POLICIES_TYPE; 0 auto_scaling_group_name, 
 pub(crate) static DESCRIBE_POLICIES_TYPE: Schema = Schema::new("DescribePoliciesType", &[
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("PolicyNames", &t::POLICY_NAMES),
     Member::new("PolicyTypes", &t::POLICY_TYPES),
 ]);
@@ -221,7 +221,7 @@ pub(crate) static DESCRIBE_SCALING_ACTIVITIES_TYPE: Schema = Schema::new("Descri
     Member::new("Filters", &t::FILTERS),
     Member::new("IncludeDeletedGroups", &s::BOOLEAN),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -238,7 +238,7 @@ pub(crate) static DESCRIBE_SCHEDULED_ACTIONS_TYPE: Schema = Schema::new("Describ
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255),
     Member::new("EndTime", &s::TIMESTAMP),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ScheduledActionNames", &t::SCHEDULED_ACTION_NAMES),
     Member::new("StartTime", &s::TIMESTAMP),
 ]);
@@ -253,7 +253,7 @@ shape!(DescribeTagsType, DESCRIBE_TAGS_TYPE; 0 filters, 1 max_records, 2 next_to
 pub(crate) static DESCRIBE_TAGS_TYPE: Schema = Schema::new("DescribeTagsType", &[
     Member::new("Filters", &t::FILTERS),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -267,7 +267,7 @@ shape!(DescribeTrafficSourcesRequest, DESCRIBE_TRAFFIC_SOURCES_REQUEST; 0 auto_s
 pub(crate) static DESCRIBE_TRAFFIC_SOURCES_REQUEST: Schema = Schema::new("DescribeTrafficSourcesRequest", &[
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("TrafficSourceType", &t::XML_STRING_MAX_LEN255),
 ]);
 
@@ -278,7 +278,7 @@ pub struct DescribeTrafficSourcesResponse {
 }
 shape!(DescribeTrafficSourcesResponse, DESCRIBE_TRAFFIC_SOURCES_RESPONSE; 0 next_token, 1 traffic_sources);
 pub(crate) static DESCRIBE_TRAFFIC_SOURCES_RESPONSE: Schema = Schema::new("DescribeTrafficSourcesResponse", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("TrafficSources", &t::TRAFFIC_SOURCE_STATES),
 ]);
 
@@ -291,7 +291,7 @@ pub struct DescribeWarmPoolAnswer {
 shape!(DescribeWarmPoolAnswer, DESCRIBE_WARM_POOL_ANSWER; 0 instances, 1 next_token, 2 warm_pool_configuration);
 pub(crate) static DESCRIBE_WARM_POOL_ANSWER: Schema = Schema::new("DescribeWarmPoolAnswer", &[
     Member::new("Instances", &t::INSTANCES),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("WarmPoolConfiguration", &t::WARM_POOL_CONFIGURATION),
 ]);
 
@@ -305,7 +305,7 @@ shape!(DescribeWarmPoolType, DESCRIBE_WARM_POOL_TYPE; 0 auto_scaling_group_name,
 pub(crate) static DESCRIBE_WARM_POOL_TYPE: Schema = Schema::new("DescribeWarmPoolType", &[
     Member::new("AutoScalingGroupName", &t::XML_STRING_MAX_LEN255).required(),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

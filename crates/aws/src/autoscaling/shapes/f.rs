@@ -16,6 +16,6 @@ pub struct Filter {
 }
 shape!(Filter, FILTER; 0 name, 1 values);
 pub(crate) static FILTER: Schema = Schema::new("Filter", &[
-    Member::new("Name", &s::STRING),
+    Member::new("Name", &t::XML_STRING),
     Member::new("Values", &t::VALUES),
 ]);

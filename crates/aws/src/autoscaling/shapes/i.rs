@@ -157,10 +157,10 @@ pub struct InstancesDistribution {
 }
 shape!(InstancesDistribution, INSTANCES_DISTRIBUTION; 0 on_demand_allocation_strategy, 1 on_demand_base_capacity, 2 on_demand_percentage_above_base_capacity, 3 spot_allocation_strategy, 4 spot_instance_pools, 5 spot_max_price);
 pub(crate) static INSTANCES_DISTRIBUTION: Schema = Schema::new("InstancesDistribution", &[
-    Member::new("OnDemandAllocationStrategy", &s::STRING),
+    Member::new("OnDemandAllocationStrategy", &t::XML_STRING),
     Member::new("OnDemandBaseCapacity", &s::INTEGER),
     Member::new("OnDemandPercentageAboveBaseCapacity", &s::INTEGER),
-    Member::new("SpotAllocationStrategy", &s::STRING),
+    Member::new("SpotAllocationStrategy", &t::XML_STRING),
     Member::new("SpotInstancePools", &s::INTEGER),
     Member::new("SpotMaxPrice", &t::MIXED_INSTANCE_SPOT_PRICE),
 ]);

@@ -75,7 +75,7 @@ shape!(LaunchConfigurationNamesType, LAUNCH_CONFIGURATION_NAMES_TYPE; 0 launch_c
 pub(crate) static LAUNCH_CONFIGURATION_NAMES_TYPE: Schema = Schema::new("LaunchConfigurationNamesType", &[
     Member::new("LaunchConfigurationNames", &t::LAUNCH_CONFIGURATION_NAMES),
     Member::new("MaxRecords", &s::INTEGER),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -86,7 +86,7 @@ pub struct LaunchConfigurationsType {
 shape!(LaunchConfigurationsType, LAUNCH_CONFIGURATIONS_TYPE; 0 launch_configurations, 1 next_token);
 pub(crate) static LAUNCH_CONFIGURATIONS_TYPE: Schema = Schema::new("LaunchConfigurationsType", &[
     Member::new("LaunchConfigurations", &t::LAUNCH_CONFIGURATIONS).required(),
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

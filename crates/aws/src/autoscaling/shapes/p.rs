@@ -25,7 +25,7 @@ pub struct PoliciesType {
 }
 shape!(PoliciesType, POLICIES_TYPE; 0 next_token, 1 scaling_policies);
 pub(crate) static POLICIES_TYPE: Schema = Schema::new("PoliciesType", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ScalingPolicies", &t::SCALING_POLICIES),
 ]);
 

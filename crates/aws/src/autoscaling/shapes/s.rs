@@ -66,7 +66,7 @@ pub struct ScheduledActionsType {
 }
 shape!(ScheduledActionsType, SCHEDULED_ACTIONS_TYPE; 0 next_token, 1 scheduled_update_group_actions);
 pub(crate) static SCHEDULED_ACTIONS_TYPE: Schema = Schema::new("ScheduledActionsType", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("ScheduledUpdateGroupActions", &t::SCHEDULED_UPDATE_GROUP_ACTIONS),
 ]);
 

@@ -21,8 +21,8 @@ shape!(Tag, TAG; 0 key, 1 propagate_at_launch, 2 resource_id, 3 resource_type, 4
 pub(crate) static TAG: Schema = Schema::new("Tag", &[
     Member::new("Key", &t::TAG_KEY).required(),
     Member::new("PropagateAtLaunch", &s::BOOLEAN),
-    Member::new("ResourceId", &s::STRING),
-    Member::new("ResourceType", &s::STRING),
+    Member::new("ResourceId", &t::XML_STRING),
+    Member::new("ResourceType", &t::XML_STRING),
     Member::new("Value", &t::TAG_VALUE),
 ]);
 
@@ -38,8 +38,8 @@ shape!(TagDescription, TAG_DESCRIPTION; 0 key, 1 propagate_at_launch, 2 resource
 pub(crate) static TAG_DESCRIPTION: Schema = Schema::new("TagDescription", &[
     Member::new("Key", &t::TAG_KEY),
     Member::new("PropagateAtLaunch", &s::BOOLEAN),
-    Member::new("ResourceId", &s::STRING),
-    Member::new("ResourceType", &s::STRING),
+    Member::new("ResourceId", &t::XML_STRING),
+    Member::new("ResourceType", &t::XML_STRING),
     Member::new("Value", &t::TAG_VALUE),
 ]);
 
@@ -50,7 +50,7 @@ pub struct TagsType {
 }
 shape!(TagsType, TAGS_TYPE; 0 next_token, 1 tags);
 pub(crate) static TAGS_TYPE: Schema = Schema::new("TagsType", &[
-    Member::new("NextToken", &s::STRING),
+    Member::new("NextToken", &t::XML_STRING),
     Member::new("Tags", &t::TAG_DESCRIPTION_LIST),
 ]);
 

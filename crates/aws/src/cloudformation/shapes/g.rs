@@ -64,7 +64,7 @@ shape!(GetTemplateSummaryInput, GET_TEMPLATE_SUMMARY_INPUT; 0 call_as, 1 stack_n
 pub(crate) static GET_TEMPLATE_SUMMARY_INPUT: Schema = Schema::new("GetTemplateSummaryInput", &[
     Member::new("CallAs", &t::CALL_AS),
     Member::new("StackName", &t::STACK_NAME_OR_ID),
-    Member::new("StackSetName", &s::STRING),
+    Member::new("StackSetName", &t::STACK_SET_NAME_OR_ID),
     Member::new("TemplateBody", &t::TEMPLATE_BODY),
     Member::new("TemplateSummaryConfig", &t::TEMPLATE_SUMMARY_CONFIG),
     Member::new("TemplateURL", &t::TEMPLATE_URL),

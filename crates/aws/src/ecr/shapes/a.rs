@@ -28,7 +28,7 @@ pub struct AuthorizationData {
 }
 shape!(AuthorizationData, AUTHORIZATION_DATA; 0 authorization_token, 1 expires_at, 2 proxy_endpoint);
 pub(crate) static AUTHORIZATION_DATA: Schema = Schema::new("AuthorizationData", &[
-    Member::new("authorizationToken", &s::STRING),
+    Member::new("authorizationToken", &t::BASE64),
     Member::new("expiresAt", &s::TIMESTAMP),
     Member::new("proxyEndpoint", &s::STRING),
 ]);
@@ -56,6 +56,6 @@ pub(crate) static AWS_ECR_CONTAINER_IMAGE_DETAILS: Schema = Schema::new("AwsEcrC
     Member::new("lastInUseAt", &s::TIMESTAMP),
     Member::new("platform", &s::STRING),
     Member::new("pushedAt", &s::TIMESTAMP),
-    Member::new("registry", &s::STRING),
+    Member::new("registry", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);

@@ -18,7 +18,7 @@ pub struct BatchCheckLayerAvailabilityRequest {
 shape!(BatchCheckLayerAvailabilityRequest, BATCH_CHECK_LAYER_AVAILABILITY_REQUEST; 0 layer_digests, 1 registry_id, 2 repository_name);
 pub(crate) static BATCH_CHECK_LAYER_AVAILABILITY_REQUEST: Schema = Schema::new("BatchCheckLayerAvailabilityRequest", &[
     Member::new("layerDigests", &t::BATCHED_OPERATION_LAYER_DIGEST_LIST).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -42,7 +42,7 @@ pub struct BatchDeleteImageRequest {
 shape!(BatchDeleteImageRequest, BATCH_DELETE_IMAGE_REQUEST; 0 image_ids, 1 registry_id, 2 repository_name);
 pub(crate) static BATCH_DELETE_IMAGE_REQUEST: Schema = Schema::new("BatchDeleteImageRequest", &[
     Member::new("imageIds", &t::IMAGE_IDENTIFIER_LIST).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -68,7 +68,7 @@ shape!(BatchGetImageRequest, BATCH_GET_IMAGE_REQUEST; 0 accepted_media_types, 1 
 pub(crate) static BATCH_GET_IMAGE_REQUEST: Schema = Schema::new("BatchGetImageRequest", &[
     Member::new("acceptedMediaTypes", &t::MEDIA_TYPE_LIST),
     Member::new("imageIds", &t::IMAGE_IDENTIFIER_LIST).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 

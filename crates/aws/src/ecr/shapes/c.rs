@@ -19,9 +19,9 @@ pub struct CompleteLayerUploadRequest {
 shape!(CompleteLayerUploadRequest, COMPLETE_LAYER_UPLOAD_REQUEST; 0 layer_digests, 1 registry_id, 2 repository_name, 3 upload_id);
 pub(crate) static COMPLETE_LAYER_UPLOAD_REQUEST: Schema = Schema::new("CompleteLayerUploadRequest", &[
     Member::new("layerDigests", &t::LAYER_DIGEST_LIST).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
-    Member::new("uploadId", &s::STRING).required(),
+    Member::new("uploadId", &t::UPLOAD_ID).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -33,10 +33,10 @@ pub struct CompleteLayerUploadResponse {
 }
 shape!(CompleteLayerUploadResponse, COMPLETE_LAYER_UPLOAD_RESPONSE; 0 layer_digest, 1 registry_id, 2 repository_name, 3 upload_id);
 pub(crate) static COMPLETE_LAYER_UPLOAD_RESPONSE: Schema = Schema::new("CompleteLayerUploadResponse", &[
-    Member::new("layerDigest", &s::STRING),
-    Member::new("registryId", &s::STRING),
+    Member::new("layerDigest", &t::LAYER_DIGEST),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
-    Member::new("uploadId", &s::STRING),
+    Member::new("uploadId", &t::UPLOAD_ID),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -55,7 +55,7 @@ pub(crate) static CREATE_REPOSITORY_REQUEST: Schema = Schema::new("CreateReposit
     Member::new("imageScanningConfiguration", &t::IMAGE_SCANNING_CONFIGURATION),
     Member::new("imageTagMutability", &t::IMAGE_TAG_MUTABILITY),
     Member::new("imageTagMutabilityExclusionFilters", &t::IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
     Member::new("tags", &t::TAG_LIST),
 ]);

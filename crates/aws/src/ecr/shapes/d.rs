@@ -16,7 +16,7 @@ pub struct DeleteLifecyclePolicyRequest {
 }
 shape!(DeleteLifecyclePolicyRequest, DELETE_LIFECYCLE_POLICY_REQUEST; 0 registry_id, 1 repository_name);
 pub(crate) static DELETE_LIFECYCLE_POLICY_REQUEST: Schema = Schema::new("DeleteLifecyclePolicyRequest", &[
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -31,7 +31,7 @@ shape!(DeleteLifecyclePolicyResponse, DELETE_LIFECYCLE_POLICY_RESPONSE; 0 last_e
 pub(crate) static DELETE_LIFECYCLE_POLICY_RESPONSE: Schema = Schema::new("DeleteLifecyclePolicyResponse", &[
     Member::new("lastEvaluatedAt", &s::TIMESTAMP),
     Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -42,7 +42,7 @@ pub struct DeleteRepositoryPolicyRequest {
 }
 shape!(DeleteRepositoryPolicyRequest, DELETE_REPOSITORY_POLICY_REQUEST; 0 registry_id, 1 repository_name);
 pub(crate) static DELETE_REPOSITORY_POLICY_REQUEST: Schema = Schema::new("DeleteRepositoryPolicyRequest", &[
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -55,7 +55,7 @@ pub struct DeleteRepositoryPolicyResponse {
 shape!(DeleteRepositoryPolicyResponse, DELETE_REPOSITORY_POLICY_RESPONSE; 0 policy_text, 1 registry_id, 2 repository_name);
 pub(crate) static DELETE_REPOSITORY_POLICY_RESPONSE: Schema = Schema::new("DeleteRepositoryPolicyResponse", &[
     Member::new("policyText", &t::REPOSITORY_POLICY_TEXT),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -68,7 +68,7 @@ pub struct DeleteRepositoryRequest {
 shape!(DeleteRepositoryRequest, DELETE_REPOSITORY_REQUEST; 0 force, 1 registry_id, 2 repository_name);
 pub(crate) static DELETE_REPOSITORY_REQUEST: Schema = Schema::new("DeleteRepositoryRequest", &[
     Member::new("force", &s::BOOLEAN),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -94,7 +94,7 @@ pub(crate) static DESCRIBE_IMAGE_SCAN_FINDINGS_REQUEST: Schema = Schema::new("De
     Member::new("imageId", &t::IMAGE_IDENTIFIER).required(),
     Member::new("maxResults", &t::MAX_RESULTS),
     Member::new("nextToken", &s::STRING),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -113,7 +113,7 @@ pub(crate) static DESCRIBE_IMAGE_SCAN_FINDINGS_RESPONSE: Schema = Schema::new("D
     Member::new("imageScanFindings", &t::IMAGE_SCAN_FINDINGS),
     Member::new("imageScanStatus", &t::IMAGE_SCAN_STATUS),
     Member::new("nextToken", &s::STRING),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -143,7 +143,7 @@ pub(crate) static DESCRIBE_IMAGES_REQUEST: Schema = Schema::new("DescribeImagesR
     Member::new("imageIds", &t::IMAGE_IDENTIFIER_LIST),
     Member::new("maxResults", &t::MAX_RESULTS),
     Member::new("nextToken", &s::STRING),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -171,7 +171,7 @@ pub struct DescribeRegistryResponse {
 }
 shape!(DescribeRegistryResponse, DESCRIBE_REGISTRY_RESPONSE; 0 registry_id, 1 replication_configuration);
 pub(crate) static DESCRIBE_REGISTRY_RESPONSE: Schema = Schema::new("DescribeRegistryResponse", &[
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("replicationConfiguration", &t::REPLICATION_CONFIGURATION),
 ]);
 
@@ -186,7 +186,7 @@ shape!(DescribeRepositoriesRequest, DESCRIBE_REPOSITORIES_REQUEST; 0 max_results
 pub(crate) static DESCRIBE_REPOSITORIES_REQUEST: Schema = Schema::new("DescribeRepositoriesRequest", &[
     Member::new("maxResults", &t::MAX_RESULTS),
     Member::new("nextToken", &s::STRING),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryNames", &t::REPOSITORY_NAME_LIST),
 ]);
 

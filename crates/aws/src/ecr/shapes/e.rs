@@ -42,7 +42,7 @@ pub struct EnhancedImageScanFinding {
 }
 shape!(EnhancedImageScanFinding, ENHANCED_IMAGE_SCAN_FINDING; 0 aws_account_id, 1 description, 2 exploit_available, 3 finding_arn, 4 first_observed_at, 5 fix_available, 6 last_observed_at, 7 package_vulnerability_details, 8 remediation, 9 resources, 10 score, 11 score_details, 12 severity, 13 status, 14 title, 15 r#type, 16 updated_at);
 pub(crate) static ENHANCED_IMAGE_SCAN_FINDING: Schema = Schema::new("EnhancedImageScanFinding", &[
-    Member::new("awsAccountId", &s::STRING),
+    Member::new("awsAccountId", &t::REGISTRY_ID),
     Member::new("description", &s::STRING),
     Member::new("exploitAvailable", &s::STRING),
     Member::new("findingArn", &s::STRING),

@@ -35,8 +35,8 @@ pub struct GetDownloadUrlForLayerRequest {
 }
 shape!(GetDownloadUrlForLayerRequest, GET_DOWNLOAD_URL_FOR_LAYER_REQUEST; 0 layer_digest, 1 registry_id, 2 repository_name);
 pub(crate) static GET_DOWNLOAD_URL_FOR_LAYER_REQUEST: Schema = Schema::new("GetDownloadUrlForLayerRequest", &[
-    Member::new("layerDigest", &s::STRING).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("layerDigest", &t::LAYER_DIGEST).required(),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -48,7 +48,7 @@ pub struct GetDownloadUrlForLayerResponse {
 shape!(GetDownloadUrlForLayerResponse, GET_DOWNLOAD_URL_FOR_LAYER_RESPONSE; 0 download_url, 1 layer_digest);
 pub(crate) static GET_DOWNLOAD_URL_FOR_LAYER_RESPONSE: Schema = Schema::new("GetDownloadUrlForLayerResponse", &[
     Member::new("downloadUrl", &s::STRING),
-    Member::new("layerDigest", &s::STRING),
+    Member::new("layerDigest", &t::LAYER_DIGEST),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -66,7 +66,7 @@ pub(crate) static GET_LIFECYCLE_POLICY_PREVIEW_REQUEST: Schema = Schema::new("Ge
     Member::new("imageIds", &t::IMAGE_IDENTIFIER_LIST),
     Member::new("maxResults", &t::LIFECYCLE_PREVIEW_MAX_RESULTS),
     Member::new("nextToken", &s::STRING),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -85,7 +85,7 @@ pub(crate) static GET_LIFECYCLE_POLICY_PREVIEW_RESPONSE: Schema = Schema::new("G
     Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
     Member::new("nextToken", &s::STRING),
     Member::new("previewResults", &t::LIFECYCLE_POLICY_PREVIEW_RESULT_LIST),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
     Member::new("status", &t::LIFECYCLE_POLICY_PREVIEW_STATUS),
     Member::new("summary", &t::LIFECYCLE_POLICY_PREVIEW_SUMMARY),
@@ -98,7 +98,7 @@ pub struct GetLifecyclePolicyRequest {
 }
 shape!(GetLifecyclePolicyRequest, GET_LIFECYCLE_POLICY_REQUEST; 0 registry_id, 1 repository_name);
 pub(crate) static GET_LIFECYCLE_POLICY_REQUEST: Schema = Schema::new("GetLifecyclePolicyRequest", &[
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -113,7 +113,7 @@ shape!(GetLifecyclePolicyResponse, GET_LIFECYCLE_POLICY_RESPONSE; 0 last_evaluat
 pub(crate) static GET_LIFECYCLE_POLICY_RESPONSE: Schema = Schema::new("GetLifecyclePolicyResponse", &[
     Member::new("lastEvaluatedAt", &s::TIMESTAMP),
     Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -124,7 +124,7 @@ pub struct GetRepositoryPolicyRequest {
 }
 shape!(GetRepositoryPolicyRequest, GET_REPOSITORY_POLICY_REQUEST; 0 registry_id, 1 repository_name);
 pub(crate) static GET_REPOSITORY_POLICY_REQUEST: Schema = Schema::new("GetRepositoryPolicyRequest", &[
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -137,6 +137,6 @@ pub struct GetRepositoryPolicyResponse {
 shape!(GetRepositoryPolicyResponse, GET_REPOSITORY_POLICY_RESPONSE; 0 policy_text, 1 registry_id, 2 repository_name);
 pub(crate) static GET_REPOSITORY_POLICY_RESPONSE: Schema = Schema::new("GetRepositoryPolicyResponse", &[
     Member::new("policyText", &t::REPOSITORY_POLICY_TEXT),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);

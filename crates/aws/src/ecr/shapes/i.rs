@@ -22,7 +22,7 @@ pub(crate) static IMAGE: Schema = Schema::new("Image", &[
     Member::new("imageId", &t::IMAGE_IDENTIFIER),
     Member::new("imageManifest", &t::IMAGE_MANIFEST),
     Member::new("imageManifestMediaType", &s::STRING),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -58,7 +58,7 @@ pub(crate) static IMAGE_DETAIL: Schema = Schema::new("ImageDetail", &[
     Member::new("lastActivatedAt", &s::TIMESTAMP),
     Member::new("lastArchivedAt", &s::TIMESTAMP),
     Member::new("lastRecordedPullTime", &s::TIMESTAMP),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
     Member::new("subjectManifestDigest", &s::STRING),
 ]);
@@ -172,7 +172,7 @@ pub struct InitiateLayerUploadRequest {
 }
 shape!(InitiateLayerUploadRequest, INITIATE_LAYER_UPLOAD_REQUEST; 0 registry_id, 1 repository_name);
 pub(crate) static INITIATE_LAYER_UPLOAD_REQUEST: Schema = Schema::new("InitiateLayerUploadRequest", &[
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -184,5 +184,5 @@ pub struct InitiateLayerUploadResponse {
 shape!(InitiateLayerUploadResponse, INITIATE_LAYER_UPLOAD_RESPONSE; 0 part_size, 1 upload_id);
 pub(crate) static INITIATE_LAYER_UPLOAD_RESPONSE: Schema = Schema::new("InitiateLayerUploadResponse", &[
     Member::new("partSize", &t::PART_SIZE),
-    Member::new("uploadId", &s::STRING),
+    Member::new("uploadId", &t::UPLOAD_ID),
 ]);

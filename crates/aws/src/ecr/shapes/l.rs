@@ -19,7 +19,7 @@ pub struct Layer {
 shape!(Layer, LAYER; 0 layer_availability, 1 layer_digest, 2 layer_size, 3 media_type);
 pub(crate) static LAYER: Schema = Schema::new("Layer", &[
     Member::new("layerAvailability", &t::LAYER_AVAILABILITY),
-    Member::new("layerDigest", &s::STRING),
+    Member::new("layerDigest", &t::LAYER_DIGEST),
     Member::new("layerSize", &s::LONG),
     Member::new("mediaType", &s::STRING),
 ]);
@@ -111,7 +111,7 @@ pub(crate) static LIST_IMAGES_REQUEST: Schema = Schema::new("ListImagesRequest",
     Member::new("filter", &t::LIST_IMAGES_FILTER),
     Member::new("maxResults", &t::MAX_RESULTS),
     Member::new("nextToken", &s::STRING),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 

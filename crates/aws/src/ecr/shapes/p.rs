@@ -51,7 +51,7 @@ pub(crate) static PUT_IMAGE_REQUEST: Schema = Schema::new("PutImageRequest", &[
     Member::new("imageManifest", &t::IMAGE_MANIFEST).required(),
     Member::new("imageManifestMediaType", &s::STRING),
     Member::new("imageTag", &t::IMAGE_TAG),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -73,7 +73,7 @@ pub struct PutImageScanningConfigurationRequest {
 shape!(PutImageScanningConfigurationRequest, PUT_IMAGE_SCANNING_CONFIGURATION_REQUEST; 0 image_scanning_configuration, 1 registry_id, 2 repository_name);
 pub(crate) static PUT_IMAGE_SCANNING_CONFIGURATION_REQUEST: Schema = Schema::new("PutImageScanningConfigurationRequest", &[
     Member::new("imageScanningConfiguration", &t::IMAGE_SCANNING_CONFIGURATION).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -86,7 +86,7 @@ pub struct PutImageScanningConfigurationResponse {
 shape!(PutImageScanningConfigurationResponse, PUT_IMAGE_SCANNING_CONFIGURATION_RESPONSE; 0 image_scanning_configuration, 1 registry_id, 2 repository_name);
 pub(crate) static PUT_IMAGE_SCANNING_CONFIGURATION_RESPONSE: Schema = Schema::new("PutImageScanningConfigurationResponse", &[
     Member::new("imageScanningConfiguration", &t::IMAGE_SCANNING_CONFIGURATION),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -101,7 +101,7 @@ shape!(PutImageTagMutabilityRequest, PUT_IMAGE_TAG_MUTABILITY_REQUEST; 0 image_t
 pub(crate) static PUT_IMAGE_TAG_MUTABILITY_REQUEST: Schema = Schema::new("PutImageTagMutabilityRequest", &[
     Member::new("imageTagMutability", &t::IMAGE_TAG_MUTABILITY).required(),
     Member::new("imageTagMutabilityExclusionFilters", &t::IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -116,7 +116,7 @@ shape!(PutImageTagMutabilityResponse, PUT_IMAGE_TAG_MUTABILITY_RESPONSE; 0 image
 pub(crate) static PUT_IMAGE_TAG_MUTABILITY_RESPONSE: Schema = Schema::new("PutImageTagMutabilityResponse", &[
     Member::new("imageTagMutability", &t::IMAGE_TAG_MUTABILITY),
     Member::new("imageTagMutabilityExclusionFilters", &t::IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -129,7 +129,7 @@ pub struct PutLifecyclePolicyRequest {
 shape!(PutLifecyclePolicyRequest, PUT_LIFECYCLE_POLICY_REQUEST; 0 lifecycle_policy_text, 1 registry_id, 2 repository_name);
 pub(crate) static PUT_LIFECYCLE_POLICY_REQUEST: Schema = Schema::new("PutLifecyclePolicyRequest", &[
     Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -142,6 +142,6 @@ pub struct PutLifecyclePolicyResponse {
 shape!(PutLifecyclePolicyResponse, PUT_LIFECYCLE_POLICY_RESPONSE; 0 lifecycle_policy_text, 1 registry_id, 2 repository_name);
 pub(crate) static PUT_LIFECYCLE_POLICY_RESPONSE: Schema = Schema::new("PutLifecyclePolicyResponse", &[
     Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);

@@ -46,7 +46,7 @@ pub struct ReplicationDestination {
 shape!(ReplicationDestination, REPLICATION_DESTINATION; 0 region, 1 registry_id);
 pub(crate) static REPLICATION_DESTINATION: Schema = Schema::new("ReplicationDestination", &[
     Member::new("region", &t::REGION).required(),
-    Member::new("registryId", &s::STRING).required(),
+    Member::new("registryId", &t::REGISTRY_ID).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -79,7 +79,7 @@ pub(crate) static REPOSITORY: Schema = Schema::new("Repository", &[
     Member::new("imageScanningConfiguration", &t::IMAGE_SCANNING_CONFIGURATION),
     Member::new("imageTagMutability", &t::IMAGE_TAG_MUTABILITY),
     Member::new("imageTagMutabilityExclusionFilters", &t::IMAGE_TAG_MUTABILITY_EXCLUSION_FILTERS),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryArn", &s::STRING),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
     Member::new("repositoryUri", &s::STRING),

@@ -29,7 +29,7 @@ shape!(SetRepositoryPolicyRequest, SET_REPOSITORY_POLICY_REQUEST; 0 force, 1 pol
 pub(crate) static SET_REPOSITORY_POLICY_REQUEST: Schema = Schema::new("SetRepositoryPolicyRequest", &[
     Member::new("force", &s::BOOLEAN),
     Member::new("policyText", &t::REPOSITORY_POLICY_TEXT).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -42,7 +42,7 @@ pub struct SetRepositoryPolicyResponse {
 shape!(SetRepositoryPolicyResponse, SET_REPOSITORY_POLICY_RESPONSE; 0 policy_text, 1 registry_id, 2 repository_name);
 pub(crate) static SET_REPOSITORY_POLICY_RESPONSE: Schema = Schema::new("SetRepositoryPolicyResponse", &[
     Member::new("policyText", &t::REPOSITORY_POLICY_TEXT),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -55,7 +55,7 @@ pub struct StartImageScanRequest {
 shape!(StartImageScanRequest, START_IMAGE_SCAN_REQUEST; 0 image_id, 1 registry_id, 2 repository_name);
 pub(crate) static START_IMAGE_SCAN_REQUEST: Schema = Schema::new("StartImageScanRequest", &[
     Member::new("imageId", &t::IMAGE_IDENTIFIER).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -70,7 +70,7 @@ shape!(StartImageScanResponse, START_IMAGE_SCAN_RESPONSE; 0 image_id, 1 image_sc
 pub(crate) static START_IMAGE_SCAN_RESPONSE: Schema = Schema::new("StartImageScanResponse", &[
     Member::new("imageId", &t::IMAGE_IDENTIFIER),
     Member::new("imageScanStatus", &t::IMAGE_SCAN_STATUS),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
 ]);
 
@@ -83,7 +83,7 @@ pub struct StartLifecyclePolicyPreviewRequest {
 shape!(StartLifecyclePolicyPreviewRequest, START_LIFECYCLE_POLICY_PREVIEW_REQUEST; 0 lifecycle_policy_text, 1 registry_id, 2 repository_name);
 pub(crate) static START_LIFECYCLE_POLICY_PREVIEW_REQUEST: Schema = Schema::new("StartLifecyclePolicyPreviewRequest", &[
     Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
 ]);
 
@@ -97,7 +97,7 @@ pub struct StartLifecyclePolicyPreviewResponse {
 shape!(StartLifecyclePolicyPreviewResponse, START_LIFECYCLE_POLICY_PREVIEW_RESPONSE; 0 lifecycle_policy_text, 1 registry_id, 2 repository_name, 3 status);
 pub(crate) static START_LIFECYCLE_POLICY_PREVIEW_RESPONSE: Schema = Schema::new("StartLifecyclePolicyPreviewResponse", &[
     Member::new("lifecyclePolicyText", &t::LIFECYCLE_POLICY_TEXT),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
     Member::new("status", &t::LIFECYCLE_POLICY_PREVIEW_STATUS),
 ]);

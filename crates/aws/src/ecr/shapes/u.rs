@@ -40,9 +40,9 @@ pub(crate) static UPLOAD_LAYER_PART_REQUEST: Schema = Schema::new("UploadLayerPa
     Member::new("layerPartBlob", &t::LAYER_PART_BLOB).required(),
     Member::new("partFirstByte", &t::PART_SIZE).required(),
     Member::new("partLastByte", &t::PART_SIZE).required(),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME).required(),
-    Member::new("uploadId", &s::STRING).required(),
+    Member::new("uploadId", &t::UPLOAD_ID).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -55,7 +55,7 @@ pub struct UploadLayerPartResponse {
 shape!(UploadLayerPartResponse, UPLOAD_LAYER_PART_RESPONSE; 0 last_byte_received, 1 registry_id, 2 repository_name, 3 upload_id);
 pub(crate) static UPLOAD_LAYER_PART_RESPONSE: Schema = Schema::new("UploadLayerPartResponse", &[
     Member::new("lastByteReceived", &t::PART_SIZE),
-    Member::new("registryId", &s::STRING),
+    Member::new("registryId", &t::REGISTRY_ID),
     Member::new("repositoryName", &t::REPOSITORY_NAME),
-    Member::new("uploadId", &s::STRING),
+    Member::new("uploadId", &t::UPLOAD_ID),
 ]);

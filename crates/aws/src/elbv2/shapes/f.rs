@@ -19,7 +19,7 @@ shape!(FixedResponseActionConfig, FIXED_RESPONSE_ACTION_CONFIG; 0 content_type, 
 pub(crate) static FIXED_RESPONSE_ACTION_CONFIG: Schema = Schema::new("FixedResponseActionConfig", &[
     Member::new("ContentType", &t::FIXED_RESPONSE_ACTION_CONTENT_TYPE),
     Member::new("MessageBody", &t::FIXED_RESPONSE_ACTION_MESSAGE),
-    Member::new("StatusCode", &s::STRING).required(),
+    Member::new("StatusCode", &t::FIXED_RESPONSE_ACTION_STATUS_CODE).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -23,7 +23,7 @@ pub(crate) static REDIRECT_ACTION_CONFIG: Schema = Schema::new("RedirectActionCo
     Member::new("Host", &t::REDIRECT_ACTION_HOST),
     Member::new("Path", &t::REDIRECT_ACTION_PATH),
     Member::new("Port", &s::STRING),
-    Member::new("Protocol", &s::STRING),
+    Member::new("Protocol", &t::REDIRECT_ACTION_PROTOCOL),
     Member::new("Query", &t::REDIRECT_ACTION_QUERY),
     Member::new("StatusCode", &t::REDIRECT_ACTION_STATUS_CODE_ENUM).required(),
 ]);

@@ -35,7 +35,7 @@ pub struct DeletePolicyVersionRequest {
 shape!(DeletePolicyVersionRequest, DELETE_POLICY_VERSION_REQUEST; 0 policy_arn, 1 version_id);
 pub(crate) static DELETE_POLICY_VERSION_REQUEST: Schema = Schema::new("DeletePolicyVersionRequest", &[
     Member::new("PolicyArn", &t::ARN_TYPE).required(),
-    Member::new("VersionId", &s::STRING).required(),
+    Member::new("VersionId", &t::POLICY_VERSION_ID_TYPE).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

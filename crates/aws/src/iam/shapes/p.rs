@@ -38,7 +38,7 @@ pub(crate) static POLICY: Schema = Schema::new("Policy", &[
     Member::new("Arn", &t::ARN_TYPE),
     Member::new("AttachmentCount", &s::INTEGER),
     Member::new("CreateDate", &s::TIMESTAMP),
-    Member::new("DefaultVersionId", &s::STRING),
+    Member::new("DefaultVersionId", &t::POLICY_VERSION_ID_TYPE),
     Member::new("Description", &t::POLICY_DESCRIPTION_TYPE),
     Member::new("IsAttachable", &s::BOOLEAN),
     Member::new("Path", &t::POLICY_PATH_TYPE),
@@ -94,7 +94,7 @@ pub(crate) static POLICY_VERSION: Schema = Schema::new("PolicyVersion", &[
     Member::new("CreateDate", &s::TIMESTAMP),
     Member::new("Document", &t::POLICY_DOCUMENT_TYPE),
     Member::new("IsDefaultVersion", &s::BOOLEAN),
-    Member::new("VersionId", &s::STRING),
+    Member::new("VersionId", &t::POLICY_VERSION_ID_TYPE),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -17,7 +17,7 @@ pub struct SetDefaultPolicyVersionRequest {
 shape!(SetDefaultPolicyVersionRequest, SET_DEFAULT_POLICY_VERSION_REQUEST; 0 policy_arn, 1 version_id);
 pub(crate) static SET_DEFAULT_POLICY_VERSION_REQUEST: Schema = Schema::new("SetDefaultPolicyVersionRequest", &[
     Member::new("PolicyArn", &t::ARN_TYPE).required(),
-    Member::new("VersionId", &s::STRING).required(),
+    Member::new("VersionId", &t::POLICY_VERSION_ID_TYPE).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -80,7 +80,7 @@ pub(crate) static CREATE_SERVICE_REQUEST: Schema = Schema::new("CreateServiceReq
     Member::new("DnsConfig", &t::DNS_CONFIG),
     Member::new("HealthCheckConfig", &t::HEALTH_CHECK_CONFIG),
     Member::new("HealthCheckCustomConfig", &t::HEALTH_CHECK_CUSTOM_CONFIG),
-    Member::new("Name", &s::STRING).required(),
+    Member::new("Name", &t::SERVICE_NAME).required(),
     Member::new("NamespaceId", &t::ARN),
     Member::new("Tags", &t::TAG_LIST),
     Member::new("Type", &t::SERVICE_TYPE_OPTION),

@@ -97,7 +97,7 @@ pub(crate) static DISCOVER_INSTANCES_REQUEST: Schema = Schema::new("DiscoverInst
     Member::new("OptionalParameters", &t::ATTRIBUTES),
     Member::new("OwnerAccount", &t::AWS_ACCOUNT_ID),
     Member::new("QueryParameters", &t::ATTRIBUTES),
-    Member::new("ServiceName", &s::STRING).required(),
+    Member::new("ServiceName", &t::SERVICE_NAME).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -121,7 +121,7 @@ shape!(DiscoverInstancesRevisionRequest, DISCOVER_INSTANCES_REVISION_REQUEST; 0 
 pub(crate) static DISCOVER_INSTANCES_REVISION_REQUEST: Schema = Schema::new("DiscoverInstancesRevisionRequest", &[
     Member::new("NamespaceName", &t::NAMESPACE_NAME).required(),
     Member::new("OwnerAccount", &t::AWS_ACCOUNT_ID),
-    Member::new("ServiceName", &s::STRING).required(),
+    Member::new("ServiceName", &t::SERVICE_NAME).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -45,7 +45,7 @@ pub(crate) static HTTP_INSTANCE_SUMMARY: Schema = Schema::new("HttpInstanceSumma
     Member::new("HealthStatus", &t::HEALTH_STATUS),
     Member::new("InstanceId", &t::RESOURCE_ID),
     Member::new("NamespaceName", &t::NAMESPACE_NAME_HTTP),
-    Member::new("ServiceName", &s::STRING),
+    Member::new("ServiceName", &t::SERVICE_NAME),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -56,7 +56,7 @@ pub(crate) static SERVICE: Schema = Schema::new("Service", &[
     Member::new("HealthCheckCustomConfig", &t::HEALTH_CHECK_CUSTOM_CONFIG),
     Member::new("Id", &t::RESOURCE_ID),
     Member::new("InstanceCount", &s::INTEGER),
-    Member::new("Name", &s::STRING),
+    Member::new("Name", &t::SERVICE_NAME),
     Member::new("NamespaceId", &t::RESOURCE_ID),
     Member::new("ResourceOwner", &t::AWS_ACCOUNT_ID),
     Member::new("Type", &t::SERVICE_TYPE),
@@ -127,7 +127,7 @@ pub(crate) static SERVICE_SUMMARY: Schema = Schema::new("ServiceSummary", &[
     Member::new("HealthCheckCustomConfig", &t::HEALTH_CHECK_CUSTOM_CONFIG),
     Member::new("Id", &t::RESOURCE_ID),
     Member::new("InstanceCount", &s::INTEGER),
-    Member::new("Name", &s::STRING),
+    Member::new("Name", &t::SERVICE_NAME),
     Member::new("ResourceOwner", &t::AWS_ACCOUNT_ID),
     Member::new("Type", &t::SERVICE_TYPE),
 ]);
