@@ -71,6 +71,16 @@ pub struct LoadBalancerAttributes {
     pub drop_invalid_header_fields: bool,
     /// `routing.http.desync_mitigation_mode`.
     pub desync_mode: DesyncMode,
+    /// `routing.http2.enabled`: HTTP/2 is offered to clients of HTTPS listeners.
+    #[serde(default = "yes")]
+    pub http2: bool,
+    /// `routing.http.x_amzn_tls_version_and_cipher_suite.enabled`.
+    #[serde(default)]
+    pub tls_headers: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +231,9 @@ pub enum ProtocolVersion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
     pub enabled: bool,
+    /// `HealthCheckProtocol`.
+    #[serde(default = "plain")]
+    pub protocol: ListenerProtocol,
     pub path: String,
     /// `None`: the target's own port (`traffic-port`).
     pub port: Option<u16>,
@@ -243,6 +256,10 @@ pub struct TargetGroupAttributes {
     pub stickiness: Option<Stickiness>,
     #[serde(default)]
     pub minimum_healthy_targets: MinimumHealthyTargets,
+}
+
+fn plain() -> ListenerProtocol {
+    ListenerProtocol::Http
 }
 
 /// `target_group_health.unhealthy_state_routing.minimum_healthy_targets`: with fewer healthy targets, requests go
@@ -377,6 +394,8 @@ impl Default for LoadBalancerAttributes {
             preserve_host_header: false,
             drop_invalid_header_fields: false,
             desync_mode: DesyncMode::Defensive,
+            http2: true,
+            tls_headers: false,
         }
     }
 }

@@ -5,8 +5,11 @@ use crate::http::answer::{self, Style};
 use crate::http::body::Body;
 use crate::http::request::{self, Forwarding, Growth, Head, MAX_COUNT, Parsed, View};
 use crate::http::response::Asked;
+use crate::http2;
 use crate::io::{Buf, Meter, write_all};
+use crate::secure;
 use crate::sticky::Sticky;
+use crate::stream::{Stream, TlsInfo};
 use crate::table::{ActionEntry, Found, ListenerEntry, Place};
 use crate::target::{self, Balancer};
 use crate::watch::{Phase, Watch};
@@ -17,7 +20,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,13 +31,21 @@ use tokio::net::TcpStream;
 /// A client's connection and what is known about it.
 pub struct Conn {
     pub worker: Rc<Worker>,
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub watch: Watch,
-    peer: SocketAddr,
-    local_port: u16,
-    place: Rc<Place>,
+    origin: Origin,
     opened: Instant,
     balancer: RefCell<Option<Arc<Balancer>>>,
+}
+
+/// Where a connection comes from and how it came in.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub peer: SocketAddr,
+    pub local_port: u16,
+    pub place: Rc<Place>,
+    pub tls: Option<Rc<TlsInfo>>,
+    pub http2: bool,
 }
 
 /// How a connection ends.
@@ -76,21 +87,52 @@ const LINGER: Duration = Duration::from_secs(1);
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Rc<Place>) {
     worker.opened();
     let local_port = stream.local_addr().map_or(0, |a| a.port());
+    let origin = Origin { peer, local_port, place, tls: None, http2: false };
+    match secure::enter(&worker, stream, origin).await {
+        Ok((stream, origin)) if origin.http2 => http2::from_client::serve(&worker, stream, origin).await,
+        Ok((stream, origin)) => serve_stream(worker.clone(), stream, origin).await,
+        Err(error) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+    }
+    worker.closed();
+}
+
+/// Serves one request of an HTTP/2 stream, written on a pipe as HTTP/1.1.
+pub async fn serve_pipe(worker: Rc<Worker>, stream: Stream, origin: Origin) {
+    worker.opened();
+    serve_stream(worker.clone(), stream, origin).await;
+    worker.closed();
+}
+
+async fn serve_stream(worker: Rc<Worker>, stream: Stream, origin: Origin) {
     let conn = Conn {
         watch: Watch::new(FIRST_LIMIT),
-        peer,
-        local_port,
-        place,
+        origin,
         opened: Instant::now(),
         balancer: RefCell::default(),
         worker,
         stream,
     };
-    if let Found::Listener(listener) = conn.worker.shared.table.load().config.find(&conn.place, "") {
+    if let Found::Listener(listener) = conn.worker.shared.table.load().config.find(&conn.origin.place, "") {
         conn.adopt(listener);
     }
     let end = conn.run().await;
     conn.finish(end).await;
+}
+
+impl Origin {
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// How long an HTTP/2 connection may be idle, and how old it may become.
+    pub fn limits(&self, worker: &Worker) -> (Duration, Duration) {
+        let table = worker.shared.table.load();
+        let Found::Listener(listener) = table.config.find(&self.place, "") else {
+            return (Duration::ZERO, Duration::ZERO);
+        };
+        let seconds = |n: u32| Duration::from_secs(u64::from(n));
+        (seconds(listener.attributes.idle_timeout.max(1)), seconds(listener.attributes.client_keep_alive))
+    }
 }
 
 impl Conn {
@@ -210,7 +252,7 @@ impl Conn {
             Parsed::Whole(head) => head,
         };
         let table = self.worker.shared.table.load_full();
-        let listener = match table.config.find(&self.place, head.host()) {
+        let listener = match table.config.find(&self.origin.place, head.host()) {
             Found::Listener(listener) => listener,
             Found::Gone => return Decision::Close,
             Found::NoSuchHost => {
@@ -231,7 +273,7 @@ impl Conn {
             && !self.worker.stopping.get()
             && self.opened.elapsed().as_secs() < u64::from(listener.attributes.client_keep_alive);
         let view = View(head.headers);
-        let request = head.view(&view, self.peer.ip().to_canonical());
+        let request = head.view(&view, self.origin.peer.ip().to_canonical());
         let action = listener.rules.iter().find(|(conditions, _)| conditions.match_request(&request));
         match action.map_or(&listener.default_action, |(_, action)| action) {
             ActionEntry::Forward(forward) => {
@@ -241,11 +283,17 @@ impl Conn {
                 let Some(group) = stay.and_then(|(_, group)| group).or_else(|| forward.choose()) else {
                     return self.answered(out, &head, 503, keep_alive);
                 };
+                let entry = &table.config.groups[group];
+                if entry.speaks.http2 && !self.origin.http2 {
+                    return self.answered(out, &head, 464, keep_alive);
+                }
                 head.forward(
                     out,
                     &Forwarding {
-                        peer: self.peer,
+                        peer: self.origin.peer,
                         port: listener.port,
+                        scheme: self.origin.scheme(),
+                        tls: self.origin.tls.as_deref(),
                         attributes: &listener.attributes,
                         dns_name: &listener.dns_name,
                         unix_seconds: (millis / 1000) as u32,
@@ -253,7 +301,6 @@ impl Conn {
                         close: close_both,
                     },
                 );
-                let entry = &table.config.groups[group];
                 let mut sticky = Sticky::read(entry.cookie.as_ref(), cookies(), millis / 1000);
                 if let Some((cookie, _)) = stay {
                     sticky = sticky.with_group(cookie, &entry.shared.arn);
@@ -285,11 +332,11 @@ impl Conn {
             ActionEntry::Redirect(redirect) => {
                 let host = if head.authority.is_empty() { &listener.dns_name } else { head.host() };
                 let from = RedirectFrom {
-                    protocol: "http",
+                    protocol: self.origin.scheme(),
                     host,
                     // Where the listener's own port could not be bound, the client's next request
                     // must find the one that was.
-                    port: self.local_port,
+                    port: self.origin.local_port,
                     path: head.path.strip_prefix('/').unwrap_or(head.path),
                     query: head.query,
                 };
@@ -371,7 +418,7 @@ impl Conn {
         let linger = match end {
             End::Close | End::TimedOut(Phase::Idle | Phase::Tunnel) => false,
             End::Reset | End::TimedOut(Phase::Streaming) => {
-                let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                self.stream.abort();
                 false
             }
             End::TimedOut(Phase::Head | Phase::Upload) => {
@@ -387,7 +434,7 @@ impl Conn {
         if !out.is_empty() {
             let _ = self.stream.try_write(&out);
         }
-        if linger && socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write).is_ok() {
+        if !matches!(end, End::Reset | End::TimedOut(Phase::Streaming)) && self.stream.shutdown().is_ok() && linger {
             // Closing with unread bytes would reset the connection and could take the answer with it.
             let _ = tokio::time::timeout(LINGER, async {
                 let mut lease = self.worker.lease();
@@ -406,6 +453,5 @@ impl Conn {
         if let Some(balancer) = self.balancer.borrow_mut().take() {
             target::sub(&balancer.counters(self.worker.id).active, 1);
         }
-        self.worker.closed();
     }
 }

@@ -1,11 +1,14 @@
 //! Opening a TCP connection to wherever an endpoint is.
 
 use crate::broker::Brokers;
+use crate::stream::{Stream, Tls};
+use crate::tls;
 use quarry_domain::link::BrokerRequest;
 use quarry_domain::snapshot::Endpoint;
 use quarry_domain::task::TaskEntry;
+use rustls::pki_types::ServerName;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -15,6 +18,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Inside a task, the balancer's connections come from here, so that the application can tell them
 /// from its own.
 const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// The protocols of a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Speaks {
+    pub tls: bool,
+    pub http2: bool,
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +50,26 @@ pub async fn connect(endpoint: &Endpoint, port: Option<u16>, brokers: &Brokers) 
     };
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// The same, with TLS where the target speaks it; `http2` offers that by ALPN.
+pub async fn connect_target(
+    endpoint: &Endpoint,
+    port: Option<u16>,
+    brokers: &Brokers,
+    speaks: Speaks,
+) -> Result<Stream, ConnectError> {
+    let opened = async {
+        let stream = open(endpoint, port, brokers).await?;
+        stream.set_nodelay(true)?;
+        if !speaks.tls {
+            return Ok(Stream::from(stream));
+        }
+        let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
+        let session = Tls::connect(stream, tls::client(speaks.http2), name).await;
+        session.map(|tls| Stream::Tls(Box::new(tls))).map_err(ConnectError::Refused)
+    };
+    tokio::time::timeout(CONNECT_TIMEOUT, opened).await.unwrap_or(Err(ConnectError::TimedOut))
 }
 
 async fn open(endpoint: &Endpoint, port: Option<u16>, brokers: &Brokers) -> Result<TcpStream, ConnectError> {

@@ -9,6 +9,7 @@ use crate::slow_start::SlowStart;
 use crate::store::{self, Store};
 use crate::table::{Config, Table};
 use crate::target::{Balancer, Group, Target};
+use crate::tls::TlsSettings;
 use crate::worker::{self, Command, Shared};
 use crate::{Error, NameService, ProxyConfig};
 use arc_swap::ArcSwap;
@@ -38,6 +39,9 @@ struct Control {
     prober: Prober,
     slow_start: SlowStart,
     listening: Listening,
+    tls: TlsSettings,
+    /// By listener, why its TLS settings cannot be used.
+    tls_errors: HashMap<String, String>,
     brokers: Rc<Brokers>,
     snapshot: Arc<Snapshot>,
     /// The snapshot in force is on disk.
@@ -97,6 +101,8 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             prober: Prober::new(shared.door.clone(), brokers.clone()),
             slow_start: SlowStart::default(),
             listening: Listening::new(workers.clone(), brokers.clone()),
+            tls: TlsSettings::default(),
+            tls_errors: HashMap::new(),
             brokers,
             shared: shared.clone(),
             workers: workers.clone(),
@@ -223,9 +229,9 @@ impl Control {
         }
         let name_server_missing = self.snapshot.hub.is_some() && self.name_server.is_none();
         if self.listening.has_failures() || name_server_missing {
-            let before = self.listening.statuses(&self.snapshot);
+            let before = self.listening.statuses(&self.snapshot, &self.tls_errors);
             self.listen().await;
-            if self.saved && before != self.listening.statuses(&self.snapshot) {
+            if self.saved && before != self.listening.statuses(&self.snapshot, &self.tls_errors) {
                 self.acknowledge();
             }
         }
@@ -246,12 +252,18 @@ impl Control {
     async fn route(&mut self, snapshot: Arc<Snapshot>) {
         let registry = &mut self.registry;
         let closed = registry.enter(&snapshot);
+        let (tls_settings, key) = (&mut self.tls, || self.store.key());
+        let mut tls_errors = HashMap::new();
         let config = Config::compile(
             snapshot.clone(),
             &mut |arn| registry.balancers[arn].clone(),
             &mut |arn| registry.groups[arn].clone(),
             &mut |arn, target| registry.targets[&(arn.to_owned(), target.registration)].clone(),
+            &mut |lb, listener, tls| tls_settings.get(&listener.arn, tls, lb.attributes.http2, &key, &mut tls_errors),
         );
+        let is_there = |arn: &str| tls_errors.contains_key(arn) || config.has_listener(arn);
+        self.tls.retain(is_there);
+        self.tls_errors = tls_errors;
         self.prober.update(&snapshot);
         self.snapshot = snapshot;
         self.publish(Arc::new(config));
@@ -320,7 +332,7 @@ impl Control {
     }
 
     fn acknowledge(&mut self) {
-        let listeners = self.listening.statuses(&self.snapshot);
+        let listeners = self.listening.statuses(&self.snapshot, &self.tls_errors);
         self.send(Up::Applied { proxy: self.id.clone(), version: self.snapshot.version, listeners });
     }
 
@@ -424,6 +436,7 @@ fn empty_table() -> Table {
         &mut |_| unreachable!("{unreachable}"),
         &mut |_| unreachable!("{unreachable}"),
         &mut |_, _| unreachable!("{unreachable}"),
+        &mut |_, _, _| unreachable!("{unreachable}"),
     );
     Table::new(Arc::new(config), &|_| TargetState::Unused, &SlowStart::default(), Instant::now())
 }

@@ -3,11 +3,12 @@
 
 use crate::balance::{Pick, pick};
 use crate::client::Conn;
-use crate::connect::{ConnectError, connect};
+use crate::connect::{ConnectError, connect_target};
 use crate::http::body::Body;
 use crate::http::response::{self, Answer, Asked, Extra, Parsed};
 use crate::io::{Buf, Meter, RelayError, relay, tunnel, write_all};
 use crate::sticky::Sticky;
+use crate::stream::Stream;
 use crate::table::Table;
 use crate::target::{self, Balancer, Group, GroupCounters, Target};
 use crate::watch::Phase;
@@ -17,7 +18,6 @@ use std::io::IoSlice;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 
 /// A request to be forwarded. Its head for the target is kept by the caller.
 pub struct Job {
@@ -101,25 +101,27 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
                 continue;
             }
         };
-        let target = &flight.target;
+        let (target, speaks) = (&flight.target, entry.speaks);
         loop {
             let kept = worker.pool.take(target.uid, !job.repeatable);
-            let reused = kept.is_some();
-            let stream = match kept {
-                Some(stream) => stream,
-                None => match connect(&target.endpoint, None, &worker.brokers).await {
-                    Ok(stream) => stream,
-                    Err(error) => {
-                        target::add(&counters.connection_errors, 1);
-                        tracing::debug!(group = group.arn, registration = target.registration, %error, "no connection");
-                        if let ConnectError::Exhausted(_) = error {
-                            worker.pool.clear();
-                            return Exchange::Answer(503);
-                        }
-                        timed_out |= matches!(error, ConnectError::TimedOut);
-                        break;
+            let connect = connect_target(&target.endpoint, None, &worker.brokers, speaks);
+            let opened = match kept {
+                Some(stream) => Ok((stream, true)),
+                None if speaks.http2 => worker.http2.open(target.uid, connect).await,
+                None => connect.await.map(|stream| (stream, false)),
+            };
+            let (stream, reused) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    target::add(&counters.connection_errors, 1);
+                    tracing::debug!(group = group.arn, registration = target.registration, %error, "no connection");
+                    if let ConnectError::Exhausted(_) = error {
+                        worker.pool.clear();
+                        return Exchange::Answer(503);
                     }
-                },
+                    timed_out |= matches!(error, ConnectError::TimedOut);
+                    break;
+                }
             };
             match attempt(conn, buffer, head, job, target, stream, reused, counters).await {
                 Attempt::Again => continue,
@@ -150,7 +152,7 @@ async fn attempt(
     head: &[u8],
     job: &mut Job,
     target: &Target,
-    stream: TcpStream,
+    stream: Stream,
     reused: bool,
     counters: &GroupCounters,
 ) -> Attempt {
@@ -249,7 +251,7 @@ async fn attempt(
 #[allow(clippy::too_many_arguments)]
 async fn download(
     conn: &Conn,
-    stream: &TcpStream,
+    stream: &Stream,
     answers: &mut Buf,
     asked: Asked,
     expects_continue: bool,

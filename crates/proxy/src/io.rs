@@ -1,10 +1,10 @@
 //! Buffers, and moving bytes between sockets in constant memory.
 
 use crate::http::body::Body;
+use crate::stream::Stream;
 use crate::watch::{Phase, Watch};
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
-use tokio::net::TcpStream;
 
 /// Size of a buffer at rest; only heads may make it grow.
 pub const BUFFER: usize = 32 * 1024;
@@ -71,7 +71,7 @@ impl Buf {
 
     /// Reads once, waiting if need be; 0 is the end. Makes room first: what is unused moves to the
     /// front, and if the buffer is full it doubles.
-    pub async fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+    pub async fn fill(&mut self, from: &Stream) -> io::Result<usize> {
         if self.end == self.data.len() {
             if self.start > 0 {
                 self.data.copy_within(self.start..self.end, 0);
@@ -94,8 +94,8 @@ impl Buf {
     }
 }
 
-/// Writes all of the slices, waiting as the receiver takes them.
-pub async fn write_all(to: &TcpStream, mut slices: &mut [IoSlice<'_>], meter: &Meter<'_>) -> io::Result<()> {
+/// Writes all of the slices, waiting as the receiver takes them; then nothing of them lies in this process.
+pub async fn write_all(to: &Stream, mut slices: &mut [IoSlice<'_>], meter: &Meter<'_>) -> io::Result<()> {
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         let single = slices[1..].iter().all(|slice| slice.is_empty());
@@ -115,17 +115,25 @@ pub async fn write_all(to: &TcpStream, mut slices: &mut [IoSlice<'_>], meter: &M
             Err(e) => return Err(e),
         }
     }
-    Ok(())
+    loop {
+        match to.try_flush() {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                meter.watch.wait_for(meter.phases.1);
+                to.writable().await?;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Moves a body from `from` (what is buffered first) to `to`, with `head` in front of it in the same
 /// write where that can be. With `chunk`, the payload goes out in chunks of our own.
 pub async fn relay(
     head: &[u8],
-    from: &TcpStream,
+    from: &Stream,
     buffer: &mut Buf,
     body: &mut Body,
-    to: &TcpStream,
+    to: &Stream,
     chunk: bool,
     meter: &Meter<'_>,
 ) -> Result<(), RelayError> {
@@ -173,7 +181,7 @@ pub async fn relay(
 }
 
 /// `<hexadecimal size> CR LF`.
-fn chunk_size(space: &mut [u8; 18], n: usize) -> &[u8] {
+pub fn chunk_size(space: &mut [u8; 18], n: usize) -> &[u8] {
     let digits = (usize::BITS - n.leading_zeros()).div_ceil(4).max(1) as usize;
     for (at, byte) in space[..digits].iter_mut().enumerate() {
         *byte = b"0123456789abcdef"[n >> (4 * (digits - 1 - at)) & 15];
@@ -183,13 +191,13 @@ fn chunk_size(space: &mut [u8; 18], n: usize) -> &[u8] {
 }
 
 /// Bytes in both directions until both sides have ended; each end is passed on.
-pub async fn tunnel(a: &TcpStream, a_buffer: &mut Buf, b: &TcpStream, b_buffer: &mut Buf, watch: &Watch) -> u64 {
+pub async fn tunnel(a: &Stream, a_buffer: &mut Buf, b: &Stream, b_buffer: &mut Buf, watch: &Watch) -> u64 {
     let meter = |watch| Meter { watch, phases: (Phase::Tunnel, Phase::Tunnel), written: Cell::new(0) };
     let (there, back) = (meter(watch), meter(watch));
     let one = |from, buffer, to, meter| async move {
         let mut body = Body::UntilClose;
         let result = relay(&[], from, buffer, &mut body, to, false, meter).await;
-        let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
+        let _ = to.shutdown();
         result
     };
     let _ = tokio::try_join!(one(a, a_buffer, b, &there), one(b, b_buffer, a, &back));

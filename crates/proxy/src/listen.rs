@@ -5,7 +5,7 @@ use crate::broker::Brokers;
 use crate::table::Place;
 use crate::worker::Command;
 use quarry_domain::link::{BrokerRequest, ListenerStatus};
-use quarry_domain::snapshot::{ListenerProtocol, RelayListen, Snapshot};
+use quarry_domain::snapshot::{RelayListen, Snapshot};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -118,18 +118,10 @@ impl Listening {
     }
 
     /// Where each listener of the snapshot really listens.
-    pub fn statuses(&self, snapshot: &Snapshot) -> Vec<ListenerStatus> {
+    pub fn statuses(&self, snapshot: &Snapshot, tls_errors: &HashMap<String, String>) -> Vec<ListenerStatus> {
         let mut statuses = Vec::new();
         for lb in &snapshot.load_balancers {
             for listener in &lb.listeners {
-                if listener.protocol == ListenerProtocol::Https {
-                    statuses.push(ListenerStatus {
-                        listener_arn: listener.arn.clone(),
-                        bound: Vec::new(),
-                        error: Some("HTTPS listeners are not served yet: use an HTTP listener.".into()),
-                    });
-                    continue;
-                }
                 let (arn, port) = (listener.arn.clone(), listener.port);
                 let mut wants = vec![Want::Own { arn: arn.clone(), address: lb.address, port }, Want::Shared { port }];
                 let bound = wants.iter().filter_map(|w| self.bound.get(w)).map(|b| b.address).collect();
@@ -138,7 +130,8 @@ impl Listening {
                 }
                 let failed = wants.iter().find_map(|w| self.failed.get(w));
                 let moved = wants.iter().find_map(|w| self.bound.get(w)?.moved.as_ref());
-                statuses.push(ListenerStatus { listener_arn: arn, bound, error: failed.or(moved).cloned() });
+                let error = tls_errors.get(&arn).or(failed).or(moved).cloned();
+                statuses.push(ListenerStatus { listener_arn: arn, bound, error });
             }
         }
         statuses
@@ -258,7 +251,7 @@ impl Listening {
 fn wanted(snapshot: &Snapshot) -> BTreeSet<Want> {
     let mut wanted = BTreeSet::new();
     for lb in &snapshot.load_balancers {
-        for listener in lb.listeners.iter().filter(|l| l.protocol == ListenerProtocol::Http) {
+        for listener in &lb.listeners {
             let (arn, port) = (listener.arn.clone(), listener.port);
             wanted.insert(Want::Shared { port });
             wanted.insert(Want::Own { arn: arn.clone(), address: lb.address, port });

@@ -1,16 +1,16 @@
 //! Idle connections to targets, one pool per worker.
 
+use crate::stream::Stream;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 
 /// Per target, the most recently used last.
 #[derive(Default)]
 pub struct Pool(RefCell<HashMap<u64, Vec<Idle>>>);
 
 struct Idle {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
     until: Instant,
 }
@@ -25,7 +25,7 @@ const FRESH: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// A connection that was open when last looked at. `fresh`: only one that was in use just now.
-    pub fn take(&self, target: u64, fresh: bool) -> Option<TcpStream> {
+    pub fn take(&self, target: u64, fresh: bool) -> Option<Stream> {
         let mut pool = self.0.borrow_mut();
         let idle = pool.get_mut(&target)?;
         let now = Instant::now();
@@ -39,7 +39,7 @@ impl Pool {
     }
 
     /// `patience`: how long the target says it keeps an idle connection, in seconds.
-    pub fn put(&self, target: u64, stream: TcpStream, patience: Option<u64>) {
+    pub fn put(&self, target: u64, stream: Stream, patience: Option<u64>) {
         // A second earlier than the target would close it, so that no request meets the closing.
         let age = match patience {
             None => MAX_AGE,
@@ -78,6 +78,6 @@ impl Pool {
 
 /// Nothing has come in: neither an end nor bytes nobody asked for. Costs no system call unless the
 /// socket has had an event since.
-fn is_quiet(stream: &TcpStream) -> bool {
+fn is_quiet(stream: &Stream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
 }

@@ -1,17 +1,18 @@
 //! Health checks: carries out what [`quarry_domain::health`] plans, one small task per target.
 
 use crate::broker::Brokers;
-use crate::connect::{ConnectError, connect};
+use crate::connect::{ConnectError, Speaks, connect_target};
+use crate::http2::to_target;
+use crate::stream::Stream;
 use quarry_domain::door::Door;
 use quarry_domain::health::{Monitor, Outcome, Verdict};
 use quarry_domain::link::{TargetReason, TargetState};
-use quarry_domain::snapshot::{Endpoint, HealthCheck, ListenerProtocol, Snapshot};
+use quarry_domain::snapshot::{Endpoint, HealthCheck, ListenerProtocol, ProtocolVersion, Snapshot};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -31,6 +32,7 @@ struct Probe {
     monitor: Rc<RefCell<Monitor>>,
     check: HealthCheck,
     endpoint: Endpoint,
+    speaks: Speaks,
     task: AbortHandle,
 }
 
@@ -51,23 +53,22 @@ impl Prober {
         for (arn, group) in &snapshot.target_groups {
             for target in group.targets.iter().filter(|t| t.probe && !t.draining) {
                 let key = (arn.clone(), target.registration);
-                let endpoint = match group.protocol {
-                    ListenerProtocol::Http => target.endpoint.clone(),
-                    ListenerProtocol::Https => {
-                        Endpoint::Nowhere { reason: "targets that speak HTTPS are not served yet".into() }
-                    }
+                let endpoint = target.endpoint.clone();
+                let speaks = Speaks {
+                    tls: group.health_check.protocol == ListenerProtocol::Https,
+                    http2: group.protocol_version != ProtocolVersion::Http1,
                 };
-                let same = |p: &Probe| p.check == group.health_check && p.endpoint == endpoint;
+                let same = |p: &Probe| p.check == group.health_check && p.endpoint == endpoint && p.speaks == speaks;
                 let probe = match before.remove(&key) {
                     Some(probe) if same(&probe) => probe,
                     Some(probe) => {
                         probe.task.abort();
                         probe.monitor.borrow_mut().reconfigure(&group.health_check, self.door.clock.monotonic());
-                        self.start(probe.monitor, group.health_check.clone(), endpoint)
+                        self.start(probe.monitor, group.health_check.clone(), endpoint, speaks)
                     }
                     None => {
                         let monitor = Monitor::new(&group.health_check, self.door.clock.monotonic());
-                        self.start(Rc::new(RefCell::new(monitor)), group.health_check.clone(), endpoint)
+                        self.start(Rc::new(RefCell::new(monitor)), group.health_check.clone(), endpoint, speaks)
                     }
                 };
                 self.probes.insert(key, probe);
@@ -94,17 +95,18 @@ impl Prober {
         self.probes.iter().map(|(key, p)| (key.clone(), p.monitor.borrow().verdict().state)).collect()
     }
 
-    fn start(&self, monitor: Rc<RefCell<Monitor>>, check: HealthCheck, endpoint: Endpoint) -> Probe {
+    fn start(&self, monitor: Rc<RefCell<Monitor>>, check: HealthCheck, endpoint: Endpoint, speaks: Speaks) -> Probe {
         let run = run(
             monitor.clone(),
             check.clone(),
             endpoint.clone(),
+            speaks,
             self.brokers.clone(),
             self.changed.clone(),
             self.door.clone(),
         );
         let task = tokio::task::spawn_local(run).abort_handle();
-        Probe { monitor, check, endpoint, task }
+        Probe { monitor, check, endpoint, speaks, task }
     }
 }
 
@@ -118,6 +120,7 @@ async fn run(
     monitor: Rc<RefCell<Monitor>>,
     check: HealthCheck,
     endpoint: Endpoint,
+    speaks: Speaks,
     brokers: Rc<Brokers>,
     changed: Rc<Notify>,
     door: Door,
@@ -127,7 +130,7 @@ async fn run(
         let Some(due) = monitor.borrow().next_probe() else { return };
         tokio::time::sleep(due.saturating_sub(door.clock.monotonic())).await;
         let started = door.clock.monotonic();
-        let (outcome, open) = match tokio::time::timeout(timeout, ask(&check, &endpoint, &brokers)).await {
+        let (outcome, open) = match tokio::time::timeout(timeout, ask(&check, &endpoint, speaks, &brokers)).await {
             Err(_) => (Outcome::TimedOut, None),
             Ok(Err(ConnectError::Exhausted(error))) => {
                 tracing::warn!(%error, "a health check could not be made");
@@ -151,8 +154,16 @@ async fn run(
 }
 
 /// Asks once: the answer's status, and the connection it came on.
-async fn ask(check: &HealthCheck, endpoint: &Endpoint, brokers: &Brokers) -> Result<(u16, TcpStream), ConnectError> {
-    let mut stream = connect(endpoint, check.port, brokers).await?;
+async fn ask(
+    check: &HealthCheck,
+    endpoint: &Endpoint,
+    speaks: Speaks,
+    brokers: &Brokers,
+) -> Result<(u16, Stream), ConnectError> {
+    let mut stream = connect_target(endpoint, check.port, brokers, speaks).await?;
+    if speaks.http2 {
+        stream = to_target::alone(stream).await?;
+    }
     let host = match endpoint {
         Endpoint::Tcp(address) => address.to_string(),
         Endpoint::Task { container_port, .. } => format!("127.0.0.1:{container_port}"),
@@ -163,6 +174,7 @@ async fn ask(check: &HealthCheck, endpoint: &Endpoint, brokers: &Brokers) -> Res
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: ELB-HealthChecker/2.0\r\nAccept-Encoding: gzip, compressed\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut bytes = Vec::with_capacity(1024);
     loop {
         if stream.read_buf(&mut bytes).await? == 0 || bytes.len() > MAX_HEAD {

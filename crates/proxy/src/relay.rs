@@ -2,10 +2,10 @@
 
 use crate::connect::connect;
 use crate::io::tunnel;
+use crate::stream::Stream;
 use crate::watch::Watch;
 use crate::worker::Worker;
 use quarry_domain::snapshot::RelayListen;
-use socket2::SockRef;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,15 +29,16 @@ pub async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, listen:
 async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
     let Some(to) = worker.shared.table.load().config.relays.get(&listen).cloned() else { return };
     let _ = client.set_nodelay(true);
+    let client = Stream::from(client);
     match connect(&to, None, &worker.brokers).await {
         Ok(server) => {
             let (mut there, mut back) = (worker.lease(), worker.lease());
-            tunnel(&client, &mut there, &server, &mut back, &Watch::new(Duration::ZERO)).await;
+            tunnel(&client, &mut there, &server.into(), &mut back, &Watch::new(Duration::ZERO)).await;
         }
         Err(error) => {
             tracing::debug!(?listen, ?to, %error, "a relay's connection failed");
             // The client gets a reset, not an orderly end.
-            let _ = SockRef::from(&client).set_linger(Some(Duration::ZERO));
+            client.abort();
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The proxy's own files: its lock, and the last snapshot in force.
 
 use crate::Error;
+use crate::tls::TlsError;
+use quarry_domain::sealed::Key;
 use quarry_domain::snapshot::Snapshot;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
@@ -52,6 +54,14 @@ impl Store {
         serde_json::from_slice(&bytes)
             .inspect_err(|error| tracing::error!(path = %path.display(), %error, "the last snapshot is damaged"))
             .ok()
+    }
+
+    /// The key that opens private keys in snapshots; control makes it, beside the proxy's directory.
+    pub fn key(&self) -> Result<Key, TlsError> {
+        let path = self.directory.with_file_name("vault.key");
+        let bytes = fs::read(&path).map_err(|e| TlsError::NoKey(e.to_string()))?;
+        let bytes = bytes.try_into().map_err(|_| TlsError::NoKey("it has not the right length".into()))?;
+        Ok(Key::new(&bytes))
     }
 
     /// Where a snapshot is to be written by [`save`].

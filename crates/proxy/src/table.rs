@@ -1,16 +1,19 @@
 //! The routing table: a snapshot compiled for the hot path, with each group's usable targets.
 //! Immutable; a change of configuration or of health makes a new one.
 
+use crate::connect::Speaks;
 use crate::http::answer;
 use crate::slow_start::{Ramp, SlowStart};
 use crate::sticky::{GroupCookie, TargetCookie, hash};
 use crate::target::{Balancer, Group, Target};
+use crate::tls;
 use quarry_domain::link::TargetState;
 use quarry_domain::rule::Conditions;
 use quarry_domain::snapshot::{
-    Action, Algorithm, Endpoint, Forward, LoadBalancerAttributes, MinimumHealthyTargets, Redirect, RelayListen,
-    Snapshot,
+    Action, Algorithm, Endpoint, Forward, Listener, ListenerProtocol, LoadBalancer, LoadBalancerAttributes,
+    MinimumHealthyTargets, ProtocolVersion, Redirect, RelayListen, Snapshot, Tls,
 };
+use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +44,7 @@ pub struct Config {
 }
 
 pub struct ListenerEntry {
+    pub arn: String,
     pub port: u16,
     pub balancer: Arc<Balancer>,
     /// Lower case.
@@ -48,6 +52,10 @@ pub struct ListenerEntry {
     pub attributes: LoadBalancerAttributes,
     pub rules: Vec<(Conditions, ActionEntry)>,
     pub default_action: ActionEntry,
+    /// The TLS settings of an HTTPS listener; `Some(None)` where they cannot be used.
+    pub tls: Option<Option<Arc<ServerConfig>>>,
+    /// The names of its certificates.
+    tls_names: Vec<String>,
 }
 
 pub enum ActionEntry {
@@ -73,6 +81,7 @@ pub struct ForwardEntry {
 pub struct GroupEntry {
     pub shared: Arc<Group>,
     pub algorithm: Algorithm,
+    pub speaks: Speaks,
     pub cookie: Option<TargetCookie>,
     /// Zero where it is off.
     pub slow_start: Duration,
@@ -105,6 +114,7 @@ impl Config {
         balancer: &mut dyn FnMut(&str) -> Arc<Balancer>,
         group: &mut dyn FnMut(&str) -> Arc<Group>,
         target: &mut dyn FnMut(&str, &quarry_domain::snapshot::Target) -> Arc<Target>,
+        tls_settings: &mut dyn FnMut(&LoadBalancer, &Listener, &Tls) -> Option<Arc<ServerConfig>>,
     ) -> Self {
         let mut groups = Vec::with_capacity(snapshot.target_groups.len());
         let mut index = HashMap::new();
@@ -114,6 +124,10 @@ impl Config {
             groups.push(GroupEntry {
                 shared: group(arn),
                 algorithm: g.attributes.algorithm,
+                speaks: Speaks {
+                    tls: g.protocol == ListenerProtocol::Https,
+                    http2: g.protocol_version != ProtocolVersion::Http1,
+                },
                 cookie: g.attributes.stickiness.as_ref().map(|stickiness| TargetCookie::new(arn, stickiness)),
                 slow_start: Duration::from_secs(u64::from(g.attributes.slow_start)),
                 minimum_healthy: g.attributes.minimum_healthy_targets,
@@ -131,6 +145,13 @@ impl Config {
                 let mut rules: Vec<_> = listener.rules.iter().collect();
                 rules.sort_by_key(|rule| rule.priority);
                 listeners.push(ListenerEntry {
+                    arn: listener.arn.clone(),
+                    tls_names: listener
+                        .tls
+                        .iter()
+                        .flat_map(|t| &t.certificates)
+                        .flat_map(|c| c.names.clone())
+                        .collect(),
                     port: listener.port,
                     balancer: shared.clone(),
                     dns_name: lb.dns_name.to_ascii_lowercase(),
@@ -140,11 +161,37 @@ impl Config {
                         .map(|rule| (Conditions::compile(&rule.conditions), ActionEntry::compile(&rule.action, &index)))
                         .collect(),
                     default_action: ActionEntry::compile(&listener.default_action, &index),
+                    tls: listener.tls.as_ref().map(|settings| tls_settings(lb, listener, settings)),
                 });
             }
         }
         let relays = snapshot.relays.iter().map(|r| (r.listen.clone(), r.to.clone())).collect();
         Self { snapshot, listeners, by_arn, by_port, groups, relays }
+    }
+
+    /// The listeners that a connection at this place may be for.
+    pub fn at<'a>(&'a self, place: &Place) -> impl Iterator<Item = &'a ListenerEntry> {
+        let found: &[usize] = match place {
+            Place::Own(arn) => self.by_arn.get(arn).map_or(&[], std::slice::from_ref),
+            Place::Shared(port) => self.by_port.get(port).map_or(&[], Vec::as_slice),
+        };
+        found.iter().map(|n| &self.listeners[*n])
+    }
+
+    /// The HTTPS listener that a server name asks for, by its load balancer's name or by its certificates,
+    /// else the first; and its settings.
+    pub fn choose_tls(&self, place: &Place, name: Option<&str>) -> Option<(&str, Arc<ServerConfig>)> {
+        let usable = || self.at(place).filter_map(|l| Some((l, l.tls.as_ref()?.as_ref()?)));
+        let name = name.map(str::to_ascii_lowercase);
+        let is_for = |l: &ListenerEntry| {
+            name.as_ref().is_some_and(|name| l.dns_name == *name || l.tls_names.iter().any(|n| tls::covers(n, name)))
+        };
+        let (listener, config) = usable().find(|(l, _)| is_for(l)).or_else(|| usable().next())?;
+        Some((&listener.arn, config.clone()))
+    }
+
+    pub fn has_listener(&self, arn: &str) -> bool {
+        self.by_arn.contains_key(arn)
     }
 
     /// `host` is lower case and without a port.
@@ -154,15 +201,19 @@ impl Config {
                 Some(&n) => Found::Listener(&self.listeners[n]),
                 None => Found::Gone,
             },
-            Place::Shared(port) => match self.by_port.get(port).map(Vec::as_slice) {
-                None | Some([]) => Found::Gone,
-                Some([only]) => Found::Listener(&self.listeners[*only]),
-                Some(several) => several
-                    .iter()
-                    .map(|n| &self.listeners[*n])
-                    .find(|l| l.dns_name.eq_ignore_ascii_case(host))
-                    .map_or(Found::NoSuchHost, Found::Listener),
-            },
+            // Of HTTPS listeners one was settled on with the handshake.
+            Place::Shared(_) => {
+                let mut plain = self.at(place).filter(|l| l.tls.is_none());
+                match (plain.next(), plain.next()) {
+                    (None, _) => Found::Gone,
+                    (Some(only), None) => Found::Listener(only),
+                    (Some(first), Some(second)) => [first, second]
+                        .into_iter()
+                        .chain(plain)
+                        .find(|l| l.dns_name.eq_ignore_ascii_case(host))
+                        .map_or(Found::NoSuchHost, Found::Listener),
+                }
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::broker::Brokers;
 use crate::client;
+use crate::http2::to_target;
 use crate::io::{BUFFER, Buf};
 use crate::pool::Pool;
 use crate::relay;
@@ -62,6 +63,7 @@ pub struct Worker {
     pub id: usize,
     pub shared: Arc<Shared>,
     pub pool: Pool,
+    pub http2: to_target::Connections,
     pub brokers: Brokers,
     pub stopping: Cell<bool>,
     /// Rung for all connections when stopping begins.
@@ -122,7 +124,10 @@ async fn main(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>
                 }
             }
             Some(Command::Purge { targets, done }) => {
-                targets.into_iter().for_each(|target| worker.pool.close(target));
+                for target in targets {
+                    worker.pool.close(target);
+                    worker.http2.close(target);
+                }
                 let _ = done.send(());
             }
         }
@@ -171,6 +176,7 @@ impl Worker {
             id,
             shared,
             pool: Pool::default(),
+            http2: to_target::Connections::default(),
             brokers: Brokers::default(),
             stopping: Cell::new(false),
             stop: Notify::new(),

@@ -124,15 +124,6 @@ fn a_taken_port_is_moved_and_reported() {
 }
 
 #[test]
-fn https_listeners_say_that_they_are_not_served() {
-    let mut lb = balancer("tls", free_port(), vec![], fixed(200, ""));
-    lb.listeners[0].protocol = ListenerProtocol::Https;
-    let proxy = Proxy::start();
-    let statuses = proxy.serve.apply(&snapshot(1, vec![lb], vec![]));
-    assert!(statuses[0].bound.is_empty() && statuses[0].error.as_ref().unwrap().contains("HTTPS"));
-}
-
-#[test]
 fn targets_take_turns_and_weights_hold() {
     let port = free_port();
     let targets = [Upstream::echo("a"), Upstream::echo("b"), Upstream::echo("c")];

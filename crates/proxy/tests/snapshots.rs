@@ -213,7 +213,8 @@ fn proxy_process() {
         let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
         rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
     }
-    let config = quarry_proxy::ProxyConfig { data_dir: dir.into(), workers: 2, names: Arc::new(|_| Arc::new(|_, _, _| None)) };
+    let config =
+        quarry_proxy::ProxyConfig { data_dir: dir.into(), workers: 2, names: Arc::new(|_| Arc::new(|_, _, _| None)) };
     quarry_proxy::run(config).unwrap();
 }
 

@@ -7,7 +7,7 @@ use super::{errors, find, limits, tags};
 use crate::api::{Ctx, Result};
 use quarry_aws::ec2;
 use quarry_aws::elbv2::{CreateTargetGroupInput, CreateTargetGroupOutput};
-use quarry_domain::snapshot::{ListenerProtocol, TargetGroupAttributes};
+use quarry_domain::snapshot::{ListenerProtocol, ProtocolVersion, TargetGroupAttributes};
 use std::collections::BTreeMap;
 
 pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<CreateTargetGroupOutput> {
@@ -26,9 +26,10 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
     let protocol = match input.protocol.as_deref() {
         None => return Err(errors::validation("A protocol must be specified")),
         Some("HTTP") => ListenerProtocol::Http,
-        Some(other @ ("HTTPS" | "TCP" | "TLS" | "UDP" | "TCP_UDP" | "GENEVE" | "QUIC" | "TCP_QUIC")) => {
+        Some("HTTPS") => ListenerProtocol::Https,
+        Some(other @ ("TCP" | "TLS" | "UDP" | "TCP_UDP" | "GENEVE" | "QUIC" | "TCP_QUIC")) => {
             return Err(errors::invalid_configuration(format!(
-                "Target groups with the {other} protocol are not supported here; use HTTP"
+                "Target groups with the {other} protocol are not supported here; use HTTP or HTTPS"
             )));
         }
         Some(other) => {
@@ -39,17 +40,18 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
             ));
         }
     };
-    match input.protocol_version.as_deref() {
-        None | Some("HTTP1") => {}
-        Some(other @ ("HTTP2" | "GRPC")) => {
+    let protocol_version = match input.protocol_version.as_deref() {
+        None | Some("HTTP1") => ProtocolVersion::Http1,
+        Some("HTTP2") => ProtocolVersion::Http2,
+        Some(other @ "GRPC") => {
             return Err(errors::invalid_configuration(format!(
-                "Protocol version '{other}' is not supported here; use HTTP1"
+                "Protocol version '{other}' is not supported here; use HTTP1 or HTTP2"
             )));
         }
         Some(other) => {
             return Err(errors::validation(format!("Protocol version '{other}' must be one of 'HTTP1, HTTP2, GRPC'")));
         }
-    }
+    };
     if input.ip_address_type.as_deref().unwrap_or("ipv4") != "ipv4" {
         return Err(errors::invalid_configuration("IPv6 target groups are not supported here; use ipv4"));
     }
@@ -60,6 +62,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
     let port = errors::in_range(port, "port", 1, 65_535)? as u16;
     let vpc_id = input.vpc_id.ok_or_else(|| errors::validation("A VPC ID must be specified"))?;
     let mut health_check = default_health_check();
+    health_check.protocol = protocol;
     let wanted = HealthCheckInput {
         enabled: input.health_check_enabled,
         protocol: input.health_check_protocol,
@@ -77,6 +80,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
     let others: Vec<TargetGroup> = ctx.tx.all()?;
     if let Some(existing) = others.iter().find(|other| other.name == name) {
         let same = existing.protocol == protocol
+            && existing.protocol_version == protocol_version
             && existing.port == port
             && existing.vpc_id == vpc_id
             && existing.target_type == target_type
@@ -103,6 +107,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
         arn: ctx.platform.place().arn("elasticloadbalancing", format_args!("targetgroup/{name}/{id}")),
         name,
         protocol,
+        protocol_version,
         port,
         vpc_id,
         target_type,

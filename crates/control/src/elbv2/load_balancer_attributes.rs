@@ -20,8 +20,6 @@ const FIXED: &[(&str, &str)] = &[
     ("health_check_logs.s3.prefix", ""),
     ("ipv6.deny_all_igw_traffic", "false"),
     ("load_balancing.cross_zone.enabled", "true"),
-    ("routing.http.x_amzn_tls_version_and_cipher_suite.enabled", "false"),
-    ("routing.http2.enabled", "true"),
     ("waf.fail_open.enabled", "false"),
     ("zonal_shift.config.enabled", "false"),
 ];
@@ -36,6 +34,8 @@ pub fn show(balancer: &LoadBalancer) -> Vec<LoadBalancerAttribute> {
         ("idle_timeout.timeout_seconds", a.idle_timeout.to_string()),
         ("routing.http.desync_mitigation_mode", desync_name(a.desync_mode).to_owned()),
         ("routing.http.drop_invalid_header_fields.enabled", a.drop_invalid_header_fields.to_string()),
+        ("routing.http.x_amzn_tls_version_and_cipher_suite.enabled", a.tls_headers.to_string()),
+        ("routing.http2.enabled", a.http2.to_string()),
         ("routing.http.preserve_host_header.enabled", a.preserve_host_header.to_string()),
         ("routing.http.xff_client_port.enabled", a.xff_client_port.to_string()),
         ("routing.http.xff_header_processing.mode", xff_name(a.xff_mode).to_owned()),
@@ -60,6 +60,8 @@ pub fn set(balancer: &mut LoadBalancer, key: &str, value: &str) -> Result<()> {
         }
         "routing.http.drop_invalid_header_fields.enabled" => a.drop_invalid_header_fields = boolean(key, value)?,
         "routing.http.preserve_host_header.enabled" => a.preserve_host_header = boolean(key, value)?,
+        "routing.http.x_amzn_tls_version_and_cipher_suite.enabled" => a.tls_headers = boolean(key, value)?,
+        "routing.http2.enabled" => a.http2 = boolean(key, value)?,
         "routing.http.xff_client_port.enabled" => a.xff_client_port = boolean(key, value)?,
         "routing.http.xff_header_processing.mode" => {
             a.xff_mode =

@@ -2,7 +2,8 @@
 
 use crate::store::{Item, StoreError, Tx};
 use quarry_domain::snapshot::{
-    Action, Condition, Forward, HealthCheck, ListenerProtocol, LoadBalancerAttributes, TargetGroupAttributes,
+    Action, Condition, Forward, HealthCheck, ListenerProtocol, LoadBalancerAttributes, ProtocolVersion,
+    TargetGroupAttributes,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +68,8 @@ pub struct TargetGroup {
     pub arn: String,
     pub name: String,
     pub protocol: ListenerProtocol,
+    #[serde(default = "http1")]
+    pub protocol_version: ProtocolVersion,
     /// Where targets receive traffic unless they are registered with a port of their own.
     pub port: u16,
     pub vpc_id: String,
@@ -76,6 +79,10 @@ pub struct TargetGroup {
     /// `stickiness.*` as set, so that disabling stickiness keeps its other settings.
     pub stickiness: BTreeMap<String, String>,
     pub created_ms: i64,
+}
+
+fn http1() -> ProtocolVersion {
+    ProtocolVersion::Http1
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use super::listeners::protocol_name;
 use super::records::{TargetGroup, TargetType};
 use crate::api::Result;
 use quarry_aws::elbv2 as aws;
-use quarry_domain::snapshot::HealthCheck;
+use quarry_domain::snapshot::{HealthCheck, ListenerProtocol, ProtocolVersion};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Health check settings as a request names them; what is absent keeps its value.
@@ -26,6 +26,7 @@ pub struct HealthCheckInput {
 pub fn default_health_check() -> HealthCheck {
     HealthCheck {
         enabled: true,
+        protocol: ListenerProtocol::Http,
         path: "/".into(),
         port: None,
         interval: 30,
@@ -42,10 +43,10 @@ pub fn show(group: &TargetGroup, uses: &BTreeMap<String, BTreeSet<String>>) -> a
         target_group_arn: Some(group.arn.clone()),
         target_group_name: Some(group.name.clone()),
         protocol: Some(protocol_name(group.protocol).into()),
-        protocol_version: Some("HTTP1".into()),
+        protocol_version: Some(version_name(group.protocol_version).into()),
         port: Some(i32::from(group.port)),
         vpc_id: Some(group.vpc_id.clone()),
-        health_check_protocol: Some("HTTP".into()),
+        health_check_protocol: Some(protocol_name(check.protocol).into()),
         health_check_port: Some(check.port.map_or_else(|| "traffic-port".into(), |port| port.to_string())),
         health_check_enabled: Some(check.enabled),
         health_check_interval_seconds: Some(check.interval as i32),
@@ -61,6 +62,14 @@ pub fn show(group: &TargetGroup, uses: &BTreeMap<String, BTreeSet<String>>) -> a
     }
 }
 
+fn version_name(version: ProtocolVersion) -> &'static str {
+    match version {
+        ProtocolVersion::Http1 => "HTTP1",
+        ProtocolVersion::Http2 => "HTTP2",
+        ProtocolVersion::Grpc => "GRPC",
+    }
+}
+
 /// Applies what is named to `check`, with AWS's bounds.
 pub fn read_health_check(check: &mut HealthCheck, input: HealthCheckInput, target_type: TargetType) -> Result<()> {
     if input.enabled == Some(false) {
@@ -70,10 +79,9 @@ pub fn read_health_check(check: &mut HealthCheck, input: HealthCheckInput, targe
         )));
     }
     match input.protocol.as_deref() {
-        None | Some("HTTP") => {}
-        Some("HTTPS") => {
-            return Err(errors::validation("Health check protocol 'HTTPS' is not supported here; use 'HTTP'"));
-        }
+        None => {}
+        Some("HTTP") => check.protocol = ListenerProtocol::Http,
+        Some("HTTPS") => check.protocol = ListenerProtocol::Https,
         Some(other) => {
             return Err(errors::validation(format!("Health check protocol '{other}' must be one of 'HTTP, HTTPS'")));
         }

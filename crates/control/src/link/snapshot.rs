@@ -6,7 +6,7 @@ use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
 use crate::servicediscovery;
 use crate::store::{StoreError, Tx};
 use quarry_domain::address::is_of_tasks;
-use quarry_domain::snapshot::{self, Endpoint, NameRecord, ProtocolVersion, Relay, RelayListen, Snapshot};
+use quarry_domain::snapshot::{self, Endpoint, NameRecord, Relay, RelayListen, Snapshot};
 use quarry_domain::task::{TaskEntry, TaskId};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -82,7 +82,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
                 arn: group.arn,
                 name: group.name,
                 protocol: group.protocol,
-                protocol_version: ProtocolVersion::Http1,
+                protocol_version: group.protocol_version,
                 health_check: group.health_check,
                 attributes: group.attributes,
                 targets,

@@ -220,6 +220,7 @@ mod tests {
     fn check() -> HealthCheck {
         HealthCheck {
             enabled: true,
+            protocol: ListenerProtocol::Http,
             path: "/".into(),
             port: None,
             interval: 6,

@@ -94,6 +94,7 @@ pub fn reason(status: u16) -> &'static str {
         414 => "Request-URI Too Large",
         418 => "I'm a teapot",
         429 => "Too Many Requests",
+        464 => "Incompatible Protocol Version",
         463 => "Too Many X-Forwarded-For Addresses",
         500 => "Internal Server Error",
         501 => "Not Implemented",

@@ -3,6 +3,7 @@
 
 use super::body::Body;
 use super::{elements, has_token, parse_length, push_number, trace};
+use crate::stream::TlsInfo;
 use quarry_domain::rule;
 use quarry_domain::snapshot::{DesyncMode, LoadBalancerAttributes, XffMode};
 use std::io::Write;
@@ -57,6 +58,9 @@ pub struct Forwarding<'a> {
     pub peer: SocketAddr,
     /// The listener's port, as the API knows it.
     pub port: u16,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    pub tls: Option<&'a TlsInfo>,
     pub attributes: &'a LoadBalancerAttributes,
     /// Stands in for a missing Host header.
     pub dns_name: &'a str,
@@ -228,6 +232,9 @@ impl Head<'_, '_> {
             named.extend(elements(field.value).filter(|e| !known.iter().any(|k| k.eq_ignore_ascii_case(e))));
         }
         for field in self.headers {
+            if with.attributes.tls_headers && is_tls_field(field.name) {
+                continue;
+            }
             if own(field.name) || (!self.upgrade && field.name.eq_ignore_ascii_case("upgrade")) {
                 continue;
             }
@@ -293,7 +300,9 @@ impl Head<'_, '_> {
                 out.extend_from_slice(b"\r\n");
             }
         }
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\nX-Forwarded-Port: ");
+        out.extend_from_slice(b"X-Forwarded-Proto: ");
+        out.extend_from_slice(with.scheme.as_bytes());
+        out.extend_from_slice(b"\r\nX-Forwarded-Port: ");
         push_number(out, u64::from(with.port));
         out.extend_from_slice(b"\r\nX-Amzn-Trace-Id: ");
         let traced = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-amzn-trace-id"));
@@ -301,6 +310,11 @@ impl Head<'_, '_> {
         trace::push_id(&mut id, with.unix_seconds, with.random);
         trace::push_trace_id(out, traced.map(|h| h.value), &id);
         out.extend_from_slice(b"\r\n");
+        if let Some(tls) = with.tls.filter(|_| with.attributes.tls_headers) {
+            for part in ["X-Amzn-Tls-Version: ", tls.version, "\r\nX-Amzn-Tls-Cipher-Suite: ", &tls.cipher, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
     }
 }
 
@@ -376,6 +390,10 @@ impl rule::Headers for View<'_, '_> {
     fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.0.iter().any(|h| h.name.eq_ignore_ascii_case(name) && test(h.value))
     }
+}
+
+fn is_tls_field(name: &str) -> bool {
+    name.eq_ignore_ascii_case("x-amzn-tls-version") || name.eq_ignore_ascii_case("x-amzn-tls-cipher-suite")
 }
 
 /// Fields that are written anew or belong to the client's connection only.
@@ -464,6 +482,8 @@ mod tests {
         change(&mut attributes);
         let with = Forwarding {
             peer: "[::ffff:192.0.2.7]:999".parse().unwrap(),
+            scheme: "http",
+            tls: None,
             port: 80,
             attributes: &attributes,
             dns_name: "lb.test",

@@ -1,6 +1,8 @@
 //! A real proxy on free loopback ports, with a `serve` and targets that tests play themselves.
 #![allow(dead_code)]
 
+pub mod tls;
+
 use quarry_domain::link::{Down, TargetReport, TargetState, Up};
 use quarry_domain::snapshot::*;
 use quarry_proxy::{NameService, ProxyConfig};
@@ -167,6 +169,15 @@ impl Proxy {
         proxy
     }
 
+    /// Ends the proxy and starts another on its files; `serve` sends it nothing.
+    pub fn restart(&mut self) {
+        self.serve.send(&Down::Stop);
+        self.thread.take().unwrap().join().unwrap().unwrap();
+        self.serve.state.inner.lock().unwrap().proxy = None;
+        let config = ProxyConfig { data_dir: self.dir.0.clone(), workers: 2, names: Arc::new(|_| None) };
+        self.thread = Some(std::thread::spawn(move || quarry_proxy::run(config)));
+    }
+
     pub fn stop(mut self) {
         self.serve.send(&Down::Stop);
         self.thread.take().unwrap().join().unwrap().unwrap();
@@ -199,6 +210,7 @@ pub fn free_port() -> u16 {
 pub fn health_check() -> HealthCheck {
     HealthCheck {
         enabled: true,
+        protocol: ListenerProtocol::Http,
         path: "/health".into(),
         port: None,
         interval: 1,

@@ -1,0 +1,338 @@
+//! Clients that speak HTTP/2: one connection, many streams, each a request of its own.
+
+use super::{from_frames, is_connection_field, to_frames};
+use crate::client::{self, Origin};
+use crate::http::body::Body;
+use crate::http::parse_length;
+use crate::io::Meter;
+use crate::stream::{Stream, pipe};
+use crate::watch::{Phase, Watch};
+use crate::worker::Worker;
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{HeaderValue, Method, Response, StatusCode, request};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Streams of one connection at once, as Application Load Balancers allow.
+const STREAMS: u32 = 128;
+/// Bytes of a request's fields together.
+const MAX_FIELDS: u32 = 64 * 1024;
+/// Streams that a client may open and reset before they are looked at; then it is told to calm down and cut off.
+const RESETS: usize = 64;
+/// By so many requests a client may have given up more than it let finish; then likewise.
+const GIVEN_UP: u32 = 256;
+const WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of answers that may wait on one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+/// The preface and the first settings must come within this time.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Serves a connection until it ends.
+pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(MAX_FIELDS)
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(Some(RESETS));
+    let shaken = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(stream)).await;
+    let Ok(Ok(mut connection)) = shaken else { return };
+    let opened = Instant::now();
+    let busy = Rc::new(Busy { streams: Cell::new(0), since: Cell::new(opened), given_up: Cell::new(0) });
+    let mut look = tokio::time::interval(LOOK);
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            biased;
+            accepted = connection.accept() => match accepted {
+                None => break,
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "an HTTP/2 connection ended");
+                    break;
+                }
+                Some(Ok((request, respond))) => {
+                    let guard = Busy::enter(&busy);
+                    let one = one(worker.clone(), origin.clone(), request, respond);
+                    tokio::task::spawn_local(async move {
+                        let whole = one.await;
+                        guard.ended(whole);
+                    });
+                    if busy.given_up.get() > GIVEN_UP && !ending {
+                        ending = true;
+                        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    }
+                }
+            },
+            _ = worker.stop.notified(), if !ending => {
+                ending = true;
+                connection.graceful_shutdown();
+            }
+            _ = look.tick(), if !ending => {
+                let (idle, age) = origin.limits(worker);
+                let is_idle = busy.streams.get() == 0 && busy.since.get().elapsed() >= idle;
+                if is_idle || opened.elapsed() >= age || worker.stopping.get() {
+                    ending = true;
+                    connection.graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+/// How many streams are open, and since when it is that many.
+struct Busy {
+    streams: Cell<usize>,
+    since: Cell<Instant>,
+    /// Requests given up, less those that were finished.
+    given_up: Cell<u32>,
+}
+
+struct Entered(Rc<Busy>);
+
+impl Busy {
+    fn enter(this: &Rc<Self>) -> Entered {
+        this.streams.set(this.streams.get() + 1);
+        Entered(this.clone())
+    }
+}
+
+impl Entered {
+    fn ended(self, whole: bool) {
+        let given_up = self.0.given_up.get();
+        self.0.given_up.set(if whole { given_up.saturating_sub(1) } else { given_up + 1 });
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.since.set(Instant::now());
+    }
+}
+
+/// One stream: its request goes to the part that serves HTTP/1.1, through a pipe. `false`: the answer did not
+/// get across.
+async fn one(
+    worker: Rc<Worker>,
+    origin: Origin,
+    request: http::Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> bool {
+    let (parts, mut body) = request.into_parts();
+    let (head, chunk) = match head(&parts, body.is_end_stream()) {
+        Ok(made) => made,
+        Err(status) => {
+            let mut answer = Response::new(());
+            *answer.status_mut() = status;
+            return respond.send_response(answer, true).is_ok();
+        }
+    };
+    let (ours, theirs) = pipe();
+    let ours = Stream::Pipe(ours);
+    tokio::task::spawn_local(client::serve_pipe(worker.clone(), Stream::Pipe(theirs), origin));
+    let watch = Watch::new(Duration::MAX);
+    let meter = Meter { watch: &watch, phases: (Phase::Streaming, Phase::Streaming), written: Cell::new(0) };
+    let upload = async {
+        let mut first = [IoSlice::new(&head)];
+        if crate::io::write_all(&ours, &mut first, &meter).await.is_err() {
+            return false;
+        }
+        body.is_end_stream() || from_frames(&mut body, &ours, chunk, &meter).await.is_ok()
+    };
+    let download = answer(&worker, &ours, &mut respond, parts.method == Method::HEAD);
+    let (mut upload, mut download) = (pin!(upload), pin!(download));
+    let mut sending = true;
+    let answered = loop {
+        tokio::select! {
+            biased;
+            answered = &mut download => break answered,
+            // The client reset the stream in the middle of its request: nobody waits for the answer.
+            whole = &mut upload, if sending => match whole {
+                true => sending = false,
+                false => break false,
+            },
+        }
+    };
+    if !answered {
+        ours.abort();
+    }
+    answered
+}
+
+/// Reads the answer from the pipe and sends it. `false`: it broke off.
+async fn answer(worker: &Rc<Worker>, from: &Stream, respond: &mut SendResponse<Bytes>, head_only: bool) -> bool {
+    let mut buffer = worker.lease();
+    loop {
+        let filled = tokio::select! {
+            filled = buffer.fill(from) => filled,
+            // The client reset the stream while it waited.
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return false,
+        };
+        if !matches!(filled, Ok(1..)) {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return false;
+        }
+        while let Some((len, response, mut body)) = read_head(buffer.bytes(), head_only) {
+            buffer.consume(len);
+            // Interim answers are not passed on.
+            if response.status().as_u16() < 200 {
+                continue;
+            }
+            let Ok(mut send) = respond.send_response(response, body.is_done()) else { return false };
+            let whole = body.is_done() || to_frames(from, &mut buffer, &mut body, &mut send).await.is_ok();
+            if !whole {
+                send.send_reset(Reason::INTERNAL_ERROR);
+            }
+            return whole;
+        }
+    }
+}
+
+/// An answer's head from the front of a pipe's bytes, where it is whole: its length, itself, its body.
+fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body)> {
+    let mut fields = [const { MaybeUninit::uninit() }; 512];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let Ok(httparse::Status::Complete(len)) =
+        config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
+    else {
+        return None;
+    };
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default()).ok()?;
+    let (mut length, mut chunked) = (None, false);
+    for field in parsed.headers.iter() {
+        let name = field.name.to_ascii_lowercase();
+        if name == "content-length" {
+            length = parse_length(field.value);
+        }
+        chunked |= name == "transfer-encoding";
+        if is_connection_field(&name) {
+            continue;
+        }
+        let name = http::HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(field.value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    let bodiless = head_only || matches!(response.status().as_u16(), 100..=199 | 204 | 304);
+    let body = match (bodiless, chunked, length) {
+        (true, ..) => Body::None,
+        (false, true, _) => Body::chunked(),
+        (false, false, Some(n)) => Body::Length(n),
+        (false, false, None) => Body::UntilClose,
+    };
+    Some((len, response, body))
+}
+
+/// The request's head as HTTP/1.1, and whether its body goes in chunks.
+fn head(parts: &request::Parts, ends: bool) -> Result<(Vec<u8>, bool), StatusCode> {
+    let bad = StatusCode::BAD_REQUEST;
+    if parts.method == Method::CONNECT {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let authority = match (parts.uri.authority(), parts.headers.get(http::header::HOST)) {
+        (Some(authority), None) => authority.as_str().as_bytes(),
+        (None, Some(host)) => host.as_bytes(),
+        // Two that differ would route by one and be served by the other.
+        (Some(authority), Some(host)) if authority.as_str().as_bytes() == host.as_bytes() => host.as_bytes(),
+        (Some(_), Some(_)) | (None, None) => return Err(bad),
+    };
+    if parts.headers.get_all(http::header::HOST).iter().count() > 1 {
+        return Err(bad);
+    }
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = if path.is_empty() { "/" } else { path };
+    let mut out = Vec::with_capacity(512);
+    for part in [parts.method.as_str().as_bytes(), b" ", path.as_bytes(), b" HTTP/1.1\r\nHost: ", authority] {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b"\r\nConnection: close\r\n");
+    let mut length = None;
+    for (name, value) in &parts.headers {
+        if name == http::header::HOST || name == http::header::COOKIE || name == http::header::EXPECT {
+            continue;
+        }
+        if is_connection_field(name.as_str()) {
+            return Err(bad);
+        }
+        if name == http::header::CONTENT_LENGTH && length.replace(value).is_some() {
+            return Err(bad);
+        }
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    // Cookies may come one by one; HTTP/1.1 has them in one field.
+    let cookies: Vec<&[u8]> = parts.headers.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if !cookies.is_empty() {
+        out.extend_from_slice(b"cookie: ");
+        out.extend_from_slice(&cookies.join(&b"; "[..]));
+        out.extend_from_slice(b"\r\n");
+    }
+    let chunk = !ends && length.is_none();
+    if ends && length.is_some_and(|length| parse_length(length.as_bytes()) != Some(0)) {
+        return Err(bad);
+    }
+    if chunk {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok((out, chunk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(request: request::Builder, ends: bool) -> Result<String, StatusCode> {
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        head(&parts, ends).map(|(bytes, _)| String::from_utf8(bytes).unwrap())
+    }
+
+    fn get(uri: &str) -> request::Builder {
+        http::Request::get(uri)
+    }
+
+    #[test]
+    fn a_request_becomes_one_of_http_1() {
+        let request = get("https://a.example/x?y=1").header("cookie", "a=1").header("cookie", "b=2").header("x", "z");
+        assert_eq!(
+            text(request, true).unwrap(),
+            "GET /x?y=1 HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nx: z\r\ncookie: a=1; b=2\r\n\r\n"
+        );
+        let request = http::Request::post("https://a/").header("content-length", "5");
+        assert!(text(request, false).unwrap().contains("content-length: 5\r\n"));
+        assert!(
+            text(http::Request::post("https://a/"), false).unwrap().ends_with("Transfer-Encoding: chunked\r\n\r\n")
+        );
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for request in [
+            get("https://a/").header("host", "b"),
+            get("/"),
+            get("https://a/").header("transfer-encoding", "chunked"),
+            get("https://a/").header("connection", "x"),
+            get("https://a/").header("content-length", "5"),
+            get("https://a/").header("content-length", "0").header("content-length", "0"),
+        ] {
+            assert_eq!(text(request, true), Err(StatusCode::BAD_REQUEST));
+        }
+        let connect = http::Request::connect("a:443");
+        assert_eq!(text(connect, true), Err(StatusCode::METHOD_NOT_ALLOWED));
+    }
+}

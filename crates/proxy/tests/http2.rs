@@ -1,0 +1,285 @@
+//! HTTP/2 from clients and to targets.
+
+mod common;
+
+use bytes::Bytes;
+use common::tls::{certificate, put_key, secure, trusting};
+use common::*;
+use h2::client::SendRequest;
+use http::{Method, Request, Response, StatusCode};
+use quarry_domain::snapshot::*;
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async { tokio::time::timeout(PATIENCE * 3, work).await.expect("in time") })
+}
+
+/// A proxy with one HTTPS listener that forwards to `g`.
+fn serving(name: &str, port: u16, g: TargetGroup) -> (Proxy, CertificateDer<'static>) {
+    let (cert, der) = certificate("cert/1", &["one.example"]);
+    let mut lb = balancer(name, port, vec![path_rule(1, "/fixed", fixed(418, "teapot"))], forward("g"));
+    secure(&mut lb.listeners[0], vec![cert]);
+    let proxy = Proxy::start();
+    put_key(&proxy.dir);
+    proxy.serve.apply_healthy(&snapshot(1, vec![lb], vec![g]));
+    (proxy, der)
+}
+
+async fn connect(
+    port: u16,
+    der: &CertificateDer<'static>,
+) -> (SendRequest<Bytes>, tokio::task::JoinHandle<Result<(), h2::Error>>) {
+    let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(trusting(der, &["h2", "http/1.1"]));
+    let tls = connector.connect(ServerName::try_from("one.example").unwrap(), tcp).await.unwrap();
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (send, connection) =
+        h2::client::Builder::new().max_concurrent_reset_streams(100_000).handshake(tls).await.unwrap();
+    (send, tokio::task::spawn_local(connection))
+}
+
+async fn read(answer: Response<h2::RecvStream>) -> (StatusCode, http::HeaderMap, Vec<u8>) {
+    let (parts, mut body) = answer.into_parts();
+    let mut bytes = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+        bytes.extend_from_slice(&data);
+    }
+    (parts.status, parts.headers, bytes)
+}
+
+async fn get(send: &SendRequest<Bytes>, path: &str) -> (StatusCode, http::HeaderMap, Vec<u8>) {
+    let mut send = send.clone().ready().await.unwrap();
+    let request = Request::get(format!("https://one.example{path}")).header("cookie", "a=1").body(()).unwrap();
+    let (answer, _) = send.send_request(request, true).unwrap();
+    read(answer.await.unwrap()).await
+}
+
+#[test]
+fn requests_of_one_connection_are_routed_each_by_itself() {
+    let (port, target) = (free_port(), Upstream::echo("t"));
+    let (_proxy, der) = serving("routes", port, group("g", &[target.endpoint()]));
+    block_on(async {
+        let (send, _connection) = connect(port, &der).await;
+        let (status, headers, body) = get(&send, "/a?b=c").await;
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(status, 200);
+        assert!(body.starts_with("t\nGET /a?b=c HTTP/1.1\r\n"), "{body}");
+        for line in ["X-Forwarded-Proto: https\r\n", "cookie: a=1\r\n", "X-Amzn-Trace-Id: Root=1-"] {
+            assert!(body.contains(line), "{line} in {body}");
+        }
+        assert!(!body.to_ascii_lowercase().contains("connection:"), "{body}");
+        assert!(headers.contains_key("content-length") && !headers.contains_key("connection"));
+        assert_eq!(get(&send, "/fixed").await.0, 418);
+        let all = (0..100).map(|n| {
+            let send = send.clone();
+            tokio::task::spawn_local(async move { get(&send, &format!("/{n}")).await })
+        });
+        for (n, one) in all.collect::<Vec<_>>().into_iter().enumerate() {
+            let (status, _, body) = one.await.unwrap();
+            assert_eq!(status, 200);
+            assert!(String::from_utf8(body).unwrap().contains(&format!("GET /{n} HTTP")));
+        }
+        // HEAD has no body but its length.
+        let mut send = send.ready().await.unwrap();
+        let head = Request::builder().method(Method::HEAD).uri("https://one.example/fixed").body(()).unwrap();
+        let (status, headers, body) = read(send.send_request(head, true).unwrap().0.await.unwrap()).await;
+        assert_eq!(
+            (status, headers["content-length"].to_str().unwrap(), body.len()),
+            (StatusCode::IM_A_TEAPOT, "6", 0)
+        );
+    });
+}
+
+#[test]
+fn large_bodies_flow_both_ways_with_and_without_a_length() {
+    let (port, target) = (free_port(), Upstream::echo("t"));
+    let (_proxy, der) = serving("large", port, group("g", &[target.endpoint()]));
+    block_on(async {
+        let (send, _connection) = connect(port, &der).await;
+        for length in [Some(2_000_000usize), None] {
+            let mut send = send.clone().ready().await.unwrap();
+            let mut request = Request::post("https://one.example/");
+            if let Some(length) = length {
+                request = request.header("content-length", length);
+            }
+            let (answer, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
+            let upload = async {
+                let mut left = Bytes::from(vec![b'x'; 2_000_000]);
+                while !left.is_empty() {
+                    body.reserve_capacity(left.len().min(60_000));
+                    let room = poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
+                    let part = left.split_to(room.min(left.len()));
+                    body.send_data(part, left.is_empty()).unwrap();
+                }
+            };
+            let (answer, ()) = tokio::join!(answer, upload);
+            let (status, _, body) = read(answer.unwrap()).await;
+            assert_eq!(status, 200);
+            assert_eq!(body.iter().filter(|b| **b == b'x').count() / 1000, 2000);
+        }
+    });
+}
+
+#[test]
+fn a_broken_answer_resets_its_stream_and_no_other() {
+    let port = free_port();
+    let target = Upstream::start(|mut peer| {
+        while let Some(request) = peer.request() {
+            if request.head.starts_with("GET /cut") {
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart");
+                return;
+            }
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let (_proxy, der) = serving("cut", port, group("g", &[target.endpoint()]));
+    block_on(async {
+        let (send, _connection) = connect(port, &der).await;
+        let mut ready = send.clone().ready().await.unwrap();
+        let request = Request::get("https://one.example/cut").body(()).unwrap();
+        // The reset may overtake what was sent before it.
+        let error = match ready.send_request(request, true).unwrap().0.await {
+            Err(error) => error,
+            Ok(answer) => {
+                let mut body = answer.into_body();
+                loop {
+                    match body.data().await.expect("an error, not an end") {
+                        Ok(data) => body.flow_control().release_capacity(data.len()).unwrap(),
+                        Err(error) => break error,
+                    }
+                }
+            }
+        };
+        assert!(error.is_reset(), "{error}");
+        assert_eq!(get(&send, "/well").await.2, b"ok");
+    });
+}
+
+#[test]
+fn a_client_that_opens_and_resets_without_end_is_cut_off_and_others_go_on() {
+    let (port, target) = (free_port(), Upstream::echo("t"));
+    let (_proxy, der) = serving("calm", port, group("g", &[target.endpoint()]));
+    let mut client = common::tls::connect(port, "one.example", &trusting(&der, &["h2"]));
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let flood: Vec<u8> = (0..20_000u32)
+        .flat_map(|n| {
+            let id = (2 * n + 1).to_be_bytes();
+            // GET https://one.example/ by HPACK's static table, then RST_STREAM with CANCEL.
+            let head = [&b"\0\0\x10\x01\x05"[..], &id, b"\x82\x87\x84\x41\x0bone.example"].concat();
+            [&head[..], b"\0\0\x04\x03\0", &id, b"\0\0\0\x08"].concat()
+        })
+        .collect();
+    // Cut off in the middle: then writing fails, and what was said before may be lost with it.
+    let taken = client.write_all(&flood).is_ok();
+    let mut said = Vec::new();
+    let _ = client.read_to_end(&mut said);
+    // GOAWAY ends in its reason: ENHANCE_YOUR_CALM.
+    let calm = said.windows(4).any(|w| w == [0, 0, 0, 0xb]);
+    assert!(!taken || calm, "{} bytes were taken, {} came back", flood.len(), said.len());
+    block_on(async {
+        let (send, _connection) = connect(port, &der).await;
+        assert_eq!(get(&send, "/").await.0, 200);
+    });
+}
+
+#[test]
+fn fields_without_end_are_cut_off() {
+    let (port, target) = (free_port(), Upstream::echo("t"));
+    let (_proxy, der) = serving("flood", port, group("g", &[target.endpoint()]));
+    let mut client = common::tls::connect(port, "one.example", &trusting(&der, &["h2"]));
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    // HEADERS without END_HEADERS, then CONTINUATION after CONTINUATION.
+    client.write_all(b"\0\0\x01\x01\0\0\0\0\x01\x82").unwrap();
+    let frame = [&b"\0\x40\0\x09\0\0\0\0\x01"[..], &[0x82; 0x4000]].concat();
+    let cut = (0..1000).find(|_| client.write_all(&frame).is_err());
+    assert!(cut.is_some(), "16 MB of fields were taken");
+    block_on(async {
+        let (send, _connection) = connect(port, &der).await;
+        assert_eq!(get(&send, "/").await.0, 200);
+    });
+}
+
+/// A target that speaks HTTP/2 without TLS, and how many connections it has seen.
+fn http2_target(delay: Duration) -> (Endpoint, Arc<AtomicUsize>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = count.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                seen.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        tokio::spawn(async move {
+                            let (parts, mut body) = request.into_parts();
+                            let mut length = 0;
+                            while let Some(Ok(data)) = body.data().await {
+                                length += data.len();
+                                let _ = body.flow_control().release_capacity(data.len());
+                            }
+                            tokio::time::sleep(delay).await;
+                            let text = format!("{} {} {length}", parts.method, parts.uri);
+                            let Ok(mut send) = respond.send_response(Response::new(()), false) else { return };
+                            let _ = send.send_data(text.into(), true);
+                        });
+                    }
+                });
+            }
+        });
+    });
+    (Endpoint::Tcp(address), count)
+}
+
+#[test]
+fn a_target_group_of_http2_shares_a_connection_and_refuses_http1() {
+    let port = free_port();
+    let (target, connections) = http2_target(Duration::from_millis(20));
+    let mut g = group("g", &[target]);
+    g.protocol_version = ProtocolVersion::Http2;
+    let (_proxy, der) = serving("h2target", port, g);
+    let probes = connections.load(Ordering::SeqCst);
+    block_on(async {
+        let (send, _connection) = connect(port, &der).await;
+        let all = (0..50).map(|n| {
+            let send = send.clone();
+            tokio::task::spawn_local(async move { get(&send, &format!("/{n}?q")).await })
+        });
+        for (n, one) in all.collect::<Vec<_>>().into_iter().enumerate() {
+            let (status, _, body) = one.await.unwrap();
+            let body = String::from_utf8(body).unwrap();
+            assert_eq!(
+                (status, body.as_str()),
+                (StatusCode::OK, format!("GET http://one.example:{port}/{n}?q 0").as_str())
+            );
+        }
+        let mut send = send.ready().await.unwrap();
+        let request = Request::post("https://one.example/up").body(()).unwrap();
+        let (answer, mut body) = send.send_request(request, false).unwrap();
+        body.send_data(Bytes::from(vec![b'x'; 50_000]), true).unwrap();
+        let (_, _, body) = read(answer.await.unwrap()).await;
+        assert!(String::from_utf8(body).unwrap().ends_with("/up 50000"));
+    });
+    // One per worker that had a request, beside those of health checks, of which each has its own.
+    let used = connections.load(Ordering::SeqCst) - probes;
+    assert!(used <= 12, "{used} connections for 51 requests");
+    let mut old = common::tls::connect(port, "one.example", &trusting(&der, &["http/1.1"]));
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = common::tls::ask(&mut old, request).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 464 "), "{answer}");
+}
