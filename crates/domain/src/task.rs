@@ -53,6 +53,9 @@ pub struct ContainerSpec {
     pub args: Vec<String>,
     /// `NAME=value`, image's and task definition's, overrides applied.
     pub env: Vec<String>,
+    /// Beyond these: values that are handed to the shim without being written down.
+    #[serde(skip)]
+    pub secrets: SecretEnv,
     pub working_dir: String,
     /// `user[:group]`, empty for root.
     pub user: String,
@@ -63,6 +66,16 @@ pub struct ContainerSpec {
     pub limits: Limits,
     /// Ports the container listens on. With no isolation the runtime passes `PORT`.
     pub ports: Vec<u16>,
+}
+
+/// Variables with secret values, `NAME=value`. They are not serialized and not printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretEnv(pub Vec<String>);
+
+impl std::fmt::Debug for SecretEnv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} hidden", self.0.len())
+    }
 }
 
 /// A directory of the host shown inside a container.

@@ -175,12 +175,13 @@ impl Runtime {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
     }
 
-    /// Starts the shim with the task's lock in its hands.
-    fn start_shim(&self, directory: &Path, lock: File) -> io::Result<()> {
+    /// Starts the shim with the task's lock and the secrets of its containers in its hands.
+    fn start_shim(&self, directory: &Path, lock: File, spec: &TaskSpec) -> io::Result<()> {
+        let secrets = crate::shim::secrets::hand_over(spec)?;
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.layout.log("shim.log"))?;
         let mut command = Command::new(&self.config.exe);
         command.arg0("quarry").arg("shim").arg(directory).env_clear();
-        command.stdin(Stdio::from(lock)).stdout(log.try_clone()?).stderr(log);
+        command.stdin(Stdio::from(lock)).stdout(secrets).stderr(log);
         // The child forks once more and ends at once; what stays is nobody's child.
         let status = command.spawn()?.wait()?;
         if status.success() { Ok(()) } else { Err(io::Error::other(format!("the shim ended with {status}"))) }
@@ -297,7 +298,7 @@ impl TaskRuntime for Runtime {
                 plan
             }
         };
-        self.start_shim(&directory, lock).map_err(|e| {
+        self.start_shim(&directory, lock, spec).map_err(|e| {
             self.release_range(&plan);
             let _ = crate::tree::remove(&directory);
             LaunchError::Resource(format!("the task's shim cannot be started: {e}"))

@@ -1,6 +1,7 @@
 //! Whether a role's trust policy lets an IAM principal assume it. Only what can be decided here
 //! counts: a statement with a condition other than `sts:ExternalId` lets nobody in.
 
+use quarry_domain::rule::Pattern;
 use serde_json::Value;
 
 /// `policy`: JSON, URL-encoded as IAM shows it or not.
@@ -18,6 +19,40 @@ pub fn allows(policy: &str, account: &str, caller_arn: &str, external_id: Option
         })
     };
     matching("Allow") && !matching("Deny") && !statements.iter().any(|statement| is_unclear_denial(statement))
+}
+
+/// Whether the policy lets an AWS service, such as `ecs-tasks.amazonaws.com`, assume the role for a
+/// resource of `account`. Conditions other than on the account and the resource let nobody in.
+pub fn allows_service(policy: &str, service: &str, account: &str, source_arn: &str) -> bool {
+    let decoded = if policy.trim_start().starts_with('%') { percent_decode(policy) } else { policy.to_owned() };
+    let Ok(policy) = serde_json::from_str::<Value>(&decoded) else { return false };
+    let statements = list(policy.get("Statement"));
+    let named = |statement: &Value| {
+        list(statement.get("Action")).iter().filter_map(|a| a.as_str()).any(is_assume_role)
+            && list(statement.get("Principal").and_then(|p| p.get("Service"))).iter().any(|p| *p == service)
+    };
+    let holds = |condition: &Value| {
+        condition.as_object().is_some_and(|operators| {
+            operators.iter().all(|(operator, keys)| {
+                keys.as_object().is_some_and(|keys| {
+                    keys.iter().all(|(key, wanted)| {
+                        let patterns = list(Some(wanted));
+                        let mut patterns = patterns.iter().filter_map(|wanted| wanted.as_str());
+                        match (operator.as_str(), key.to_ascii_lowercase().as_str()) {
+                            ("StringEquals", "aws:sourceaccount") => patterns.any(|wanted| wanted == account),
+                            ("ArnLike" | "ArnEquals" | "StringLike", "aws:sourcearn") => {
+                                patterns.any(|wanted| Pattern::case_sensitive(wanted).matches(source_arn.as_bytes()))
+                            }
+                            _ => false,
+                        }
+                    })
+                })
+            })
+        })
+    };
+    let applies = |effect: &str, statement: &Value| statement.get("Effect").and_then(Value::as_str) == Some(effect);
+    statements.iter().any(|s| applies("Allow", s) && named(s) && s.get("Condition").is_none_or(holds))
+        && !statements.iter().any(|s| applies("Deny", s) && (named(s) || s.get("Condition").is_none()))
 }
 
 /// A denial by what it leaves out, or by a pattern that is not known here, may apply, too.
@@ -112,6 +147,21 @@ mod tests {
         for (policy, external_id, allowed) in cases {
             assert_eq!(allows(&policy, account, root, external_id), allowed, "{policy}");
         }
+        let to_service = |principal: &str, rest: &str| {
+            let task = "arn:aws:ecs:us-east-1:000000000000:task/demo/1";
+            allows_service(&policy(principal, rest), "ecs-tasks.amazonaws.com", account, task)
+        };
+        let service = r#"{"Service":["ec2.amazonaws.com","ecs-tasks.amazonaws.com"]}"#;
+        assert!(to_service(service, ""));
+        assert!(!to_service(r#"{"Service":"ec2.amazonaws.com"}"#, "") && !to_service(r#""*""#, ""));
+        let condition = |arn: &str| {
+            format!(
+                r#","Condition":{{"ArnLike":{{"aws:SourceArn":"{arn}"}},"StringEquals":{{"aws:SourceAccount":"{account}"}}}}"#
+            )
+        };
+        assert!(to_service(service, &condition("arn:aws:ecs:us-east-1:000000000000:*")));
+        assert!(!to_service(service, &condition("arn:aws:ecs:eu-west-1:000000000000:*")));
+        assert!(!to_service(service, r#","Condition":{"Bool":{"aws:SecureTransport":"true"}}"#));
         let allow = r#"{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}"#;
         for deny in [
             r#""Principal":"*","Action":"sts:AssumeRole""#,

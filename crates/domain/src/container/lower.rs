@@ -3,9 +3,9 @@
 use super::resources::{container_size, task_size};
 use super::{VolumeSource, containers, override_of, volume_source};
 use crate::image::{ImageConfig, ResolvedImage};
-use crate::task::{ContainerSpec, Limits, Mount, TaskSpec};
+use crate::task::{ContainerSpec, Limits, Mount, SecretEnv, TaskSpec};
 use quarry_aws::ecs::{ContainerDefinition, KeyValuePair, TaskDefinition, TaskOverride};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -19,6 +19,8 @@ pub struct Context<'a> {
     pub environment: &'a [(String, String)],
     /// By container name.
     pub images: &'a BTreeMap<String, ResolvedImage>,
+    /// By container name: the variables that come from `secrets`, resolved. They go before all others.
+    pub secrets: &'a BTreeMap<String, SecretEnv>,
     /// The directory of a volume.
     pub volume: &'a dyn Fn(&VolumeSource) -> std::io::Result<PathBuf>,
 }
@@ -79,13 +81,19 @@ fn container_spec(
     let size = container_size(container, overrides);
     let linux = container.linux_parameters.as_ref();
     let own = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let secrets = context.secrets.get(&name).cloned().unwrap_or_default();
+    let mut env = environment(
+        &image.config,
+        context.environment,
+        [container.environment.as_deref(), over.and_then(|o| o.environment.as_deref())],
+    );
+    let named = |entry: &String| entry.split_once('=').map(|(name, _)| name.to_owned());
+    let secret: BTreeSet<String> = secrets.0.iter().filter_map(named).collect();
+    env.retain(|entry| named(entry).is_none_or(|name| !secret.contains(&name)));
     Ok(ContainerSpec {
         args,
-        env: environment(
-            &image.config,
-            context.environment,
-            [container.environment.as_deref(), over.and_then(|o| o.environment.as_deref())],
-        ),
+        env,
+        secrets,
         working_dir: own(&container.working_directory).or(own(&image.config.working_dir)).unwrap_or_else(|| "/".into()),
         user: own(&container.user).or(own(&image.config.user)).unwrap_or_default(),
         read_only_root: container.readonly_root_filesystem.unwrap_or(false),

@@ -38,6 +38,7 @@ pub const CONTAINER: &[&str] = &[
     "name",
     "portMappings",
     "readonlyRootFilesystem",
+    "secrets",
     "startTimeout",
     "stopTimeout",
     "user",

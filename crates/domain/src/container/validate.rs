@@ -3,7 +3,7 @@
 use super::fargate::{check_fargate, check_storage};
 use super::resources::{container_size, network_mode, parse_cpu, parse_memory};
 use super::support::{self, only};
-use super::{Invalid, containers, is_essential, refuse, volume_source};
+use super::{Invalid, containers, is_essential, refuse, secret, volume_source};
 use crate::placement::Expression;
 use quarry_aws::ecs::{ContainerDefinition, TaskDefinition, TaskOverride};
 use std::collections::BTreeSet;
@@ -113,6 +113,7 @@ fn container<'a>(
         return refuse(format!("Container name '{name}' is used more than once."));
     }
     let path = format!("containerDefinitions[{name}]");
+    secret::refuse_others(name, container)?;
     only(container, support::CONTAINER, &path)?;
     match container.image.as_deref().unwrap_or_default() {
         "" => return refuse("Container.image should not be null or empty.".into()),
@@ -130,6 +131,7 @@ fn container<'a>(
     }
     memory_order(name, size.memory, size.reservation)?;
     environment(name, container.environment.as_deref().unwrap_or_default())?;
+    secret::check(name, container, definition.execution_role_arn.as_deref())?;
     ports(name, container, network_mode(definition), &path, seen)?;
     mounts(container, definition)?;
     logs(name, container, &path, region)?;

@@ -20,6 +20,7 @@ mod rehearsal;
 mod rootfs;
 mod sandbox;
 mod seccomp;
+pub mod secrets;
 mod user;
 
 pub use rehearsal::rehearse;
@@ -33,7 +34,7 @@ use container::{Running, Surroundings};
 use inside::Failure;
 use quarry_domain::isolation::Isolation;
 use quarry_domain::link::BrokerRequest;
-use quarry_domain::task::{ContainerState, Limits};
+use quarry_domain::task::{ContainerState, Limits, SecretEnv};
 use rootfs::Files;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -45,11 +46,12 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Runs the shim of the task in `task_dir`. Standard input must be the task's lock file, locked.
+/// Runs the shim of the task in `task_dir`. Standard input must be the task's lock file, locked;
+/// standard output a file that holds the containers' secrets (see [`secrets`]).
 /// To be called first thing in `main`, before any thread exists. The caller ends with the code.
 pub fn shim_main(task_dir: &Path) -> i32 {
     match detach() {
-        Ok(Some(lock)) => match Shim::load(task_dir) {
+        Ok(Some(lock)) => match secrets::take().and_then(|secrets| Shim::load(task_dir, secrets)) {
             Ok(mut shim) => {
                 shim.run();
                 drop(lock);
@@ -105,9 +107,12 @@ struct Shim {
 }
 
 impl Shim {
-    fn load(directory: &Path) -> io::Result<Self> {
-        let plan: Plan = record::read(&directory.join("spec.json"))?
+    fn load(directory: &Path, secrets: Vec<SecretEnv>) -> io::Result<Self> {
+        let mut plan: Plan = record::read(&directory.join("spec.json"))?
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "spec.json is missing"))?;
+        for (container, secrets) in plan.spec.containers.iter_mut().zip(secrets) {
+            container.env.extend(secrets.0);
+        }
         let record = Record::new(&plan);
         let broker = Broker::listen(&directory.join("s"))?;
         let group = plan.cgroup.as_ref().map(|relative| Hierarchies::detect().group(relative));

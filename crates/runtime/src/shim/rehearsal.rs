@@ -42,6 +42,7 @@ pub fn rehearse(isolation: Isolation, directory: &Path) -> io::Result<()> {
         },
         args: vec!["/probe".to_owned()],
         env: Vec::new(),
+        secrets: Default::default(),
         working_dir: "/".to_owned(),
         user: String::new(),
         read_only_root: false,

@@ -132,6 +132,7 @@ pub fn container(image: &ResolvedImage, name: &str, args: &[&str]) -> ContainerS
         image: image.clone(),
         args: std::iter::once("/app").chain(args.iter().copied()).map(str::to_owned).collect(),
         env: Vec::new(),
+        secrets: Default::default(),
         working_dir: String::new(),
         user: String::new(),
         read_only_root: false,

@@ -140,7 +140,7 @@ impl Shared {
 
     fn perform(&self, (kind, id): (Kind, TaskId)) {
         let outcome = match kind {
-            Kind::Launch => match launch::launch(&self.platform, &id) {
+            Kind::Launch => match launch::launch(&self.platform, &self.operations, &id) {
                 Ok(launched) => Outcome::Launched(launched),
                 Err(reason) => Outcome::Failed(reason),
             },

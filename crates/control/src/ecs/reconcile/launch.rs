@@ -1,6 +1,8 @@
 //! Starting one task: images, specification, runtime. Runs outside of transactions.
 
 use super::super::records::{Task, TaskDefinition};
+use super::secrets;
+use crate::api::Operations;
 use crate::logs;
 use crate::platform::{HUB_ENDPOINT_PORT, Platform};
 use crate::store::StoreError;
@@ -20,7 +22,7 @@ pub struct Launched {
 }
 
 /// Launches the task; the error is the text of its stopped reason.
-pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
+pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<Launched, String> {
     let stored = platform.store.read(|tx| -> Result<_, StoreError> {
         let task: Option<Task> = tx.get(id)?;
         let Some(task) = task else { return Ok(None) };
@@ -37,6 +39,7 @@ pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
         }
     }
 
+    let secrets = secrets::resolve(platform, operations, definition, &task.overrides, &task.arn)?;
     let pull_started_ms = platform.now_ms();
     let mut images: BTreeMap<String, ResolvedImage> = BTreeMap::new();
     for one in container::containers(definition) {
@@ -54,6 +57,7 @@ pub fn launch(platform: &Platform, id: &str) -> Result<Launched, String> {
             dns: platform.config.hub.as_ref().filter(|_| task.address.is_some()).map(|hub| hub.address),
             environment: &environment(platform, &task),
             images: &images,
+            secrets: &secrets,
             volume: &|volume| match volume {
                 VolumeSource::Shared(name) => platform.runtime.volume_path(name),
                 VolumeSource::Task(name) => {

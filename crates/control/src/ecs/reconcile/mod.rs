@@ -7,6 +7,7 @@
 pub(crate) mod jobs;
 mod launch;
 mod outcome;
+mod secrets;
 mod service;
 mod step;
 mod task;

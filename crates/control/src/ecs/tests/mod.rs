@@ -5,6 +5,7 @@ mod bad_input;
 mod life;
 mod network;
 mod rolling;
+mod secrets;
 mod threads;
 mod unknown;
 
@@ -39,6 +40,9 @@ pub struct Stage {
 pub fn operations(operations: &mut Operations) {
     super::register(operations);
     crate::logs::register(operations);
+    crate::iam::register(operations);
+    crate::secretsmanager::register(operations);
+    crate::ssm::register(operations);
     crate::elbv2::register(operations);
     elb::fake_ec2(operations);
 }
