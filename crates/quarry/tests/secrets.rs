@@ -73,7 +73,7 @@ fn a_secret_and_a_parameter_reach_the_task_and_nothing_else() {
         shell.aws_text(&format!("secretsmanager create-secret --name board/db --secret-string '{value}' --query ARN"));
     shell.aws_ok(&format!("ssm put-parameter --name /board/key --type SecureString --value {KEY}"));
     let read = format!("secretsmanager get-secret-value --secret-id {secret} --query SecretString");
-    assert_eq!(shell.aws_ok(&read), value);
+    assert_eq!(shell.aws_text(&read), value.to_string());
     let read = "ssm get-parameter --name /board/key --query Parameter.Value";
     assert_ne!(shell.aws_text(read), KEY);
     assert_eq!(shell.aws_text(&format!("{read} --with-decryption")), KEY);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::image::{ImageConfig, ResolvedImage};
+use crate::task::SecretEnv;
 use std::collections::BTreeMap;
 
 fn definition(json: serde_json::Value) -> TaskDefinition {
@@ -144,6 +145,7 @@ fn lowering_joins_image_definition_and_overrides() {
             dns: None,
             environment: &[("AWS_ENDPOINT_URL".into(), "http://198.19.0.1:4566".into())],
             images: &BTreeMap::from([("api".to_owned(), image)]),
+            secrets: &BTreeMap::from([("api".to_owned(), SecretEnv(vec!["A=secret".into()]))]),
             volume: &|source| {
                 Ok(match source {
                     VolumeSource::Shared(name) => format!("/volumes/{name}").into(),
@@ -157,7 +159,8 @@ fn lowering_joins_image_definition_and_overrides() {
     assert_eq!((spec.limits.cpu_quota, spec.limits.memory), (Some(512), Some(1024)));
     let container = &spec.containers[0];
     assert_eq!(container.args, ["/api", "--debug"]);
-    assert_eq!(container.env, ["A=2", "AWS_ENDPOINT_URL=http://198.19.0.1:4566", "PATH=/bin"]);
+    assert_eq!(container.secrets.0, ["A=secret"]);
+    assert_eq!(container.env, ["AWS_ENDPOINT_URL=http://198.19.0.1:4566", "PATH=/bin"]);
     assert_eq!(container.working_dir, "/");
     assert_eq!((container.limits.cpu_shares, container.limits.memory), (Some(256), Some(256)));
     assert_eq!(container.ports, [3000]);
