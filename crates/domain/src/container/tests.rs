@@ -61,7 +61,7 @@ fn what_is_wrong_or_not_offered_is_refused_in_words() {
         ("workingDirectory", json!("data"), "absolute path"),
         ("privileged", json!(true), "'containerDefinitions[api].privileged' is not supported"),
         ("healthCheck", json!({"command": ["CMD", "x"]}), "healthCheck' is not supported"),
-        ("secrets", json!([{"name": "A", "valueFrom": "b"}]), "secrets' is not supported"),
+        ("secrets", json!([{"name": "A", "valueFrom": "b"}]), "must be unique"),
         ("linuxParameters", json!({"capabilities": {"add": ["SYS_ADMIN"]}}), "capabilities.add' is not supported"),
         ("logConfiguration", json!({"logDriver": "awslogs"}), "requires options: awslogs-group"),
         ("logConfiguration", json!({"logDriver": "syslog"}), "not supported"),
