@@ -1,8 +1,9 @@
 //! CreateStack: checks everything, records the stack as CREATE_IN_PROGRESS; the reconciler makes it.
 
+use super::intake::Asked;
 use super::records::{OnFailure, Stack, StackStatus, Work};
 use super::world::refused;
-use super::{events, intake};
+use super::{events, intake, policy};
 use crate::api::{Ctx, Result};
 use quarry_aws::cloudformation::{CreateStackInput, CreateStackOutput, error};
 
@@ -26,41 +27,37 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateStackInput) -> Result<CreateStackO
             "1 validation error detected: Value at 'timeoutInMinutes' failed to satisfy constraint: Member must have value greater than or equal to 1",
         ));
     }
-    let text = intake::template_text(input.template_body, input.template_url)?;
+    intake::check_rollback_configuration(input.rollback_configuration.as_ref())?;
+    let policy = policy::given(input.stack_policy_body, input.stack_policy_url)?;
     if let Some(old) = intake::find(ctx, &name)? {
         // The same request again, because its answer was lost.
-        if input.client_request_token.is_some() && old.token == input.client_request_token && old.template == text {
+        let same = input.template_body.as_ref() == Some(&old.revision.template);
+        if input.client_request_token.is_some() && old.token == input.client_request_token && same {
             return Ok(CreateStackOutput { stack_id: Some(old.id), ..Default::default() });
         }
         return Err(error::already_exists_exception(format!("Stack [{name}] already exists")));
     }
-    let template = intake::parse(&text)?;
-    let capabilities = input.capabilities.unwrap_or_default();
-    let parameters = intake::parameters(ctx, &template, input.parameters, None)?;
-    intake::check_capabilities(&template, &capabilities)?;
+    let asked = Asked {
+        template_body: input.template_body,
+        template_url: input.template_url,
+        use_previous_template: None,
+        parameters: input.parameters,
+        capabilities: input.capabilities,
+        tags: input.tags,
+        notification_arns: input.notification_arns,
+    };
+    let (revision, template) = intake::revise(ctx, asked, None)?;
+    intake::check_resource_types(&template, input.resource_types.as_ref())?;
     let id = ctx.platform.place().arn("cloudformation", format!("stack/{name}/{}", ctx.platform.door.uuid()));
     let mut stack = Stack {
-        id: id.clone(),
-        name,
-        status: StackStatus::CreateInProgress,
-        status_reason: None,
-        description: template.description.clone(),
-        template: text,
-        parameters,
-        capabilities,
-        tags: intake::tags(input.tags)?,
         on_failure,
         timeout_minutes: input.timeout_in_minutes,
         role_arn: input.role_arn,
-        notification_arns: input.notification_arns.unwrap_or_default(),
         termination_protection: input.enable_termination_protection.unwrap_or(false),
-        created_ms: ctx.platform.now_ms(),
-        deleted_ms: None,
-        outputs: Vec::new(),
-        imports: Default::default(),
         token: input.client_request_token,
-        change_set_id: None,
-        retained: Default::default(),
+        delete_new: input.retain_except_on_create.unwrap_or(false),
+        policy,
+        ..Stack::new(id.clone(), name, revision, ctx.platform.now_ms())
     };
     intake::rehearse(ctx, &mut stack, &template)?;
     events::stack(ctx, &mut stack, StackStatus::CreateInProgress, Some("User Initiated".into()))?;

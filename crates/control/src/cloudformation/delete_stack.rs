@@ -1,8 +1,8 @@
 //! DeleteStack: the reconciler deletes the resources in reverse order.
 
 use super::records::{ChangeSet, Export, ResourceStatus, Stack, StackResource, StackStatus, Work};
-use super::world::refused;
-use super::{events, intake};
+use super::world::{importer, refused};
+use super::{carry, events, intake};
 use crate::api::{Ctx, Result};
 use quarry_aws::cloudformation::DeleteStackInput;
 use quarry_wire::Empty;
@@ -42,6 +42,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DeleteStackInput) -> Result<Empty> {
     if let Some(reason) = in_use(ctx, &stack)? {
         return events::stack(ctx, &mut stack, StackStatus::DeleteFailed, Some(reason)).map(|()| Empty {});
     }
+    carry::finish::abandon(ctx, &mut stack)?;
     for set in ctx.tx.children::<ChangeSet>(&stack.id)? {
         ctx.tx.delete::<ChangeSet>(&set.id)?;
     }
@@ -52,13 +53,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DeleteStackInput) -> Result<Empty> {
 
 /// Why the stack must stay: another one imports what it exports.
 fn in_use(ctx: &Ctx<'_>, stack: &Stack) -> Result<Option<String>> {
-    let exports = ctx.tx.children::<Export>(&stack.id)?;
-    if exports.is_empty() {
-        return Ok(None);
-    }
-    for other in ctx.tx.all::<Stack>()?.iter().filter(|other| other.deleted_ms.is_none() && other.id != stack.id) {
-        if let Some(export) = exports.iter().find(|export| other.imports.contains(&export.name)) {
-            return Ok(Some(format!("Export {} cannot be deleted as it is in use by {}", export.name, other.name)));
+    for export in ctx.tx.children::<Export>(&stack.id)? {
+        if let Some(by) = importer(ctx, &stack.id, &export.name)? {
+            return Ok(Some(format!("Export {} cannot be deleted as it is in use by {by}", export.name)));
         }
     }
     Ok(None)

@@ -14,11 +14,10 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DescribeStackResourcesInput) -> Result<D
         (None, None) => return Err(refused("Either the stack name or the physical resource id must be specified.")),
         (Some(name), None) => intake::find(ctx, name)?.ok_or_else(|| intake::missing(name))?,
         (None, Some(physical)) => {
-            let owner = ctx
-                .tx
-                .all::<StackResource>()?
-                .into_iter()
-                .find(|r| r.physical_id.as_ref() == Some(physical) && r.status != ResourceStatus::DeleteComplete);
+            let owner =
+                ctx.tx.all::<StackResource>()?.into_iter().find(|r| {
+                    r.state.physical_id.as_ref() == Some(physical) && r.status != ResourceStatus::DeleteComplete
+                });
             let owner = owner.map(|r| ctx.tx.get::<Stack>(&r.stack_id)).transpose()?.flatten();
             owner.ok_or_else(|| refused(format!("Stack for {physical} does not exist")))?
         }

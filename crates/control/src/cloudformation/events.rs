@@ -1,6 +1,6 @@
 //! A stack's history, and the changes of state that are written into it.
 
-use super::records::{Event, ResourceStatus, Stack, StackResource, StackStatus};
+use super::records::{Event, ResourceState, ResourceStatus, Stack, StackResource, StackStatus};
 use crate::api::{Ctx, Result};
 
 /// The type that stacks themselves have in their events.
@@ -44,18 +44,30 @@ pub fn resource(
 
 /// An event of a resource whose status stays.
 pub fn note(ctx: &mut Ctx<'_>, stack: &Stack, resource: &StackResource, reason: Option<String>) -> Result<()> {
+    about(ctx, stack, resource, &resource.state, resource.status, reason)
+}
+
+/// An event of one physical resource, which need not be the one that the stack has now.
+pub fn about(
+    ctx: &mut Ctx<'_>,
+    stack: &Stack,
+    resource: &StackResource,
+    state: &ResourceState,
+    status: ResourceStatus,
+    reason: Option<String>,
+) -> Result<()> {
     let event = Event {
-        id: format!("{}-{}-{}", resource.logical_id, resource.status.as_str(), ctx.platform.door.uuid()),
+        id: format!("{}-{}-{}", resource.logical_id, status.as_str(), ctx.platform.door.uuid()),
         stack_id: stack.id.clone(),
         stack_name: stack.name.clone(),
         logical_id: resource.logical_id.clone(),
-        physical_id: resource.physical_id.clone().unwrap_or_default(),
+        physical_id: state.physical_id.clone().unwrap_or_default(),
         type_name: resource.type_name.clone(),
         at_ms: ctx.platform.now_ms(),
-        status: resource.status.as_str().to_owned(),
+        status: status.as_str().to_owned(),
         reason,
-        properties: (!stack.parameters.values().any(|p| p.no_echo))
-            .then(|| serde_json::to_string(&resource.properties).unwrap_or_default()),
+        properties: (!stack.revision.parameters.values().any(|p| p.no_echo))
+            .then(|| serde_json::to_string(&state.properties).unwrap_or_default()),
         token: stack.token.clone(),
     };
     Ok(ctx.tx.put(&event)?)

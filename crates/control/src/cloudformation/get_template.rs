@@ -7,8 +7,8 @@ use quarry_aws::cloudformation::{GetTemplateInput, GetTemplateOutput};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: GetTemplateInput) -> Result<GetTemplateOutput> {
     let text = match input.change_set_name {
-        Some(set) => find(ctx, Some(&set), input.stack_name.as_deref())?.template,
-        None => intake::existing(ctx, input.stack_name.as_deref())?.template,
+        Some(set) => find(ctx, Some(&set), input.stack_name.as_deref())?.revision.template,
+        None => intake::existing(ctx, input.stack_name.as_deref())?.revision.template,
     };
     Ok(GetTemplateOutput {
         template_body: Some(text),

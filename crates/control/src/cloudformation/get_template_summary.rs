@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 pub fn handle(ctx: &mut Ctx<'_>, input: GetTemplateSummaryInput) -> Result<GetTemplateSummaryOutput> {
     let template: Template = match input.stack_name {
-        Some(name) => intake::parse(&intake::existing(ctx, Some(&name))?.template)?,
+        Some(name) => intake::parse(&intake::existing(ctx, Some(&name))?.revision.template)?,
         None => intake::parse(&intake::template_text(input.template_body, input.template_url)?)?,
     };
     let needed = intake::needed(&template);

@@ -1,12 +1,12 @@
 //! What requests say about a stack, checked before anything is made.
 
-use super::records::{Export, Stack};
-use super::resource;
+use super::records::{Export, Revision, Stack};
 use super::template::text::MAX_BODY_BYTES;
 use super::template::{Given, Resolved, Template, graph, parameter};
 use super::world::{World, refused};
+use super::{dynamic, resource};
 use crate::api::{Ctx, Result};
-use quarry_aws::cloudformation::{Parameter, Tag, error};
+use quarry_aws::cloudformation::{Parameter, RollbackConfiguration, Tag, error};
 use quarry_aws::ssm;
 use quarry_wire::ServiceError;
 use serde_json::json;
@@ -16,6 +16,93 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Needed {
     pub capabilities: Vec<String>,
     pub reason: Option<String>,
+}
+
+/// What a request says a stack is to be made from.
+pub struct Asked {
+    pub template_body: Option<String>,
+    pub template_url: Option<String>,
+    pub use_previous_template: Option<bool>,
+    pub parameters: Option<Vec<Parameter>>,
+    pub capabilities: Option<Vec<String>>,
+    pub tags: Option<Vec<Tag>>,
+    pub notification_arns: Option<Vec<String>>,
+}
+
+/// What a stack is to be made from, all checked that hangs on no resource but [`rehearse`]d not yet.
+/// What a request does not say stays as it was.
+pub fn revise(ctx: &mut Ctx<'_>, asked: Asked, old: Option<&Stack>) -> Result<(Revision, Template)> {
+    let text = if asked.use_previous_template == Some(true) {
+        if asked.template_body.is_some() || asked.template_url.is_some() {
+            return Err(refused("You cannot specify both usePreviousTemplate and Template Body/Template URL."));
+        }
+        old.map(|s| s.revision.template.clone())
+            .ok_or_else(|| refused("UsePreviousTemplate can only be used with a stack that exists."))?
+    } else {
+        template_text(asked.template_body, asked.template_url)?
+    };
+    let template = parse(&text)?;
+    let parameters = parameters(ctx, &template, asked.parameters, old.map(|s| &s.revision.parameters))?;
+    let capabilities = asked.capabilities.unwrap_or_default();
+    if let Some(other) = capabilities.iter().find(|c| !CAPABILITIES.contains(&c.as_str())) {
+        return Err(refused(format!(
+            "1 validation error detected: Value '[{other}]' at 'capabilities' failed to satisfy constraint: Member must satisfy constraint: [Member must satisfy enum value set: [{}]]",
+            CAPABILITIES.join(", ")
+        )));
+    }
+    check_capabilities(&template, &capabilities)?;
+    let tags = match (asked.tags, old) {
+        (None, Some(old)) => old.revision.tags.clone(),
+        (given, _) => tags(given)?,
+    };
+    let notification_arns = match (asked.notification_arns, old) {
+        (None, Some(old)) => old.revision.notification_arns.clone(),
+        (given, _) => given.unwrap_or_default(),
+    };
+    if !notification_arns.is_empty() {
+        return Err(refused("NotificationARNs are not supported: there is no Amazon SNS here."));
+    }
+    let revision = Revision {
+        description: template.description.clone(),
+        template: text,
+        parameters,
+        capabilities,
+        tags,
+        notification_arns,
+        outputs: old.map(|s| s.revision.outputs.clone()).unwrap_or_default(),
+        imports: BTreeSet::new(),
+    };
+    Ok((revision, template))
+}
+
+const CAPABILITIES: &[&str] = &["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"];
+
+/// Refuses rollback triggers: there are no alarms that could pull them.
+pub fn check_rollback_configuration(configuration: Option<&RollbackConfiguration>) -> Result<()> {
+    let asked = configuration.is_some_and(|c| {
+        c.rollback_triggers.as_ref().is_some_and(|triggers| !triggers.is_empty())
+            || c.monitoring_time_in_minutes.is_some_and(|minutes| minutes > 0)
+    });
+    if asked {
+        Err(refused("RollbackConfiguration with triggers or a monitoring time is not supported."))
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuses types that the request does not allow.
+pub fn check_resource_types(template: &Template, allowed: Option<&Vec<String>>) -> Result<()> {
+    let Some(allowed) = allowed.filter(|allowed| !allowed.is_empty()) else { return Ok(()) };
+    let fits = |name: &str| {
+        allowed.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => pattern == name,
+        })
+    };
+    match template.resources.values().find(|r| !fits(&r.type_name)) {
+        Some(r) => Err(refused(format!("Resource type {} is not allowed by parameter ResourceTypes", r.type_name))),
+        None => Ok(()),
+    }
 }
 
 /// The template of a request.
@@ -44,6 +131,24 @@ pub fn parse(text: &str) -> Result<Template> {
         let names: Vec<&str> = unknown.into_iter().collect();
         return Err(refused(format!("Template format error: Unrecognized resource types: [{}]", names.join(", "))));
     }
+    for resource in template.resources.values() {
+        let snapshot = Some("Snapshot");
+        let (deletion, replacement) = (resource.deletion_policy.as_deref(), resource.update_replace_policy.as_deref());
+        let policy = match (deletion == snapshot, replacement == snapshot) {
+            (true, _) => "deletion",
+            (_, true) => "update replace",
+            _ => continue,
+        };
+        // None of the types we have can be taken a snapshot of.
+        return Err(refused(format!(
+            "Template error: resource type {} does not support {policy} policy Snapshot",
+            resource.type_name
+        )));
+    }
+    let places = template.resources.values().flat_map(|r| {
+        r.properties.iter().map(move |(name, value)| (format!("{}/Properties/{name}", r.type_name), value))
+    });
+    dynamic::check(places).map_err(refused)?;
     for (logical, attribute) in graph::attributes(&template).map_err(|e| refused(e.0))? {
         let Some(kind) = template.resources.get(&logical).and_then(|r| resource::find(&r.type_name)) else { continue };
         if !kind.attributes().contains(&attribute.as_str()) {
@@ -113,13 +218,13 @@ pub fn rehearse(ctx: &mut Ctx<'_>, stack: &mut Stack, template: &Template) -> Re
         evaluator.rehearse(&output.value).map_err(wrong)?;
         if let Some(name) = &output.export {
             let name = evaluator.text(name, "The Name of an export").map_err(|e| refused(e.to_string()))?;
-            if let Some(other) = ctx.tx.get::<Export>(&name)? {
+            if let Some(other) = ctx.tx.get::<Export>(&name)?.filter(|other| other.stack_id != stack.id) {
                 let by = other.stack_id.split('/').nth(1).unwrap_or_default().to_owned();
                 return Err(refused(format!("Export with name {name} is already exported by stack {by}.")));
             }
         }
     }
-    stack.imports = evaluator.imports();
+    stack.revision.imports = evaluator.imports();
     Ok(())
 }
 

@@ -13,7 +13,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListImportsInput) -> Result<ListImportsO
     }
     let stacks = ctx.tx.all::<Stack>()?.into_iter();
     let using: Vec<String> =
-        stacks.filter(|s| s.deleted_ms.is_none() && s.imports.contains(&name)).map(|s| s.name).collect();
+        stacks.filter(|s| s.deleted_ms.is_none() && s.revision.imports.contains(&name)).map(|s| s.name).collect();
     if using.is_empty() {
         return Err(refused(format!("Export '{name}' is not imported by any stack.")));
     }

@@ -14,28 +14,69 @@ pub struct Stack {
     pub name: String,
     pub status: StackStatus,
     pub status_reason: Option<String>,
+    /// What it is made from.
+    pub revision: Revision,
+    pub on_failure: OnFailure,
+    pub timeout_minutes: Option<i32>,
+    pub role_arn: Option<String>,
+    pub termination_protection: bool,
+    pub created_ms: i64,
+    #[serde(default)]
+    pub updated_ms: Option<i64>,
+    pub deleted_ms: Option<i64>,
+    /// ClientRequestToken of the latest operation, shown in its events.
+    pub token: Option<String>,
+    /// The change set that it was last made or updated by.
+    pub change_set_id: Option<String>,
+    /// Resources that its deletion leaves.
+    pub retained: BTreeSet<String>,
+    /// RetainExceptOnCreate of the latest operation: what it makes is deleted when it is rolled back,
+    /// whatever the deletion policy says.
+    #[serde(default)]
+    pub delete_new: bool,
+    /// The stack policy: which updates of which resources are allowed.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// The update that is in progress, or whose failure is not undone.
+    #[serde(default)]
+    pub update: Option<Update>,
+    #[serde(default)]
+    pub drift: Option<StackDrift>,
+}
+
+/// What a stack is made from, and what came of it: all that an update changes and a rollback restores.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Revision {
     pub description: Option<String>,
     /// The text, as it was given.
     pub template: String,
     pub parameters: BTreeMap<String, Resolved>,
     pub capabilities: Vec<String>,
     pub tags: Vec<(String, String)>,
-    pub on_failure: OnFailure,
-    pub timeout_minutes: Option<i32>,
-    pub role_arn: Option<String>,
     pub notification_arns: Vec<String>,
-    pub termination_protection: bool,
-    pub created_ms: i64,
-    pub deleted_ms: Option<i64>,
     pub outputs: Vec<StackOutput>,
     /// Names of other stacks' exports that it uses.
     pub imports: BTreeSet<String>,
-    /// ClientRequestToken of the operation in progress, shown in its events.
-    pub token: Option<String>,
-    /// The change set that it was made by.
-    pub change_set_id: Option<String>,
-    /// Resources that its deletion leaves.
-    pub retained: BTreeSet<String>,
+}
+
+/// An update of a stack.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Update {
+    /// What is restored when it fails; `None` if the stack's creation was never complete.
+    pub before: Option<Revision>,
+    /// A stack policy for this update alone.
+    pub policy: Option<String>,
+    /// A failure leaves everything as it is then.
+    pub preserve: bool,
+}
+
+/// The outcome of the latest drift detection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StackDrift {
+    pub id: String,
+    pub drifted: i32,
+    pub checked: i32,
+    pub at_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,24 +95,80 @@ pub struct StackResource {
     pub type_name: String,
     pub status: ResourceStatus,
     pub status_reason: Option<String>,
+    pub state: ResourceState,
+    /// As it was before the update that is in progress, if that changed it.
+    pub before: Option<Box<ResourceState>>,
+    /// What the update in progress does about it; `None` before it was looked at.
+    pub phase: Option<Phase>,
+    /// It was made by the update in progress.
+    pub born: bool,
+    /// It goes when the update, or its rollback, cleans up.
+    pub doomed: bool,
+    /// What was replaced and is to be deleted, oldest first.
+    pub leftovers: Vec<Leftover>,
+    pub awaited: Option<AwaitedSignals>,
+    /// By UniqueId: whether it reported success.
+    pub signals: BTreeMap<String, bool>,
+    /// What its type keeps between the steps of an update.
+    pub ongoing: Map<String, Value>,
+    pub drift: Option<ResourceDrift>,
+    pub updated_ms: i64,
+}
+
+/// A resource as it was made, or changed to be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceState {
     /// `None` if it was never made.
     pub physical_id: Option<String>,
     /// What Ref gives, where it is not the physical id.
     pub reference: Option<String>,
     pub attributes: Map<String, Value>,
-    /// As it was made with.
+    /// Functions carried out, dynamic references not.
     pub properties: Map<String, Value>,
+    /// The tags of the stack that it got.
+    pub stack_tags: Vec<(String, String)>,
+    /// The random end of its generated name.
+    pub suffix: String,
     /// The resources that it was made after, and goes before.
     pub needs: BTreeSet<String>,
-    /// Its deletion policy: a deleted stack leaves it.
-    pub retain: bool,
-    /// A stack that is rolled back leaves it too.
-    pub retain_on_rollback: bool,
-    pub awaited: Option<AwaitedSignals>,
-    /// By UniqueId: whether it reported success.
-    pub signals: BTreeMap<String, bool>,
+    pub deletion_policy: DeletionPolicy,
+    pub replace_policy: DeletionPolicy,
+    pub update_policy: Option<Value>,
+    pub creation_policy: Option<Value>,
     pub metadata: Option<Value>,
-    pub updated_ms: i64,
+}
+
+/// A physical resource that another has taken the place of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Leftover {
+    pub state: ResourceState,
+    /// It stays where it is, and is forgotten.
+    pub retain: bool,
+    /// `None` before its deletion begins.
+    pub status: Option<ResourceStatus>,
+}
+
+/// What an update does about a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// It is changed in place.
+    Modify,
+    /// Another is made that takes its place.
+    Replace,
+    /// Nothing is left to do.
+    Done,
+}
+
+/// What the latest drift detection found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResourceDrift {
+    /// `IN_SYNC`, `MODIFIED`, `DELETED` or `NOT_CHECKED`.
+    pub status: String,
+    pub expected: Map<String, Value>,
+    pub actual: Option<Map<String, Value>>,
+    /// Of properties: path, expected, actual.
+    pub differences: Vec<(String, Option<Value>, Option<Value>)>,
+    pub at_ms: i64,
 }
 
 /// A CreationPolicy's ResourceSignal.
@@ -111,7 +208,7 @@ pub struct Work {
     pub stack_id: String,
 }
 
-/// A change set that makes a stack.
+/// A change set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChangeSet {
     /// `arn:aws:cloudformation:<region>:<account>:changeSet/<name>/<uuid>`.
@@ -123,22 +220,59 @@ pub struct ChangeSet {
     pub status: ChangeSetStatus,
     pub status_reason: Option<String>,
     pub executed: bool,
-    pub template: String,
-    pub parameters: BTreeMap<String, Resolved>,
-    pub capabilities: Vec<String>,
-    pub tags: Vec<(String, String)>,
+    /// The stack was updated in between.
+    pub obsolete: bool,
+    /// Whether it makes the stack.
+    pub creates: bool,
+    /// What the stack is to be made from.
+    pub revision: Revision,
     pub on_failure: OnFailure,
-    pub imports: BTreeSet<String>,
-    /// Logical id and type of what it adds.
-    pub added: Vec<(String, String)>,
+    pub changes: Vec<Change>,
+    /// Logical ids of the resources that it removes.
+    pub removed: BTreeSet<String>,
+    /// ClientToken of the request.
+    pub token: Option<String>,
     pub created_ms: i64,
 }
 
+/// What a change set does about a resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// `Add`, `Modify` or `Remove`.
+    pub action: String,
+    pub logical_id: String,
+    pub physical_id: Option<String>,
+    pub type_name: String,
+    /// `True`, `False` or `Conditional`; only of what is modified.
+    pub replacement: Option<String>,
+    /// What becomes of the resource that goes: `Delete`, `Retain`, `ReplaceAndDelete`, `ReplaceAndRetain`.
+    pub policy_action: Option<String>,
+    pub scope: Vec<String>,
+    pub details: Vec<ChangeDetail>,
+}
+
+/// Why a change set changes a part of a resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeDetail {
+    /// A member of the scope.
+    pub attribute: String,
+    /// The property, where the attribute is `Properties`.
+    pub name: Option<String>,
+    /// `Never`, `Conditionally` or `Always`.
+    pub recreation: String,
+    /// Whether it is known now (`Static`) or only when it is carried out (`Dynamic`).
+    pub evaluation: String,
+    /// `DirectModification`, `ParameterReference`, `ResourceReference` or `ResourceAttribute`.
+    pub source: String,
+    /// Parameter, resource, or resource and attribute.
+    pub cause: Option<String>,
+}
+
 macro_rules! status {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$note:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        pub enum $name { $(#[serde(rename = $text)] $variant),+ }
+        pub enum $name { $($(#[$note])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {
             /// As the API shows it.
@@ -162,6 +296,14 @@ status! {
         DeleteInProgress = "DELETE_IN_PROGRESS",
         DeleteComplete = "DELETE_COMPLETE",
         DeleteFailed = "DELETE_FAILED",
+        UpdateInProgress = "UPDATE_IN_PROGRESS",
+        UpdateCompleteCleanupInProgress = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
+        UpdateComplete = "UPDATE_COMPLETE",
+        UpdateFailed = "UPDATE_FAILED",
+        UpdateRollbackInProgress = "UPDATE_ROLLBACK_IN_PROGRESS",
+        UpdateRollbackCompleteCleanupInProgress = "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
+        UpdateRollbackComplete = "UPDATE_ROLLBACK_COMPLETE",
+        UpdateRollbackFailed = "UPDATE_ROLLBACK_FAILED",
     }
 }
 
@@ -175,6 +317,21 @@ status! {
         DeleteComplete = "DELETE_COMPLETE",
         DeleteFailed = "DELETE_FAILED",
         DeleteSkipped = "DELETE_SKIPPED",
+        UpdateInProgress = "UPDATE_IN_PROGRESS",
+        UpdateComplete = "UPDATE_COMPLETE",
+        UpdateFailed = "UPDATE_FAILED",
+    }
+}
+
+status! {
+    /// What becomes of a physical resource that is not needed any more.
+    #[derive(Default)]
+    DeletionPolicy {
+        #[default]
+        Delete = "Delete",
+        Retain = "Retain",
+        /// Like Retain, but a creation that is rolled back deletes it.
+        RetainExceptOnCreate = "RetainExceptOnCreate",
     }
 }
 
@@ -205,6 +362,67 @@ impl Item for StackResource {
     }
     fn parent(&self) -> String {
         self.stack_id.clone()
+    }
+}
+
+impl Stack {
+    /// A stack that nothing was done about yet.
+    pub fn new(id: String, name: String, revision: Revision, now_ms: i64) -> Self {
+        Self {
+            id,
+            name,
+            status: StackStatus::ReviewInProgress,
+            status_reason: None,
+            revision,
+            on_failure: OnFailure::Rollback,
+            timeout_minutes: None,
+            role_arn: None,
+            termination_protection: false,
+            created_ms: now_ms,
+            updated_ms: None,
+            deleted_ms: None,
+            token: None,
+            change_set_id: None,
+            retained: BTreeSet::new(),
+            delete_new: false,
+            policy: None,
+            update: None,
+            drift: None,
+        }
+    }
+}
+
+impl StackDrift {
+    /// As the API shows it.
+    pub fn status(&self) -> &'static str {
+        if self.drifted > 0 { "DRIFTED" } else { "IN_SYNC" }
+    }
+}
+
+impl Change {
+    /// A resource that is added.
+    pub fn add(logical_id: &str, type_name: &str) -> Self {
+        Self {
+            action: "Add".into(),
+            logical_id: logical_id.to_owned(),
+            physical_id: None,
+            type_name: type_name.to_owned(),
+            replacement: None,
+            policy_action: None,
+            scope: Vec::new(),
+            details: Vec::new(),
+        }
+    }
+}
+
+impl DeletionPolicy {
+    /// The policy of this name.
+    pub fn parse(name: Option<&str>) -> Self {
+        match name {
+            Some("Retain") => Self::Retain,
+            Some("RetainExceptOnCreate") => Self::RetainExceptOnCreate,
+            _ => Self::Delete,
+        }
     }
 }
 

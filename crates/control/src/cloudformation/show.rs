@@ -1,6 +1,6 @@
 //! Records as the API shows them.
 
-use super::records::{Stack, StackResource};
+use super::records::{Stack, StackDrift, StackResource};
 use super::template::{Resolved, Template};
 use quarry_aws::cloudformation as shape;
 use quarry_wire::Timestamp;
@@ -17,27 +17,38 @@ pub fn stack(stack: &Stack) -> shape::Stack {
         stack_id: Some(stack.id.clone()),
         stack_name: Some(stack.name.clone()),
         change_set_id: stack.change_set_id.clone(),
-        description: stack.description.clone(),
-        parameters: some(parameters(&stack.parameters)),
+        description: stack.revision.description.clone(),
+        parameters: some(parameters(&stack.revision.parameters)),
         creation_time: Some(Timestamp::from_millis(stack.created_ms)),
+        last_updated_time: stack.updated_ms.map(Timestamp::from_millis),
         deletion_time: stack.deleted_ms.map(Timestamp::from_millis),
         stack_status: Some(stack.status.as_str().to_owned()),
         stack_status_reason: stack.status_reason.clone(),
         disable_rollback: Some(stack.on_failure == super::records::OnFailure::DoNothing),
-        notification_arns: Some(stack.notification_arns.clone()),
+        notification_arns: Some(stack.revision.notification_arns.clone()),
         timeout_in_minutes: stack.timeout_minutes,
-        capabilities: some(stack.capabilities.clone()),
-        outputs: some(stack.outputs.iter().map(output).collect()),
+        capabilities: some(stack.revision.capabilities.clone()),
+        outputs: some(stack.revision.outputs.iter().map(output).collect()),
         role_arn: stack.role_arn.clone(),
-        tags: Some(tags(&stack.tags)),
+        tags: Some(tags(&stack.revision.tags)),
         enable_termination_protection: Some(stack.termination_protection),
         rollback_configuration: Some(shape::RollbackConfiguration::default()),
-        drift_information: Some(shape::StackDriftInformation {
-            stack_drift_status: Some("NOT_CHECKED".into()),
-            ..Default::default()
-        }),
+        drift_information: Some(drift(stack)),
         ..Default::default()
     }
+}
+
+/// What is known of a stack's drift.
+pub fn drift(stack: &Stack) -> shape::StackDriftInformation {
+    shape::StackDriftInformation {
+        stack_drift_status: Some(stack.drift.as_ref().map_or("NOT_CHECKED", StackDrift::status).into()),
+        last_check_timestamp: stack.drift.as_ref().map(|d| Timestamp::from_millis(d.at_ms)),
+    }
+}
+
+/// The drift status of a resource.
+pub fn resource_drift(resource: &StackResource) -> &str {
+    resource.drift.as_ref().map_or("NOT_CHECKED", |d| d.status.as_str())
 }
 
 pub fn parameters(parameters: &BTreeMap<String, Resolved>) -> Vec<shape::Parameter> {
@@ -59,14 +70,14 @@ pub fn resource(stack: &Stack, resource: &StackResource) -> shape::StackResource
         stack_name: Some(stack.name.clone()),
         stack_id: Some(stack.id.clone()),
         logical_resource_id: Some(resource.logical_id.clone()),
-        physical_resource_id: resource.physical_id.clone(),
+        physical_resource_id: resource.state.physical_id.clone(),
         resource_type: Some(resource.type_name.clone()),
         timestamp: Some(Timestamp::from_millis(resource.updated_ms)),
         resource_status: Some(resource.status.as_str().to_owned()),
         resource_status_reason: resource.status_reason.clone(),
         drift_information: Some(shape::StackResourceDriftInformation {
-            stack_resource_drift_status: Some("NOT_CHECKED".into()),
-            ..Default::default()
+            stack_resource_drift_status: Some(resource_drift(resource).into()),
+            last_check_timestamp: resource.drift.as_ref().map(|d| Timestamp::from_millis(d.at_ms)),
         }),
         ..Default::default()
     }

@@ -119,15 +119,15 @@ fn register(operations: &mut Operations) {
     fakes(operations);
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     World::new(register)
 }
 
-fn pass(world: &World) {
+pub(super) fn pass(world: &World) {
     Reconciler::default().pass(&world.platform, &world.operations);
 }
 
-fn create(world: &World, name: &str, template: &str) -> Result<String> {
+pub(super) fn create(world: &World, name: &str, template: &str) -> Result<String> {
     let input = CreateStackInput {
         stack_name: Some(name.into()),
         template_body: Some(template.into()),
@@ -137,20 +137,20 @@ fn create(world: &World, name: &str, template: &str) -> Result<String> {
     Ok(world.call::<op::CreateStack>(input)?.stack_id.unwrap())
 }
 
-fn delete(world: &World, name: &str) {
+pub(super) fn delete(world: &World, name: &str) {
     world.call::<op::DeleteStack>(DeleteStackInput { stack_name: Some(name.into()), ..Default::default() }).unwrap();
 }
 
-fn describe(world: &World, name: &str) -> Result<Stack> {
+pub(super) fn describe(world: &World, name: &str) -> Result<Stack> {
     let input = DescribeStacksInput { stack_name: Some(name.into()), next_token: None };
     Ok(world.call::<op::DescribeStacks>(input)?.stacks.unwrap().remove(0))
 }
 
-fn status(world: &World, name: &str) -> String {
+pub(super) fn status(world: &World, name: &str) -> String {
     describe(world, name).unwrap().stack_status.unwrap()
 }
 
-fn events(world: &World, name: &str) -> Vec<StackEvent> {
+pub(super) fn events(world: &World, name: &str) -> Vec<StackEvent> {
     let input = DescribeStackEventsInput { stack_name: Some(name.into()), next_token: None };
     let mut events = world.call::<op::DescribeStackEvents>(input).unwrap().stack_events.unwrap();
     events.reverse();

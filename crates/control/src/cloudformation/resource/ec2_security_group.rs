@@ -186,7 +186,7 @@ impl ResourceType for Egress {
         let group = wanted.needed("GroupId")?;
         let stack = ctx.tx.children::<StackResource>(&wanted.stack_id)?;
         let open = |r: &StackResource| {
-            r.physical_id.as_deref() == Some(&group) && !r.properties.contains_key("SecurityGroupEgress")
+            r.state.physical_id.as_deref() == Some(&group) && !r.state.properties.contains_key("SecurityGroupEgress")
         };
         let rule = Value::Object(wanted.without(&["GroupId"]));
         if stack.iter().any(open) {

@@ -25,6 +25,8 @@ pub mod iam_role;
 pub mod launch_configuration;
 pub mod log_group;
 pub mod ssm_parameter;
+#[cfg(test)]
+pub mod thing;
 
 use crate::api::{Ctx, Result};
 use call::refused;
@@ -195,6 +197,8 @@ static TYPES: &[&dyn ResourceType] = &[
     &iam_role::Role,
     &log_group::LogGroup,
     &ssm_parameter::Parameter,
+    #[cfg(test)]
+    &thing::Thing,
 ];
 
 /// Checks the properties against what the type takes.

@@ -138,6 +138,17 @@ pub fn dependencies(template: &Template) -> Result<Dependencies, TemplateError> 
     Ok(all)
 }
 
+/// The resources, each after those that it needs.
+pub fn creation_order(needs: &Dependencies) -> Vec<String> {
+    order(needs).0.into_iter().map(str::to_owned).collect()
+}
+
+/// What a value refers to: names, and resources with attributes.
+pub fn references(value: &Value) -> Result<(BTreeSet<String>, BTreeSet<(String, String)>), TemplateError> {
+    let found = References::of(value)?;
+    Ok((found.names, found.attributes))
+}
+
 /// Every attribute that a template asks of its resources: logical name, attribute.
 pub fn attributes(template: &Template) -> Result<BTreeSet<(String, String)>, TemplateError> {
     let mut all = BTreeSet::new();

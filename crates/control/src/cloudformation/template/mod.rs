@@ -41,6 +41,7 @@ pub struct Resource {
     pub depends_on: Vec<String>,
     pub condition: Option<String>,
     pub deletion_policy: Option<String>,
+    pub update_replace_policy: Option<String>,
     pub creation_policy: Option<Value>,
     pub update_policy: Option<Value>,
     pub metadata: Option<Value>,
@@ -223,6 +224,7 @@ fn resource(name: &str, body: &Value) -> Result<Resource, TemplateError> {
         depends_on: Vec::new(),
         condition: None,
         deletion_policy: None,
+        update_replace_policy: None,
         creation_policy: None,
         update_policy: None,
         metadata: None,
@@ -255,7 +257,14 @@ fn resource(name: &str, body: &Value) -> Result<Resource, TemplateError> {
                 }
                 resource.deletion_policy = Some(policy.clone());
             }
-            ("UpdateReplacePolicy", Value::String(_)) => {}
+            ("UpdateReplacePolicy", Value::String(policy)) => {
+                if !["Delete", "Retain", "Snapshot"].contains(&policy.as_str()) {
+                    return Err(TemplateError::format(format!(
+                        "Unrecognized UpdateReplacePolicy {policy} for resource {name}"
+                    )));
+                }
+                resource.update_replace_policy = Some(policy.clone());
+            }
             ("CreationPolicy", Value::Object(_)) => resource.creation_policy = Some(value.clone()),
             ("UpdatePolicy", Value::Object(_)) => resource.update_policy = Some(value.clone()),
             ("Metadata", _) => resource.metadata = Some(value.clone()),
