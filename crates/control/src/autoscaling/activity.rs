@@ -68,6 +68,33 @@ pub fn launch_failed(
     keep(ctx, activity)
 }
 
+/// A termination that a hook holds, as its requester sees it.
+pub fn terminating(ctx: &Ctx<'_>, group: &GroupRecord, member: &MemberRecord, cause: String) -> Activity {
+    let zone = member.instance.availability_zone.as_deref().unwrap_or_default();
+    Activity {
+        description: Some(format!("Terminating EC2 instance: {}", member.key())),
+        cause: Some(cause),
+        details: Some(details(&member.subnet, zone)),
+        status_code: Some("MidTerminatingLifecycleAction".into()),
+        progress: Some(60),
+        end_time: None,
+        ..successful(ctx, group)
+    }
+}
+
+/// Records that an instance left its group alive.
+pub fn detached(ctx: &mut Ctx<'_>, group: &GroupRecord, member: &MemberRecord, cause: String) -> Result<Activity> {
+    let zone = member.instance.availability_zone.as_deref().unwrap_or_default();
+    let activity = Activity {
+        description: Some(format!("Detaching EC2 instance: {}", member.key())),
+        cause: Some(cause),
+        details: Some(details(&member.subnet, zone)),
+        ..successful(ctx, group)
+    };
+    keep(ctx, activity.clone())?;
+    Ok(activity)
+}
+
 /// Records a termination; returns it as its requester sees it, still under way.
 pub fn terminated(ctx: &mut Ctx<'_>, group: &GroupRecord, member: &MemberRecord, cause: String) -> Result<Activity> {
     let zone = member.instance.availability_zone.as_deref().unwrap_or_default();

@@ -2,19 +2,20 @@
 
 use super::error::{page, required, validation};
 use super::records::{GroupRecord, SubnetRef, find_active, find_group, members, remove_group};
-use super::{launch_configuration, plan, tags};
+use super::{lifecycle, plan, source, tags, target_group};
 use crate::api::{Ctx, Result};
 use crate::store::Item;
 use quarry_aws::autoscaling::{
-    AutoScalingGroup, AutoScalingGroupNamesType, AutoScalingGroupsType, CreateAutoScalingGroupType,
-    DeleteAutoScalingGroupType, Filter, SetDesiredCapacityType, UpdateAutoScalingGroupType, error,
+    AutoScalingGroup, AutoScalingGroupNamesType, AutoScalingGroupsType, AvailabilityZoneDistribution,
+    AvailabilityZoneImpairmentPolicy, CreateAutoScalingGroupType, DeleteAutoScalingGroupType, Filter,
+    InstanceMaintenancePolicy, SetDesiredCapacityType, UpdateAutoScalingGroupType, error,
 };
 use quarry_aws::ec2::DescribeSubnetsRequest;
 use quarry_aws::ec2::op::DescribeSubnets;
 use quarry_wire::{Empty, Timestamp};
 
-pub fn create(ctx: &mut Ctx<'_>, input: CreateAutoScalingGroupType) -> Result<Empty> {
-    let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
+pub fn create(ctx: &mut Ctx<'_>, mut input: CreateAutoScalingGroupType) -> Result<Empty> {
+    let name = required(input.auto_scaling_group_name.take(), "autoScalingGroupName")?;
     if ctx.tx.get::<GroupRecord>(&name)?.is_some() {
         return Err(error::already_exists_fault(format!(
             "AutoScalingGroup by this name already exists - A group with the name {name} already exists"
@@ -22,20 +23,22 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateAutoScalingGroupType) -> Result<Em
     }
     refuse(&[
         ("InstanceId", input.instance_id.is_some()),
-        ("LaunchTemplate", input.launch_template.is_some()),
-        ("MixedInstancesPolicy", input.mixed_instances_policy.is_some()),
         ("LoadBalancerNames", has_any(&input.load_balancer_names)),
-        ("TargetGroupARNs", has_any(&input.target_group_arns)),
-        ("TrafficSources", has_any(&input.traffic_sources)),
-        ("LifecycleHookSpecificationList", has_any(&input.lifecycle_hook_specification_list)),
-        ("PlacementGroup", input.placement_group.is_some()),
+        ("PlacementGroup", input.placement_group.as_ref().is_some_and(|name| !name.is_empty())),
         ("MaxInstanceLifetime", input.max_instance_lifetime.unwrap_or(0) != 0),
+        ("CapacityRebalance", input.capacity_rebalance == Some(true)),
+        ("CapacityReservationSpecification", input.capacity_reservation_specification.is_some()),
+        ("InstanceMaintenancePolicy", maintains(&input.instance_maintenance_policy)),
+        ("InstanceLifecyclePolicy", input.instance_lifecycle_policy.is_some()),
+        ("AvailabilityZoneImpairmentPolicy", impairs(&input.availability_zone_impairment_policy)),
+        ("AvailabilityZoneIds", has_any(&input.availability_zone_ids)),
     ])?;
+    let distribution = distribution(input.availability_zone_distribution.take())?;
+    let deletion_protection = deletion_protection(input.deletion_protection.take())?;
     check_kinds(input.health_check_type.as_deref(), input.desired_capacity_type.as_deref())?;
-    let configuration = input.launch_configuration_name.filter(|name| !name.is_empty()).ok_or_else(|| {
-        validation("Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy parameter.")
-    })?;
-    launch_configuration::find(ctx, &configuration)?;
+    let named = source::Named::of_new(&mut input);
+    let target_groups = target_group::named(ctx, input.target_group_arns.take(), input.traffic_sources.take())?;
+    let hooks = input.lifecycle_hook_specification_list.take().unwrap_or_default();
     let (min, max) = (whole(input.min_size, "minSize")?, whole(input.max_size, "maxSize")?);
     let desired = input.desired_capacity.unwrap_or(min);
     check_sizes(min, max, desired)?;
@@ -55,14 +58,12 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateAutoScalingGroupType) -> Result<Em
         auto_scaling_group_arn: Some(
             place.arn("autoscaling", format_args!("autoScalingGroup:{id}:autoScalingGroupName/{name}")),
         ),
-        launch_configuration_name: Some(configuration),
         min_size: Some(min),
         max_size: Some(max),
         desired_capacity: Some(desired),
         default_cooldown: Some(input.default_cooldown.unwrap_or(300)),
         availability_zones: Some(zones(&subnets)),
         load_balancer_names: Some(Vec::new()),
-        target_group_arns: Some(Vec::new()),
         health_check_type: Some(input.health_check_type.unwrap_or_else(|| "EC2".into())),
         health_check_grace_period: Some(input.health_check_grace_period.unwrap_or(0)),
         created_time: Some(Timestamp::from_millis(ctx.platform.now_ms())),
@@ -73,6 +74,8 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateAutoScalingGroupType) -> Result<Em
         termination_policies: Some(policies),
         new_instances_protected_from_scale_in: Some(input.new_instances_protected_from_scale_in.unwrap_or(false)),
         service_linked_role_arn: Some(input.service_linked_role_arn.unwrap_or_else(|| place.global_arn("iam", role))),
+        availability_zone_distribution: Some(distribution),
+        deletion_protection: Some(deletion_protection),
         capacity_rebalance: input.capacity_rebalance,
         default_instance_warmup: input.default_instance_warmup,
         context: input.context,
@@ -80,23 +83,37 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateAutoScalingGroupType) -> Result<Em
         auto_scaling_group_name: Some(name),
         ..Default::default()
     };
-    ctx.tx.put(&GroupRecord { group, subnets, deleting: false })?;
+    let mut record = GroupRecord { group, subnets, deleting: false };
+    target_group::set(&mut record, target_groups);
+    named.apply(ctx, &mut record)?;
+    ctx.tx.put(&record)?;
+    lifecycle::put_all(ctx, &record.key(), hooks)?;
     Ok(Empty {})
 }
 
-pub fn update(ctx: &mut Ctx<'_>, input: UpdateAutoScalingGroupType) -> Result<Empty> {
-    let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
+pub fn update(ctx: &mut Ctx<'_>, mut input: UpdateAutoScalingGroupType) -> Result<Empty> {
+    let name = required(input.auto_scaling_group_name.take(), "autoScalingGroupName")?;
     let mut record = find_active(ctx, &name)?;
     refuse(&[
-        ("LaunchTemplate", input.launch_template.is_some()),
-        ("MixedInstancesPolicy", input.mixed_instances_policy.is_some()),
-        ("PlacementGroup", input.placement_group.is_some()),
+        ("PlacementGroup", input.placement_group.as_ref().is_some_and(|name| !name.is_empty())),
         ("MaxInstanceLifetime", input.max_instance_lifetime.unwrap_or(0) != 0),
+        ("CapacityRebalance", input.capacity_rebalance == Some(true)),
+        ("CapacityReservationSpecification", input.capacity_reservation_specification.is_some()),
+        ("InstanceMaintenancePolicy", maintains(&input.instance_maintenance_policy)),
+        ("InstanceLifecyclePolicy", input.instance_lifecycle_policy.is_some()),
+        ("AvailabilityZoneImpairmentPolicy", impairs(&input.availability_zone_impairment_policy)),
+        ("AvailabilityZoneIds", has_any(&input.availability_zone_ids)),
     ])?;
+    if let Some(given) = input.availability_zone_distribution.take() {
+        record.group.availability_zone_distribution = Some(distribution(Some(given))?);
+    }
+    if let Some(given) = input.deletion_protection.take() {
+        record.group.deletion_protection = Some(deletion_protection(Some(given))?);
+    }
     check_kinds(input.health_check_type.as_deref(), input.desired_capacity_type.as_deref())?;
-    if let Some(configuration) = input.launch_configuration_name {
-        launch_configuration::find(ctx, &configuration)?;
-        record.group.launch_configuration_name = Some(configuration);
+    let named = source::Named::of_update(&mut input);
+    if !named.is_empty() {
+        named.apply(ctx, &mut record)?;
     }
     if let Some(identifier) = input.vpc_zone_identifier.filter(|subnets| !subnets.is_empty()) {
         record.subnets = subnets(ctx, &identifier)?;
@@ -160,6 +177,13 @@ pub fn describe(ctx: &mut Ctx<'_>, input: AutoScalingGroupNamesType) -> Result<A
 pub fn delete(ctx: &mut Ctx<'_>, input: DeleteAutoScalingGroupType) -> Result<Empty> {
     let name = required(input.auto_scaling_group_name, "autoScalingGroupName")?;
     let mut record = find_group(ctx, &name)?;
+    let forced = input.force_delete == Some(true);
+    let protection = record.group.deletion_protection.as_deref().unwrap_or("none");
+    if protection == "prevent-all-deletion" || (forced && protection == "prevent-force-deletion") {
+        return Err(validation(format!(
+            "The Auto Scaling group {name} cannot be deleted because its deletion protection is {protection}."
+        )));
+    }
     if members(ctx.tx, &name)?.is_empty() {
         remove_group(ctx, &name)?;
         return Ok(Empty {});
@@ -167,7 +191,7 @@ pub fn delete(ctx: &mut Ctx<'_>, input: DeleteAutoScalingGroupType) -> Result<Em
     if record.deleting {
         return Ok(Empty {});
     }
-    if input.force_delete != Some(true) {
+    if !forced {
         return Err(error::resource_in_use_fault(
             "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) still in the group.",
         ));
@@ -198,6 +222,34 @@ pub fn set_desired_capacity(ctx: &mut Ctx<'_>, input: SetDesiredCapacityType) ->
     Ok(Empty {})
 }
 
+/// Launches always go to the emptiest zone, which is the strategy that is the default.
+fn distribution(given: Option<AvailabilityZoneDistribution>) -> Result<AvailabilityZoneDistribution> {
+    let strategy = given.and_then(|given| given.capacity_distribution_strategy);
+    match strategy.as_deref() {
+        None | Some("balanced-best-effort") => {
+            Ok(AvailabilityZoneDistribution { capacity_distribution_strategy: Some("balanced-best-effort".into()) })
+        }
+        Some(other) => Err(validation(format!("The capacity distribution strategy {other} is not supported."))),
+    }
+}
+
+fn deletion_protection(given: Option<String>) -> Result<String> {
+    match given.as_deref().unwrap_or("none") {
+        known @ ("none" | "prevent-force-deletion" | "prevent-all-deletion") => Ok(known.to_owned()),
+        other => Err(validation(format!("The deletion protection {other} is not valid."))),
+    }
+}
+
+/// A policy that does what happens without one is none.
+fn impairs(policy: &Option<AvailabilityZoneImpairmentPolicy>) -> bool {
+    policy.as_ref().is_some_and(|policy| policy.zonal_shift_enabled == Some(true))
+}
+
+fn maintains(policy: &Option<InstanceMaintenancePolicy>) -> bool {
+    let set = |percentage: Option<i32>| percentage.is_some_and(|percentage| percentage >= 0);
+    policy.as_ref().is_some_and(|policy| set(policy.min_healthy_percentage) || set(policy.max_healthy_percentage))
+}
+
 fn refuse(unsupported: &[(&str, bool)]) -> Result<()> {
     match unsupported.iter().find(|(_, given)| *given) {
         Some((member, _)) => Err(validation(format!("{member} is not supported."))),
@@ -205,7 +257,6 @@ fn refuse(unsupported: &[(&str, bool)]) -> Result<()> {
     }
 }
 
-/// Instances here have no other health than EC2's; ELB's adds nothing to a group without target groups.
 fn check_kinds(health_checks: Option<&str>, capacity: Option<&str>) -> Result<()> {
     for kind in health_checks.unwrap_or("EC2").split(',') {
         if !matches!(kind.trim(), "EC2" | "ELB") {

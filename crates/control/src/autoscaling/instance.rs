@@ -2,51 +2,63 @@
 
 use super::activity::{self, Change};
 use super::error::{page, required, validation};
-use super::launch_configuration::{self, profile_arn};
 use super::records::{GroupRecord, MemberRecord, SubnetRef, find_active, find_group};
-use super::user_data;
+use super::{lifecycle, source, target_group, user_data};
 use crate::api::{Ctx, Result};
-use crate::ec2::{self, instance::Launch};
+use crate::ec2;
+use crate::ec2::instance::{InstanceRecord, Launch};
 use crate::ecs;
 use crate::store::Item;
 use quarry_aws::autoscaling::{
-    Activity, ActivityType, AutoScalingInstanceDetails, AutoScalingInstancesType, DescribeAutoScalingInstancesType,
-    Instance, SetInstanceProtectionAnswer, SetInstanceProtectionQuery, TerminateInstanceInAutoScalingGroupType,
+    Activity, ActivityType, AttachInstancesQuery, AutoScalingInstanceDetails, AutoScalingInstancesType,
+    DescribeAutoScalingInstancesType, DetachInstancesAnswer, DetachInstancesQuery, Instance, SetInstanceHealthQuery,
+    SetInstanceProtectionAnswer, SetInstanceProtectionQuery, TerminateInstanceInAutoScalingGroupType,
 };
 use quarry_aws::ec2::Tag;
+use quarry_wire::Empty;
 
-/// Launches one instance of a group and records it with its activity.
+/// Launches one instance of a group and records it with its activity. A hook may hold it.
 pub fn launch(ctx: &mut Ctx<'_>, group: &GroupRecord, subnet: &SubnetRef, change: Change) -> Result<()> {
-    let configuration = launch_configuration::find(ctx, group.launch_configuration())?.configuration;
-    let profile = configuration.iam_instance_profile.as_deref();
-    let profile = profile.map(|name| profile_arn(ctx, name)).transpose()?;
+    let source = source::source(ctx, group)?;
     let name = group.key();
     let propagated = group.group.tags.iter().flatten().filter(|tag| tag.propagate_at_launch == Some(true));
-    let mut tags: Vec<Tag> = propagated.map(|t| Tag { key: t.key.clone(), value: t.value.clone() }).collect();
+    let mut tags = source.tags;
+    for tag in propagated {
+        tags.retain(|present| present.key != tag.key);
+        tags.push(Tag { key: tag.key.clone(), value: tag.value.clone() });
+    }
     tags.push(Tag { key: Some("aws:autoscaling:groupName".into()), value: Some(name.clone()) });
+    if let Some(template) = &source.version.template {
+        let of_template = |key: &str, value: &Option<String>| Tag { key: Some(key.into()), value: value.clone() };
+        tags.push(of_template("aws:ec2launchtemplate:id", &template.launch_template_id));
+        tags.push(of_template("aws:ec2launchtemplate:version", &template.version));
+    }
     let launched = ec2::instance::launch(
         ctx,
         Launch {
-            image_id: configuration.image_id.as_deref().unwrap_or_default(),
-            instance_type: configuration.instance_type.as_deref().unwrap_or_default(),
+            image_id: &source.image_id,
+            instance_type: &source.instance_type,
             subnet: &subnet.id,
-            security_groups: configuration.security_groups.as_deref().unwrap_or_default(),
-            profile,
-            key_name: configuration.key_name.clone().filter(|key| !key.is_empty()),
-            user_data: configuration.user_data.clone().filter(|data| !data.is_empty()),
+            security_groups: &source.security_groups,
+            profile: source.profile,
+            key_name: source.key_name,
+            user_data: source.user_data.clone(),
             tags,
         },
     )?;
     let id = launched.instance_id.unwrap_or_default();
-    let text = configuration.user_data.as_deref().and_then(user_data::decode).unwrap_or_default();
+    let text = source.user_data.as_deref().and_then(user_data::decode).unwrap_or_default();
+    let waits = lifecycle::waits(ctx, group, lifecycle::LAUNCHING)?;
+    let state = if waits.is_empty() { "InService" } else { "Pending:Wait" };
     ctx.tx.put(&MemberRecord {
         instance: Instance {
             instance_id: Some(id.clone()),
             availability_zone: Some(subnet.zone.clone()),
             health_status: Some("Healthy".into()),
-            lifecycle_state: Some("InService".into()),
-            launch_configuration_name: configuration.launch_configuration_name,
-            instance_type: configuration.instance_type,
+            lifecycle_state: Some(state.into()),
+            launch_configuration_name: source.version.configuration,
+            launch_template: source.version.template,
+            instance_type: Some(source.instance_type),
             protected_from_scale_in: Some(group.group.new_instances_protected_from_scale_in == Some(true)),
             ..Default::default()
         },
@@ -55,12 +67,35 @@ pub fn launch(ctx: &mut Ctx<'_>, group: &GroupRecord, subnet: &SubnetRef, change
         launched_ms: ctx.platform.now_ms(),
         joins: user_data::cluster(&text),
         signals: group.stack_resource(),
+        waits,
+        abandoned: false,
+        ending: None,
+        targets: Vec::new(),
     })?;
     activity::launched(ctx, group, &id, subnet, change)
 }
 
-/// Takes an instance out of its cluster, terminates it and records the activity.
+/// Begins to end an instance: it is drained from its target groups, and the group's hooks may hold
+/// it. Without hooks it is gone at once. Returns the activity as its requester sees it.
 pub fn end(ctx: &mut Ctx<'_>, group: &GroupRecord, member: &MemberRecord, cause: String) -> Result<Activity> {
+    let mut member = ctx.tx.get::<MemberRecord>(&member.key())?.unwrap_or_else(|| member.clone());
+    let held = member.targets.clone();
+    target_group::deregister(ctx, &mut member, held)?;
+    // A group that goes with its instances asks nobody, nor does an instance that never came into service.
+    let asks = !group.deleting && !member.abandoned;
+    let waits = if asks { lifecycle::waits(ctx, group, lifecycle::TERMINATING)? } else { Vec::new() };
+    if waits.is_empty() {
+        return finish_end(ctx, group, &member, cause);
+    }
+    member.waits = waits;
+    member.instance.lifecycle_state = Some("Terminating:Wait".into());
+    member.ending = Some(cause.clone());
+    ctx.tx.put(&member)?;
+    Ok(activity::terminating(ctx, group, &member, cause))
+}
+
+/// Takes an instance out of its cluster, terminates it and records the activity.
+pub fn finish_end(ctx: &mut Ctx<'_>, group: &GroupRecord, member: &MemberRecord, cause: String) -> Result<Activity> {
     let id = member.key();
     ecs::container_instances::deregister(ctx, &id)?;
     ec2::instance::terminate(ctx, &id)?;
@@ -85,6 +120,7 @@ pub fn describe(ctx: &mut Ctx<'_>, input: DescribeAutoScalingInstancesType) -> R
             lifecycle_state: instance.lifecycle_state,
             health_status: instance.health_status.map(|status| status.to_uppercase()),
             launch_configuration_name: instance.launch_configuration_name,
+            launch_template: instance.launch_template,
             protected_from_scale_in: instance.protected_from_scale_in,
             ..Default::default()
         }
@@ -105,15 +141,132 @@ pub fn set_protection(ctx: &mut Ctx<'_>, input: SetInstanceProtectionQuery) -> R
     Ok(SetInstanceProtectionAnswer {})
 }
 
-/// Without lowering the desired capacity another instance takes its place.
-pub fn terminate(ctx: &mut Ctx<'_>, input: TerminateInstanceInAutoScalingGroupType) -> Result<ActivityType> {
-    let id = required(input.instance_id, "instanceId")?;
+/// An unhealthy instance is replaced. Within the grace period nothing is changed unless that is said.
+pub fn set_health(ctx: &mut Ctx<'_>, input: SetInstanceHealthQuery) -> Result<Empty> {
+    let mut member = member(ctx, input.instance_id)?;
+    let status = required(input.health_status, "healthStatus")?;
+    if !matches!(status.as_str(), "Healthy" | "Unhealthy") {
+        return Err(validation(format!("{status} is not a valid health status: it must be Healthy or Unhealthy.")));
+    }
+    let group = find_group(ctx, &member.group)?;
+    let respects = input.should_respect_grace_period != Some(false);
+    if status == "Unhealthy" && respects && in_grace(&group, &member, ctx.platform.now_ms()) {
+        return Ok(Empty {});
+    }
+    member.instance.health_status = Some(status);
+    ctx.tx.put(&member)?;
+    Ok(Empty {})
+}
+
+/// Whether the group's grace period covers the instance.
+pub fn in_grace(group: &GroupRecord, member: &MemberRecord, now_ms: i64) -> bool {
+    let grace_ms = i64::from(group.group.health_check_grace_period.unwrap_or(0)) * 1000;
+    now_ms < member.launched_ms + grace_ms
+}
+
+/// Takes running instances that no group has into a group, whose desired capacity grows by as many.
+pub fn attach(ctx: &mut Ctx<'_>, input: AttachInstancesQuery) -> Result<Empty> {
+    let mut group = find_active(ctx, &required(input.auto_scaling_group_name, "autoScalingGroupName")?)?;
+    let ids = input.instance_ids.unwrap_or_default();
+    let wanted = group.desired() + ids.len() as i32;
+    let max = group.group.max_size.unwrap_or_default();
+    if wanted > max {
+        return Err(validation(format!(
+            "AutoScalingGroup {} has min-size={}, max-size={max}, and desired-size={}. To attach {} more instances would exceed the max-size.",
+            group.key(),
+            group.group.min_size.unwrap_or_default(),
+            group.desired(),
+            ids.len()
+        )));
+    }
+    for id in ids {
+        if ctx.tx.get::<MemberRecord>(&id)?.is_some() {
+            return Err(validation(format!("Instance {id} is already part of an Auto Scaling group.")));
+        }
+        let found = ctx.tx.get::<InstanceRecord>(&id)?.filter(InstanceRecord::is_live);
+        let instance = found.ok_or_else(|| validation(format!("Invalid Instance ID(s): [{id}] specified")))?.instance;
+        let subnet = instance.subnet_id.unwrap_or_default();
+        let zone = instance.placement.and_then(|placement| placement.availability_zone);
+        if !group.subnets.iter().any(|known| Some(&known.zone) == zone.as_ref()) {
+            return Err(validation(format!("The instance {id} is not in an Availability Zone of the group.")));
+        }
+        ctx.tx.put(&MemberRecord {
+            instance: Instance {
+                instance_id: Some(id),
+                availability_zone: zone,
+                health_status: Some("Healthy".into()),
+                lifecycle_state: Some("InService".into()),
+                instance_type: instance.instance_type,
+                protected_from_scale_in: Some(group.group.new_instances_protected_from_scale_in == Some(true)),
+                ..Default::default()
+            },
+            group: group.key(),
+            subnet,
+            launched_ms: ctx.platform.now_ms(),
+            joins: None,
+            signals: None,
+            waits: Vec::new(),
+            abandoned: false,
+            ending: None,
+            targets: Vec::new(),
+        })?;
+    }
+    group.group.desired_capacity = Some(wanted);
+    ctx.tx.put(&group)?;
+    Ok(Empty {})
+}
+
+/// The instances live on without the group.
+pub fn detach(ctx: &mut Ctx<'_>, input: DetachInstancesQuery) -> Result<DetachInstancesAnswer> {
+    let mut group = find_active(ctx, &required(input.auto_scaling_group_name, "autoScalingGroupName")?)?;
     let decrement = input
         .should_decrement_desired_capacity
         .ok_or_else(|| validation("ShouldDecrementDesiredCapacity must be given."))?;
-    let member = ctx.tx.get::<MemberRecord>(&id)?.ok_or_else(|| {
-        validation(format!("Instance Id not found - No managed instance found for instance ID: {id}"))
-    })?;
+    let ids = input.instance_ids.unwrap_or_default();
+    let left = group.desired() - ids.len() as i32;
+    if decrement && left < group.group.min_size.unwrap_or_default() {
+        return Err(validation(format!(
+            "AutoScalingGroup {} would go below its min-size. Either set shouldDecrementDesiredCapacity flag to false or lower group's min size.",
+            group.key()
+        )));
+    }
+    let mut activities = Vec::new();
+    for id in ids {
+        let found =
+            ctx.tx.get::<MemberRecord>(&id)?.filter(|member| member.group == group.key() && !member.is_ending());
+        let mut member = found.ok_or_else(|| {
+            validation(format!("The instance {id} is not part of Auto Scaling group {}.", group.key()))
+        })?;
+        let held = member.targets.clone();
+        target_group::deregister(ctx, &mut member, held)?;
+        ctx.tx.delete::<MemberRecord>(&id)?;
+        let cause = format!("At {} instance {id} was detached in response to a user request.", activity::now(ctx));
+        activities.push(activity::detached(ctx, &group, &member, cause)?);
+    }
+    if decrement {
+        group.group.desired_capacity = Some(left);
+        ctx.tx.put(&group)?;
+    }
+    Ok(DetachInstancesAnswer { activities: Some(activities) })
+}
+
+fn member(ctx: &Ctx<'_>, id: Option<String>) -> Result<MemberRecord> {
+    let id = required(id, "instanceId")?;
+    ctx.tx
+        .get::<MemberRecord>(&id)?
+        .ok_or_else(|| validation(format!("Instance Id not found - No managed instance found for instance ID: {id}")))
+}
+
+/// Without lowering the desired capacity another instance takes its place.
+pub fn terminate(ctx: &mut Ctx<'_>, input: TerminateInstanceInAutoScalingGroupType) -> Result<ActivityType> {
+    let decrement = input
+        .should_decrement_desired_capacity
+        .ok_or_else(|| validation("ShouldDecrementDesiredCapacity must be given."))?;
+    let member = member(ctx, input.instance_id)?;
+    let id = member.key();
+    if member.is_ending() {
+        return Err(validation(format!("Instance {id} is already being terminated.")));
+    }
     let mut group = find_active(ctx, &member.group)?;
     if decrement {
         let (min, desired) = (group.group.min_size.unwrap_or_default(), group.desired());

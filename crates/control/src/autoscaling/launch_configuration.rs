@@ -93,7 +93,8 @@ pub fn delete(ctx: &mut Ctx<'_>, input: LaunchConfigurationNameType) -> Result<E
     let name = required(input.launch_configuration_name, "launchConfigurationName")?;
     find(ctx, &name)?;
     let groups = ctx.tx.all::<GroupRecord>()?;
-    if let Some(group) = groups.iter().find(|group| group.launch_configuration() == name) {
+    let user = groups.iter().find(|group| group.group.launch_configuration_name.as_ref() == Some(&name));
+    if let Some(group) = user {
         return Err(error::resource_in_use_fault(format!(
             "Cannot delete launch configuration {name} because it is attached to AutoScalingGroup {}",
             group.key()

@@ -5,15 +5,21 @@
 //! `ECS_CLUSTER=<name>`, as in `echo ECS_CLUSTER=demo >> /etc/ecs/ecs.config`, names the cluster
 //! that the instance joins. An instance without it joins none.
 
+mod account;
 mod activity;
 mod error;
 mod group;
 mod instance;
 mod launch_configuration;
+mod lifecycle;
 mod plan;
+mod process;
 pub mod reconcile;
 mod records;
+mod scheduled;
+mod source;
 mod tags;
+mod target_group;
 pub mod user_data;
 
 #[cfg(test)]
@@ -35,6 +41,27 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<DescribeAutoScalingInstances>(instance::describe);
     operations.serve::<SetInstanceProtection>(instance::set_protection);
     operations.serve::<TerminateInstanceInAutoScalingGroup>(instance::terminate);
+    operations.serve::<SetInstanceHealth>(instance::set_health);
+    operations.serve::<AttachInstances>(instance::attach);
+    operations.serve::<DetachInstances>(instance::detach);
+    operations.serve::<PutLifecycleHook>(lifecycle::put);
+    operations.serve::<DescribeLifecycleHooks>(lifecycle::describe);
+    operations.serve::<DeleteLifecycleHook>(lifecycle::delete);
+    operations.serve::<CompleteLifecycleAction>(lifecycle::complete);
+    operations.serve::<RecordLifecycleActionHeartbeat>(lifecycle::heartbeat);
+    operations.serve::<SuspendProcesses>(process::suspend);
+    operations.serve::<ResumeProcesses>(process::resume);
+    operations.serve::<PutScheduledUpdateGroupAction>(scheduled::put);
+    operations.serve::<DescribeScheduledActions>(scheduled::describe);
+    operations.serve::<DeleteScheduledAction>(scheduled::delete);
+    operations.serve::<AttachLoadBalancerTargetGroups>(target_group::attach);
+    operations.serve::<DetachLoadBalancerTargetGroups>(target_group::detach);
+    operations.serve::<DescribeLoadBalancerTargetGroups>(target_group::describe);
+    operations.serve::<DescribeTrafficSources>(target_group::describe_traffic_sources);
+    operations.serve::<DescribeLoadBalancers>(target_group::describe_classic);
+    operations.serve::<DescribeAccountLimits>(account::limits);
+    operations.serve::<DescribeNotificationConfigurations>(account::notifications);
+    operations.serve::<DescribeWarmPool>(account::warm_pool);
     operations.serve::<DescribeScalingActivities>(activity::describe);
     operations.serve::<CreateOrUpdateTags>(tags::create_or_update);
     operations.serve::<DeleteTags>(tags::delete);

@@ -23,7 +23,7 @@ pub struct Member {
     pub zone: String,
     pub launched_ms: i64,
     pub protected: bool,
-    /// Launched from the group's present launch configuration.
+    /// Launched from the group's present launch configuration or version of its template.
     pub current: bool,
 }
 
@@ -49,7 +49,8 @@ impl Policy {
             "Default" => Self::Default,
             "OldestInstance" => Self::OldestInstance,
             "NewestInstance" => Self::NewestInstance,
-            "OldestLaunchConfiguration" => Self::OldestLaunchConfiguration,
+            // A group has one of the two: what is launched from the present one goes last.
+            "OldestLaunchConfiguration" | "OldestLaunchTemplate" => Self::OldestLaunchConfiguration,
             _ => return None,
         })
     }

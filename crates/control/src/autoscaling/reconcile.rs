@@ -3,17 +3,21 @@
 //! so a step that is repeated or cut off by a crash does no harm.
 
 use super::activity::{self, Change};
-use super::instance;
 use super::plan::{Action, plan};
+use super::process::is_suspended;
 use super::records::{GroupRecord, MemberRecord, SubnetRef, members, remove_group};
+use super::scheduled::{self, ScheduledRecord};
+use super::{instance, lifecycle, source, target_group};
 use crate::api::{Ctx, Operations, Result, internally};
 use crate::ec2::instance::{InstanceRecord, size};
 use crate::ecs::container_instances::{self, NewInstance};
+use crate::elbv2::targets;
 use crate::platform::Platform;
-use crate::store::{Item, StoreError};
+use crate::store::{Item, StoreError, Tx};
 use crate::wake::Woken;
 use quarry_aws::cloudformation::SignalResourceInput;
 use quarry_aws::cloudformation::op::SignalResource;
+use quarry_domain::link::TargetState;
 use quarry_wire::{Operation, ServiceError};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -103,8 +107,12 @@ impl Reconciler {
         let held = self.no_launch_before.get(name).is_some_and(|until| monotonic < *until);
         loop {
             // Most of the time nothing is to be done: look before taking the writer.
-            if !self.platform.store.read(|tx| is_work(tx, name))? {
-                return Ok(Pending::Nothing);
+            let work = self.platform.store.read(|tx| {
+                let Some(group) = tx.get::<GroupRecord>(name)? else { return Ok(None) };
+                next(tx, &self.platform, &group, held)
+            })?;
+            if work.is_none() {
+                return Ok(if held { Pending::Retry } else { Pending::Nothing });
             }
             let mut failed = None;
             let outcome = internally(&self.platform, &self.operations, |ctx| match step(ctx, name, held)? {
@@ -162,57 +170,153 @@ impl Reconciler {
     }
 }
 
-/// Whether a step would find something to do.
-fn is_work(tx: &crate::store::Tx<'_>, name: &str) -> Result<bool, StoreError> {
-    let Some(group) = tx.get::<GroupRecord>(name)? else { return Ok(false) };
-    let members = members(tx, name)?;
-    for member in &members {
-        if !is_live(tx, member)? {
-            return Ok(true);
-        }
-    }
-    let seen: Vec<_> = members.iter().map(|member| member.seen(&group)).collect();
-    Ok((group.deleting && members.is_empty()) || !plan(&group.wanted(), &seen).is_empty())
+/// The next thing that is to be done for a group.
+enum Work {
+    /// The instance is gone.
+    Forget(String),
+    /// Hooks of the instance have run out of time.
+    TimeOut(MemberRecord),
+    /// Its hooks are done: it comes into service, or is ended.
+    Proceed(MemberRecord),
+    /// It is unhealthy, for this reason.
+    Replace(MemberRecord, &'static str),
+    /// Target groups to register it with and to take it out of.
+    Balance(MemberRecord, Vec<String>, Vec<String>),
+    Schedule(ScheduledRecord),
+    Remove,
+    Change(Action),
 }
 
-/// The first thing that is to be done for a group.
-fn step(ctx: &mut Ctx<'_>, name: &str, no_launch: bool) -> Result<Step> {
-    let Some(group) = ctx.tx.get::<GroupRecord>(name)? else { return Ok(Step::Idle) };
-    let members = members(ctx.tx, name)?;
+/// What comes first, from what is stored.
+fn next(tx: &Tx<'_>, platform: &Platform, group: &GroupRecord, no_launch: bool) -> Result<Option<Work>> {
+    let (name, now) = (group.key(), platform.now_ms());
+    let suspended = |process| is_suspended(group, process);
+    let members = members(tx, &name)?;
     for member in &members {
-        if !is_live(ctx.tx, member)? {
-            container_instances::deregister(ctx, &member.key())?;
-            ctx.tx.delete::<MemberRecord>(&member.key())?;
-            return Ok(Step::Done);
+        if !(suspended("HealthCheck") || is_live(tx, member)?) {
+            return Ok(Some(Work::Forget(member.key())));
+        }
+        if lifecycle::time_out(&mut member.clone(), now) {
+            return Ok(Some(Work::TimeOut(member.clone())));
+        }
+        if member.waits.is_empty() && !member.is_in_service() {
+            return Ok(Some(Work::Proceed(member.clone())));
         }
     }
     if group.deleting && members.is_empty() {
-        remove_group(ctx, name)?;
-        return Ok(Step::Done);
+        return Ok(Some(Work::Remove));
     }
-    let seen: Vec<_> = members.iter().map(|member| member.seen(&group)).collect();
-    let count = members.len();
-    match plan(&group.wanted(), &seen).into_iter().next() {
-        Some(Action::Terminate(id)) => {
-            let cause = activity::cause_of_termination(ctx, &id, Change { from: count, to: count - 1 });
-            if let Some(member) = members.iter().find(|member| member.key() == id) {
-                instance::end(ctx, &group, member, cause)?;
+    for member in members.iter().filter(|member| member.is_in_service()) {
+        if !group.deleting && !suspended("ReplaceUnhealthy") && !suspended("Terminate") {
+            if member.is_unhealthy() {
+                return Ok(Some(Work::Replace(member.clone(), "a user health-check")));
             }
-            Ok(Step::Done)
+            if !suspended("HealthCheck") && fails_balancer(tx, platform, group, member, now)? {
+                return Ok(Some(Work::Replace(member.clone(), "an ELB system health check failure")));
+            }
         }
-        Some(Action::Launch(_)) if no_launch => Ok(Step::Idle),
-        Some(Action::Launch(subnet)) => {
-            let change = Change { from: count, to: count + 1 };
-            Ok(match instance::launch(ctx, &group, &subnet, change) {
-                Ok(()) => Step::Done,
-                Err(error) => Step::LaunchFailed(subnet, change, error),
-            })
+        let (missing, extra) = target_group::difference(group, member);
+        if !(missing.is_empty() && extra.is_empty()) {
+            return Ok(Some(Work::Balance(member.clone(), missing, extra)));
         }
-        None => Ok(Step::Idle),
     }
+    if let Some(scheduled) = scheduled::due(tx, &name, now)? {
+        return Ok(Some(Work::Schedule(scheduled)));
+    }
+    // A template that is gone makes every instance an old one.
+    let current = source::version(tx, group).unwrap_or_default();
+    let seen: Vec<_> = members.iter().filter(|m| !m.is_ending()).map(|member| member.seen(&current)).collect();
+    let wanted = plan(&group.wanted(), &seen).into_iter().find(|action| match action {
+        Action::Launch(_) => !(no_launch || suspended("Launch")),
+        Action::Terminate(_) => !suspended("Terminate") || group.deleting,
+    });
+    Ok(wanted.map(Work::Change))
 }
 
-fn is_live(tx: &crate::store::Tx<'_>, member: &MemberRecord) -> Result<bool, StoreError> {
+/// Does the first thing that is to be done for a group.
+fn step(ctx: &mut Ctx<'_>, name: &str, no_launch: bool) -> Result<Step> {
+    let Some(mut group) = ctx.tx.get::<GroupRecord>(name)? else { return Ok(Step::Idle) };
+    let Some(work) = next(ctx.tx, ctx.platform, &group, no_launch)? else { return Ok(Step::Idle) };
+    let all = members(ctx.tx, name)?;
+    let count = all.iter().filter(|member| !member.is_ending()).count();
+    match work {
+        Work::Forget(id) => {
+            container_instances::deregister(ctx, &id)?;
+            ctx.tx.delete::<MemberRecord>(&id)?;
+        }
+        Work::TimeOut(mut member) => {
+            lifecycle::time_out(&mut member, ctx.platform.now_ms());
+            ctx.tx.put(&member)?;
+        }
+        Work::Proceed(mut member) => match (member.ending.clone(), member.abandoned) {
+            (Some(cause), _) => {
+                instance::finish_end(ctx, &group, &member, cause)?;
+            }
+            (None, true) => {
+                let cause = format!(
+                    "At {} instance {} was taken out of service because its launch was abandoned by a lifecycle hook.",
+                    activity::now(ctx),
+                    member.key()
+                );
+                instance::finish_end(ctx, &group, &member, cause)?;
+            }
+            (None, false) => {
+                member.instance.lifecycle_state = Some("InService".into());
+                ctx.tx.put(&member)?;
+            }
+        },
+        Work::Replace(member, why) => {
+            let cause = format!("At {} an instance was taken out of service in response to {why}.", activity::now(ctx));
+            instance::end(ctx, &group, &member, cause)?;
+        }
+        Work::Balance(mut member, missing, extra) => {
+            target_group::deregister(ctx, &mut member, extra)?;
+            target_group::register(ctx, &mut member, missing)?;
+            ctx.tx.put(&member)?;
+        }
+        Work::Schedule(record) => scheduled::run(ctx, &mut group, record)?,
+        Work::Remove => remove_group(ctx, name)?,
+        Work::Change(Action::Terminate(id)) => {
+            let cause = activity::cause_of_termination(ctx, &id, Change { from: count, to: count - 1 });
+            if let Some(member) = all.iter().find(|member| member.key() == id) {
+                instance::end(ctx, &group, member, cause)?;
+            }
+        }
+        Work::Change(Action::Launch(subnet)) => {
+            let change = Change { from: count, to: count + 1 };
+            if let Err(error) = instance::launch(ctx, &group, &subnet, change) {
+                return Ok(Step::LaunchFailed(subnet, change, error));
+            }
+        }
+    }
+    Ok(Step::Done)
+}
+
+/// Whether a group that goes by its load balancers' health has an instance that they find unhealthy.
+fn fails_balancer(
+    tx: &Tx<'_>,
+    platform: &Platform,
+    group: &GroupRecord,
+    member: &MemberRecord,
+    now_ms: i64,
+) -> Result<bool> {
+    let kinds = group.group.health_check_type.as_deref().unwrap_or_default();
+    if !kinds.split(',').any(|kind| kind.trim() == "ELB") || instance::in_grace(group, member, now_ms) {
+        return Ok(false);
+    }
+    let id = member.key();
+    for arn in &member.targets {
+        for target in targets::active(tx, arn)?.into_iter().filter(|target| target.id == id) {
+            let seen = targets::state(platform, tx, arn, &id, target.port)?;
+            if seen.is_some_and(|(state, _)| state == TargetState::Unhealthy) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn is_live(tx: &Tx<'_>, member: &MemberRecord) -> Result<bool, StoreError> {
     Ok(tx.get::<InstanceRecord>(&member.key())?.is_some_and(|record| record.is_live()))
 }
 

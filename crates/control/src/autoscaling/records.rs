@@ -1,7 +1,10 @@
 //! What is stored of launch configurations, groups, their instances and activities.
 
 use super::error::validation;
+use super::lifecycle::{self, Wait};
 use super::plan::{self, Policy};
+use super::scheduled;
+use super::source::Version;
 use crate::api::{Ctx, Result};
 use crate::store::{Item, StoreError, Tx};
 use quarry_aws::autoscaling::{Activity, AutoScalingGroup, Instance, LaunchConfiguration};
@@ -29,7 +32,7 @@ pub struct SubnetRef {
 }
 
 /// An instance of a group, from its launch to its termination.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct MemberRecord {
     pub instance: Instance,
     pub group: String,
@@ -39,6 +42,18 @@ pub struct MemberRecord {
     pub joins: Option<String>,
     /// Its stack has still to be told that it is there.
     pub signals: Option<StackResource>,
+    /// The lifecycle hooks that hold it.
+    #[serde(default)]
+    pub waits: Vec<Wait>,
+    /// A hook gave it up: if it was being launched, it is ended.
+    #[serde(default)]
+    pub abandoned: bool,
+    /// Why it is being ended, and the activity that says so.
+    #[serde(default)]
+    pub ending: Option<String>,
+    /// ARNs of the target groups that it is registered with.
+    #[serde(default)]
+    pub targets: Vec<String>,
 }
 
 /// The stack's resource that a group is.
@@ -92,10 +107,6 @@ impl GroupRecord {
         self.group.desired_capacity.unwrap_or_default()
     }
 
-    pub fn launch_configuration(&self) -> &str {
-        self.group.launch_configuration_name.as_deref().unwrap_or_default()
-    }
-
     /// What the planner wants to know of it.
     pub fn wanted(&self) -> plan::Group {
         let policies = self.group.termination_policies.iter().flatten().filter_map(|name| Policy::parse(name));
@@ -120,15 +131,29 @@ impl GroupRecord {
 
 impl MemberRecord {
     /// What the planner wants to know of it.
-    pub fn seen(&self, group: &GroupRecord) -> plan::Member {
+    pub fn seen(&self, current: &Version) -> plan::Member {
         plan::Member {
             id: self.key(),
             subnet: self.subnet.clone(),
             zone: self.instance.availability_zone.clone().unwrap_or_default(),
             launched_ms: self.launched_ms,
             protected: self.instance.protected_from_scale_in == Some(true),
-            current: self.instance.launch_configuration_name.as_deref() == Some(group.launch_configuration()),
+            current: self.instance.launch_configuration_name == current.configuration
+                && self.instance.launch_template == current.template,
         }
+    }
+
+    pub fn is_in_service(&self) -> bool {
+        self.instance.lifecycle_state.as_deref() == Some("InService")
+    }
+
+    /// It does not count any longer.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    pub fn is_unhealthy(&self) -> bool {
+        self.instance.health_status.as_deref() == Some("Unhealthy")
     }
 }
 
@@ -156,6 +181,8 @@ pub fn remove_group(ctx: &mut Ctx<'_>, name: &str) -> Result<()> {
     for activity in ctx.tx.children::<ActivityRecord>(name)? {
         ctx.tx.delete::<ActivityRecord>(&activity.key())?;
     }
+    lifecycle::remove_all(ctx.tx, name)?;
+    scheduled::remove_all(ctx.tx, name)?;
     ctx.tx.delete::<GroupRecord>(name)?;
     Ok(())
 }

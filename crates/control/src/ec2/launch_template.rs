@@ -6,7 +6,7 @@
 
 use super::resource::{Resource, error, new_id, page, required, select, tags_for};
 use crate::api::{Ctx, Result};
-use crate::store::Item;
+use crate::store::{Item, Tx};
 use quarry_aws::ec2::{
     CreateLaunchTemplateRequest, CreateLaunchTemplateResult, CreateLaunchTemplateVersionRequest,
     CreateLaunchTemplateVersionResult, DeleteLaunchTemplateRequest, DeleteLaunchTemplateResult,
@@ -93,14 +93,14 @@ impl VersionRecord {
 /// The version that a reference names now: by id or name, and a number, `$Latest` or `$Default`
 /// (also if no version is given).
 pub fn resolve(
-    ctx: &Ctx<'_>,
+    tx: &Tx<'_>,
     id: Option<&str>,
     name: Option<&str>,
     version: Option<&str>,
 ) -> Result<LaunchTemplateVersion> {
-    let template = named(ctx, id, name)?;
+    let template = named(tx, id, name)?;
     let version = version.filter(|version| !version.is_empty()).unwrap_or("$Default");
-    Ok(version_of(ctx, &template, version)?.version)
+    Ok(version_of(tx, &template, version)?.version)
 }
 
 pub fn create(ctx: &mut Ctx<'_>, input: CreateLaunchTemplateRequest) -> Result<CreateLaunchTemplateResult> {
@@ -140,10 +140,10 @@ pub fn create_version(
     ctx: &mut Ctx<'_>,
     input: CreateLaunchTemplateVersionRequest,
 ) -> Result<CreateLaunchTemplateVersionResult> {
-    let mut record = named(ctx, input.launch_template_id.as_deref(), input.launch_template_name.as_deref())?;
+    let mut record = named(ctx.tx, input.launch_template_id.as_deref(), input.launch_template_name.as_deref())?;
     let mut data = checked(required(input.launch_template_data, "LaunchTemplateData")?)?;
     if let Some(source) = &input.source_version {
-        let source = version_of(ctx, &record, source)?.version.launch_template_data.unwrap_or_default();
+        let source = version_of(ctx.tx, &record, source)?.version.launch_template_data.unwrap_or_default();
         data = over(source, data)?;
     }
     let number = record.latest_number() + 1;
@@ -159,10 +159,10 @@ pub fn describe(ctx: &mut Ctx<'_>, input: DescribeLaunchTemplatesRequest) -> Res
     let names = input.launch_template_names.unwrap_or_default();
     let mut ids = input.launch_template_ids.unwrap_or_default();
     for id in &ids {
-        named(ctx, Some(id), None)?;
+        named(ctx.tx, Some(id), None)?;
     }
     for name in &names {
-        ids.push(named(ctx, None, Some(name))?.key());
+        ids.push(named(ctx.tx, None, Some(name))?.key());
     }
     let mut found = select::<TemplateRecord>(ctx, None, input.filters)?;
     found.retain(|record| ids.is_empty() || ids.contains(&record.key()));
@@ -186,11 +186,11 @@ pub fn describe_versions(
         }
         for record in ctx.tx.all::<TemplateRecord>()? {
             for version in &wanted {
-                found.push(shown(&record, version_of(ctx, &record, version)?));
+                found.push(shown(&record, version_of(ctx.tx, &record, version)?));
             }
         }
     } else {
-        let record = named(ctx, id.as_deref(), name.as_deref())?;
+        let record = named(ctx.tx, id.as_deref(), name.as_deref())?;
         if wanted.is_empty() {
             let bound = |text: &Option<String>| text.as_deref().map(number).transpose();
             let (min, max) = (bound(&input.min_version)?, bound(&input.max_version)?);
@@ -200,7 +200,7 @@ pub fn describe_versions(
             found.extend(versions.into_iter().map(|version| shown(&record, version)));
         } else {
             for version in &wanted {
-                found.push(shown(&record, version_of(ctx, &record, version)?));
+                found.push(shown(&record, version_of(ctx.tx, &record, version)?));
             }
         }
     }
@@ -213,9 +213,9 @@ pub fn describe_versions(
 }
 
 pub fn modify(ctx: &mut Ctx<'_>, input: ModifyLaunchTemplateRequest) -> Result<ModifyLaunchTemplateResult> {
-    let mut record = named(ctx, input.launch_template_id.as_deref(), input.launch_template_name.as_deref())?;
+    let mut record = named(ctx.tx, input.launch_template_id.as_deref(), input.launch_template_name.as_deref())?;
     if let Some(default) = &input.default_version {
-        let version = version_of(ctx, &record, default)?;
+        let version = version_of(ctx.tx, &record, default)?;
         record.template.default_version_number = Some(version.number());
         ctx.tx.put(&record)?;
     }
@@ -223,7 +223,7 @@ pub fn modify(ctx: &mut Ctx<'_>, input: ModifyLaunchTemplateRequest) -> Result<M
 }
 
 pub fn delete(ctx: &mut Ctx<'_>, input: DeleteLaunchTemplateRequest) -> Result<DeleteLaunchTemplateResult> {
-    let record = named(ctx, input.launch_template_id.as_deref(), input.launch_template_name.as_deref())?;
+    let record = named(ctx.tx, input.launch_template_id.as_deref(), input.launch_template_name.as_deref())?;
     for version in ctx.tx.children::<VersionRecord>(&record.key())? {
         ctx.tx.delete::<VersionRecord>(&version.key())?;
     }
@@ -236,7 +236,7 @@ pub fn delete_versions(
     ctx: &mut Ctx<'_>,
     input: DeleteLaunchTemplateVersionsRequest,
 ) -> Result<DeleteLaunchTemplateVersionsResult> {
-    let mut record = named(ctx, input.launch_template_id.as_deref(), input.launch_template_name.as_deref())?;
+    let mut record = named(ctx.tx, input.launch_template_id.as_deref(), input.launch_template_name.as_deref())?;
     let (mut gone, mut kept) = (Vec::new(), Vec::new());
     for wanted in required(input.versions, "LaunchTemplateVersion")? {
         let number = number(&wanted)?;
@@ -271,16 +271,16 @@ pub fn delete_versions(
     })
 }
 
-fn named(ctx: &Ctx<'_>, id: Option<&str>, name: Option<&str>) -> Result<TemplateRecord> {
+fn named(tx: &Tx<'_>, id: Option<&str>, name: Option<&str>) -> Result<TemplateRecord> {
     match (id, name) {
-        (Some(id), None) => ctx.tx.get::<TemplateRecord>(id)?.ok_or_else(|| {
+        (Some(id), None) => tx.get::<TemplateRecord>(id)?.ok_or_else(|| {
             error(
                 TemplateRecord::NOT_FOUND,
                 format!("The specified launch template, with template ID {id}, does not exist."),
             )
         }),
         (None, Some(name)) => {
-            ctx.tx.all::<TemplateRecord>()?.into_iter().find(|record| record.name() == name).ok_or_else(|| {
+            tx.all::<TemplateRecord>()?.into_iter().find(|record| record.name() == name).ok_or_else(|| {
                 error(
                     "InvalidLaunchTemplateName.NotFoundException",
                     format!("The specified launch template, with template name {name}, does not exist."),
@@ -292,13 +292,13 @@ fn named(ctx: &Ctx<'_>, id: Option<&str>, name: Option<&str>) -> Result<Template
     }
 }
 
-fn version_of(ctx: &Ctx<'_>, template: &TemplateRecord, text: &str) -> Result<VersionRecord> {
+fn version_of(tx: &Tx<'_>, template: &TemplateRecord, text: &str) -> Result<VersionRecord> {
     let number = match text {
         "$Latest" => template.latest_number(),
         "$Default" => template.default_number(),
         other => number(other)?,
     };
-    let found = ctx.tx.get::<VersionRecord>(&format!("{}/{number}", template.key()))?;
+    let found = tx.get::<VersionRecord>(&format!("{}/{number}", template.key()))?;
     found.ok_or_else(|| no_version(template, text))
 }
 

@@ -43,7 +43,7 @@ fn versions_follow_each_other_and_references_find_them() {
     assert_eq!(third.launch_template_data.unwrap().image_id, None);
 
     let number = |version: Option<&str>| {
-        let found = world.transact(|ctx| launch_template::resolve(ctx, None, Some("hosts"), version));
+        let found = world.transact(|ctx| launch_template::resolve(ctx.tx, None, Some("hosts"), version));
         found.map(|version| version.version_number.unwrap())
     };
     assert_eq!((number(None), number(Some("$Latest")), number(Some("2"))), (Ok(1), Ok(3), Ok(2)));
