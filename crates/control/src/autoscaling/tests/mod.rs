@@ -1,7 +1,7 @@
 //! Groups through the operations and the reconciler, with real ECS and EC2 records.
 
-use super::reconcile::{Pending, Reconciler};
 use crate::api::{Operations, Result};
+use crate::autoscaling::reconcile::{Pending, Reconciler};
 use crate::testing::World;
 use base64::Engine;
 use quarry_aws::autoscaling::op::*;
@@ -12,6 +12,10 @@ use quarry_aws::{ec2, ecs, iam};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+mod hooks;
+mod services;
+mod sources;
 
 /// A world with a VPC of two subnets and a launch configuration `lc` whose instances join `demo`.
 struct Stage {
@@ -383,7 +387,9 @@ fn requests_that_make_no_sense_change_nothing() {
     refuse("Valid requests must contain either", &|input| input.launch_configuration_name = None);
     refuse("'subnet-none' does not exist", &|input| input.vpc_zone_identifier = Some("subnet-none".into()));
     refuse("At least one Availability Zone or VPC Subnet", &|input| input.vpc_zone_identifier = None);
-    refuse("TargetGroupARNs is not supported", &|input| input.target_group_arns = Some(vec!["arn".into()]));
+    refuse("is not a valid target group ARN", &|input| input.target_group_arns = Some(vec!["arn".into()]));
+    refuse("LoadBalancerNames is not supported", &|input| input.load_balancer_names = Some(vec!["classic".into()]));
+    refuse("MaxInstanceLifetime is not supported", &|input| input.max_instance_lifetime = Some(86_400));
     refuse("At least one Availability Zone or VPC Subnet", &|input| input.vpc_zone_identifier = Some(" , ".into()));
     refuse("health check type VPC_LATTICE", &|input| input.health_check_type = Some("EC2,VPC_LATTICE".into()));
     refuse("DesiredCapacityType vcpu", &|input| input.desired_capacity_type = Some("vcpu".into()));
