@@ -4,6 +4,7 @@ use super::call::{call, refused};
 use super::{Made, Wanted};
 use crate::api::{Ctx, Result};
 use quarry_aws::ec2;
+use quarry_wire::Operation;
 use serde_json::{Map, Value, json};
 
 /// A resource before and after an update in place.
@@ -112,6 +113,23 @@ pub fn own_tags(properties: &Map<String, Value>, stack: &[(String, String)]) -> 
         }
     }
     tags
+}
+
+/// Tags a resource anew by the service's two operations, which know it by the members of `target`.
+pub fn retag<Set: Operation, Remove: Operation>(ctx: &mut Ctx<'_>, change: &Change<'_>, target: &Value) -> Result<()> {
+    let Some(tags) = change.tags() else { return Ok(()) };
+    let with = |member: &str, value: Value| {
+        let mut input = target.clone();
+        input[member] = value;
+        input
+    };
+    if !tags.gone.is_empty() {
+        call::<Remove>(ctx, with("TagKeys", tags.gone.into()))?;
+    }
+    if !tags.set.is_empty() {
+        call::<Set>(ctx, with("Tags", tags.set.into()))?;
+    }
+    Ok(())
 }
 
 /// Tags an EC2 resource anew.

@@ -31,6 +31,10 @@ impl ResourceType for LaunchTemplate {
         &["LaunchTemplateData", "TagSpecifications", "VersionDescription"]
     }
 
+    fn name_property(&self) -> Option<&'static str> {
+        Some("LaunchTemplateName")
+    }
+
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
         let mut input = wanted.pick(&["LaunchTemplateData", "VersionDescription"]);
         input.insert("LaunchTemplateName".into(), wanted.name("LaunchTemplateName", 128).into());

@@ -33,6 +33,10 @@ impl ResourceType for SecurityGroup {
         &["SecurityGroupEgress", "SecurityGroupIngress", "Tags"]
     }
 
+    fn name_property(&self) -> Option<&'static str> {
+        Some("GroupName")
+    }
+
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
         let mut input = wanted.pick(&["VpcId"]);
         input.insert("GroupName".into(), wanted.name("GroupName", 255).into());

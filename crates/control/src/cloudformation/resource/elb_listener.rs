@@ -1,6 +1,7 @@
 //! Listeners and their rules.
 
 use super::call::{call, text};
+use super::change::Change;
 use super::{Made, Progress, ResourceType, Wanted, deleted};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::op;
@@ -15,7 +16,17 @@ impl ResourceType for Listener {
     }
 
     fn properties(&self) -> &'static [&'static str] {
-        &["AlpnPolicy", "Certificates", "DefaultActions", "LoadBalancerArn", "Port", "Protocol", "SslPolicy"]
+        &[
+            "AlpnPolicy",
+            "Certificates",
+            "DefaultActions",
+            "ListenerAttributes",
+            "LoadBalancerArn",
+            "MutualAuthentication",
+            "Port",
+            "Protocol",
+            "SslPolicy",
+        ]
     }
 
     fn required(&self) -> &'static [&'static str] {
@@ -26,10 +37,60 @@ impl ResourceType for Listener {
         &["ListenerArn"]
     }
 
+    fn mutable(&self) -> &'static [&'static str] {
+        &[
+            "AlpnPolicy",
+            "Certificates",
+            "DefaultActions",
+            "ListenerAttributes",
+            "MutualAuthentication",
+            "Port",
+            "Protocol",
+            "SslPolicy",
+        ]
+    }
+
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
-        let output = call::<op::CreateListener>(ctx, Value::Object(wanted.properties.clone()))?;
+        let output = call::<op::CreateListener>(ctx, wanted.without(&["ListenerAttributes"]).into())?;
         let arn = text(&output, "/Listeners/0/ListenerArn")?;
+        if let Some(attributes) = wanted.properties.get("ListenerAttributes") {
+            call::<op::ModifyListenerAttributes>(ctx, json!({"ListenerArn": arn, "Attributes": attributes}))?;
+        }
         Ok(Made::new(&arn).with("ListenerArn", arn))
+    }
+
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let mut input = change.values(&[
+            ("AlpnPolicy", json!([])),
+            ("Certificates", json!([])),
+            ("MutualAuthentication", json!({"Mode": "off"})),
+        ]);
+        for name in ["DefaultActions", "Port", "Protocol"] {
+            if let Some(value) = change.kept(name)? {
+                input.insert(name.into(), value);
+            }
+        }
+        // A listener that leaves HTTPS leaves its policy, too; one that stays keeps what is not named.
+        if change.differs("SslPolicy") {
+            input.extend(new.pick(&["SslPolicy"]));
+        }
+        if !input.is_empty() {
+            input.insert("ListenerArn".into(), made.physical_id.clone().into());
+            call::<op::ModifyListener>(ctx, input.into())?;
+        }
+        let attributes =
+            change.attributes("ListenerAttributes", &[("routing.http.response.server.enabled", "true")])?;
+        if !attributes.is_empty() {
+            let input = json!({"ListenerArn": made.physical_id, "Attributes": attributes});
+            call::<op::ModifyListenerAttributes>(ctx, input)?;
+        }
+        Ok(made.clone())
+    }
+
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let output = call::<op::DescribeListeners>(ctx, json!({"ListenerArns": [made.physical_id]}))?;
+        Ok(super::members(&output["Listeners"][0], self.properties()))
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {
@@ -57,13 +118,84 @@ impl ResourceType for ListenerRule {
         &["RuleArn", "IsDefault"]
     }
 
+    fn mutable(&self) -> &'static [&'static str] {
+        &["Actions", "Conditions", "Priority"]
+    }
+
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
         let output = call::<op::CreateRule>(ctx, Value::Object(wanted.properties.clone()))?;
         let arn = text(&output, "/Rules/0/RuleArn")?;
         Ok(Made::new(&arn).with("RuleArn", arn).with("IsDefault", false))
     }
 
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let arn = &made.physical_id;
+        if change.any(&["Actions", "Conditions"]) {
+            let mut input = new.pick(&["Actions", "Conditions"]);
+            input.insert("RuleArn".into(), arn.clone().into());
+            call::<op::ModifyRule>(ctx, input.into())?;
+        }
+        if let Some(priority) = change.kept("Priority")? {
+            let input = json!({"RulePriorities": [{"RuleArn": arn, "Priority": priority}]});
+            call::<op::SetRulePriorities>(ctx, input)?;
+        }
+        Ok(made.clone())
+    }
+
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let output = call::<op::DescribeRules>(ctx, json!({"RuleArns": [made.physical_id]}))?;
+        Ok(super::members(&output["Rules"][0], &["Actions", "Conditions", "Priority"]))
+    }
+
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {
         deleted(call::<op::DeleteRule>(ctx, json!({"RuleArn": made.physical_id})))
+    }
+}
+
+/// `AWS::ElasticLoadBalancingV2::ListenerCertificate`: certificates besides the default one.
+pub struct ListenerCertificate;
+
+impl ResourceType for ListenerCertificate {
+    fn name(&self) -> &'static str {
+        "AWS::ElasticLoadBalancingV2::ListenerCertificate"
+    }
+
+    fn properties(&self) -> &'static [&'static str] {
+        &["Certificates", "ListenerArn"]
+    }
+
+    fn required(&self) -> &'static [&'static str] {
+        &["Certificates", "ListenerArn"]
+    }
+
+    fn attributes(&self) -> &'static [&'static str] {
+        &["Id"]
+    }
+
+    fn mutable(&self) -> &'static [&'static str] {
+        &["Certificates"]
+    }
+
+    fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
+        call::<op::AddListenerCertificates>(ctx, Value::Object(wanted.properties.clone()))?;
+        let id = wanted.generated(128);
+        Ok(Made::new(&id).with("Id", id))
+    }
+
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let (came, went) = Change { made, old, new }.list("Certificates");
+        let listener = new.needed("ListenerArn")?;
+        if !came.is_empty() {
+            call::<op::AddListenerCertificates>(ctx, json!({"ListenerArn": listener, "Certificates": came}))?;
+        }
+        if !went.is_empty() {
+            call::<op::RemoveListenerCertificates>(ctx, json!({"ListenerArn": listener, "Certificates": went}))?;
+        }
+        Ok(made.clone())
+    }
+
+    fn delete(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Progress> {
+        deleted(call::<op::RemoveListenerCertificates>(ctx, Value::Object(properties.clone())))
     }
 }

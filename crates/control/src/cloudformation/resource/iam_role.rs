@@ -1,7 +1,8 @@
 //! IAM roles.
 
 use super::call::{call, text};
-use super::{Made, Progress, ResourceType, Wanted, deleted};
+use super::change::{Change, retag};
+use super::{Made, Progress, ResourceType, Wanted, deleted, document, members};
 use crate::api::{Ctx, Result};
 use quarry_aws::iam::op;
 use serde_json::{Map, Value, json};
@@ -40,6 +41,18 @@ impl ResourceType for Role {
         Some("RoleName")
     }
 
+    fn mutable(&self) -> &'static [&'static str] {
+        &[
+            "AssumeRolePolicyDocument",
+            "Description",
+            "ManagedPolicyArns",
+            "MaxSessionDuration",
+            "PermissionsBoundary",
+            "Policies",
+            "Tags",
+        ]
+    }
+
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
         let mut input = wanted.pick(&["Description", "MaxSessionDuration", "Path", "PermissionsBoundary"]);
         let name = wanted.name("RoleName", 64);
@@ -55,15 +68,68 @@ impl ResourceType for Role {
         }
         if let Some(Value::Array(policies)) = wanted.properties.get("Policies") {
             for policy in policies {
-                let input = json!({
-                    "RoleName": name,
-                    "PolicyName": policy.get("PolicyName"),
-                    "PolicyDocument": document(&policy["PolicyDocument"]),
-                });
-                call::<op::PutRolePolicy>(ctx, input)?;
+                put_policy(ctx, &name, policy)?;
             }
         }
         Ok(Made::new(name).with("Arn", text(&output, "/Role/Arn")?).with("RoleId", text(&output, "/Role/RoleId")?))
+    }
+
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let name = json!({"RoleName": made.physical_id});
+        let with = |more: Value| {
+            let mut input = more;
+            input["RoleName"] = made.physical_id.clone().into();
+            input
+        };
+        if let Some(trust) = change.kept("AssumeRolePolicyDocument")? {
+            call::<op::UpdateAssumeRolePolicy>(ctx, with(json!({"PolicyDocument": document(&trust)})))?;
+        }
+        let settings = change.values(&[("Description", "".into()), ("MaxSessionDuration", 3600.into())]);
+        if !settings.is_empty() {
+            call::<op::UpdateRole>(ctx, with(settings.into()))?;
+        }
+        match change.value("PermissionsBoundary", Value::Null) {
+            None => {}
+            Some(Value::Null) => drop(call::<op::DeleteRolePermissionsBoundary>(ctx, name.clone())?),
+            Some(arn) => {
+                call::<op::PutRolePermissionsBoundary>(ctx, with(json!({"PermissionsBoundary": arn})))?;
+            }
+        }
+        let (came, went) = change.list("ManagedPolicyArns");
+        for arn in went {
+            call::<op::DetachRolePolicy>(ctx, with(json!({"PolicyArn": arn})))?;
+        }
+        for arn in came {
+            call::<op::AttachRolePolicy>(ctx, with(json!({"PolicyArn": arn})))?;
+        }
+        let (came, went) = change.list("Policies");
+        for policy in &went {
+            if came.iter().all(|other| other["PolicyName"] != policy["PolicyName"]) {
+                call::<op::DeleteRolePolicy>(ctx, with(json!({"PolicyName": policy["PolicyName"]})))?;
+            }
+        }
+        for policy in came {
+            put_policy(ctx, &made.physical_id, &policy)?;
+        }
+        retag::<op::TagRole, op::UntagRole>(ctx, &change, &name)?;
+        Ok(made.clone())
+    }
+
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let name = json!({"RoleName": made.physical_id});
+        let output = call::<op::GetRole>(ctx, name.clone())?;
+        let role = &output["Role"];
+        let mut seen = members(role, &["Description", "MaxSessionDuration", "Path", "RoleName", "Tags"]);
+        seen.extend(
+            members(&role["PermissionsBoundary"], &["PermissionsBoundaryArn"])
+                .remove("PermissionsBoundaryArn")
+                .map(|arn| ("PermissionsBoundary".to_owned(), arn)),
+        );
+        let attached = call::<op::ListAttachedRolePolicies>(ctx, name)?;
+        let attached = attached["AttachedPolicies"].as_array().into_iter().flatten();
+        seen.insert("ManagedPolicyArns".into(), attached.map(|policy| policy["PolicyArn"].clone()).collect());
+        Ok(seen)
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {
@@ -84,7 +150,10 @@ impl ResourceType for Role {
     }
 }
 
-/// A policy document, which templates write as a map, as the text that IAM takes.
-fn document(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// Puts an inline policy of the property `Policies`.
+fn put_policy(ctx: &mut Ctx<'_>, role: &str, policy: &Value) -> Result<()> {
+    let text = document(&policy["PolicyDocument"]);
+    let input = json!({"RoleName": role, "PolicyName": policy["PolicyName"], "PolicyDocument": text});
+    call::<op::PutRolePolicy>(ctx, input)?;
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! Log groups of CloudWatch Logs.
 
 use super::call::call;
-use super::{Made, Progress, ResourceType, Wanted, deleted};
+use super::change::Change;
+use super::{Made, Progress, ResourceType, Wanted, absent, deleted, members};
 use crate::api::{Ctx, Result};
 use quarry_aws::logs::op;
 use serde_json::{Map, Value, json};
@@ -22,6 +23,14 @@ impl ResourceType for LogGroup {
         &["Arn"]
     }
 
+    fn mutable(&self) -> &'static [&'static str] {
+        &["RetentionInDays", "Tags"]
+    }
+
+    fn name_property(&self) -> Option<&'static str> {
+        Some("LogGroupName")
+    }
+
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
         let name = wanted.name("LogGroupName", 512);
         let mut input = wanted.pick(&["KmsKeyId", "LogGroupClass"]);
@@ -37,6 +46,35 @@ impl ResourceType for LogGroup {
         }
         let arn = ctx.platform.place().arn("logs", format!("log-group:{name}:*"));
         Ok(Made::new(name).with("Arn", arn))
+    }
+
+    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        let change = Change { made, old, new };
+        let name = &made.physical_id;
+        match change.value("RetentionInDays", Value::Null) {
+            None => {}
+            Some(Value::Null) => drop(call::<op::DeleteRetentionPolicy>(ctx, json!({"logGroupName": name}))?),
+            Some(days) => {
+                call::<op::PutRetentionPolicy>(ctx, json!({"logGroupName": name, "retentionInDays": days}))?;
+            }
+        }
+        if let Some(tags) = change.tags() {
+            let arn = ctx.platform.place().arn("logs", format!("log-group:{name}"));
+            if !tags.gone.is_empty() {
+                call::<op::UntagResource>(ctx, json!({"resourceArn": arn, "tagKeys": tags.gone}))?;
+            }
+            if !tags.set.is_empty() {
+                call::<op::TagResource>(ctx, json!({"resourceArn": arn, "tags": tags.map()}))?;
+            }
+        }
+        Ok(made.clone())
+    }
+
+    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let output = call::<op::DescribeLogGroups>(ctx, json!({"logGroupNamePrefix": made.physical_id}))?;
+        let mut groups = output["logGroups"].as_array().into_iter().flatten();
+        let group = groups.find(|group| group["logGroupName"] == made.physical_id.as_str());
+        Ok(members(group.ok_or_else(|| absent("The log group is not there"))?, self.properties()))
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {

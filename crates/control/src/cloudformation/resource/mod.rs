@@ -1,8 +1,12 @@
 //! Resource types: how each is made, changed, read and deleted, always through the services' own operations.
 //! One file per type (or per tight family of types); all are listed in [`find`].
 
+pub mod alarm;
 pub mod autoscaling_group;
+pub mod autoscaling_hook;
 pub mod call;
+pub mod cdk_metadata;
+pub mod certificate;
 pub mod change;
 pub mod ec2_address;
 pub mod ec2_gateway;
@@ -14,6 +18,7 @@ pub mod ec2_subnet;
 pub mod ec2_vpc;
 pub mod ec2_vpc_endpoint;
 pub mod ecr_repository;
+pub mod ecs_capacity_provider;
 pub mod ecs_cluster;
 pub mod ecs_service;
 pub mod ecs_task_definition;
@@ -21,9 +26,15 @@ pub mod elb_listener;
 pub mod elb_load_balancer;
 pub mod elb_target_group;
 pub mod iam_instance_profile;
+pub mod iam_policy;
 pub mod iam_role;
+pub mod iam_service_linked_role;
 pub mod launch_configuration;
 pub mod log_group;
+pub mod log_stream;
+pub mod scaling;
+pub mod secret;
+pub mod service_discovery;
 pub mod ssm_parameter;
 #[cfg(test)]
 pub mod thing;
@@ -50,7 +61,8 @@ pub trait ResourceType: Sync {
     fn attributes(&self) -> &'static [&'static str] {
         &[]
     }
-    /// The property that names it, where it has one: leads to CAPABILITY_NAMED_IAM.
+    /// For types of IAM, which need a capability: the property that names it, which leads to
+    /// CAPABILITY_NAMED_IAM; empty where it has none.
     fn iam_name(&self) -> Option<&'static str> {
         None
     }
@@ -94,7 +106,11 @@ pub trait ResourceType: Sync {
     fn read(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Seen> {
         match self.look(ctx, made, properties) {
             Ok(seen) if seen.is_empty() => Ok(Seen::Unreadable),
-            Ok(seen) => Ok(Seen::Exists(seen)),
+            Ok(seen) => {
+                let like = |name: &str, value| properties.get(name).map_or(Value::clone(value), |d| alike(d, value));
+                let seen = seen.iter().map(|(name, value)| (name.clone(), like(name, value)));
+                Ok(Seen::Exists(seen.collect()))
+            }
             Err(error) if is_absent(&error) => Ok(Seen::Gone),
             Err(error) => Err(error),
         }
@@ -171,6 +187,7 @@ pub fn find(name: &str) -> Option<&'static dyn ResourceType> {
 static TYPES: &[&dyn ResourceType] = &[
     &autoscaling_group::AutoScalingGroup,
     &launch_configuration::LaunchConfiguration,
+    &cdk_metadata::Metadata,
     &ec2_address::Address,
     &ec2_gateway::InternetGateway,
     &ec2_gateway::Attachment,
@@ -194,8 +211,18 @@ static TYPES: &[&dyn ResourceType] = &[
     &elb_load_balancer::LoadBalancer,
     &elb_target_group::TargetGroup,
     &iam_instance_profile::InstanceProfile,
+    &iam_policy::ManagedPolicy,
+    &iam_policy::Policy,
+    &iam_policy::RolePolicy,
     &iam_role::Role,
     &log_group::LogGroup,
+    &log_stream::LogStream,
+    &secret::ResourcePolicy,
+    &secret::Secret,
+    &service_discovery::HttpNamespace,
+    &service_discovery::Instance,
+    &service_discovery::PrivateDnsNamespace,
+    &service_discovery::Service,
     &ssm_parameter::Parameter,
     #[cfg(test)]
     &thing::Thing,
@@ -316,6 +343,33 @@ pub fn members(answer: &Value, names: &[&str]) -> Map<String, Value> {
         all.find(|(member, _)| member.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
     };
     names.iter().filter_map(|name| Some(((*name).to_owned(), found(name).filter(|v| !v.is_null())?))).collect()
+}
+
+/// What is seen in the form of what was declared: letters of names in its case, scalars as it writes them, tags in
+/// its order. Members that it does not name are left out, for they have defaults; so are tags.
+fn alike(declared: &Value, seen: &Value) -> Value {
+    match (declared, seen) {
+        (Value::Object(declared), Value::Object(members)) => {
+            let find = |name: &str| members.iter().find(|(member, _)| member.eq_ignore_ascii_case(name));
+            let both = declared.iter().filter_map(|(name, value)| Some((name.clone(), alike(value, find(name)?.1))));
+            Value::Object(both.collect())
+        }
+        (Value::Array(declared), Value::Array(items)) => {
+            let key = |item: &Value| members(item, &["Key"]).remove("Key");
+            let keyed = declared.iter().all(|item| key(item).is_some());
+            if keyed && !declared.is_empty() {
+                let same = |item: &Value| items.iter().find(|other| key(other) == key(item));
+                return declared.iter().filter_map(|item| Some(alike(item, same(item)?))).collect();
+            }
+            let like =
+                |(i, item)| declared.get(i).or(declared.first()).map_or_else(|| Value::clone(item), |d| alike(d, item));
+            items.iter().enumerate().map(like).collect()
+        }
+        _ if super::template::text_of(declared).is_some_and(|text| Some(text) == super::template::text_of(seen)) => {
+            declared.clone()
+        }
+        _ => seen.clone(),
+    }
 }
 
 /// A policy document, which templates write as a map, as the text that services take.
