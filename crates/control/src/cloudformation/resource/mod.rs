@@ -39,6 +39,9 @@ pub mod ssm_parameter;
 #[cfg(test)]
 pub mod thing;
 
+#[cfg(test)]
+mod tests;
+
 use crate::api::{Ctx, Result};
 use call::refused;
 use quarry_wire::ServiceError;
@@ -400,7 +403,7 @@ pub fn is_absent(error: &ServiceError) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+mod unit {
     use super::*;
 
     #[test]

@@ -1,0 +1,388 @@
+//! The life of each type on the services' own handlers: made, read back, changed, changed back, deleted.
+
+use super::{Made, Progress, Seen, Wanted, check_properties, find};
+use crate::testing::World;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// Resources in a world, each made by its type.
+struct Stage {
+    world: World,
+    count: u32,
+}
+
+/// A resource that lives.
+struct Living {
+    kind: &'static str,
+    wanted: Wanted,
+    made: Made,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self { world: World::new(|operations| *operations = crate::start::operations()), count: 0 }
+    }
+
+    fn wanted(&mut self, kind: &str, properties: Value) -> Wanted {
+        self.count += 1;
+        let logical_id = kind.rsplit("::").next().unwrap().to_owned();
+        let suffix = format!("ABCDEFGHIJ{:03}", self.count);
+        Wanted {
+            physical_name: format!("demo-{logical_id}-{suffix}"),
+            logical_id,
+            stack_name: "demo".into(),
+            stack_id: "arn:aws:cloudformation:us-east-1:000000000000:stack/demo/1".into(),
+            properties: properties.as_object().unwrap().clone(),
+            stack_tags: vec![("team".into(), "a".into())],
+            suffix,
+            update_policy: None,
+        }
+    }
+
+    /// Makes a resource, waits until it is ready, and checks that all its attributes are known.
+    fn make(&mut self, kind: &'static str, properties: Value) -> Living {
+        let found = find(kind).unwrap_or_else(|| panic!("{kind} is not known"));
+        let wanted = self.wanted(kind, properties);
+        check_properties(found, &wanted.properties).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        let made = self.world.transact(|ctx| found.create(ctx, &wanted)).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        self.settle(kind, |world| world.transact(|ctx| found.settled(ctx, &made)).unwrap());
+        for attribute in found.attributes() {
+            assert!(made.attributes.contains_key(*attribute), "{kind} has no {attribute}: {made:?}");
+        }
+        Living { kind, wanted, made }
+    }
+
+    /// What Ref gives of a new resource.
+    fn reference(&mut self, kind: &'static str, properties: Value) -> String {
+        let living = self.make(kind, properties);
+        living.made.reference.unwrap_or(living.made.physical_id)
+    }
+
+    fn settle(&self, kind: &str, mut look: impl FnMut(&World) -> Progress) {
+        for _ in 0..50 {
+            if look(&self.world) == Progress::Done {
+                return;
+            }
+            crate::servicediscovery::reconcile::pass(&self.world.platform, &self.world.operations).unwrap();
+            self.world.door.advance(Duration::from_secs(1));
+        }
+        panic!("{kind} is never ready");
+    }
+
+    /// Reads a resource back: what can be read is as it was declared.
+    fn is_as_declared(&self, living: &Living) {
+        let kind = find(living.kind).unwrap();
+        let declared = &living.wanted.properties;
+        match self.world.transact(|ctx| kind.read(ctx, &living.made, declared)).unwrap() {
+            Seen::Gone => panic!("{} is gone", living.kind),
+            Seen::Unreadable => {}
+            Seen::Exists(seen) => {
+                for (name, value) in seen.iter().filter(|(name, _)| declared.contains_key(*name)) {
+                    assert_eq!(value, &declared[name], "{} {name}", living.kind);
+                }
+            }
+        }
+    }
+
+    /// Changes a resource in place, and back.
+    fn change(&mut self, living: &mut Living, properties: Value) {
+        let kind = find(living.kind).unwrap();
+        let old = living.wanted.clone();
+        let new = Wanted { properties: properties.as_object().unwrap().clone(), ..old.clone() };
+        check_properties(kind, &new.properties).unwrap();
+        let all: Vec<&String> = old.properties.keys().chain(new.properties.keys()).collect();
+        let changed: Vec<&&String> = all.iter().filter(|name| new.differs(&old, name)).collect();
+        assert!(!changed.is_empty(), "{} does not change", living.kind);
+        for name in &changed {
+            assert!(kind.mutable().contains(&name.as_str()), "{} {name} is not changed in place", living.kind);
+        }
+        assert!(!kind.replaces(&old, &new), "{} is replaced", living.kind);
+        for (from, to) in [(&old, &new), (&new, &old), (&old, &new)] {
+            living.made = self
+                .world
+                .transact(|ctx| kind.update(ctx, &living.made, from, to))
+                .unwrap_or_else(|e| panic!("{}: {e}", living.kind));
+            living.wanted = to.clone();
+            self.settle(living.kind, |world| world.transact(|ctx| kind.settled(ctx, &living.made)).unwrap());
+            self.is_as_declared(living);
+        }
+    }
+
+    /// Deletes a resource, twice; reading it back says that it is gone.
+    fn delete(&self, living: &Living) {
+        let kind = find(living.kind).unwrap();
+        for _ in 0..2 {
+            self.settle(living.kind, |world| {
+                let deleted = world.transact(|ctx| kind.delete(ctx, &living.made, &living.wanted.properties));
+                deleted.unwrap_or_else(|e| panic!("{}: {e}", living.kind))
+            });
+        }
+        let seen = self.world.transact(|ctx| kind.read(ctx, &living.made, &living.wanted.properties)).unwrap();
+        let none = Seen::Exists(Map::from_iter([("Roles".to_owned(), json!([]))]));
+        assert!(matches!(seen, Seen::Gone | Seen::Unreadable) || seen == none, "{}: {seen:?}", living.kind);
+    }
+
+    /// The whole life of a resource; `old` and `new` differ in what is changed in place.
+    fn life(&mut self, kind: &'static str, old: Value, new: Value) {
+        let mut living = self.make(kind, old.clone());
+        self.is_as_declared(&living);
+        if old != new {
+            self.change(&mut living, new);
+        }
+        self.delete(&living);
+    }
+}
+
+fn tags(value: &str) -> Value {
+    json!([{"Key": "Name", "Value": value}])
+}
+
+#[test]
+fn networks() {
+    let mut stage = Stage::new();
+    stage.life(
+        "AWS::EC2::VPC",
+        json!({"CidrBlock": "10.1.0.0/16", "EnableDnsHostnames": "true", "Tags": tags("a")}),
+        json!({"CidrBlock": "10.1.0.0/16", "EnableDnsSupport": "true", "Tags": tags("b")}),
+    );
+    let vpc = stage.reference("AWS::EC2::VPC", json!({"CidrBlock": "10.0.0.0/16"}));
+    let subnet_of = |number: u32, public: bool| json!({"VpcId": vpc, "CidrBlock": format!("10.0.{number}.0/24"), "MapPublicIpOnLaunch": public});
+    stage.life("AWS::EC2::Subnet", subnet_of(9, true), subnet_of(9, false));
+    let (one, two) = (
+        stage.reference("AWS::EC2::Subnet", subnet_of(1, true)),
+        stage.reference("AWS::EC2::Subnet", subnet_of(2, true)),
+    );
+    stage.life("AWS::EC2::InternetGateway", json!({"Tags": tags("a")}), json!({"Tags": tags("b")}));
+    let gateways = [0, 1].map(|_| stage.reference("AWS::EC2::InternetGateway", json!({})));
+    let attachment = |gateway: &str| json!({"VpcId": vpc, "InternetGatewayId": gateway});
+    stage.life("AWS::EC2::VPCGatewayAttachment", attachment(&gateways[0]), attachment(&gateways[1]));
+    stage.make("AWS::EC2::VPCGatewayAttachment", attachment(&gateways[0]));
+    stage.life("AWS::EC2::RouteTable", json!({"VpcId": vpc, "Tags": tags("a")}), json!({"VpcId": vpc}));
+    let tables = [0, 1].map(|_| stage.reference("AWS::EC2::RouteTable", json!({"VpcId": vpc})));
+    let association = |table: &str| json!({"SubnetId": one, "RouteTableId": table});
+    stage.life("AWS::EC2::SubnetRouteTableAssociation", association(&tables[0]), association(&tables[1]));
+    stage.life(
+        "AWS::EC2::EIP",
+        json!({"Domain": "vpc", "Tags": tags("a")}),
+        json!({"Domain": "vpc", "Tags": tags("b")}),
+    );
+    let address = stage.make("AWS::EC2::EIP", json!({"Domain": "vpc"}));
+    let nat =
+        |tags: Value| json!({"SubnetId": two, "AllocationId": address.made.attributes["AllocationId"], "Tags": tags});
+    stage.life("AWS::EC2::NatGateway", nat(tags("a")), nat(tags("b")));
+    let nat = stage.reference("AWS::EC2::NatGateway", nat(json!([])));
+    stage.life(
+        "AWS::EC2::Route",
+        json!({"RouteTableId": tables[0], "DestinationCidrBlock": "0.0.0.0/0", "GatewayId": gateways[0]}),
+        json!({"RouteTableId": tables[0], "DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": nat}),
+    );
+    stage.life(
+        "AWS::EC2::LaunchTemplate",
+        json!({"LaunchTemplateData": {"InstanceType": "t3.micro", "ImageId": "ami-0123456789abcdef0"}}),
+        json!({"LaunchTemplateData": {"InstanceType": "t3.small", "ImageId": "ami-0123456789abcdef0"}}),
+    );
+    let endpoint =
+        |tables: Value| json!({"VpcId": vpc, "ServiceName": "com.amazonaws.us-east-1.s3", "RouteTableIds": tables});
+    stage.life("AWS::EC2::VPCEndpoint", endpoint(json!([tables[0]])), endpoint(json!([tables[1]])));
+}
+
+#[test]
+fn security_groups() {
+    let mut stage = Stage::new();
+    let vpc = stage.reference("AWS::EC2::VPC", json!({"CidrBlock": "10.0.0.0/16"}));
+    let web = json!({"IpProtocol": "tcp", "FromPort": "80", "ToPort": 80, "CidrIp": "0.0.0.0/0", "Description": "web"});
+    let dns = json!({"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "CidrIp": "10.0.0.0/16"});
+    stage.life(
+        "AWS::EC2::SecurityGroup",
+        json!({"GroupDescription": "a", "VpcId": vpc, "SecurityGroupIngress": [web, dns], "Tags": tags("a")}),
+        json!({"GroupDescription": "a", "VpcId": vpc, "SecurityGroupIngress": [dns], "SecurityGroupEgress": [web]}),
+    );
+    let groups =
+        [0, 1].map(|_| stage.reference("AWS::EC2::SecurityGroup", json!({"GroupDescription": "a", "VpcId": vpc})));
+    let rule = |side: &str, description: &str| {
+        json!({
+            "GroupId": groups[0], side: groups[1], "IpProtocol": "tcp", "FromPort": 80, "ToPort": 80,
+            "Description": description,
+        })
+    };
+    let source = "SourceSecurityGroupId";
+    stage.life("AWS::EC2::SecurityGroupIngress", rule(source, "a"), rule(source, "b"));
+    let destination = "DestinationSecurityGroupId";
+    stage.life("AWS::EC2::SecurityGroupEgress", rule(destination, "a"), rule(destination, "b"));
+}
+
+#[test]
+fn load_balancers() {
+    let mut stage = Stage::new();
+    let vpc = stage.reference("AWS::EC2::VPC", json!({"CidrBlock": "10.0.0.0/16"}));
+    let gateway = stage.reference("AWS::EC2::InternetGateway", json!({}));
+    stage.make("AWS::EC2::VPCGatewayAttachment", json!({"VpcId": vpc, "InternetGatewayId": gateway}));
+    let subnets = [("a", 1), ("b", 2), ("c", 3)].map(|(zone, number)| {
+        let zone = format!("us-east-1{zone}");
+        let block = format!("10.0.{number}.0/24");
+        stage.reference("AWS::EC2::Subnet", json!({"VpcId": vpc, "CidrBlock": block, "AvailabilityZone": zone}))
+    });
+    let groups =
+        [0, 1].map(|_| stage.reference("AWS::EC2::SecurityGroup", json!({"GroupDescription": "a", "VpcId": vpc})));
+    let idle = |seconds: &str| json!([{"Key": "idle_timeout.timeout_seconds", "Value": seconds}]);
+    let balancer = |subnets: &[String], group: &str, seconds: &str| {
+        json!({
+            "Type": "application", "Scheme": "internet-facing", "Subnets": subnets, "SecurityGroups": [group],
+            "LoadBalancerAttributes": idle(seconds), "Tags": tags(seconds),
+        })
+    };
+    let mut made = stage.make("AWS::ElasticLoadBalancingV2::LoadBalancer", balancer(&subnets[..2], &groups[0], "30"));
+    stage.is_as_declared(&made);
+    stage.change(&mut made, balancer(&subnets[1..], &groups[1], "40"));
+    assert_eq!(made.made.attributes["SecurityGroups"], json!([groups[1]]));
+    let target_group = |path: &str, extra: Value| {
+        let mut properties = json!({
+            "Port": 80, "Protocol": "HTTP", "VpcId": vpc, "TargetType": "ip", "HealthCheckPath": path, "Tags": tags(path),
+        });
+        properties.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        properties
+    };
+    let delay = json!({"TargetGroupAttributes": [{"Key": "deregistration_delay.timeout_seconds", "Value": "5"}]});
+    let old = target_group("/old", json!({"UnhealthyThresholdCount": 4}));
+    stage.life("AWS::ElasticLoadBalancingV2::TargetGroup", old, target_group("/new", delay));
+    let group = stage.reference("AWS::ElasticLoadBalancingV2::TargetGroup", target_group("/", json!({})));
+    let fixed = |code: &str| json!({"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": code}});
+    let forward = json!({"Type": "forward", "TargetGroupArn": group});
+    let arn = made.made.physical_id.clone();
+    let listener = |port: u16, action: &Value| json!({"LoadBalancerArn": arn, "Port": port, "Protocol": "HTTP", "DefaultActions": [action]});
+    stage.life("AWS::ElasticLoadBalancingV2::Listener", listener(80, &fixed("404")), listener(81, &fixed("503")));
+    let on = stage.reference("AWS::ElasticLoadBalancingV2::Listener", listener(80, &fixed("404")));
+    let rule = |priority: u32, path: &str| {
+        json!({
+            "ListenerArn": on, "Priority": priority, "Actions": [forward],
+            "Conditions": [{"Field": "path-pattern", "Values": [path]}],
+        })
+    };
+    stage.life("AWS::ElasticLoadBalancingV2::ListenerRule", rule(1, "/a*"), rule(2, "/b*"));
+    stage.delete(&made);
+}
+
+#[test]
+fn identities() {
+    let mut stage = Stage::new();
+    let trust = json!({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+    });
+    let document = |action: &str| json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]});
+    let managed = |name: &str| format!("arn:aws:iam::aws:policy/{name}");
+    let role = |attached: &str, policies: Value| {
+        json!({
+            "AssumeRolePolicyDocument": trust, "ManagedPolicyArns": [managed(attached)], "Policies": policies,
+            "Tags": tags(attached),
+        })
+    };
+    let inline = |name: &str, action: &str| json!({"PolicyName": name, "PolicyDocument": document(action)});
+    stage.life(
+        "AWS::IAM::Role",
+        role("ReadOnlyAccess", json!([inline("a", "s3:*"), inline("b", "s3:*")])),
+        role("PowerUserAccess", json!([inline("b", "ec2:*"), inline("c", "s3:*")])),
+    );
+    let roles = [0, 1].map(|_| stage.reference("AWS::IAM::Role", json!({"AssumeRolePolicyDocument": trust})));
+    let policy =
+        |name: &str, roles: &[String]| json!({"PolicyName": name, "PolicyDocument": document("s3:*"), "Roles": roles});
+    stage.life("AWS::IAM::Policy", policy("a", &roles[..1]), policy("b", &roles[1..]));
+    let on_role = |action: &str| json!({"PolicyName": "a", "RoleName": roles[0], "PolicyDocument": document(action)});
+    stage.life("AWS::IAM::RolePolicy", on_role("s3:*"), on_role("ec2:*"));
+    let profile = |role: &str| json!({"Roles": [role]});
+    stage.life("AWS::IAM::InstanceProfile", profile(&roles[0]), profile(&roles[1]));
+}
+
+#[test]
+fn logs_parameters_secrets_and_repositories() {
+    let mut stage = Stage::new();
+    stage.life(
+        "AWS::Logs::LogGroup",
+        json!({"RetentionInDays": 7, "Tags": tags("a")}),
+        json!({"Tags": [{"Key": "Other", "Value": "b"}]}),
+    );
+    let group = stage.reference("AWS::Logs::LogGroup", json!({}));
+    let stream = json!({"LogGroupName": group});
+    stage.life("AWS::Logs::LogStream", stream.clone(), stream);
+    let parameter =
+        |value: &str| json!({"Name": "/demo/colour", "Type": "String", "Value": value, "Tags": {"Name": value}});
+    stage.life("AWS::SSM::Parameter", parameter("green"), parameter("blue"));
+    let generate =
+        json!({"SecretStringTemplate": "{\"user\":\"app\"}", "GenerateStringKey": "password", "PasswordLength": 12});
+    stage.life(
+        "AWS::SecretsManager::Secret",
+        json!({"GenerateSecretString": generate, "Tags": tags("a")}),
+        json!({"SecretString": "known", "Description": "d", "Tags": tags("b")}),
+    );
+    let secret = stage.make("AWS::SecretsManager::Secret", json!({"GenerateSecretString": generate}));
+    let input = json!({"SecretId": secret.made.physical_id});
+    let value = |ctx: &mut crate::api::Ctx<'_>| {
+        super::call::call::<quarry_aws::secretsmanager::op::GetSecretValue>(ctx, input.clone())
+    };
+    let value = stage.world.transact(value).unwrap();
+    let value: Value = serde_json::from_str(value["SecretString"].as_str().unwrap()).unwrap();
+    assert_eq!((&value["user"], value["password"].as_str().map(str::len)), (&json!("app"), Some(12)));
+    let repository = |mutability: &str, extra: Value| {
+        let mut properties = json!({"ImageTagMutability": mutability, "Tags": tags(mutability)});
+        properties.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        properties
+    };
+    stage.life(
+        "AWS::ECR::Repository",
+        repository("MUTABLE", json!({"ImageScanningConfiguration": {"ScanOnPush": "true"}})),
+        repository("IMMUTABLE", json!({"EmptyOnDelete": true})),
+    );
+    let metadata = |text: &str| json!({"Analytics": text});
+    stage.life("AWS::CDK::Metadata", metadata("v2:a"), metadata("v2:b"));
+}
+
+#[test]
+fn clusters_services_and_names() {
+    let mut stage = Stage::new();
+    let insights =
+        |value: &str| json!({"ClusterSettings": [{"Name": "containerInsights", "Value": value}], "Tags": tags(value)});
+    stage.life("AWS::ECS::Cluster", insights("enabled"), insights("disabled"));
+    let cluster = stage.reference("AWS::ECS::Cluster", json!({}));
+    let definition = |value: &str| {
+        json!({
+            "Family": "app", "Tags": tags(value), "NetworkMode": "bridge",
+            "ContainerDefinitions": [{"Name": "web", "Image": "app:1", "Memory": "64", "PortMappings": [{"ContainerPort": 80}]}],
+        })
+    };
+    stage.life("AWS::ECS::TaskDefinition", definition("a"), definition("b"));
+    let first = stage.reference("AWS::ECS::TaskDefinition", definition("a"));
+    let second = stage.reference("AWS::ECS::TaskDefinition", definition("b"));
+    let service = |definition: &str, percent: u32, value: &str| {
+        json!({
+            "Cluster": cluster, "TaskDefinition": definition, "DesiredCount": 0, "LaunchType": "EC2",
+            "DeploymentConfiguration": {"MaximumPercent": percent, "MinimumHealthyPercent": "50"}, "Tags": tags(value),
+            "PlacementStrategies": [{"Type": "spread", "Field": "instanceId"}],
+        })
+    };
+    let mut living = stage.make("AWS::ECS::Service", service(&first, 200, "a"));
+    stage.is_as_declared(&living);
+    // Its deployment ends by the work of ECS's own reconciler; the change itself is seen here.
+    let kind = find("AWS::ECS::Service").unwrap();
+    let new = Wanted { properties: service(&second, 150, "b").as_object().unwrap().clone(), ..living.wanted.clone() };
+    stage.world.transact(|ctx| kind.update(ctx, &living.made, &living.wanted, &new)).unwrap();
+    living.wanted = new;
+    stage.is_as_declared(&living);
+
+    let vpc = stage.reference("AWS::EC2::VPC", json!({"CidrBlock": "10.0.0.0/16"}));
+    let namespace = |name: &str, text: &str| json!({"Name": name, "Vpc": vpc, "Description": text, "Tags": tags(text)});
+    stage.life("AWS::ServiceDiscovery::PrivateDnsNamespace", namespace("one", "a"), namespace("one", "b"));
+    let http = |text: &str| json!({"Name": "plain", "Description": text});
+    stage.life("AWS::ServiceDiscovery::HttpNamespace", http("a"), http("b"));
+    let namespace = stage.reference("AWS::ServiceDiscovery::PrivateDnsNamespace", namespace("internal", "a"));
+    let named = |ttl: u32| {
+        json!({
+            "Name": "app", "NamespaceId": namespace, "Description": ttl.to_string(),
+            "DnsConfig": {"DnsRecords": [{"Type": "A", "TTL": ttl}], "RoutingPolicy": "MULTIVALUE"},
+            "HealthCheckCustomConfig": {"FailureThreshold": 1},
+        })
+    };
+    stage.life("AWS::ServiceDiscovery::Service", named(10), named(60));
+    let service = stage.reference("AWS::ServiceDiscovery::Service", named(10));
+    let instance = |address: &str| json!({"ServiceId": service, "InstanceAttributes": {"AWS_INSTANCE_IPV4": address}});
+    stage.life("AWS::ServiceDiscovery::Instance", instance("10.0.0.1"), instance("10.0.0.2"));
+}
