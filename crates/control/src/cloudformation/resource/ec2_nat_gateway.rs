@@ -2,7 +2,7 @@
 
 use super::call::{call, refused, text};
 use super::change::{Change, retag_ec2};
-use super::{Made, Progress, ResourceType, Wanted, deleted, members};
+use super::{Made, Progress, ResourceType, Wanted, absent, deleted, members};
 use crate::api::{Ctx, Result};
 use quarry_aws::ec2::op;
 use serde_json::{Map, Value, json};
@@ -58,6 +58,9 @@ impl ResourceType for NatGateway {
 
     fn look(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Map<String, Value>> {
         let gateway = describe(ctx, &made.physical_id)?;
+        if gateway["State"] == "deleted" {
+            return Err(absent("The NAT gateway is deleted"));
+        }
         let mut seen = members(&gateway, self.properties());
         let address = gateway.pointer("/NatGatewayAddresses/0").cloned().unwrap_or_default();
         seen.insert("AllocationId".into(), address["AllocationId"].clone());

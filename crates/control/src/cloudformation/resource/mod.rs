@@ -189,6 +189,7 @@ pub fn find(name: &str) -> Option<&'static dyn ResourceType> {
 
 static TYPES: &[&dyn ResourceType] = &[
     &autoscaling_group::AutoScalingGroup,
+    &autoscaling_hook::LifecycleHook,
     &launch_configuration::LaunchConfiguration,
     &cdk_metadata::Metadata,
     &ec2_address::Address,

@@ -339,9 +339,12 @@ fn logs_parameters_secrets_and_repositories() {
 #[test]
 fn clusters_services_and_names() {
     let mut stage = Stage::new();
-    let insights =
-        |value: &str| json!({"ClusterSettings": [{"Name": "containerInsights", "Value": value}], "Tags": tags(value)});
-    stage.life("AWS::ECS::Cluster", insights("enabled"), insights("disabled"));
+    let settings = json!([{"Name": "containerInsights", "Value": "disabled"}]);
+    stage.life(
+        "AWS::ECS::Cluster",
+        json!({"ClusterSettings": settings, "Tags": tags("a")}),
+        json!({"Tags": tags("b")}),
+    );
     let cluster = stage.reference("AWS::ECS::Cluster", json!({}));
     let definition = |value: &str| {
         json!({
