@@ -4,6 +4,7 @@
 //! reach a handler, inside a transaction of their own.
 
 use crate::api::{Caller, Ctx, Operations};
+use crate::ecs::metadata::{self, Asker};
 use crate::platform::Platform;
 use crate::sts;
 use bytes::Bytes;
@@ -78,6 +79,11 @@ impl Endpoint {
                 server::reply_error(call.protocol, call.service, &error, &request_id)
             }
         })
+    }
+
+    /// What a task is told of itself, see [`crate::ecs::metadata`].
+    pub fn tell(&self, asker: Asker, path: &str) -> Response<Bytes> {
+        metadata::answer(&self.platform, &self.operations, asker, path)
     }
 
     fn authenticate(

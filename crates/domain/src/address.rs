@@ -7,6 +7,8 @@
 //! | 198.19.0.1 | the hub itself: name server and AWS endpoint |
 //! | 198.19.1.0/24 | load balancers |
 //! | 198.19.128.0/17 | where others reach a task, one per task: its private address |
+//!
+//! Beside them, as on AWS, 169.254.170.2: what tells a task its role's credentials and what it is.
 
 use std::net::Ipv4Addr;
 
@@ -15,6 +17,9 @@ pub const PRIVATE: Ipv4Addr = Ipv4Addr::new(198, 19, 128, 0);
 /// The prefix length of their range.
 pub const PRIVATE_PREFIX: u8 = 17;
 
+/// Where tasks ask for the credentials of their role and for what they are, at port 80.
+pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+
 /// How many hosts a third octet counts: the last one runs from 1 to 254, so that no address looks
 /// like a network's or a broadcast's.
 const PER_BLOCK: u64 = 254;
@@ -22,6 +27,23 @@ const PER_BLOCK: u64 = 254;
 /// The `n`-th address that a task sends from; begins again after 65,024.
 pub fn source(n: u64) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, (n / PER_BLOCK % 256) as u8, (n % PER_BLOCK) as u8 + 1)
+}
+
+/// The loopback address from which the host hears a task: `source`, 198.18.x.y, as 127.18.x.y. No task
+/// can connect from there by itself.
+pub fn told(source: Ipv4Addr) -> Option<Ipv4Addr> {
+    match source.octets() {
+        [198, 18, third, last] => Some(Ipv4Addr::new(127, 18, third, last)),
+        _ => None,
+    }
+}
+
+/// The task's source address behind one of [`told`]'s.
+pub fn teller(told: Ipv4Addr) -> Option<Ipv4Addr> {
+    match told.octets() {
+        [127, 18, third, last] => Some(Ipv4Addr::new(198, 18, third, last)),
+        _ => None,
+    }
 }
 
 /// The `n`-th private address; begins again after 32,512.
@@ -57,6 +79,7 @@ mod tests {
             for address in [private(n), source(n), private_on_loopback(n)] {
                 prop_assert!((1..=254).contains(&address.octets()[3]));
             }
+            prop_assert!(told(source(n)).and_then(teller) == Some(source(n)) && told(private(n)).is_none());
             prop_assert!(source(n).octets()[..2] == [198, 18] && private_on_loopback(n).octets()[..2] == [127, 81]);
             if n % (128 * 254) != m % (128 * 254) {
                 prop_assert_ne!(private(n), private(m));

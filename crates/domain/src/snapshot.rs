@@ -367,6 +367,10 @@ pub struct Zone {
 pub struct Relay {
     pub listen: RelayListen,
     pub to: Endpoint,
+    /// Connections to `to`, which is on this machine, come from an address that tells which task they
+    /// are from: see [`crate::address::told`]. Others are refused.
+    #[serde(default)]
+    pub tells_source: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,14 +1,16 @@
 //! Relays: TCP accepted at one place and forwarded to another, byte for byte.
 
-use crate::connect::connect;
+use crate::connect::{ConnectError, connect};
 use crate::io::tunnel;
 use crate::stream::Stream;
 use crate::watch::Watch;
 use crate::worker::Worker;
-use quarry_domain::snapshot::RelayListen;
+use quarry_domain::address;
+use quarry_domain::snapshot::{Endpoint, RelayListen};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Accepts until aborted or the worker stops. Where a connection goes is looked up when it comes in.
 pub async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, listen: RelayListen) {
@@ -27,10 +29,15 @@ pub async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, listen:
 }
 
 async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
-    let Some(to) = worker.shared.table.load().config.relays.get(&listen).cloned() else { return };
+    let Some(relay) = worker.shared.table.load().config.relays.get(&listen).cloned() else { return };
+    let to = &relay.to;
     let _ = client.set_nodelay(true);
+    let opened = match relay.tells_source {
+        false => connect(to, None, &worker.brokers).await,
+        true => connect_telling(to, &client).await,
+    };
     let client = Stream::from(client);
-    match connect(&to, None, &worker.brokers).await {
+    match opened {
         Ok(server) => {
             let (mut there, mut back) = (worker.lease(), worker.lease());
             tunnel(&client, &mut there, &server.into(), &mut back, &Watch::new(Duration::ZERO)).await;
@@ -41,4 +48,18 @@ async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
             client.abort();
         }
     }
+}
+
+/// Connects to a program of this machine from the address that stands for the task that asks.
+async fn connect_telling(to: &Endpoint, client: &TcpStream) -> Result<TcpStream, ConnectError> {
+    let told = match client.peer_addr()?.ip() {
+        IpAddr::V4(source) => address::told(source),
+        IpAddr::V6(_) => None,
+    };
+    let (Some(told), Endpoint::Tcp(to)) = (told, to) else {
+        return Err(ConnectError::Nowhere("only tasks are told something here".to_owned()));
+    };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((told, 0)))?;
+    Ok(socket.connect(*to).await?)
 }

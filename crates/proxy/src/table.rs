@@ -10,8 +10,8 @@ use crate::tls;
 use quarry_domain::link::TargetState;
 use quarry_domain::rule::Conditions;
 use quarry_domain::snapshot::{
-    Action, Algorithm, Endpoint, Forward, Listener, ListenerProtocol, LoadBalancer, LoadBalancerAttributes,
-    MinimumHealthyTargets, ProtocolVersion, Redirect, RelayListen, Snapshot, Tls,
+    Action, Algorithm, Forward, Listener, ListenerProtocol, LoadBalancer, LoadBalancerAttributes,
+    MinimumHealthyTargets, ProtocolVersion, Redirect, Relay, RelayListen, Snapshot, Tls,
 };
 use rustls::ServerConfig;
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ pub struct Config {
     by_arn: HashMap<String, usize>,
     by_port: HashMap<u16, Vec<usize>>,
     pub groups: Vec<GroupEntry>,
-    pub relays: HashMap<RelayListen, Endpoint>,
+    pub relays: HashMap<RelayListen, Relay>,
 }
 
 pub struct ListenerEntry {
@@ -165,7 +165,7 @@ impl Config {
                 });
             }
         }
-        let relays = snapshot.relays.iter().map(|r| (r.listen.clone(), r.to.clone())).collect();
+        let relays = snapshot.relays.iter().map(|r| (r.listen.clone(), r.clone())).collect();
         Self { snapshot, listeners, by_arn, by_port, groups, relays }
     }
 

@@ -186,10 +186,11 @@ fn the_hub_has_listeners_names_and_relays() {
     snapshot.hub = Some(Hub { broker: broker.path.clone(), address: hub_address });
     snapshot.load_balancers[0].hub_address = Some(lb_address);
     snapshot.relays = vec![
-        Relay { listen: RelayListen::Hub(endpoint_on_hub), to: Endpoint::Tcp(raw_address) },
+        Relay { listen: RelayListen::Hub(endpoint_on_hub), to: Endpoint::Tcp(raw_address), tells_source: false },
         Relay {
             listen: RelayListen::Host(SocketAddr::from(([127, 0, 0, 1], relay_port))),
             to: Endpoint::Tcp(raw_address),
+            tells_source: false,
         },
     ];
     proxy.serve.apply_healthy(&snapshot);

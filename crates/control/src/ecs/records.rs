@@ -143,6 +143,9 @@ pub struct Task {
     /// In network mode awsvpc.
     #[serde(default)]
     pub interface: Option<Interface>,
+    /// What it asks for the credentials of its role by.
+    #[serde(default)]
+    pub credentials_id: Option<String>,
     /// How connections get into it: from when it runs until its processes are gone.
     #[serde(default)]
     pub entry: Option<TaskEntry>,
@@ -267,6 +270,17 @@ pub struct RunToken {
     pub tasks: Vec<TaskId>,
 }
 
+/// The id by which a task asks for the credentials of its role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRoleCredentials {
+    /// A UUID.
+    pub id: String,
+    pub task: TaskId,
+    pub role_arn: String,
+    /// Of those that were given last.
+    pub access_key_id: Option<String>,
+}
+
 /// A host port of an instance that a live task holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPort {
@@ -327,6 +341,7 @@ item!(ServiceEvents, "ecs.service-events", |e| e.service_arn.clone(), |_| String
 item!(Task, "ecs.task", |t| t.id.clone(), |t| t.cluster_arn.clone());
 item!(StoppedTask, "ecs.stopped-task", |t| t.0.id.clone(), |t| t.0.cluster_arn.clone());
 item!(RunToken, "ecs.run-token", |t| t.key.clone(), |t| t.tasks.first().cloned().unwrap_or_default());
+item!(TaskRoleCredentials, "ecs.task-role-credentials", |c| c.id.clone(), |c| c.task.clone());
 item!(HostPort, "ecs.host-port", |p| host_port_key(&p.ec2_instance_id, p.port), |p| p.task.clone());
 item!(ContainerInstance, "ecs.container-instance", |i| i.arn.clone(), |i| i.cluster_arn.clone());
 item!(AccountSetting, "ecs.account-setting", |s| s.name.clone(), |_| String::new());

@@ -1,7 +1,7 @@
 //! RegisterTaskDefinition.
 
 use super::records::{DefinitionStatus, TaskDefinition};
-use super::{find, tags, view};
+use super::{find, tags, task_role, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs as aws;
 use quarry_aws::ecs::{RegisterTaskDefinitionRequest, RegisterTaskDefinitionResponse, error};
@@ -15,7 +15,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RegisterTaskDefinitionRequest) -> Result
         cpu: input.cpu,
         enable_fault_injection: input.enable_fault_injection,
         ephemeral_storage: input.ephemeral_storage,
-        execution_role_arn: input.execution_role_arn,
+        execution_role_arn: task_role::named(ctx, input.execution_role_arn)?,
         family: input.family,
         inference_accelerators: input.inference_accelerators,
         ipc_mode: input.ipc_mode,
@@ -26,7 +26,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RegisterTaskDefinitionRequest) -> Result
         proxy_configuration: input.proxy_configuration,
         requires_compatibilities: input.requires_compatibilities,
         runtime_platform: input.runtime_platform,
-        task_role_arn: input.task_role_arn,
+        task_role_arn: task_role::named(ctx, input.task_role_arn)?,
         volumes: input.volumes,
         ..aws::TaskDefinition::default()
     };

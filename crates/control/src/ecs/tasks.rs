@@ -4,9 +4,9 @@ use super::capacity::Launch;
 use super::network::{self, Network, Subnet};
 use super::records::{
     Cluster, Container, ContainerInstance, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags,
-    TargetRef, Task, TaskDefinition, host_port_key,
+    TargetRef, Task, TaskDefinition, TaskRoleCredentials, host_port_key,
 };
-use super::{container_instances, events};
+use super::{container_instances, events, task_role};
 use crate::api::{Ctx, Result};
 use crate::ec2;
 use crate::elbv2::targets;
@@ -112,6 +112,17 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
     let instance = spot.instance.map(|index| &room.instances[index]);
     let ec2_instance_id = instance.map(|instance| instance.ec2_instance_id.clone());
     let id = ctx.platform.door.hex(32);
+    let arn = ctx.platform.place().arn("ecs", format_args!("task/{}/{id}", new.cluster.name));
+    task_role::check(ctx, new.definition, &new.overrides, &arn)?;
+    let credentials_id = match task_role::of(new.definition, &new.overrides) {
+        None => None,
+        Some(role_arn) => {
+            let given =
+                TaskRoleCredentials { id: ctx.platform.door.uuid(), task: id.clone(), role_arn, access_key_id: None };
+            ctx.tx.put(&given)?;
+            Some(given.id)
+        }
+    };
     let (address, private_address) = match container::network_mode(&new.definition.definition) {
         "none" => (None, None),
         _ => addresses(ctx, &mut room.addresses)?,
@@ -153,7 +164,7 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
     });
     let fargate = new.launch.launch_type == LaunchType::Fargate;
     let task = Task {
-        arn: ctx.platform.place().arn("ecs", format_args!("task/{}/{id}", new.cluster.name)),
+        arn,
         cluster_arn: new.cluster.arn.clone(),
         task_definition_arn: new.definition.arn.clone(),
         group: new.group.clone(),
@@ -171,6 +182,7 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
         address,
         private_address,
         interface,
+        credentials_id,
         entry: None,
         containers: containers(ctx, new),
         targets: targets.collect(),

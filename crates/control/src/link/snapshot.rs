@@ -5,7 +5,7 @@ use crate::endpoint::DISCOVERY_PREFIX;
 use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
 use crate::servicediscovery;
 use crate::store::{StoreError, Tx};
-use quarry_domain::address::is_of_tasks;
+use quarry_domain::address::{METADATA, is_of_tasks};
 use quarry_domain::snapshot::{self, Endpoint, NameRecord, Relay, RelayListen, Snapshot};
 use quarry_domain::task::{TaskEntry, TaskId};
 use std::collections::{BTreeMap, HashMap};
@@ -101,6 +101,12 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
         built.relays.push(Relay {
             listen: RelayListen::Hub(SocketAddr::from((hub.address, HUB_ENDPOINT_PORT))),
             to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),
+            tells_source: false,
+        });
+        built.relays.push(Relay {
+            listen: RelayListen::Hub(SocketAddr::from((METADATA, 80))),
+            to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),
+            tells_source: true,
         });
     }
     for (address, behind) in &endpoints.private {
@@ -109,6 +115,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
             built.relays.push(Relay {
                 listen: if config.hub.is_some() { RelayListen::Hub(listen) } else { RelayListen::Host(listen) },
                 to: behind.endpoint(*container_port),
+                tells_source: false,
             });
         }
     }

@@ -213,6 +213,7 @@ pub fn description(reason: TargetReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::ListenerProtocol;
     use proptest::prelude::*;
 
     const INTERVAL: Duration = Duration::from_secs(6);

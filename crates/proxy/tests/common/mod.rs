@@ -174,7 +174,8 @@ impl Proxy {
         self.serve.send(&Down::Stop);
         self.thread.take().unwrap().join().unwrap().unwrap();
         self.serve.state.inner.lock().unwrap().proxy = None;
-        let config = ProxyConfig { data_dir: self.dir.0.clone(), workers: 2, names: Arc::new(|_| Arc::new(|_, _, _| None)) };
+        let config =
+            ProxyConfig { data_dir: self.dir.0.clone(), workers: 2, names: Arc::new(|_| Arc::new(|_, _, _| None)) };
         self.thread = Some(std::thread::spawn(move || quarry_proxy::run(config)));
     }
 

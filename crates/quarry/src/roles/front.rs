@@ -6,10 +6,13 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper::body::{Body as _, Incoming};
 use quarry_client::{Client, oci};
+use quarry_control::ecs::metadata::{self, Asker};
 use quarry_control::endpoint::{Auth, Endpoint, check_origin};
+use quarry_domain::address;
 use quarry_domain::image::RegistryAuth;
 use quarry_registry::Registry;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -45,11 +48,24 @@ pub struct Console {
 }
 
 impl Front {
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Result<Response<Body>, Infallible> {
+        // What the proxy says for a task: nothing but what tasks are told is answered there.
+        if let IpAddr::V4(peer) = peer
+            && let Some(source) = address::teller(peer)
+        {
+            return Ok(self.tell(Asker::Task(source), request).await);
+        }
         if let Err(refused) = check_origin(request.headers()) {
             return Ok(plain(StatusCode::FORBIDDEN, refused));
         }
         let path = request.uri().path();
+        if path.starts_with(metadata::PATH) {
+            return Ok(self.tell(Asker::Process, request).await);
+        }
         if path == "/v2" || path.starts_with("/v2/") {
             return Ok(self.registry.handle(request, &*self.registry_auth).await);
         }
@@ -79,6 +95,23 @@ impl Front {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "internal failure")
             }
         })
+    }
+}
+
+impl Front {
+    /// What a task is told of itself.
+    async fn tell(&self, asker: Asker, request: Request<Incoming>) -> Response<Body> {
+        if request.method() != Method::GET {
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here");
+        }
+        let (endpoint, path) = (self.endpoint.clone(), request.uri().path().to_owned());
+        match tokio::task::spawn_blocking(move || endpoint.tell(asker, &path)).await {
+            Ok(response) => response.map(full),
+            Err(error) => {
+                tracing::error!(%error, "what a task is told could not be found out");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "internal failure")
+            }
+        }
     }
 }
 

@@ -146,8 +146,8 @@ async fn accept(listener: TcpListener, front: Arc<Front>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors: those in use free theirs, then accepting goes on.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -158,7 +158,7 @@ async fn accept(listener: TcpListener, front: Arc<Front>) {
         let _ = stream.set_nodelay(true);
         let front = front.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| front.clone().answer(request));
+            let service = service_fn(move |request| front.clone().answer(request, peer.ip()));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 // A client that has said everything may close its side and still gets its answer.

@@ -1,5 +1,6 @@
 //! Starting one task: images, specification, runtime. Runs outside of transactions.
 
+use super::super::metadata;
 use super::super::records::{Task, TaskDefinition};
 use super::secrets;
 use crate::api::Operations;
@@ -47,7 +48,7 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
         let resolved = platform.images.resolve(image).map_err(|error| format!("CannotPullContainerError: {error}"))?;
         images.insert(one.name.clone().unwrap_or_default(), resolved);
     }
-    let spec = lower(
+    let mut spec = lower(
         definition,
         &task.overrides,
         &Context {
@@ -69,6 +70,10 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
         },
     )
     .map_err(|error| error.to_string())?;
+    for (spec, container) in spec.containers.iter_mut().zip(&task.containers) {
+        let variables = metadata::environment(platform, &task, container);
+        spec.env.extend(variables.into_iter().map(|(name, value)| format!("{name}={value}")));
+    }
     platform.runtime.launch(&spec).map_err(|error| error.to_string())?;
     Ok(Launched {
         images: images.into_iter().map(|(name, image)| (name, (image.digest, image.config.stop_signal))).collect(),

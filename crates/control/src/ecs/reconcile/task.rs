@@ -1,7 +1,7 @@
 //! Tasks: observes, decides each task's step, and carries the steps out.
 
 use super::super::records::{HostPort, LastStatus, RunToken, Service, StopCode, StoppedTask, Task, TaskDefinition};
-use super::super::{container_instances, delete_task_definitions, events, network, tasks};
+use super::super::{container_instances, delete_task_definitions, events, network, task_role, tasks};
 use super::Reconciler;
 use super::jobs::{Kind, Outcome};
 use super::outcome::{keep_exit_codes, stop_of};
@@ -183,6 +183,7 @@ impl Reconciler {
                 task.stopped_ms = Some(now);
                 task.version += 1;
                 container_instances::free_ports(ctx.tx, task)?;
+                task_role::revoke(ctx, task)?;
                 if let Some(interface) = &task.interface {
                     network::detach(ctx, interface)?;
                 }

@@ -55,22 +55,28 @@ fn define(stage: &Stage, members: Value, role: Option<&str>) -> Result<String, q
     Ok(output.task_definition.unwrap().task_definition_arn.unwrap())
 }
 
-fn run(stage: &mut Stage, definition: &str) {
+/// Starts a task, or says why ECS does not.
+fn run(stage: &mut Stage, definition: &str) -> Result<(), String> {
     let input = aws::RunTaskRequest {
         cluster: Some("demo".into()),
         task_definition: Some(definition.into()),
         ..Default::default()
     };
-    assert_eq!(stage.world.call::<op::RunTask>(input).unwrap().failures, Some(Vec::new()));
+    let started = stage.world.call::<op::RunTask>(input).map_err(|refused| refused.message)?;
+    assert_eq!(started.failures, Some(Vec::new()));
     for _ in 0..4 {
         stage.reconciler.pass();
     }
+    Ok(())
 }
 
+/// Why a task with these secrets was not started, or stopped.
 fn stopped_reason(stage: &mut Stage, secrets: Value) -> String {
     let definition = define(stage, json!({ "secrets": secrets }), Some(ROLE)).unwrap();
     let before = stage.tasks("STOPPED").len();
-    run(stage, &definition);
+    if let Err(refused) = run(stage, &definition) {
+        return refused;
+    }
     let mut stopped = stage.tasks("STOPPED");
     assert_eq!(stopped.len(), before + 1, "it does not start");
     stopped.sort_by_key(|task| task.created_at.map(|at| at.millis()));
@@ -99,7 +105,7 @@ fn values_reach_the_container_and_show_nowhere_else() {
         Some(ROLE),
     )
     .unwrap();
-    run(&mut stage, &definition);
+    run(&mut stage, &definition).unwrap();
     let spec = stage.world.runtime.launched.lock().unwrap()[0].clone();
     let container = &spec.containers[0];
     let mut expected = vec![
