@@ -72,6 +72,15 @@ impl Statistics {
         }
     }
 
+    /// A share of the values, as if they came evenly over time: there are fewer of them.
+    pub fn share(&self, share: f64) -> Self {
+        let mut part = self.clone();
+        part.sum *= share;
+        part.count *= share;
+        part.spread.iter_mut().flat_map(|spread| spread.0.values_mut()).for_each(|n| *n *= share);
+        part
+    }
+
     /// `None` where it cannot be told: of no values, or a percentile of which only a set is known.
     pub fn get(&self, statistic: Statistic) -> Option<f64> {
         if self.count <= 0.0 {
