@@ -2,8 +2,10 @@
 //! the reconcilers that carry out what `quarry-domain` plans.
 
 pub mod api;
+pub mod applicationautoscaling;
 pub mod autoscaling;
 pub mod cloudformation;
+pub mod cloudwatch;
 pub mod ec2;
 pub mod ecr;
 pub mod ecs;

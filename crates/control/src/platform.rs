@@ -1,5 +1,6 @@
 //! What every operation and reconciler can reach: the store, the place, the other parts.
 
+use crate::cloudwatch::store::MetricStore;
 use crate::machine::Machine;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
@@ -29,6 +30,16 @@ pub struct PlatformConfig {
     pub hub: Option<Hub>,
     /// What tasks without a container instance may take.
     pub machine: Machine,
+    /// How many times faster than on AWS alarms are evaluated and services scaled, 1 to 60: of
+    /// CloudWatch's minutes, and of cooldowns, each lasts that much less. 1 is AWS's own timing.
+    pub scaling_speed: u32,
+}
+
+impl PlatformConfig {
+    /// How long one of CloudWatch's minutes lasts, in ms.
+    pub fn minute_ms(&self) -> i64 {
+        60_000 / i64::from(self.scaling_speed.clamp(1, 60))
+    }
 }
 
 /// Shared by all operations and reconcilers.
@@ -38,6 +49,7 @@ pub struct Platform {
     pub store: Store,
     /// Seals what must not be in the store in clear.
     pub vault: Vault,
+    pub metrics: MetricStore,
     pub runtime: Arc<dyn TaskRuntime>,
     pub images: Arc<dyn ImageStore>,
     pub catalog: Arc<dyn ImageCatalog>,
@@ -69,10 +81,22 @@ impl Platform {
     ) -> Result<Arc<Self>, StoreError> {
         let store = Store::open(&config.data_dir.join("control.db"))?;
         let vault = Vault::open(&config.data_dir, &door).map_err(StoreError::Key)?;
+        let metrics = MetricStore::open(&config.data_dir.join("metrics.db"))?;
         let seen = Wake::default();
         let wake = seen.clone();
         runtime.subscribe(Box::new(move || wake.signal()));
-        Ok(Arc::new(Self { config, door, store, vault, runtime, images, catalog, live: Mutex::default(), seen }))
+        Ok(Arc::new(Self {
+            config,
+            door,
+            store,
+            vault,
+            metrics,
+            runtime,
+            images,
+            catalog,
+            live: Mutex::default(),
+            seen,
+        }))
     }
 
     pub fn place(&self) -> &Place {

@@ -4,7 +4,8 @@ use crate::api::Operations;
 use crate::endpoint::Auth;
 use crate::platform::Platform;
 use crate::{
-    autoscaling, cloudformation, ec2, ecr, ecs, elbv2, iam, link, logs, secretsmanager, servicediscovery, ssm, sts,
+    applicationautoscaling, autoscaling, cloudformation, cloudwatch, ec2, ecr, ecs, elbv2, iam, link, logs, secretsmanager,
+    servicediscovery, ssm, sts,
 };
 use quarry_domain::image::RegistryAuth;
 use std::io;
@@ -23,10 +24,11 @@ pub struct Control {
 type Reconciler = fn(Arc<Platform>, Arc<Operations>);
 
 /// Each by the name of its thread.
-const RECONCILERS: [(&str, Reconciler); 6] = [
+const RECONCILERS: [(&str, Reconciler); 7] = [
     ("ecs", ecs::reconcile::run),
     ("autoscaling", autoscaling::reconcile::run),
     ("cloudformation", |platform, operations| cloudformation::reconcile::run(&platform, &operations)),
+    ("cloudwatch", cloudwatch::run),
     ("logs", logs::follow::run),
     ("secretsmanager", |platform, _| secretsmanager::purge::run(&platform)),
     ("servicediscovery", servicediscovery::reconcile::run),
@@ -35,8 +37,10 @@ const RECONCILERS: [(&str, Reconciler); 6] = [
 /// All operations that are served.
 pub fn operations() -> Operations {
     let mut operations = Operations::default();
+    applicationautoscaling::register(&mut operations);
     autoscaling::register(&mut operations);
     cloudformation::register(&mut operations);
+    cloudwatch::register(&mut operations);
     ec2::register(&mut operations);
     ecr::register(&mut operations);
     ecs::register(&mut operations);

@@ -86,6 +86,7 @@ impl World {
             place: Place { account: "000000000000".into(), region: "us-east-1".into() },
             port: 4566,
             hub: Some(Hub { broker: dir.join("hub/s"), address: Ipv4Addr::new(198, 19, 0, 1) }),
+            scaling_speed: 1,
             machine: Machine { cpu: 4096, memory: 8192 },
         };
         let platform = Platform::new(config, door.door(), runtime.clone(), images.clone(), catalog.clone())

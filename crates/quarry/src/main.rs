@@ -47,6 +47,10 @@ enum Command {
         /// and every task, then has the whole API.
         #[arg(long, value_enum, default_value_t = AuthMode::On)]
         auth: AuthMode,
+        /// Alarms and autoscaling go this many times faster than on AWS, for tests and demonstrations:
+        /// with 60, a minute of CloudWatch's and of a cooldown lasts a second.
+        #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
+        scaling_speed: u32,
     },
     /// Print `export` lines that point a shell's AWS clients here: eval "$(quarry env)".
     Env(DataDir),
@@ -107,13 +111,13 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Tour(arguments) => return tour::run(arguments),
-        Command::Serve { data, listen, auth } => {
+        Command::Serve { data, listen, auth, scaling_speed } => {
             log_to_stderr();
             let auth = match auth {
                 AuthMode::On => Auth::On,
                 AuthMode::Off => Auth::Off,
             };
-            roles::serve::run(roles::serve::ServeOptions { data_dir: data.path()?, listen, auth })?;
+            roles::serve::run(roles::serve::ServeOptions { data_dir: data.path()?, listen, auth, scaling_speed })?;
         }
         Command::Env(data) => env::run(&data.path()?)?,
         Command::Stop(data) => println!("{}", roles::stop::run(&data.path()?)?),

@@ -31,7 +31,8 @@ pub fn in_alarm(ctx: &Ctx<'_>, name: &str) -> Result<Option<f64>> {
 pub fn breaches(ctx: &Ctx<'_>, policy_arn: &str) -> Result<Vec<StepBreach>> {
     let mut alarms = with_action(ctx.tx, policy_arn)?;
     alarms.retain(|alarm| alarm.actions_enabled && alarm.actions().iter().any(|action| action == policy_arn));
-    let breach = |alarm: Alarm| Some(StepBreach { by: newest(ctx.platform, &alarm)? - alarm.threshold, alarm: alarm.name });
+    let breach =
+        |alarm: Alarm| Some(StepBreach { by: newest(ctx.platform, &alarm)? - alarm.threshold, alarm: alarm.name });
     Ok(alarms.into_iter().filter_map(breach).collect())
 }
 
@@ -110,9 +111,7 @@ fn predefined(resource_id: &str, specification: &PredefinedMetricSpecification) 
     let label = specification.resource_label.as_deref();
     let dimensions = [("ClusterName", cluster), ("ServiceName", service)];
     let (metric, statistic) = match (kind, label) {
-        ("ECSServiceAverageCPUUtilization", None) => {
-            (Metric::new("AWS/ECS", "CPUUtilization", &dimensions), "Average")
-        }
+        ("ECSServiceAverageCPUUtilization", None) => (Metric::new("AWS/ECS", "CPUUtilization", &dimensions), "Average"),
         ("ECSServiceAverageMemoryUtilization", None) => {
             (Metric::new("AWS/ECS", "MemoryUtilization", &dimensions), "Average")
         }

@@ -81,13 +81,15 @@ pub fn put(ctx: &mut Ctx<'_>, input: PutScalingPolicyRequest) -> Result<PutScali
         }
         None => {
             if ctx.tx.children::<Policy>(&id)?.len() >= POLICIES {
-                return Err(error::limit_exceeded_exception(format!("A scalable target has at most {POLICIES} policies")));
+                return Err(error::limit_exceeded_exception(format!(
+                    "A scalable target has at most {POLICIES} policies"
+                )));
             }
             let uuid = ctx.platform.door.uuid();
-            let arn = ctx.platform.place().arn(
-                "autoscaling",
-                format_args!("scalingPolicy:{uuid}:resource/{NAMESPACE}/{id}:policyName/{name}"),
-            );
+            let arn = ctx
+                .platform
+                .place()
+                .arn("autoscaling", format_args!("scalingPolicy:{uuid}:resource/{NAMESPACE}/{id}:policyName/{name}"));
             Policy { resource_id: id, name, arn, kind, created_ms: ctx.platform.now_ms() }
         }
     };
@@ -155,10 +157,9 @@ fn check_tracking(id: &str, configuration: &TargetTrackingScalingPolicyConfigura
     if !target.is_finite() || target <= 0.0 {
         return Err(validation("TargetValue must be greater than 0"));
     }
-    for (name, cooldown) in [
-        ("ScaleOutCooldown", configuration.scale_out_cooldown),
-        ("ScaleInCooldown", configuration.scale_in_cooldown),
-    ] {
+    for (name, cooldown) in
+        [("ScaleOutCooldown", configuration.scale_out_cooldown), ("ScaleInCooldown", configuration.scale_in_cooldown)]
+    {
         check_cooldown(name, cooldown)?;
     }
     if let Some(statistic) =

@@ -83,13 +83,7 @@ macro_rules! item {
 }
 
 item!(Target, "application-autoscaling.target", self, self.resource_id.clone(), String::new());
-item!(
-    Policy,
-    "application-autoscaling.policy",
-    self,
-    key(&self.resource_id, &self.name),
-    self.resource_id.clone()
-);
+item!(Policy, "application-autoscaling.policy", self, key(&self.resource_id, &self.name), self.resource_id.clone());
 item!(
     Scheduled,
     "application-autoscaling.scheduled-action",

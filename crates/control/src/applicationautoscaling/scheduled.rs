@@ -38,8 +38,8 @@ pub fn put(ctx: &mut Ctx<'_>, input: PutScheduledActionRequest) -> Result<PutSch
                 )));
             }
             let uuid = ctx.platform.door.uuid();
-            let resource = format_args!("scheduledAction:{uuid}:resource/{NAMESPACE}/{id}:scheduledActionName/{name}")
-                .to_string();
+            let resource =
+                format_args!("scheduledAction:{uuid}:resource/{NAMESPACE}/{id}:scheduledActionName/{name}").to_string();
             Scheduled {
                 arn: ctx.platform.place().arn("autoscaling", resource),
                 resource_id: id,

@@ -46,7 +46,9 @@ pub fn put(present: &mut BTreeMap<String, String>, given: BTreeMap<String, Strin
 
 fn find(ctx: &Ctx<'_>, arn: Option<&str>) -> Result<Target> {
     let arn = arn.unwrap_or_default();
-    ctx.tx.all::<Target>()?.into_iter().find(|target| target.arn == arn).ok_or_else(|| {
-        error::resource_not_found_exception(format!("The specified resource doesn't exist: {arn}"))
-    })
+    ctx.tx
+        .all::<Target>()?
+        .into_iter()
+        .find(|target| target.arn == arn)
+        .ok_or_else(|| error::resource_not_found_exception(format!("The specified resource doesn't exist: {arn}")))
 }

@@ -30,7 +30,9 @@ pub fn register(ctx: &mut Ctx<'_>, input: RegisterScalableTargetRequest) -> Resu
     let is_new = known.is_none();
     let bound = |given: Option<i32>, before: Option<u32>, what: &str| match given {
         Some(n) => u32::try_from(n).map_err(|_| validation(format!("{what} capacity cannot be less than 0"))),
-        None => before.ok_or_else(|| validation("Minimum and maximum capacity must be given for a new scalable target")),
+        None => {
+            before.ok_or_else(|| validation("Minimum and maximum capacity must be given for a new scalable target"))
+        }
     };
     let min = bound(input.min_capacity, known.as_ref().map(|t| t.min), "Minimum")?;
     let max = bound(input.max_capacity, known.as_ref().map(|t| t.max), "Maximum")?;
@@ -41,10 +43,10 @@ pub fn register(ctx: &mut Ctx<'_>, input: RegisterScalableTargetRequest) -> Resu
         return Err(validation(format!("ECS service doesn't exist: {id}")));
     }
     let mut target = known.unwrap_or_else(|| Target {
-        arn: ctx.platform.place().arn(
-            "application-autoscaling",
-            format_args!("scalable-target/0ec5{}", ctx.platform.door.hex(32)),
-        ),
+        arn: ctx
+            .platform
+            .place()
+            .arn("application-autoscaling", format_args!("scalable-target/0ec5{}", ctx.platform.door.hex(32))),
         resource_id: id.clone(),
         min,
         max,

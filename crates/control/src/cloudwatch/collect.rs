@@ -89,9 +89,8 @@ impl Collector {
 
     /// CPUUtilization and MemoryUtilization of services and clusters, in percent of what is reserved.
     fn tasks(&mut self, platform: &Platform, since_ms: Option<i64>, sample: &mut Sample) -> Result<(), StoreError> {
-        let (tasks, instances) = platform
-            .store
-            .read(|tx| Ok::<_, StoreError>((tx.all::<Task>()?, tx.all::<ContainerInstance>()?)))?;
+        let (tasks, instances) =
+            platform.store.read(|tx| Ok::<_, StoreError>((tx.all::<Task>()?, tx.all::<ContainerInstance>()?)))?;
         let mut seen = HashMap::new();
         // CPU units and bytes in use, by cluster.
         let mut used: BTreeMap<&str, (f64, f64)> = BTreeMap::new();

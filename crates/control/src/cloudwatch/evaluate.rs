@@ -64,10 +64,13 @@ fn judge(platform: &Platform, alarm: &Alarm) -> Result<(State, String, String), 
     let m = rule.datapoints_to_alarm;
     let plural = |n: usize| if n == 1 { "datapoint" } else { "datapoints" };
     let reason = match state {
-        State::InsufficientData => format!("Insufficient Data: {n} {} unknown.", match n {
-            1 => "datapoint was",
-            _ => "datapoints were",
-        }),
+        State::InsufficientData => format!(
+            "Insufficient Data: {n} {} unknown.",
+            match n {
+                1 => "datapoint was",
+                _ => "datapoints were",
+            }
+        ),
         State::Ok | State::Alarm => {
             let in_alarm = state == State::Alarm;
             let counted = recent.iter().filter(|(_, v)| rule.breaches(*v) == in_alarm).count().max(1);
@@ -129,9 +132,7 @@ pub fn transition(
 ) -> Result<()> {
     let now = ctx.platform.now_ms();
     let parsed = |text: &Option<String>| text.as_deref().and_then(|t| serde_json::from_str(t).ok());
-    let side = |state: State, reason: &str, data: Option<serde_json::Value>| {
-        json!({ "stateValue": state.as_str(), "stateReason": reason, "stateReasonData": data })
-    };
+    let side = |state: State, reason: &str, data: Option<serde_json::Value>| json!({ "stateValue": state.as_str(), "stateReason": reason, "stateReasonData": data });
     let data = json!({
         "version": "1.0",
         "oldState": side(alarm.state, &alarm.reason, parsed(&alarm.reason_data)),

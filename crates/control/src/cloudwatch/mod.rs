@@ -9,22 +9,76 @@
 //! A minute of CloudWatch's is a minute, unless `PlatformConfig::scaling_speed` says that alarms and
 //! autoscaling go faster, for tests and demonstrations.
 
+mod alarms;
 pub mod collect;
 pub mod evaluate;
+mod metrics;
 pub mod prometheus;
 pub mod query;
 pub mod records;
 pub mod store;
+mod tags;
 
 #[cfg(test)]
 mod tests;
 
-use crate::api::Operations;
+pub use alarms::{alarm_arn, configure_alarm, remove_alarm};
+pub use query::check_queries;
+
+use crate::api::{Operations, Result};
 use crate::applicationautoscaling;
 use crate::platform::Platform;
 use crate::wake::Woken;
+use quarry_aws::cloudwatch::{self as aws, error, op};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Serves the operations of this service.
+pub fn register(operations: &mut Operations) {
+    operations.serve::<op::DeleteAlarms>(alarms::delete);
+    operations.serve::<op::DescribeAlarmHistory>(alarms::history);
+    operations.serve::<op::DescribeAlarms>(alarms::describe);
+    operations.serve::<op::DescribeAlarmsForMetric>(alarms::describe_for_metric);
+    operations.serve::<op::DisableAlarmActions>(alarms::disable);
+    operations.serve::<op::EnableAlarmActions>(alarms::enable);
+    operations.serve::<op::GetMetricData>(metrics::get_data);
+    operations.serve::<op::GetMetricStatistics>(metrics::get_statistics);
+    operations.serve::<op::ListMetrics>(metrics::list);
+    operations.serve::<op::ListTagsForResource>(tags::list);
+    operations.serve::<op::PutMetricAlarm>(alarms::put);
+    operations.serve::<op::PutMetricData>(metrics::put);
+    operations.serve::<op::SetAlarmState>(alarms::set_state);
+    operations.serve::<op::TagResource>(tags::tag);
+    operations.serve::<op::UntagResource>(tags::untag);
+}
+
+/// A metric as the API shows it.
+fn metric_shown(metric: &store::Metric) -> aws::Metric {
+    aws::Metric {
+        namespace: Some(metric.namespace.clone()),
+        metric_name: Some(metric.name.clone()),
+        dimensions: Some(dimensions_shown(&metric.dimensions)),
+    }
+}
+
+fn dimensions_shown(dimensions: &BTreeMap<String, String>) -> Vec<aws::Dimension> {
+    let one =
+        |(name, value): (&String, &String)| aws::Dimension { name: Some(name.clone()), value: Some(value.clone()) };
+    dimensions.iter().map(one).collect()
+}
+
+/// By their names, each once.
+fn dimensions_of(given: Option<&[aws::Dimension]>) -> Result<BTreeMap<String, String>> {
+    let mut dimensions = BTreeMap::new();
+    for dimension in given.unwrap_or_default() {
+        let name = dimension.name.clone().unwrap_or_default();
+        if dimensions.insert(name.clone(), dimension.value.clone().unwrap_or_default()).is_some() {
+            return Err(error::invalid_parameter_value_exception(format!("The dimension {name} is there twice.")));
+        }
+    }
+    Ok(dimensions)
+}
 
 /// How often expired datapoints are deleted, in ms.
 const EXPIRE_EVERY: i64 = 1_800_000;

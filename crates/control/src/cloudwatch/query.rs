@@ -45,6 +45,36 @@ pub enum QueryError {
     Refused(String),
 }
 
+/// Refuses ids that are no ids or there twice, expressions that cannot be parsed or refer to nothing.
+pub fn check_queries(queries: &[Query]) -> Result<(), String> {
+    let mut ids = BTreeSet::new();
+    for query in queries {
+        let plain = query.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !plain || !query.id.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return Err(format!(
+                "The id '{}' must begin with a lower case letter and have letters, digits and _ only.",
+                query.id
+            ));
+        }
+        if !ids.insert(query.id.as_str()) {
+            return Err(format!("The id '{}' is there twice.", query.id));
+        }
+    }
+    for query in queries {
+        if let Source::Expression(text) = &query.source {
+            let failed = |why: String| Err(format!("Error in expression '{}': {why}.", query.id));
+            let expression = match Expression::parse(text) {
+                Ok(expression) => expression,
+                Err(error) => return failed(error.to_string()),
+            };
+            if let Some(unknown) = expression.ids().into_iter().find(|id| !ids.contains(id)) {
+                return failed(format!("{unknown} is not the id of a query"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A period as long as it really lasts.
 pub fn compressed(period: u32, speed: u32) -> i64 {
     i64::from(period.div_ceil(speed.max(1))).max(1)

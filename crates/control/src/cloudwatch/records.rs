@@ -37,7 +37,12 @@ pub struct Alarm {
 /// What an alarm watches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Watched {
-    Metric { metric: Metric, statistic: String, unit: Option<String>, period: u32 },
+    Metric {
+        metric: Metric,
+        statistic: String,
+        unit: Option<String>,
+        period: u32,
+    },
     /// Exactly one of the queries is returned.
     Queries(Vec<Query>),
 }

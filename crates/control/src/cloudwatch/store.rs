@@ -50,15 +50,37 @@ struct Inner {
 pub const MAX_SERIES: usize = 50_000;
 
 /// Seconds of a period, and for how many seconds they are kept.
-const RESOLUTIONS: [(i64, i64); 4] =
-    [(1, 3 * 3_600), (60, 15 * 86_400), (300, 63 * 86_400), (3_600, 455 * 86_400)];
+const RESOLUTIONS: [(i64, i64); 4] = [(1, 3 * 3_600), (60, 15 * 86_400), (300, 63 * 86_400), (3_600, 455 * 86_400)];
 
 /// The units of CloudWatch.
 pub const UNITS: &[&str] = &[
-    "None", "Seconds", "Microseconds", "Milliseconds", "Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes",
-    "Bits", "Kilobits", "Megabits", "Gigabits", "Terabits", "Percent", "Count", "Bytes/Second", "Kilobytes/Second",
-    "Megabytes/Second", "Gigabytes/Second", "Terabytes/Second", "Bits/Second", "Kilobits/Second", "Megabits/Second",
-    "Gigabits/Second", "Terabits/Second", "Count/Second",
+    "None",
+    "Seconds",
+    "Microseconds",
+    "Milliseconds",
+    "Bytes",
+    "Kilobytes",
+    "Megabytes",
+    "Gigabytes",
+    "Terabytes",
+    "Bits",
+    "Kilobits",
+    "Megabits",
+    "Gigabits",
+    "Terabits",
+    "Percent",
+    "Count",
+    "Bytes/Second",
+    "Kilobytes/Second",
+    "Megabytes/Second",
+    "Gigabytes/Second",
+    "Terabytes/Second",
+    "Bits/Second",
+    "Kilobits/Second",
+    "Megabits/Second",
+    "Gigabits/Second",
+    "Terabits/Second",
+    "Count/Second",
 ];
 
 const SCHEMA: &str = "
@@ -220,9 +242,8 @@ impl Metric {
 fn resolution(period_s: i64, start_s: i64, now_s: i64) -> i64 {
     // By the second only what needs it: the rest is kept by the minute as well.
     let by_second = period_s % 60 != 0;
-    let fitting = RESOLUTIONS.iter().filter(|(resolution, _)| {
-        period_s % resolution == 0 && by_second == (*resolution == 1)
-    });
+    let fitting =
+        RESOLUTIONS.iter().filter(|(resolution, _)| period_s % resolution == 0 && by_second == (*resolution == 1));
     let kept = fitting.clone().find(|(_, kept)| start_s >= now_s - kept);
     kept.or(fitting.last()).map_or(60, |(resolution, _)| *resolution)
 }
@@ -253,10 +274,11 @@ fn series_id(connection: &Connection, metric: &Metric, unit: &str) -> Result<Opt
 
 fn add(connection: &Connection, series: i64, point: &Datapoint) -> Result<(), StoreError> {
     let at_s = point.at_ms.div_euclid(1000);
-    let mut select = connection
-        .prepare_cached("SELECT sum, n, min, max, spread FROM point WHERE series = ?1 AND resolution = ?2 AND at_s = ?3")?;
-    let mut insert = connection
-        .prepare_cached("INSERT OR REPLACE INTO point VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+    let mut select = connection.prepare_cached(
+        "SELECT sum, n, min, max, spread FROM point WHERE series = ?1 AND resolution = ?2 AND at_s = ?3",
+    )?;
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO point VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
     for (resolution, _) in RESOLUTIONS.iter().filter(|(resolution, _)| point.fine || *resolution > 1) {
         let start = at_s.div_euclid(*resolution) * resolution;
         let kept = select

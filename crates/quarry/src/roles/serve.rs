@@ -33,6 +33,8 @@ pub struct ServeOptions {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
     pub auth: Auth,
+    /// See `PlatformConfig::scaling_speed`.
+    pub scaling_speed: u32,
 }
 
 /// Runs until SIGINT (everything ends) or SIGTERM (tasks and load balancers go on).
@@ -76,7 +78,14 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     )
     .context("the registry's storage cannot be opened")?;
     let platform = Platform::new(
-        PlatformConfig { data_dir: data_dir.clone(), place, port: address.port(), hub, machine: Machine::here() },
+        PlatformConfig {
+            data_dir: data_dir.clone(),
+            place,
+            port: address.port(),
+            hub,
+            machine: Machine::here(),
+            scaling_speed: options.scaling_speed,
+        },
         door,
         tasks.clone(),
         registry.clone(),
