@@ -4,8 +4,8 @@ use crate::api::Operations;
 use crate::endpoint::Auth;
 use crate::platform::Platform;
 use crate::{
-    applicationautoscaling, autoscaling, cloudformation, cloudwatch, ec2, ecr, ecs, elbv2, iam, link, logs, secretsmanager,
-    servicediscovery, ssm, sts,
+    applicationautoscaling, autoscaling, cloudformation, cloudwatch, ec2, ecr, ecs, elbv2, iam, link, logs,
+    secretsmanager, servicediscovery, ssm, sts,
 };
 use quarry_domain::image::RegistryAuth;
 use std::io;

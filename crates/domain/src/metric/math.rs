@@ -328,8 +328,11 @@ fn steps(value: Many, f: impl Fn((i64, f64), (i64, f64)) -> f64) -> Result<Many,
     })
 }
 
+/// What a time without a value gets.
+type Filler = dyn Fn(i64, &Series) -> Option<f64>;
+
 fn fill(value: Many, filler: &Node, scope: &Scope<'_>) -> Result<Many, MathError> {
-    let with: Box<dyn Fn(i64, &Series) -> Option<f64>> = match filler {
+    let with: Box<Filler> = match filler {
         Node::Repeat => Box::new(|t, series| series.range(..t).next_back().map(|(_, v)| *v)),
         other => match other.evaluate(scope)? {
             Many::One(Value::Scalar(n)) => Box::new(move |_, _| Some(n)),

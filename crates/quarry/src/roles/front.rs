@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper::body::{Body as _, Incoming};
 use quarry_client::{Client, oci};
+use quarry_control::Platform;
 use quarry_control::ecs::metadata::{self, Asker};
 use quarry_control::endpoint::{Auth, Endpoint, check_origin};
 use quarry_domain::address;
@@ -22,6 +23,7 @@ pub type Body = BoxBody<Bytes, std::io::Error>;
 
 /// Everything behind the port.
 pub struct Front {
+    pub platform: Arc<Platform>,
     pub endpoint: Arc<Endpoint>,
     pub registry: Arc<Registry>,
     pub registry_auth: Arc<dyn RegistryAuth>,
@@ -36,6 +38,9 @@ const SMALL_BODY: u64 = 64 << 10;
 pub const LARGE_BODIES: usize = 8;
 /// How long a body may take to come.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The counters as text for Prometheus. Tasks, too, reach this port: it takes the console's credentials.
+const METRICS: &str = "/metrics";
 
 /// The console is a client of the endpoint like any other, with the installation's own key.
 pub struct Console {
@@ -72,6 +77,9 @@ impl Front {
         if path == quarry_console::PATH && request.method() == Method::GET {
             let paused = request.uri().query() == Some(quarry_console::PAUSED);
             return Ok(self.console.answer(request.headers(), paused).await);
+        }
+        if path == METRICS && request.method() == Method::GET {
+            return Ok(self.metrics(request.headers()).await);
         }
         let (head, body) = request.into_parts();
         // Held until the answer: memory is bounded whoever sends, signed or not.
@@ -113,18 +121,38 @@ impl Front {
             }
         }
     }
+
+    async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
+        if !self.console.allows(headers) {
+            return sign_in();
+        }
+        let platform = self.platform.clone();
+        let text = tokio::task::spawn_blocking(move || quarry_control::cloudwatch::prometheus::text(&platform)).await;
+        match text {
+            Ok(Ok(text)) => {
+                let mut response = Response::new(full(Bytes::from(text)));
+                let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
+            }
+            Ok(Err(error)) => plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+}
+
+fn sign_in() -> Response<Body> {
+    let mut refused =
+        plain(StatusCode::UNAUTHORIZED, "sign in with the access key id and the secret access key of `quarry env`");
+    let realm = header::HeaderValue::from_static("Basic realm=\"Quarry\", charset=\"UTF-8\"");
+    refused.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+    refused
 }
 
 impl Console {
     async fn answer(&self, headers: &HeaderMap, paused: bool) -> Response<Body> {
         if !self.allows(headers) {
-            let mut refused = plain(
-                StatusCode::UNAUTHORIZED,
-                "sign in with the access key id and the secret access key of `quarry env`",
-            );
-            let realm = header::HeaderValue::from_static("Basic realm=\"Quarry\", charset=\"UTF-8\"");
-            refused.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
-            return refused;
+            return sign_in();
         }
         let page = match paused {
             true => quarry_console::page_paused(&self.client, &self.url).await,

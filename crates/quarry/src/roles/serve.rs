@@ -105,6 +105,7 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     };
     let registry_auth = quarry_control::registry_auth(platform.clone(), options.auth);
     let front = Arc::new(Front {
+        platform: platform.clone(),
         endpoint: Arc::new(endpoint),
         registry,
         registry_auth,
