@@ -8,7 +8,7 @@ use quarry_aws::application_autoscaling::{self as aws, op};
 use quarry_aws::cloudwatch as cw;
 use quarry_aws::ecs;
 use quarry_aws::iam;
-use quarry_domain::link::{Counters, LoadBalancerCounters, TargetGroupCounters, time_bucket};
+use quarry_domain::link::{Counters, time_bucket};
 use quarry_domain::task::Usage;
 use quarry_wire::{Operation, Timestamp};
 use serde_json::{Value, json};
@@ -213,10 +213,10 @@ fn requests_per_target_and_metrics_of_the_balancer() {
     s.tick();
     for _ in 0..5 * 6 {
         // 480 a minute.
-        let lb = s.counters.load_balancers.entry(balancer.clone()).or_insert_with(LoadBalancerCounters::default);
+        let lb = s.counters.load_balancers.entry(balancer.clone()).or_default();
         lb.request_count += 80;
         lb.processed_bytes += 8_000;
-        let tg = s.counters.target_groups.entry(group.clone()).or_insert_with(TargetGroupCounters::default);
+        let tg = s.counters.target_groups.entry(group.clone()).or_default();
         tg.request_count += 80;
         tg.target_2xx += 79;
         tg.target_5xx += 1;

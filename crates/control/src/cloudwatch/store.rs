@@ -242,10 +242,10 @@ impl Metric {
 fn resolution(period_s: i64, start_s: i64, now_s: i64) -> i64 {
     // By the second only what needs it: the rest is kept by the minute as well.
     let by_second = period_s % 60 != 0;
-    let fitting =
+    let mut fitting =
         RESOLUTIONS.iter().filter(|(resolution, _)| period_s % resolution == 0 && by_second == (*resolution == 1));
     let kept = fitting.clone().find(|(_, kept)| start_s >= now_s - kept);
-    kept.or(fitting.last()).map_or(60, |(resolution, _)| *resolution)
+    kept.or(fitting.next_back()).map_or(60, |(resolution, _)| *resolution)
 }
 
 fn dimensions_text(dimensions: &BTreeMap<String, String>) -> String {
