@@ -4,7 +4,7 @@ use crate::api::Operations;
 use crate::endpoint::Auth;
 use crate::platform::Platform;
 use crate::{
-    applicationautoscaling, autoscaling, cloudformation, cloudwatch, ec2, ecr, ecs, elbv2, iam, link, logs,
+    acm, applicationautoscaling, autoscaling, cloudformation, cloudwatch, ec2, ecr, ecs, elbv2, iam, link, logs,
     secretsmanager, servicediscovery, ssm, sts,
 };
 use quarry_domain::image::RegistryAuth;
@@ -37,6 +37,7 @@ const RECONCILERS: [(&str, Reconciler); 7] = [
 /// All operations that are served.
 pub fn operations() -> Operations {
     let mut operations = Operations::default();
+    acm::register(&mut operations);
     applicationautoscaling::register(&mut operations);
     autoscaling::register(&mut operations);
     cloudformation::register(&mut operations);
