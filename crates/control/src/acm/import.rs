@@ -36,7 +36,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ImportCertificateRequest) -> Result<Impo
                     "A certificate that was not imported cannot be replaced by an import.",
                 ));
             }
-            if input.tags.is_some_and(|tags| !tags.is_empty()) {
+            if input.tags.as_ref().is_some_and(|tags| !tags.is_empty()) {
                 return Err(error::invalid_tag_exception("You can't apply tags when you reimport a certificate."));
             }
             if old.facts.key_algorithm != facts.key_algorithm {

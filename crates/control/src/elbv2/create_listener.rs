@@ -11,14 +11,19 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateListenerInput) -> Result<CreateLis
     let port = input.port.ok_or_else(|| errors::validation("A listener port must be specified"))?;
     let port = errors::in_range(port, "port", 1, 65_535)? as u16;
     listeners::refuse_others(input.alpn_policy, input.mutual_authentication)?;
-    let protocol =
-        listeners::read_protocol(input.protocol.as_deref(), input.certificates, input.ssl_policy.as_deref())?;
+    let policy = input.ssl_policy.as_deref();
+    let (protocol, tls) =
+        listeners::read_protocol(ctx.tx, input.protocol.as_deref(), input.certificates, policy, None)?;
     let tags = tags::read(input.tags)?;
     let default_action = actions::read(ctx.tx, &balancer, input.default_actions, "defaultActions")?;
 
     let others: Vec<Listener> = ctx.tx.children(&balancer.arn)?;
     if let Some(existing) = others.iter().find(|other| other.port == port) {
-        if existing.protocol == protocol && existing.default_action == default_action {
+        let same_tls = match (&existing.tls, &tls) {
+            (Some(old), Some(new)) => old.policy == new.policy && old.default_certificate == new.default_certificate,
+            (old, new) => old == new,
+        };
+        if existing.protocol == protocol && same_tls && existing.default_action == default_action {
             return Ok(CreateListenerOutput { listeners: Some(vec![listeners::show(existing)]) });
         }
         return Err(errors::duplicate_listener(format!(
@@ -43,6 +48,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateListenerInput) -> Result<CreateLis
         load_balancer_arn: balancer.arn,
         port,
         protocol,
+        tls,
         default_action,
     };
     ctx.tx.put(&listener)?;

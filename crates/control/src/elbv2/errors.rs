@@ -35,6 +35,7 @@ codes! {
     subnet_not_found = "SubnetNotFound";
     certificate_not_found = "CertificateNotFound";
     ssl_policy_not_found = "SSLPolicyNotFound";
+    too_many_certificates = "TooManyCertificates";
     too_many_load_balancers = "TooManyLoadBalancers";
     too_many_listeners = "TooManyListeners";
     too_many_rules = "TooManyRules";

@@ -4,6 +4,8 @@ pub const LOAD_BALANCERS: usize = 50;
 pub const LISTENERS_PER_LOAD_BALANCER: usize = 50;
 /// Not counting the default rule.
 pub const RULES_PER_LISTENER: usize = 100;
+/// Not counting the default certificate.
+pub const CERTIFICATES_PER_LISTENER: usize = 25;
 pub const TARGET_GROUPS: usize = 3000;
 pub const TARGET_GROUPS_PER_ACTION: usize = 5;
 pub const TARGET_GROUPS_PER_LOAD_BALANCER: usize = 100;

@@ -1,11 +1,12 @@
 //! What the operations on listeners share.
 
-use super::actions;
-use super::errors;
-use super::records::Listener;
+use super::records::{Listener, ListenerTls};
+use super::{actions, errors, ssl_policies};
+use crate::acm;
 use crate::api::Result;
+use crate::store::{StoreError, Tx};
 use quarry_aws::elbv2 as aws;
-use quarry_domain::snapshot::ListenerProtocol;
+use quarry_domain::snapshot::{self, ListenerProtocol};
 
 pub fn show(listener: &Listener) -> aws::Listener {
     aws::Listener {
@@ -14,6 +15,15 @@ pub fn show(listener: &Listener) -> aws::Listener {
         port: Some(i32::from(listener.port)),
         protocol: Some(protocol_name(listener.protocol).into()),
         default_actions: Some(vec![actions::show(&listener.default_action)]),
+        ssl_policy: listener.tls.as_ref().map(|tls| tls.policy.clone()),
+        certificates: listener.tls.as_ref().map(|tls| {
+            let certificate_arn = Some(tls.default_certificate.clone());
+            vec![aws::Certificate { certificate_arn, is_default: None }]
+        }),
+        mutual_authentication: listener
+            .tls
+            .as_ref()
+            .map(|_| aws::MutualAuthenticationAttributes { mode: Some("off".into()), ..Default::default() }),
         ..Default::default()
     }
 }
@@ -25,14 +35,15 @@ pub fn protocol_name(protocol: ListenerProtocol) -> &'static str {
     }
 }
 
-/// What of HTTPS a request may name: there is no certificate that it could, so HTTPS ends here in
-/// AWS's own errors.
+/// Protocol, certificate and policy as a request names them; what it leaves out of HTTPS is as in `now`.
 pub fn read_protocol(
+    tx: &Tx<'_>,
     protocol: Option<&str>,
     certificates: Option<Vec<aws::Certificate>>,
     ssl_policy: Option<&str>,
-) -> Result<ListenerProtocol> {
-    let arns: Vec<String> = certificates.unwrap_or_default().into_iter().filter_map(|c| c.certificate_arn).collect();
+    now: Option<&ListenerTls>,
+) -> Result<(ListenerProtocol, Option<ListenerTls>)> {
+    let arns: Vec<String> = read_certificates(certificates)?;
     match protocol {
         None => Err(errors::validation("A listener protocol must be specified")),
         Some("HTTP") if !arns.is_empty() => {
@@ -41,13 +52,66 @@ pub fn read_protocol(
         Some("HTTP") if ssl_policy.is_some() => {
             Err(errors::validation("You cannot specify an SSL policy for listeners with the HTTP protocol"))
         }
-        Some("HTTP") => Ok(ListenerProtocol::Http),
-        Some("HTTPS") if arns.is_empty() => {
-            Err(errors::validation("A certificate must be specified for HTTPS listeners"))
+        Some("HTTP") => Ok((ListenerProtocol::Http, None)),
+        Some("HTTPS") => {
+            let policy = ssl_policy.or(now.map(|now| now.policy.as_str())).unwrap_or(ssl_policies::DEFAULT);
+            if ssl_policies::find(policy).is_none() {
+                return Err(errors::ssl_policy_not_found(format!("SSL policy '{policy}' not found")));
+            }
+            let default_certificate = match (arns.as_slice(), now) {
+                ([one], _) => one.clone(),
+                ([], Some(now)) => now.default_certificate.clone(),
+                ([], None) => return Err(errors::validation("A certificate must be specified for HTTPS listeners")),
+                _ => {
+                    return Err(errors::validation(
+                        "Only one certificate can be specified. Use AddListenerCertificates to add more certificates to a listener",
+                    ));
+                }
+            };
+            check_certificate(tx, &default_certificate)?;
+            let certificates = now.map(|now| now.certificates.clone()).unwrap_or_default();
+            let tls = ListenerTls { policy: policy.to_owned(), default_certificate, certificates };
+            Ok((ListenerProtocol::Https, Some(tls)))
         }
-        Some("HTTPS") => Err(errors::certificate_not_found(format!("Certificate '{}' not found", arns.join(", ")))),
         Some(other) => Err(errors::validation(format!("Protocol '{other}' must be one of 'HTTPS, HTTP'"))),
     }
+}
+
+/// The ARNs of the certificates that a request names.
+pub fn read_certificates(certificates: Option<Vec<aws::Certificate>>) -> Result<Vec<String>> {
+    let mut arns = Vec::new();
+    for certificate in certificates.unwrap_or_default() {
+        if certificate.is_default.is_some() {
+            return Err(errors::validation("You cannot specify the IsDefault field of a certificate"));
+        }
+        arns.push(
+            certificate.certificate_arn.ok_or_else(|| errors::validation("A certificate ARN must be specified"))?,
+        );
+    }
+    Ok(arns)
+}
+
+/// Refuses a certificate that is not there.
+pub fn check_certificate(tx: &Tx<'_>, arn: &str) -> Result<()> {
+    match acm::usable(tx, arn)? {
+        Some(_) => Ok(()),
+        None => Err(errors::certificate_not_found(format!("Certificate '{arn}' not found"))),
+    }
+}
+
+/// How a listener speaks TLS, for the proxy.
+pub fn tls(tx: &Tx<'_>, tls: &ListenerTls) -> Result<snapshot::Tls, StoreError> {
+    let mut certificates = Vec::new();
+    for arn in tls.all() {
+        certificates.extend(acm::usable(tx, arn)?);
+    }
+    let policy = ssl_policies::find(&tls.policy);
+    Ok(snapshot::Tls {
+        policy: tls.policy.clone(),
+        protocols: policy.iter().flat_map(|policy| policy.protocols).map(|&name| name.to_owned()).collect(),
+        ciphers: policy.map(|policy| policy.ciphers()).unwrap_or_default(),
+        certificates,
+    })
 }
 
 /// What belongs to HTTPS or to other kinds of load balancers.
@@ -56,7 +120,7 @@ pub fn refuse_others(alpn: Option<Vec<String>>, mutual: Option<aws::MutualAuthen
         return Err(errors::validation("ALPN policies are only supported on TLS listeners"));
     }
     if mutual.is_some_and(|mutual| mutual.mode.as_deref().unwrap_or("off") != "off") {
-        return Err(errors::validation("Mutual authentication is only supported on HTTPS listeners"));
+        return Err(errors::invalid_configuration("Mutual authentication is not supported here; use the mode off"));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! comes back through `Platform::live`.
 
 mod actions;
+mod add_listener_certificates;
 mod add_tags;
 mod conditions;
 mod create_listener;
@@ -31,7 +32,7 @@ mod errors;
 mod find;
 mod limits;
 mod listener_attributes;
-mod listeners;
+pub mod listeners;
 mod load_balancer_attributes;
 mod load_balancers;
 mod modify_listener;
@@ -43,12 +44,14 @@ mod modify_target_group_attributes;
 mod page;
 pub mod records;
 mod register_targets;
+mod remove_listener_certificates;
 mod remove_tags;
 mod rules;
 mod set_ip_address_type;
 mod set_rule_priorities;
 mod set_security_groups;
 mod set_subnets;
+mod ssl_policies;
 mod tags;
 mod target_group_attributes;
 mod target_groups;
@@ -56,6 +59,8 @@ pub mod targets;
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod tests_https;
 
 use crate::api::Operations;
 use crate::store::{StoreError, Tx};
@@ -63,6 +68,7 @@ use quarry_aws::elbv2::op;
 
 /// Serves the operations of this service.
 pub fn register(operations: &mut Operations) {
+    operations.serve::<op::AddListenerCertificates>(add_listener_certificates::handle);
     operations.serve::<op::AddTags>(add_tags::handle);
     operations.serve::<op::CreateListener>(create_listener::handle);
     operations.serve::<op::CreateLoadBalancer>(create_load_balancer::handle);
@@ -93,6 +99,7 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::ModifyTargetGroup>(modify_target_group::handle);
     operations.serve::<op::ModifyTargetGroupAttributes>(modify_target_group_attributes::handle);
     operations.serve::<op::RegisterTargets>(register_targets::handle);
+    operations.serve::<op::RemoveListenerCertificates>(remove_listener_certificates::handle);
     operations.serve::<op::RemoveTags>(remove_tags::handle);
     operations.serve::<op::SetIpAddressType>(set_ip_address_type::handle);
     operations.serve::<op::SetRulePriorities>(set_rule_priorities::handle);

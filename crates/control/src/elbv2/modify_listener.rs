@@ -21,7 +21,14 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ModifyListenerInput) -> Result<ModifyLis
         listener.port = port;
     }
     let protocol = input.protocol.as_deref().unwrap_or(listeners::protocol_name(listener.protocol));
-    listener.protocol = listeners::read_protocol(Some(protocol), input.certificates, input.ssl_policy.as_deref())?;
+    let (protocol, tls) = listeners::read_protocol(
+        ctx.tx,
+        Some(protocol),
+        input.certificates,
+        input.ssl_policy.as_deref(),
+        listener.tls.as_ref(),
+    )?;
+    (listener.protocol, listener.tls) = (protocol, tls);
     if let Some(actions) = input.default_actions.filter(|actions| !actions.is_empty()) {
         listener.default_action = actions::read(ctx.tx, &balancer, Some(actions), "defaultActions")?;
     }

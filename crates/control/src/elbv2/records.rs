@@ -41,8 +41,20 @@ pub struct Listener {
     pub load_balancer_arn: String,
     pub port: u16,
     pub protocol: ListenerProtocol,
+    /// Of an HTTPS listener.
+    #[serde(default)]
+    pub tls: Option<ListenerTls>,
     pub default_rule_arn: String,
     pub default_action: RuleAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerTls {
+    pub policy: String,
+    /// ARN of the certificate for clients that name no server that another is for.
+    pub default_certificate: String,
+    /// ARNs of those added, in their order; the default one may be among them.
+    pub certificates: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,6 +180,21 @@ impl TargetType {
             Self::Instance => "instance",
             Self::Ip => "ip",
         }
+    }
+}
+
+impl Listener {
+    /// Whether the certificate is one of its own.
+    pub fn holds(&self, certificate: &str) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.all().any(|arn| arn == certificate))
+    }
+}
+
+impl ListenerTls {
+    /// ARNs of all certificates, each once, the default one first.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let others = self.certificates.iter().filter(|arn| **arn != self.default_certificate);
+        std::iter::once(&self.default_certificate).chain(others).map(String::as_str)
     }
 }
 

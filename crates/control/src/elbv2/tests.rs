@@ -55,9 +55,15 @@ pub fn fake_ec2(operations: &mut Operations) {
 }
 
 pub fn world() -> World {
+    world_with(|_| ())
+}
+
+/// With other services beside.
+pub fn world_with(more: impl FnOnce(&mut Operations)) -> World {
     World::new(|operations| {
         super::register(operations);
         fake_ec2(operations);
+        more(operations);
     })
 }
 
@@ -105,7 +111,7 @@ pub fn listener(world: &World, balancer: &aws::LoadBalancer, group: &str) -> Str
     world.call::<op::CreateListener>(input).unwrap().listeners.unwrap().remove(0).listener_arn.unwrap()
 }
 
-fn listener_input(
+pub fn listener_input(
     balancer: &aws::LoadBalancer,
     port: i32,
     actions: Option<Vec<aws::Action>>,
@@ -133,7 +139,7 @@ pub fn rule_input(listener: &str, priority: i32, path: &str, group: &str) -> aws
     }
 }
 
-fn refused<T: std::fmt::Debug>(result: Result<T, ServiceError>, code: &str, words: &str) {
+pub fn refused<T: std::fmt::Debug>(result: Result<T, ServiceError>, code: &str, words: &str) {
     let error = result.expect_err(words);
     assert_eq!(error.code, code, "{}", error.message);
     assert!(error.message.contains(words), "{:?} lacks {words:?}", error.message);

@@ -1,5 +1,6 @@
 //! From stored records to a routing snapshot.
 
+use crate::elbv2::listeners::tls;
 use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
 use crate::endpoint::DISCOVERY_PREFIX;
 use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
@@ -47,11 +48,12 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
         for listener in tx.children::<Listener>(&balancer.arn)? {
             let mut rules: Vec<Rule> = tx.children(&listener.arn)?;
             rules.sort_by_key(|rule| rule.priority);
+            let tls = listener.tls.as_ref().map(|own| tls(tx, own)).transpose()?;
             listeners.push(snapshot::Listener {
                 arn: listener.arn,
                 port: listener.port,
                 protocol: listener.protocol,
-                tls: None,
+                tls,
                 rules: rules.into_iter().map(rule).collect(),
                 default_action: listener.default_action.action,
             });
