@@ -117,7 +117,8 @@ fn values_reach_the_container_and_show_nowhere_else() {
         format!("KEY2={PASSWORD}"),
     ];
     let mut seen = container.secrets.0.clone();
-    (expected.sort(), seen.sort());
+    expected.sort();
+    seen.sort();
     assert_eq!(seen, expected);
     assert!(container.env.contains(&"PLAIN=shown".to_owned()));
     let written = serde_json::to_string(&spec).unwrap();
