@@ -64,6 +64,9 @@ pub struct ContainerSpec {
     pub init: bool,
     pub mounts: Vec<Mount>,
     pub limits: Limits,
+    /// Domains that are tried after a short name, in `/etc/resolv.conf`.
+    #[serde(default)]
+    pub search: Vec<String>,
     /// Ports the container listens on. With no isolation the runtime passes `PORT`.
     pub ports: Vec<u16>,
 }

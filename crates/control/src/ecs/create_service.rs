@@ -3,7 +3,7 @@
 use super::capacity::{Asked, Launch};
 use super::network::Network;
 use super::records::{Service, ServiceEvents, ServiceStatus};
-use super::{find, service_options as options, services, tags, view};
+use super::{find, registries, service_options as options, services, tags, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs as aws;
 use quarry_aws::ecs::{CreateServiceRequest, CreateServiceResponse, error};
@@ -31,11 +31,12 @@ const OFFERED: &[&str] = &[
     "role",
     "schedulingStrategy",
     "serviceName",
+    "serviceRegistries",
     "tags",
     "taskDefinition",
 ];
 
-pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateServiceResponse> {
+pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<CreateServiceResponse> {
     let cluster = find::cluster(ctx, input.cluster.as_deref())?;
     let name = input.service_name.clone().unwrap_or_default();
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -59,6 +60,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateSe
             ServiceStatus::Inactive => {}
         }
     }
+    options::no_service_connect(input.service_connect_configuration.take().as_ref())?;
     options::offered(&input, OFFERED, "")?;
     options::fixed_options(
         input.scheduling_strategy.as_deref(),
@@ -88,6 +90,8 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateSe
     };
     let launch = Launch::of(ctx, &cluster, &definition, &asked)?;
     options::load_balancers(ctx, &load_balancers, &definition)?;
+    let service_registries = input.service_registries.unwrap_or_default();
+    registries::check(ctx, &service_registries, &definition)?;
     options::grace_period(input.health_check_grace_period_seconds, !load_balancers.is_empty())?;
 
     let config = aws::Service {
@@ -116,7 +120,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateServiceRequest) -> Result<CreateSe
             false => ctx.platform.place().global_arn("iam", format_args!("role/{}", short_name(&role))),
         }),
         scheduling_strategy: Some("REPLICA".into()),
-        service_registries: Some(Vec::new()),
+        service_registries: Some(service_registries),
         ..aws::Service::default()
     };
     let mut service = Service {

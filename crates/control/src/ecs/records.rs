@@ -154,6 +154,9 @@ pub struct Task {
     /// Where it is registered, or will be when it runs.
     pub targets: Vec<TargetRef>,
     pub registered: bool,
+    /// Its service registry.
+    #[serde(default)]
+    pub registry: Option<Registry>,
     pub stop: Option<Stop>,
     /// Grows with every task.
     pub order: u64,
@@ -226,6 +229,16 @@ pub struct Port {
     pub container: String,
     pub container_port: u16,
     pub host_port: u16,
+}
+
+/// The service registry that a task is registered in as soon as it is healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    pub arn: String,
+    /// As registered: the host port, or in network mode awsvpc the container port.
+    pub port: Option<u16>,
+    /// What was said last of its health; nothing while it is not registered.
+    pub healthy: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

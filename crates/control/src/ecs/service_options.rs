@@ -169,6 +169,16 @@ fn target_group(ctx: &mut Ctx<'_>, arn: &str, mode: &str) -> Result<()> {
     }
 }
 
+/// Service Connect may be left out or switched off.
+pub fn no_service_connect(given: Option<&aws::ServiceConnectConfiguration>) -> Result<()> {
+    match given {
+        Some(given) if given.enabled == Some(true) => Err(error::unsupported_feature_exception(
+            "Service Connect (serviceConnectConfiguration) is not supported here. Use serviceRegistries.",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Checks the options that a service may have with one value only.
 pub fn fixed_options(
     scheduling: Option<&str>,

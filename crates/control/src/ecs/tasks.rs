@@ -6,7 +6,7 @@ use super::records::{
     Cluster, Container, ContainerInstance, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags,
     TargetRef, Task, TaskDefinition, TaskRoleCredentials, host_port_key,
 };
-use super::{container_instances, events, task_role};
+use super::{container_instances, events, registries, task_role};
 use crate::api::{Ctx, Result};
 use crate::ec2;
 use crate::elbv2::targets;
@@ -162,6 +162,7 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
             port: port.host_port,
         })
     });
+    let registry = new.service.and_then(|(service, _)| registries::of_task(service, &ports));
     let fargate = new.launch.launch_type == LaunchType::Fargate;
     let task = Task {
         arn,
@@ -189,6 +190,7 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
         demand,
         ports,
         registered: false,
+        registry,
         stop: None,
         order: ctx.tx.next("ecs.task")?,
         version: 1,
@@ -314,8 +316,8 @@ fn addresses(ctx: &Ctx<'_>, taken: &mut HashSet<Ipv4Addr>) -> Result<(Option<Ipv
     Ok((Some(source), Some(private)))
 }
 
-/// Begins to stop a task: deregisters it, and stores it as DEACTIVATING until it is drained, or as
-/// STOPPING where there is nothing to drain. `dead`: its processes are gone already. A task that is
+/// Begins to stop a task: deregisters it, and stores it as DEACTIVATING until it is drained and out of
+/// DNS, or as STOPPING where there is nothing to wait for. `dead`: its processes are gone already. A task that is
 /// stopping already keeps its reason.
 pub fn begin_stop(ctx: &mut Ctx<'_>, task: &mut Task, code: StopCode, reason: &str, dead: bool) -> Result<()> {
     let now = ctx.platform.now_ms();
@@ -325,10 +327,13 @@ pub fn begin_stop(ctx: &mut Ctx<'_>, task: &mut Task, code: StopCode, reason: &s
     task.wanted = false;
     task.stopping_ms.get_or_insert(now);
     task.version += 1;
+    // No new name leads here before the connections that are there are drained.
+    let named = registries::leave(ctx, task)?;
     if task.registered {
         leave_targets(ctx, task, dead)?;
     }
-    task.status = if task.registered && !dead { LastStatus::Deactivating } else { LastStatus::Stopping };
+    let waits = (task.registered || named) && !dead;
+    task.status = if waits { LastStatus::Deactivating } else { LastStatus::Stopping };
     Ok(ctx.tx.put(task)?)
 }
 

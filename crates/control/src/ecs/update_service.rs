@@ -3,7 +3,7 @@
 use super::capacity::{Asked, Launch};
 use super::network::Network;
 use super::records::{Cluster, Deployment, ServiceStatus, TaskDefinition};
-use super::{find, service_options as options, services, view};
+use super::{find, registries, service_options as options, services, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse, error};
 
@@ -24,16 +24,18 @@ const OFFERED: &[&str] = &[
     "platformVersion",
     "propagateTags",
     "service",
+    "serviceRegistries",
     "taskDefinition",
 ];
 
-pub fn handle(ctx: &mut Ctx<'_>, input: UpdateServiceRequest) -> Result<UpdateServiceResponse> {
+pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<UpdateServiceResponse> {
     let cluster = find::cluster(ctx, input.cluster.as_deref())?;
     let found = find::service(ctx, &cluster, input.service.as_deref().unwrap_or_default())?;
     let mut service = found.ok_or_else(|| error::service_not_found_exception("Service not found."))?;
     if service.status != ServiceStatus::Active {
         return Err(error::service_not_active_exception("Service was not ACTIVE."));
     }
+    options::no_service_connect(input.service_connect_configuration.take().as_ref())?;
     options::offered(&input, OFFERED, "")?;
     options::fixed_options(
         None,
@@ -88,8 +90,13 @@ pub fn handle(ctx: &mut Ctx<'_>, input: UpdateServiceRequest) -> Result<UpdateSe
         service.config.load_balancers = Some(load_balancers);
     }
     let load_balancers = service.load_balancers().to_vec();
+    if let Some(registries) = input.service_registries {
+        renew |= Some(&registries) != service.config.service_registries.as_ref();
+        service.config.service_registries = Some(registries);
+    }
     if renew {
         options::load_balancers(ctx, &load_balancers, &definition)?;
+        registries::check(ctx, service.config.service_registries.as_deref().unwrap_or_default(), &definition)?;
     }
     options::grace_period(input.health_check_grace_period_seconds, !load_balancers.is_empty())?;
     let config = &mut service.config;

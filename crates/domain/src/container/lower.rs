@@ -15,6 +15,8 @@ pub struct Context<'a> {
     pub address: Option<Ipv4Addr>,
     pub private_address: Option<Ipv4Addr>,
     pub dns: Option<Ipv4Addr>,
+    /// Namespaces that short names are looked for in, after the container's own search domains.
+    pub search: &'a [String],
     /// Variables that every container gets; the image's and the task definition's go before them.
     pub environment: &'a [(String, String)],
     /// By container name.
@@ -105,6 +107,7 @@ fn container_spec(
             memory_reservation: size.reservation,
             ..Limits::default()
         },
+        search: container.dns_search_domains.iter().flatten().chain(context.search).cloned().collect(),
         ports: container
             .port_mappings
             .iter()

@@ -24,6 +24,7 @@ pub const TASK_DEFINITION: &[&str] = &[
 pub const CONTAINER: &[&str] = &[
     "command",
     "cpu",
+    "dnsSearchDomains",
     "dockerLabels",
     "entryPoint",
     "environment",

@@ -142,6 +142,7 @@ fn lowering_joins_image_definition_and_overrides() {
             task_id: "0123456789abcdef",
             address: None,
             private_address: None,
+            search: &["board.local".to_owned()],
             dns: None,
             environment: &[("AWS_ENDPOINT_URL".into(), "http://198.19.0.1:4566".into())],
             images: &BTreeMap::from([("api".to_owned(), image)]),

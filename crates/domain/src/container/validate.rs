@@ -151,6 +151,12 @@ fn container<'a>(
             "Invalid 'workingDirectory' setting for container '{name}': it must be an absolute path."
         ));
     }
+    let label = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    for domain in container.dns_search_domains.iter().flatten() {
+        if domain.is_empty() || domain.len() > 253 || !domain.chars().all(label) {
+            return refuse(format!("Invalid 'dnsSearchDomains' setting for container '{name}'."));
+        }
+    }
     if let Some(hostname) = container.hostname.as_deref() {
         if network_mode(definition) == "awsvpc" {
             return refuse("hostname is not supported on container when networkMode=awsvpc.".into());

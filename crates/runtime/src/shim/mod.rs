@@ -189,7 +189,7 @@ impl Shim {
             sandbox,
             id_base: self.plan.id_base,
             filters,
-            files: self.files(),
+            files: self.files(index),
             layers: &self.plan.layers[index],
             writable: self.directory.join(format!("fs-{index}")),
             log: self.log(index, sandbox.ranged.then_some(self.plan.id_base))?,
@@ -255,14 +255,16 @@ impl Shim {
         Ok(file.into())
     }
 
-    fn files(&self) -> Files {
+    fn files(&self, index: usize) -> Files {
         let spec = &self.plan.spec;
         let mut hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
         if let Some(address) = spec.private_address.or(spec.address) {
             hosts.push_str(&format!("{address}\t{}\n", spec.hostname));
         }
-        let resolv_conf =
-            spec.dns.map_or_else(String::new, |dns| format!("nameserver {dns}\noptions timeout:2 attempts:3\n"));
+        let search = search(&spec.containers[index].search);
+        let resolv_conf = spec
+            .dns
+            .map_or_else(String::new, |dns| format!("nameserver {dns}\n{search}options timeout:2 attempts:3\n"));
         Files { hostname: format!("{}\n", spec.hostname), hosts, resolv_conf }
     }
 
@@ -373,4 +375,21 @@ fn ended(running: &Running) -> io::Result<ContainerState> {
     let code = code.or(signal.map(|s| 128 + s)).unwrap_or(255);
     let kills = running.group.as_ref().map_or(0, Group::oom_kills);
     Ok(ContainerState::Exited { code, oom_killed: kills > 0 && code != 0, at_ms: record::now_ms() })
+}
+
+/// What all C libraries read of a search list, in bytes.
+const LONGEST_SEARCH: usize = 255;
+
+/// The line of `/etc/resolv.conf` that has short names looked for in these domains: as many as all C
+/// libraries read.
+fn search(domains: &[String]) -> String {
+    let mut line = String::new();
+    for domain in domains {
+        if line.len() + domain.len() + 1 > LONGEST_SEARCH {
+            break;
+        }
+        line.push(' ');
+        line.push_str(domain);
+    }
+    if line.is_empty() { line } else { format!("search{line}\n") }
 }

@@ -49,6 +49,7 @@ pub fn rehearse(isolation: Isolation, directory: &Path) -> io::Result<()> {
         init: false,
         mounts: vec![Mount { source: volume, target: "/volume".to_owned(), read_only: false }],
         limits: Limits::default(),
+        search: Vec::new(),
         ports: Vec::new(),
     };
     let around = Surroundings {

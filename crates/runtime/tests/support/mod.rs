@@ -139,6 +139,7 @@ pub fn container(image: &ResolvedImage, name: &str, args: &[&str]) -> ContainerS
         init: false,
         mounts: Vec::new(),
         limits: Limits::default(),
+        search: Vec::new(),
         ports: vec![3000],
     }
 }

@@ -2,10 +2,13 @@
 
 use super::super::metadata;
 use super::super::records::{Task, TaskDefinition};
+use super::super::tasks;
 use super::secrets;
 use crate::api::Operations;
+use crate::ec2;
 use crate::logs;
 use crate::platform::{HUB_ENDPOINT_PORT, Platform};
+use crate::servicediscovery;
 use crate::store::StoreError;
 use quarry_domain::container::{self, Context, VolumeSource, lower};
 use quarry_domain::image::ResolvedImage;
@@ -28,10 +31,14 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
         let task: Option<Task> = tx.get(id)?;
         let Some(task) = task else { return Ok(None) };
         let definition: Option<TaskDefinition> = tx.get(&task.task_definition_arn)?;
-        Ok(definition.map(|definition| (task, definition)))
+        let search = match tasks::vpc(&task, &ec2::instance::vpcs(tx)?) {
+            Some(vpc) => servicediscovery::names_of_vpc(tx, vpc)?,
+            None => Vec::new(),
+        };
+        Ok(definition.map(|definition| (task, definition, search)))
     });
     let stored = stored.map_err(|error| format!("ResourceInitializationError: {error}"))?;
-    let (task, definition) = stored.ok_or("ResourceInitializationError: the task definition is gone")?;
+    let (task, definition, search) = stored.ok_or("ResourceInitializationError: the task definition is gone")?;
     let definition = &definition.definition;
 
     for one in container::containers(definition) {
@@ -56,6 +63,7 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
             address: task.address,
             private_address: task.private_address,
             dns: platform.config.hub.as_ref().filter(|_| task.address.is_some()).map(|hub| hub.address),
+            search: &search,
             environment: &environment(platform, &task),
             images: &images,
             secrets: &secrets,

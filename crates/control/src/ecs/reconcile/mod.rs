@@ -74,6 +74,10 @@ pub(crate) struct Reconciler {
     announced_unhealthy: HashSet<TaskId>,
     /// By deployment: the failures counted and since when (monotonic) its delay runs.
     throttled_since: HashMap<String, (u32, Duration)>,
+    /// When a task that was in a service registry was first seen to be stopped (monotonic).
+    left_since: HashMap<TaskId, Duration>,
+    /// What was left in service registries by a run before was looked for.
+    swept: bool,
     /// When something is to be looked at again (monotonic).
     due: Option<Duration>,
 }
@@ -89,6 +93,8 @@ impl Reconciler {
             was_healthy: HashSet::new(),
             announced_unhealthy: HashSet::new(),
             throttled_since: HashMap::new(),
+            left_since: HashMap::new(),
+            swept: false,
             due: None,
         }
     }
@@ -97,7 +103,7 @@ impl Reconciler {
     pub fn pass(&mut self) -> Option<Duration> {
         self.due = None;
         for _ in 0..ROUNDS {
-            let moved = self.tasks().and_then(|tasks| Ok(tasks | self.services()?));
+            let moved = self.sweep().and_then(|()| Ok(self.tasks()? | self.services()?));
             match moved {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -109,6 +115,15 @@ impl Reconciler {
             }
         }
         self.due.map(|due| due.saturating_sub(self.now()))
+    }
+
+    /// Once: a task registers and leaves together with its own change, so nothing strays later.
+    fn sweep(&mut self) -> Result<()> {
+        if !self.swept {
+            self.transact(|ctx| super::registries::remove_strays(ctx))?;
+            self.swept = true;
+        }
+        Ok(())
     }
 
     fn now(&self) -> Duration {

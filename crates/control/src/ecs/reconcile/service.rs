@@ -5,7 +5,7 @@ use super::super::records::{
 };
 use super::super::run_task::managed_tags;
 use super::super::tasks::{self, NewTask, Room};
-use super::super::{events, service_options as options};
+use super::super::{events, registries, service_options as options};
 use super::Reconciler;
 use crate::api::{Ctx, Result};
 use crate::elbv2::targets;
@@ -33,6 +33,8 @@ struct Seen {
     wanted: Wanted,
     tasks: Vec<SeenTask>,
     records: Vec<Task>,
+    /// What is to be said to the service registry: tasks, and whether they are healthy.
+    told: Vec<(String, bool)>,
     /// Unhealthy tasks: id, target group, port and AWS's description.
     unhealthy: Vec<(String, String, u16, String)>,
 }
@@ -54,7 +56,7 @@ impl Reconciler {
             let well = self.came_up_well(&service, &seen, now);
             let over = service.status == ServiceStatus::Draining && seen.tasks.is_empty();
             let actions = plan(&seen.wanted, &seen.tasks, now);
-            if !actions.is_empty() || news || well || over {
+            if !actions.is_empty() || news || well || over || !seen.told.is_empty() {
                 moved |= self.act(&service.arn, now)?;
             }
         }
@@ -79,6 +81,14 @@ impl Reconciler {
                         "(task {id}) (port {port}) is unhealthy in (target-group {group}) due to (reason {description})."
                     );
                     events::add(ctx, &service, words)?;
+                }
+            }
+            for (id, healthy) in &seen.told {
+                if let Some(mut task) = ctx.tx.get::<Task>(id)?
+                    && registries::tell(ctx, &mut task, *healthy)?
+                {
+                    task.version += 1;
+                    ctx.tx.put(&task)?;
                 }
             }
             if self.came_up_well(&service, &seen, now)
@@ -201,7 +211,7 @@ impl Reconciler {
             .into_iter()
             .map(|instance| (instance.arn, instance.draining))
             .collect();
-        let mut unhealthy = Vec::new();
+        let (mut unhealthy, mut told) = (Vec::new(), Vec::new());
         let mut seen = Vec::new();
         for task in &records {
             let phase = match task.status {
@@ -227,6 +237,11 @@ impl Reconciler {
                     self.announced_unhealthy.remove(&task.id);
                 }
                 (Health::Unknown | Health::Healthy | Health::Unhealthy, _) => {}
+            }
+            match (health, task.registry.as_ref().map(|registry| registry.healthy)) {
+                (Health::Healthy, Some(None | Some(false))) => told.push((task.id.clone(), true)),
+                (Health::Unhealthy, Some(Some(true))) => told.push((task.id.clone(), false)),
+                (Health::Healthy | Health::Unhealthy | Health::Unknown, _) => {}
             }
             seen.push(SeenTask {
                 id: task.id.clone(),
@@ -255,7 +270,7 @@ impl Reconciler {
         {
             self.look_again_in(Duration::from_secs(1));
         }
-        Ok(Seen { wanted, tasks: seen, records, unhealthy })
+        Ok(Seen { wanted, tasks: seen, records, told, unhealthy })
     }
 
     /// The verdict over all target groups: unhealthy in one is unhealthy. Without a target group a

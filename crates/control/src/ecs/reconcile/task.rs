@@ -1,13 +1,14 @@
 //! Tasks: observes, decides each task's step, and carries the steps out.
 
 use super::super::records::{HostPort, LastStatus, RunToken, Service, StopCode, StoppedTask, Task, TaskDefinition};
-use super::super::{container_instances, delete_task_definitions, events, network, task_role, tasks};
+use super::super::{container_instances, delete_task_definitions, events, network, registries, task_role, tasks};
 use super::Reconciler;
 use super::jobs::{Kind, Outcome};
 use super::outcome::{keep_exit_codes, stop_of};
 use super::step::{Facts, Step, next};
 use crate::api::{Ctx, Result};
 use crate::elbv2::targets;
+use crate::link;
 use crate::logs;
 use crate::store::{StoreError, Tx};
 use quarry_domain::container;
@@ -21,6 +22,11 @@ const KEPT_MS: i64 = 60 * 60 * 1000;
 
 /// A task that ends sooner after its start and never was healthy counts as one that did not start.
 const STARTED_WELL_MS: i64 = 10_000;
+
+/// Time for the snapshot without a task that was just deregistered to be published, and the longest wait until
+/// the proxies have it.
+const UNNAMED_AFTER: Duration = Duration::from_millis(100);
+const UNNAMED_AT_LAST: Duration = Duration::from_secs(2);
 
 /// What a step needs of the task's definition.
 #[derive(Clone)]
@@ -45,9 +51,11 @@ impl Reconciler {
         })?;
         let seen: HashMap<TaskId, ObservedTask> = seen.into_iter().map(|task| (task.id.clone(), task)).collect();
         let now = self.now();
+        let mut leaving = Vec::new();
         let (steps, due) = self.platform.store.read(|tx| -> Result<_> {
             let mut facets: HashMap<String, Facets> = HashMap::new();
             let (mut steps, mut due) = (Vec::new(), None::<Duration>);
+            let version = link::publish::current_version(tx)?;
             for task in tx.all::<Task>()? {
                 let Some(&launch) = launches.get(&task.id) else { continue };
                 let of = match facets.get(&task.task_definition_arn) {
@@ -55,12 +63,15 @@ impl Reconciler {
                     None => facets.entry(task.task_definition_arn.clone()).or_insert(facets_of(tx, &task)?).clone(),
                 };
                 let draining = task.status == LastStatus::Deactivating;
+                if draining && task.registry.is_some() {
+                    leaving.push(task.id.clone());
+                }
                 let step = next(&Facts {
                     task: &task,
                     seen: seen.get(&task.id),
                     launch,
                     removal: self.jobs.state(Kind::Remove, &task.id),
-                    drained: draining && self.is_drained(tx, &task)?,
+                    drained: draining && self.is_drained(tx, &task)? && self.is_unnamed(&task, version, now),
                     terminated: self.terminated.get(&task.id).map(|(at, kill)| (now.saturating_sub(*at), *kill)),
                     stop_timeout: of.stop_timeout,
                     essential: &of.essential,
@@ -75,6 +86,11 @@ impl Reconciler {
             }
             Ok((steps, due))
         })?;
+        self.left_since.retain(|id, _| leaving.contains(id));
+        for id in leaving {
+            let since = *self.left_since.entry(id).or_insert(now);
+            self.look_again_at((since + UNNAMED_AFTER).max(now + Duration::from_millis(50)));
+        }
         if let Some(due) = due {
             self.look_again_at(due.max(now + Duration::from_millis(50)));
         }
@@ -233,6 +249,10 @@ impl Reconciler {
                 events::add(ctx, service, format_args!("registered 1 targets in (target-group {})", target.group_arn))?;
             }
         }
+        // What nobody checks is healthy as soon as it runs.
+        if task.targets.is_empty() {
+            registries::tell(ctx, task, true)?;
+        }
         open_streams(ctx, task)?;
         Ok(ctx.tx.put(task)?)
     }
@@ -292,6 +312,17 @@ impl Reconciler {
             }
         }
         Ok(true)
+    }
+
+    /// No name leads to a task that left its registry: the proxies answer by what was published since. Where
+    /// they do not say so, it is taken to be so after a while. `version`: the newest one.
+    fn is_unnamed(&self, task: &Task, version: u64, now: Duration) -> bool {
+        if task.registry.is_none() {
+            return true;
+        }
+        let Some(since) = self.left_since.get(&task.id) else { return false };
+        let waited = now.saturating_sub(*since);
+        waited >= UNNAMED_AT_LAST || (waited >= UNNAMED_AFTER && link::is_applied(&self.platform, version))
     }
 
     /// Removes what the runtime has and the store does not know: left by a crash between the two.

@@ -110,8 +110,8 @@ fn each_operation_refuses_with_its_own_code_and_changes_nothing() {
         (
             "CreateService",
             service(json!({"serviceRegistries": [{"registryArn": "x"}]})),
-            "ClientException",
-            "'serviceRegistries' is not supported",
+            "InvalidParameterException",
+            "The service registry x does not exist.",
         ),
         (
             "CreateService",

@@ -4,6 +4,7 @@
 mod bad_input;
 mod life;
 mod network;
+mod registries;
 mod roles;
 mod rolling;
 mod secrets;
