@@ -114,6 +114,7 @@ fn service_model(botocore: &Path, service: &str, names: &[String]) -> Result<Val
         }
     }
     Ok(json!({
+        "allOperations": object(&full["operations"]).keys().collect::<Vec<_>>(),
         "metadata": pick(&full["metadata"], METADATA),
         "operations": operations,
         "paginators": paginators,

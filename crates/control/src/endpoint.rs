@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
 use quarry_wire::sigv4::{self, Credentials, Expected};
 use quarry_wire::{ServiceError, Timestamp, server};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whether signatures are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,20 @@ pub struct Endpoint {
     auth: Auth,
     /// The installation's own access key.
     key: Credentials,
+    unserved: Unserved,
 }
+
+/// Calls of operations that are not served, by service and operation, since the start.
+#[derive(Default)]
+struct Unserved(Mutex<BTreeMap<(String, String), u64>>);
+
+/// Most operations that are told apart; names come from whoever calls.
+const MAX_UNSERVED: usize = 1000;
+/// Most characters of a name that are kept.
+const MAX_NAME: usize = 100;
+
+/// Path of what [`Endpoint::unserved`] says. It needs no signature: whoever asks is on this machine.
+pub const UNSERVED_PATH: &str = "/_quarry/v1/unserved";
 
 /// What clients put before the endpoint's host for Cloud Map's DiscoverInstances, unless told not to.
 pub const DISCOVERY_PREFIX: &str = "data-";
@@ -40,7 +54,18 @@ impl Endpoint {
     /// `key`: access key id and secret of the installation's user.
     pub fn new(platform: Arc<Platform>, operations: Arc<Operations>, auth: Auth, key: (String, String)) -> Self {
         let key = Credentials { access_key_id: key.0, secret_access_key: key.1, session_token: None };
-        Self { platform, operations, auth, key }
+        Self { platform, operations, auth, key, unserved: Unserved::default() }
+    }
+
+    /// How often each operation was called that is not served, as JSON: service, then operation.
+    fn unserved(&self) -> Response<Bytes> {
+        let mut told: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for ((service, operation), count) in self.unserved.counts().iter() {
+            told.entry(service.clone()).or_default().insert(operation.clone(), *count);
+        }
+        let mut response = Response::new(Bytes::from(serde_json::json!(told).to_string()));
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        response
     }
 
     /// Answers one whole request. Blocks for as long as the transaction takes.
@@ -49,15 +74,26 @@ impl Endpoint {
         if head.method == http::Method::GET && head.uri.path() == crate::status::PATH {
             return crate::status::answer(&self.platform);
         }
+        if head.method == http::Method::GET && head.uri.path() == UNSERVED_PATH {
+            return self.unserved();
+        }
         let call = match server::identify(quarry_aws::SERVICES, &head.method, &head.uri, &head.headers, body) {
             Ok(call) => call,
-            Err(refusal) => return respond(refusal.reply(&request_id)),
+            Err(refusal) => {
+                if let Some((service, operation)) = &refusal.called {
+                    self.unserved.count(service, operation);
+                }
+                return respond(refusal.reply(&request_id));
+            }
         };
         let outcome = self.authenticate(head, body, &call).and_then(|caller| {
             let handler = self
                 .operations
                 .find(call.service.id, call.operation.name)
-                .ok_or_else(|| server::unknown_operation(call.protocol, call.service, call.operation.name))?;
+                .ok_or_else(|| {
+                    self.unserved.count(call.service.id, call.operation.name);
+                    server::unknown_operation(call.protocol, call.service, call.operation.name)
+                })?;
             let mut input = handler.input();
             call.read(input.structure())?;
             quarry_wire::validate::check(input.seen(), call.protocol, call.service, call.operation)?;
@@ -124,6 +160,22 @@ impl Endpoint {
         })
         .map_err(|failure| failure.error(call.protocol))?;
         Ok(Caller { access_key: scope.access_key_id, arn: role.unwrap_or_else(user) })
+    }
+}
+
+impl Unserved {
+    fn count(&self, service: &str, operation: &str) {
+        let kept = |name: &str| name.chars().take(MAX_NAME).filter(|c| c.is_ascii_graphic()).collect::<String>();
+        let mut counts = self.counts();
+        let key = (kept(service), kept(operation));
+        if counts.len() < MAX_UNSERVED || counts.contains_key(&key) {
+            *counts.entry(key).or_default() += 1;
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<(String, String), u64>> {
+        // A count is whole whatever happened.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

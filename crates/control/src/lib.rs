@@ -29,6 +29,8 @@ pub mod vault;
 pub mod wake;
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub use machine::Machine;

@@ -79,21 +79,31 @@ pub fn answer<T: Shape>(
         return Err(AnswerError::Service(error(protocol, status, headers, body)));
     }
     let mut output = T::default();
+    read(protocol, operation, &mut output, body)?;
+    Ok(output)
+}
+
+/// Fills an output from the body of an answer that went well.
+pub fn read(
+    protocol: Protocol,
+    operation: &OperationModel,
+    output: &mut dyn Structure,
+    body: &[u8],
+) -> Result<(), DecodeError> {
     if !operation.has_output {
-        return Ok(output);
+        return Ok(());
     }
     match protocol {
-        Protocol::Json => json::read_slice(&mut output, body)?,
-        Protocol::Cbor => cbor::read_slice(&mut output, body)?,
+        Protocol::Json => json::read_slice(output, body),
+        Protocol::Cbor => cbor::read_slice(output, body),
         Protocol::Query | Protocol::Ec2 => {
             let root = xml::Node::parse(utf8(body)?)?;
             let wrapper = operation.result_wrapper;
             let result = if wrapper.is_empty() { Some(&root) } else { root.child(wrapper) };
             let result = result.ok_or_else(|| DecodeError::new(format!("{wrapper} is missing")))?;
-            result.read(&mut output)?;
+            result.read(output)
         }
     }
-    Ok(output)
 }
 
 /// The value of a top-level text member, by its model name: for page tokens.

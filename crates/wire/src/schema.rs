@@ -133,6 +133,8 @@ pub struct ServiceModel {
     pub xml_namespace: &'static str,
     /// Sorted by name.
     pub operations: &'static [&'static OperationModel],
+    /// The names of all operations that AWS's model of the service has, sorted.
+    pub all: &'static [&'static str],
 }
 
 /// One operation as the models describe it.

@@ -48,6 +48,8 @@ pub struct Refusal {
     /// The service, when that much is known.
     pub service: Option<&'static ServiceModel>,
     pub protocol: Protocol,
+    /// What it wanted to call, when it said so: service (as it named it, where we do not know it) and operation.
+    pub called: Option<(String, String)>,
     pub error: Box<ServiceError>,
 }
 
@@ -118,7 +120,12 @@ pub fn identify<'a>(
         Some((service, operation, protocol)) => {
             Ok(Call { service, operation, protocol, payload: Payload::Form(params) })
         }
-        None => Err(refusal(service.copied(), invalid_action(service.copied(), &action, version))),
+        None => {
+            let named = service.map(|s| s.id).or(scope.as_ref().map(|scope| scope.service.as_str()));
+            let mut refusal = refusal(service.copied(), invalid_action(service.copied(), &action, version));
+            refusal.called = Some((named.unwrap_or(version).to_owned(), action));
+            Err(refusal)
+        }
     }
 }
 
@@ -203,7 +210,10 @@ fn identify_rpc<'a>(
     body: &'a [u8],
 ) -> Result<Call<'a>, Refusal> {
     let service = services.iter().find(|s| s.speaks(protocol) && s.target_prefix == prefix);
-    let refuse = |error| Refusal { service: service.copied(), protocol, error: Box::new(error) };
+    let refuse = |error| {
+        let called = Some((service.map_or(prefix, |s| s.id).to_owned(), name.to_owned()));
+        Refusal { service: service.copied(), protocol, called, error: Box::new(error) }
+    };
     let Some((service, operation)) = service.and_then(|s| Some((*s, s.operation(name)?))) else {
         return Err(refuse(ServiceError::new("UnknownOperationException", "", 400)));
     };
@@ -241,7 +251,7 @@ fn serialization(error: DecodeError) -> ServiceError {
 
 fn refusal(service: Option<&'static ServiceModel>, error: ServiceError) -> Refusal {
     let protocol = service.and_then(form_protocol).unwrap_or(Protocol::Query);
-    Refusal { service, protocol, error: Box::new(error) }
+    Refusal { service, protocol, called: None, error: Box::new(error) }
 }
 
 fn too_large() -> ServiceError {

@@ -133,6 +133,10 @@ fn root(model: &Service) -> Result<String> {
     for name in model.operations.keys() {
         let _ = writeln!(out, "        &op::{},", names::constant(name));
     }
+    out.push_str("    ],\n    all: &[\n");
+    for name in &model.all {
+        let _ = writeln!(out, "        {name:?},");
+    }
     out.push_str("    ],\n};\n");
     Ok(out)
 }

@@ -13,6 +13,8 @@ pub struct Service {
     pub id: String,
     pub metadata: Value,
     pub operations: Map<String, Value>,
+    /// The names of all operations that AWS's model has.
+    pub all: Vec<String>,
     pub paginators: Map<String, Value>,
     pub shapes: Map<String, Value>,
     /// The name of each shape's static table.
@@ -80,6 +82,13 @@ impl Service {
             id: id.to_owned(),
             metadata: model["metadata"].clone(),
             operations,
+            all: model["allOperations"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             paginators: object(&model["paginators"]).clone(),
             shapes,
             tables,

@@ -29,4 +29,17 @@ pub static SERVICE: ServiceModel = ServiceModel {
         &op::ASSUME_ROLE,
         &op::GET_CALLER_IDENTITY,
     ],
+    all: &[
+        "AssumeRole",
+        "AssumeRoleWithSAML",
+        "AssumeRoleWithWebIdentity",
+        "AssumeRoot",
+        "DecodeAuthorizationMessage",
+        "GetAccessKeyInfo",
+        "GetCallerIdentity",
+        "GetDelegatedAccessToken",
+        "GetFederationToken",
+        "GetSessionToken",
+        "GetWebIdentityToken",
+    ],
 };
