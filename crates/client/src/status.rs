@@ -1,8 +1,11 @@
-//! What no AWS API tells and Quarry's endpoint does: where load balancers really listen.
+//! What no AWS API tells and Quarry's endpoint does: where load balancers really listen, and what was
+//! called that is not served.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::http::{Endpoint, InvalidEndpoint, TransportError};
@@ -28,13 +31,22 @@ pub enum StatusError {
     Endpoint(#[from] InvalidEndpoint),
     #[error(transparent)]
     Transport(#[from] TransportError),
-    #[error("{0} is not a Quarry endpoint: it does not tell where load balancers listen")]
+    #[error("{0} is not a Quarry endpoint: it does not tell what only Quarry knows")]
     NotQuarry(String),
 }
 
 /// All listeners of the Quarry at this endpoint.
 pub async fn listeners(endpoint: &str) -> Result<Vec<ListenerView>, StatusError> {
+    get(endpoint, "/_quarry/v1/listeners").await
+}
+
+/// How often each operation was called that is not served, since the start: by service and operation.
+pub async fn unserved(endpoint: &str) -> Result<BTreeMap<String, BTreeMap<String, u64>>, StatusError> {
+    get(endpoint, "/_quarry/v1/unserved").await
+}
+
+async fn get<T: DeserializeOwned>(endpoint: &str, path: &str) -> Result<T, StatusError> {
     let connection = Endpoint::new(endpoint)?;
-    let answer = connection.send(Method::GET, "/_quarry/v1/listeners", HeaderMap::new(), Bytes::new()).await?;
+    let answer = connection.send(Method::GET, path, HeaderMap::new(), Bytes::new()).await?;
     serde_json::from_slice(&answer.body).map_err(|_| StatusError::NotQuarry(endpoint.to_owned()))
 }

@@ -87,13 +87,10 @@ impl Endpoint {
             }
         };
         let outcome = self.authenticate(head, body, &call).and_then(|caller| {
-            let handler = self
-                .operations
-                .find(call.service.id, call.operation.name)
-                .ok_or_else(|| {
-                    self.unserved.count(call.service.id, call.operation.name);
-                    server::unknown_operation(call.protocol, call.service, call.operation.name)
-                })?;
+            let handler = self.operations.find(call.service.id, call.operation.name).ok_or_else(|| {
+                self.unserved.count(call.service.id, call.operation.name);
+                server::unknown_operation(call.protocol, call.service, call.operation.name)
+            })?;
             let mut input = handler.input();
             call.read(input.structure())?;
             quarry_wire::validate::check(input.seen(), call.protocol, call.service, call.operation)?;

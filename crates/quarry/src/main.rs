@@ -1,5 +1,6 @@
 //! `quarry`: the one program. Here its parts are put together; each command is a few lines away.
 
+mod coverage;
 mod doctor;
 mod env;
 mod installation;
@@ -63,6 +64,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print which of AWS's operations are served, per service, and which others were called.
+    Coverage {
+        #[command(flatten)]
+        data: DataDir,
+        #[arg(long, conflicts_with = "markdown")]
+        json: bool,
+        /// The table as SPECIFICATION.md holds it.
+        #[arg(long)]
+        markdown: bool,
+    },
     #[command(flatten)]
     Client(quarry_cli::Command),
     /// Run the data plane; `serve` does this by itself.
@@ -122,6 +133,14 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Env(data) => env::run(&data.path()?)?,
         Command::Stop(data) => println!("{}", roles::stop::run(&data.path()?)?),
         Command::Doctor { data, json } => return doctor::run(&data.path()?, json),
+        Command::Coverage { data, json, markdown } => {
+            let form = match (json, markdown) {
+                (true, _) => coverage::Form::Json,
+                (_, true) => coverage::Form::Markdown,
+                _ => coverage::Form::Text,
+            };
+            coverage::run(&data.path()?, form)?;
+        }
         Command::Client(command) => return client(command),
         Command::Proxy { data, workers } => {
             log_to_stderr();

@@ -104,3 +104,63 @@ fn the_console_is_shown_to_whoever_has_the_key_and_to_no_foreign_page() {
     let foreign = ask(&platform, "/console", &format!("Authorization: Basic {key}\r\nSec-Fetch-Site: cross-site\r\n"));
     assert!(foreign.starts_with("HTTP/1.1 403"), "{foreign}");
 }
+
+/// The part of SPECIFICATION.md that `quarry coverage --markdown` prints.
+const COVERAGE: (&str, &str) = ("<!-- quarry coverage --markdown -->\n", "<!-- end of coverage -->\n");
+
+#[test]
+fn the_specification_lists_what_is_served() {
+    let (ok, printed, said) = quarry(&["coverage", "--markdown"]);
+    assert!(ok, "{said}");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../SPECIFICATION.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = text.split_once(COVERAGE.0).expect("where the table begins");
+    let (table, tail) = rest.split_once(COVERAGE.1).expect("where the table ends");
+    if std::env::var_os("UPDATE_COVERAGE").is_some() {
+        std::fs::write(path, format!("{head}{}{printed}{}{tail}", COVERAGE.0, COVERAGE.1)).unwrap();
+        return;
+    }
+    let services =
+        |table: &str| table.lines().skip(2).filter_map(|l| Some(l.split(" | ").next()?.to_owned())).collect::<Vec<_>>();
+    assert!(services(&printed).len() > 10, "{printed}");
+    for service in services(table) {
+        assert!(services(&printed).contains(&service), "{service} is in SPECIFICATION.md and not served");
+    }
+    // An older table is a reminder on a developer's machine, and a failure in CI.
+    if table != printed {
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "SPECIFICATION.md is not current: see CONTRIBUTING.md"
+        );
+        println!("SPECIFICATION.md is not current: see CONTRIBUTING.md");
+    }
+}
+
+#[test]
+fn calls_of_what_is_not_served_are_counted() {
+    let platform = Platform::start(env!("CARGO_BIN_EXE_quarry")).unwrap();
+    let authority = platform.endpoint.trim_start_matches("http://").to_owned();
+    for (head, body, status) in [
+        ("X-Amz-Target: AmazonEC2ContainerServiceV20141113.CreateTaskSet", "{}", "400"),
+        ("X-Amz-Target: AmazonEC2ContainerServiceV20141113.CreateTaskSet", "{}", "400"),
+        ("X-Amz-Target: AmazonSQS.SendMessage", "{}", "400"),
+        ("Content-Type: application/x-www-form-urlencoded", "Action=CreateLaunchTemplates&Version=2016-11-15", "400"),
+    ] {
+        let mut stream = std::net::TcpStream::connect(&authority).unwrap();
+        let length = body.len();
+        write!(stream, "POST / HTTP/1.1\r\nHost: {authority}\r\n{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    let printed = platform.quarry(&["coverage", "--json"]).unwrap();
+    let table: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let service = |id: &str| table["services"].as_array().unwrap().iter().find(|s| s["service"] == id).unwrap().clone();
+    assert_eq!(service("ecs")["called"], serde_json::json!({"CreateTaskSet": 2}));
+    assert_eq!(service("ec2")["called"], serde_json::json!({"CreateLaunchTemplates": 1}));
+    assert_eq!(table["others_called"], serde_json::json!({"AmazonSQS": {"SendMessage": 1}}));
+    let served = service("ecs")["served"].as_array().unwrap().clone();
+    assert!(served.contains(&"RunTask".into()) && !served.contains(&"CreateTaskSet".into()), "{served:?}");
+    let text = String::from_utf8(platform.quarry(&["coverage"]).unwrap().stdout).unwrap();
+    assert!(text.contains("2 ecs CreateTaskSet"), "{text}");
+}
