@@ -24,11 +24,12 @@ pub struct Control {
 type Reconciler = fn(Arc<Platform>, Arc<Operations>);
 
 /// Each by the name of its thread.
-const RECONCILERS: [(&str, Reconciler); 7] = [
+const RECONCILERS: [(&str, Reconciler); 8] = [
     ("ecs", ecs::reconcile::run),
     ("autoscaling", autoscaling::reconcile::run),
     ("cloudformation", |platform, operations| cloudformation::reconcile::run(&platform, &operations)),
     ("cloudwatch", cloudwatch::run),
+    ("ecr", |platform, _| ecr::lifecycle::run(&platform)),
     ("logs", logs::follow::run),
     ("secretsmanager", |platform, _| secretsmanager::purge::run(&platform)),
     ("servicediscovery", servicediscovery::reconcile::run),

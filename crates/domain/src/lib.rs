@@ -9,6 +9,7 @@ pub mod address;
 pub mod arn;
 pub mod container;
 pub mod door;
+pub mod expiry;
 pub mod health;
 pub mod image;
 pub mod isolation;

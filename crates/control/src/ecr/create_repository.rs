@@ -30,6 +30,8 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateRepositoryRequest) -> Result<Creat
         immutable_tags,
         scan_on_push: input.image_scanning_configuration.and_then(|scanning| scanning.scan_on_push).unwrap_or(false),
         tags: repositories::read_tags(input.tags)?,
+        lifecycle: None,
+        preview: None,
         name,
     };
     if ctx.tx.get::<Repository>(&repository.name)?.is_some() {

@@ -1,13 +1,21 @@
-//! `PutLifecyclePolicy`: refused, as no image would ever expire by it.
+//! `PutLifecyclePolicy`: images expire by it from the next evaluation on.
 
-use super::{errors, repositories};
+use super::records::Lifecycle;
+use super::{errors, lifecycle, repositories};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecr::{PutLifecyclePolicyRequest, PutLifecyclePolicyResponse};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: PutLifecyclePolicyRequest) -> Result<PutLifecyclePolicyResponse> {
-    let repository = repositories::find(ctx, input.registry_id.as_deref(), input.repository_name.as_deref())?;
-    Err(errors::invalid(format!(
-        "Lifecycle policies are not enforced here, so '{}' cannot have one; delete images with BatchDeleteImage",
-        repository.name
-    )))
+    let mut repository = repositories::find(ctx, input.registry_id.as_deref(), input.repository_name.as_deref())?;
+    let text = input
+        .lifecycle_policy_text
+        .ok_or_else(|| errors::invalid("Invalid parameter at 'lifecyclePolicyText': it must be specified"))?;
+    lifecycle::read(&text)?;
+    repository.lifecycle = Some(Lifecycle { text: text.clone(), evaluated_ms: None });
+    ctx.tx.put(&repository)?;
+    Ok(PutLifecyclePolicyResponse {
+        registry_id: Some(ctx.platform.place().account.clone()),
+        repository_name: Some(repository.name),
+        lifecycle_policy_text: Some(text),
+    })
 }

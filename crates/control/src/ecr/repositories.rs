@@ -119,6 +119,8 @@ pub fn agree(platform: &Platform) -> Result<()> {
                     immutable_tags: false,
                     scan_on_push: false,
                     tags: BTreeMap::new(),
+                    lifecycle: None,
+                    preview: None,
                 })?;
             }
         }

@@ -201,3 +201,79 @@ fn an_undone_transaction_stands_in_nobodys_way() {
     delete(&world, "api", false).unwrap();
     assert!(world.catalog.repositories().unwrap().is_empty());
 }
+
+#[test]
+fn images_expire_by_a_lifecycle_policy_and_a_preview_says_which() {
+    let world = World::new(register);
+    create(&world, "api").unwrap();
+    for (spaces, tag) in ["prod-1", "dev-1", "dev-2"].into_iter().enumerate() {
+        put(&world, &format!("{MANIFEST}{}", " ".repeat(spaces)), tag).unwrap();
+    }
+    let text = r#"{"rules":[
+        {"rulePriority":1,"selection":{"tagStatus":"tagged","tagPrefixList":["prod"],"countType":"imageCountMoreThan","countNumber":5},"action":{"type":"expire"}},
+        {"rulePriority":2,"selection":{"tagStatus":"any","countType":"sinceImagePushed","countUnit":"days","countNumber":30},"action":{"type":"expire"}}]}"#;
+    let name = || Some("api".to_owned());
+    let preview = || {
+        let input = aws::GetLifecyclePolicyPreviewRequest { repository_name: name(), ..Default::default() };
+        world.call::<op::GetLifecyclePolicyPreview>(input)
+    };
+    let start = |text: Option<&str>| {
+        let input = aws::StartLifecyclePolicyPreviewRequest {
+            repository_name: name(),
+            lifecycle_policy_text: text.map(str::to_owned),
+            ..Default::default()
+        };
+        world.call::<op::StartLifecyclePolicyPreview>(input)
+    };
+    assert_eq!(code(preview()), "LifecyclePolicyPreviewNotFoundException");
+    assert_eq!(code(start(None)), "LifecyclePolicyNotFoundException");
+    start(Some(text)).unwrap();
+    let seen = preview().unwrap();
+    assert_eq!(seen.status.as_deref(), Some("COMPLETE"));
+    assert_eq!(seen.summary.unwrap().expiring_image_total_count, Some(2));
+    assert!(seen.preview_results.unwrap().iter().all(|image| image.applied_rule_priority == Some(2)));
+    assert_eq!(tags(&world).len(), 3, "a preview deletes nothing");
+
+    let input = aws::PutLifecyclePolicyRequest {
+        repository_name: name(),
+        lifecycle_policy_text: Some(text.into()),
+        ..Default::default()
+    };
+    world.call::<op::PutLifecyclePolicy>(input).unwrap();
+    super::lifecycle::pass(&world.platform).unwrap();
+    assert_eq!(tags(&world), ["prod-1"]);
+    let get = || {
+        let input = aws::GetLifecyclePolicyRequest { repository_name: name(), ..Default::default() };
+        world.call::<op::GetLifecyclePolicy>(input)
+    };
+    let policy = get().unwrap();
+    assert_eq!(policy.lifecycle_policy_text.as_deref(), Some(text));
+    assert!(policy.last_evaluated_at.is_some());
+    let input = aws::DeleteLifecyclePolicyRequest { repository_name: name(), ..Default::default() };
+    world.call::<op::DeleteLifecyclePolicy>(input).unwrap();
+    assert_eq!(code(get()), "LifecyclePolicyNotFoundException");
+}
+
+#[test]
+fn the_registry_is_described_and_nothing_is_scanned() {
+    let world = World::new(register);
+    create(&world, "api").unwrap();
+    put(&world, MANIFEST, "v1").unwrap();
+    let registry = world.call::<op::DescribeRegistry>(Default::default()).unwrap();
+    assert_eq!(registry.registry_id.as_deref(), Some("000000000000"));
+    assert_eq!(registry.replication_configuration.unwrap().rules, Some(Vec::new()));
+    let id = |tag: &str| Some(aws::ImageIdentifier { image_tag: Some(tag.into()), image_digest: None });
+    let scan = |tag: &str| {
+        let input =
+            aws::StartImageScanRequest { repository_name: Some("api".into()), image_id: id(tag), ..Default::default() };
+        world.call::<op::StartImageScan>(input)
+    };
+    assert_eq!(code(scan("v1")), "UnsupportedImageTypeException");
+    assert_eq!(code(scan("gone")), "ImageNotFoundException");
+    let input = aws::DescribeImageScanFindingsRequest {
+        repository_name: Some("api".into()),
+        image_id: id("v1"),
+        ..Default::default()
+    };
+    assert_eq!(code(world.call::<op::DescribeImageScanFindings>(input)), "ScanNotFoundException");
+}
