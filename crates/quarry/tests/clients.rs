@@ -13,6 +13,8 @@ mod raw;
 mod registry;
 #[path = "clients/shell.rs"]
 mod shell;
+#[path = "clients/stacks.rs"]
+mod stacks;
 #[path = "clients/tutorial.rs"]
 mod tutorial;
 

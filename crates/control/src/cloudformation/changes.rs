@@ -90,7 +90,8 @@ pub fn between(ctx: &Ctx<'_>, old: &Stack, new: &Stack) -> Result<Changes> {
         }
         included.insert(id.clone());
         let Some(record) = records.get(&id) else {
-            changes.resources.push(Change::add(&id, &declared.type_name));
+            let after = evaluator.map(&declared.properties).ok();
+            changes.resources.push(Change { after, ..Change::add(&id, &declared.type_name) });
             doubts.insert(id, Doubt::Whole);
             continue;
         };
@@ -117,6 +118,10 @@ pub fn between(ctx: &Ctx<'_>, old: &Stack, new: &Stack) -> Result<Changes> {
         changes.resources.push(removed(record));
     }
     changes.resources.sort_by(|a, b| a.logical_id.cmp(&b.logical_id));
+    let secret = |stack: &Stack| stack.revision.parameters.values().any(|p| p.no_echo);
+    if secret(old) || secret(new) {
+        changes.resources.iter_mut().for_each(|change| (change.before, change.after) = (None, None));
+    }
     changes.others = others(ctx, old, new, &parsed, &world)?;
     Ok(changes)
 }
@@ -217,6 +222,8 @@ impl Looked<'_> {
             policy_action,
             scope: scope.into_iter().map(str::to_owned).collect(),
             details,
+            before: Some(before.properties),
+            after: Some(after.properties),
         };
         Ok((Some(change), doubt))
     }
@@ -320,6 +327,7 @@ fn removed(record: &StackResource) -> Change {
         action: "Remove".into(),
         physical_id: record.state.physical_id.clone(),
         policy_action: Some(policy.into()),
+        before: Some(record.state.properties.clone()),
         ..Change::add(&record.logical_id, &record.type_name)
     }
 }

@@ -3,7 +3,7 @@
 use super::intake::Asked;
 use super::records::{OnFailure, Stack, StackStatus, Work};
 use super::world::refused;
-use super::{events, intake, policy};
+use super::{carry, events, exists, intake, policy};
 use crate::api::{Ctx, Result};
 use quarry_aws::cloudformation::{CreateStackInput, CreateStackOutput, error};
 
@@ -62,5 +62,8 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateStackInput) -> Result<CreateStackO
     intake::rehearse(ctx, &mut stack, &template)?;
     events::stack(ctx, &mut stack, StackStatus::CreateInProgress, Some("User Initiated".into()))?;
     ctx.tx.put(&Work { stack_id: id.clone() })?;
+    if let Some(reason) = exists::missing(ctx, &template, &stack.revision.parameters)? {
+        carry::finish::fail(ctx, &id, reason)?;
+    }
     Ok(CreateStackOutput { stack_id: Some(id), ..Default::default() })
 }

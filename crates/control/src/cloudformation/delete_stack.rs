@@ -1,6 +1,6 @@
 //! DeleteStack: the reconciler deletes the resources in reverse order.
 
-use super::records::{ChangeSet, Export, ResourceStatus, Stack, StackResource, StackStatus, Work};
+use super::records::{ChangeSet, Export, Leftover, ResourceStatus, Stack, StackResource, StackStatus, Work};
 use super::world::{importer, refused};
 use super::{carry, events, intake};
 use crate::api::{Ctx, Result};
@@ -30,11 +30,34 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DeleteStackInput) -> Result<Empty> {
             stack.id
         )));
     }
+    let force = match input.deletion_mode.as_deref() {
+        None | Some("STANDARD") => false,
+        Some("FORCE_DELETE_STACK") => true,
+        Some(other) => {
+            return Err(refused(format!(
+                "1 validation error detected: Value '{other}' at 'deletionMode' failed to satisfy constraint: Member must satisfy enum value set: [STANDARD, FORCE_DELETE_STACK]"
+            )));
+        }
+    };
+    if force && stack.status != StackStatus::DeleteFailed {
+        return Err(refused(format!(
+            "Invalid operation on stack [{}]. FORCE_DELETE_STACK can only be used when the stack is in the DELETE_FAILED state.",
+            stack.id
+        )));
+    }
     stack.retained = retained.into_iter().collect();
     stack.token = input.client_request_token;
     for mut record in ctx.tx.children::<StackResource>(&stack.id)? {
         // What could not be deleted before is tried again.
+        let stuck = |left: &Leftover| left.status == Some(ResourceStatus::DeleteFailed);
+        if record.leftovers.iter().any(stuck) {
+            record.leftovers.iter_mut().for_each(|left| left.status = None);
+            ctx.tx.put(&record)?;
+        }
         if record.status == ResourceStatus::DeleteFailed {
+            if force {
+                stack.retained.insert(record.logical_id.clone());
+            }
             record.status = ResourceStatus::DeleteInProgress;
             ctx.tx.put(&record)?;
         }

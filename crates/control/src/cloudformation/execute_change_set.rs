@@ -4,7 +4,7 @@ use super::changes::Changes;
 use super::describe_change_set::execution_status;
 use super::records::{ChangeSet, OnFailure, Stack, StackStatus, Work};
 use super::updating::{self, Manner};
-use super::{change_set, events, intake};
+use super::{carry, change_set, events, exists, intake};
 use crate::api::{Ctx, Result};
 use quarry_aws::cloudformation::{ExecuteChangeSetInput, ExecuteChangeSetOutput, error};
 
@@ -39,7 +39,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ExecuteChangeSetInput) -> Result<Execute
         intake::rehearse(ctx, &mut new, &template)?;
         let changes = Changes { removed: set.removed, ..Changes::default() };
         let manner = Manner { preserve: keeps, delete_new, policy: None, token: input.client_request_token };
-        updating::begin(ctx, stack, new.revision, &changes, manner)?;
+        updating::begin(ctx, stack, new.revision, &template, &changes, manner)?;
         return Ok(ExecuteChangeSetOutput {});
     }
     stack.revision = set.revision;
@@ -48,6 +48,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ExecuteChangeSetInput) -> Result<Execute
     stack.delete_new = delete_new;
     intake::rehearse(ctx, &mut stack, &template)?;
     events::stack(ctx, &mut stack, StackStatus::CreateInProgress, Some("User Initiated".into()))?;
-    ctx.tx.put(&Work { stack_id: stack.id })?;
+    ctx.tx.put(&Work { stack_id: stack.id.clone() })?;
+    if let Some(reason) = exists::missing(ctx, &template, &stack.revision.parameters)? {
+        carry::finish::fail(ctx, &stack.id, reason)?;
+    }
     Ok(ExecuteChangeSetOutput {})
 }

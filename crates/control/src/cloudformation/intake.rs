@@ -2,7 +2,7 @@
 
 use super::records::{Export, Revision, Stack};
 use super::template::text::MAX_BODY_BYTES;
-use super::template::{Given, Resolved, Template, graph, parameter};
+use super::template::{Given, Resolved, Resource as Declared, Template, graph, parameter, rule};
 use super::world::{World, refused};
 use super::{dynamic, resource};
 use crate::api::{Ctx, Result};
@@ -145,6 +145,9 @@ pub fn parse(text: &str) -> Result<Template> {
             resource.type_name
         )));
     }
+    for (name, resource) in &template.resources {
+        check_policies(name, resource)?;
+    }
     let places = template.resources.values().flat_map(|r| {
         r.properties.iter().map(move |(name, value)| (format!("{}/Properties/{name}", r.type_name), value))
     });
@@ -158,6 +161,31 @@ pub fn parse(text: &str) -> Result<Template> {
         }
     }
     Ok(template)
+}
+
+/// Refuses members of CreationPolicy and UpdatePolicy that would have no effect.
+fn check_policies(name: &str, declared: &Declared) -> Result<()> {
+    let group = declared.type_name == "AWS::AutoScaling::AutoScalingGroup";
+    let creation: &[&str] = if group { &["ResourceSignal", "AutoScalingCreationPolicy"] } else { &["ResourceSignal"] };
+    let update: &[&str] = if group {
+        &["AutoScalingReplacingUpdate", "AutoScalingRollingUpdate", "AutoScalingScheduledAction"]
+    } else {
+        &[]
+    };
+    for (which, policy, known) in
+        [("CreationPolicy", &declared.creation_policy, creation), ("UpdatePolicy", &declared.update_policy, update)]
+    {
+        let members = policy.as_ref().and_then(|p| p.as_object()).into_iter().flat_map(|p| p.keys());
+        if let Some(member) =
+            members.into_iter().find(|member| !known.contains(&member.as_str()) && !member.starts_with("Fn::"))
+        {
+            return Err(refused(format!(
+                "Template error: {which} {member} of resource {name} is not supported for resource type {}",
+                declared.type_name
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Parameter values for a template.
@@ -209,6 +237,7 @@ pub fn rehearse(ctx: &mut Ctx<'_>, stack: &mut Stack, template: &Template) -> Re
     let world = World::read(ctx, "")?;
     let evaluator = world.evaluator(ctx, stack, template)?;
     let wrong = |e: super::template::TemplateError| refused(e.0);
+    rule::assert_all(template.rules.iter(), &evaluator).map_err(wrong)?;
     for declared in template.resources.values().filter(|r| evaluator.holds(r.condition.as_deref())) {
         declared.properties.values().try_for_each(|value| evaluator.rehearse(value)).map_err(wrong)?;
         let policies = [&declared.creation_policy, &declared.update_policy];

@@ -4,9 +4,11 @@
 pub mod carry;
 pub mod changes;
 pub mod decide;
+pub mod drift;
 pub mod duration;
 pub mod dynamic;
 pub mod events;
+pub mod exists;
 pub mod intake;
 pub mod plan;
 pub mod policy;
@@ -26,10 +28,14 @@ mod create_stack;
 mod delete_change_set;
 mod delete_stack;
 mod describe_change_set;
+mod describe_stack_drift_detection_status;
 mod describe_stack_events;
 mod describe_stack_resource;
+mod describe_stack_resource_drifts;
 mod describe_stack_resources;
 mod describe_stacks;
+mod detect_stack_drift;
+mod detect_stack_resource_drift;
 mod execute_change_set;
 mod get_stack_policy;
 mod get_template;
@@ -60,10 +66,14 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::DeleteChangeSet>(delete_change_set::handle);
     operations.serve::<op::DeleteStack>(delete_stack::handle);
     operations.serve::<op::DescribeChangeSet>(describe_change_set::handle);
+    operations.serve::<op::DescribeStackDriftDetectionStatus>(describe_stack_drift_detection_status::handle);
     operations.serve::<op::DescribeStackEvents>(describe_stack_events::handle);
     operations.serve::<op::DescribeStackResource>(describe_stack_resource::handle);
+    operations.serve::<op::DescribeStackResourceDrifts>(describe_stack_resource_drifts::handle);
     operations.serve::<op::DescribeStackResources>(describe_stack_resources::handle);
     operations.serve::<op::DescribeStacks>(describe_stacks::handle);
+    operations.serve::<op::DetectStackDrift>(detect_stack_drift::handle);
+    operations.serve::<op::DetectStackResourceDrift>(detect_stack_resource_drift::handle);
     operations.serve::<op::ExecuteChangeSet>(execute_change_set::handle);
     operations.serve::<op::GetStackPolicy>(get_stack_policy::handle);
     operations.serve::<op::GetTemplate>(get_template::handle);
@@ -83,6 +93,9 @@ pub fn register(operations: &mut Operations) {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests_drift;
 
 #[cfg(test)]
 mod tests_real;

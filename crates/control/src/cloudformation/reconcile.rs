@@ -114,7 +114,7 @@ impl Reconciler {
             if let Some(awaited) = record.awaited
                 && record.signals.len() < awaited.count as usize
                 && record.signals.values().all(|success| *success)
-                && record.status == ResourceStatus::CreateInProgress
+                && matches!(record.status, ResourceStatus::CreateInProgress | ResourceStatus::UpdateInProgress)
                 && self.waited(platform, stack_id, &Target::resource(&record.logical_id))
                     < Duration::from_secs(awaited.timeout_seconds)
             {

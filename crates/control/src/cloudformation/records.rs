@@ -176,6 +176,8 @@ pub struct ResourceDrift {
 pub struct AwaitedSignals {
     pub count: u32,
     pub timeout_seconds: u64,
+    /// How many of them must report success, in percent (AutoScalingCreationPolicy).
+    pub percent: u32,
 }
 
 /// A line of a stack's history.
@@ -249,6 +251,9 @@ pub struct Change {
     pub policy_action: Option<String>,
     pub scope: Vec<String>,
     pub details: Vec<ChangeDetail>,
+    /// Its properties before and after, as far as they are known; not where a NoEcho parameter could show.
+    pub before: Option<Map<String, Value>>,
+    pub after: Option<Map<String, Value>>,
 }
 
 /// Why a change set changes a part of a resource.
@@ -411,6 +416,8 @@ impl Change {
             policy_action: None,
             scope: Vec::new(),
             details: Vec::new(),
+            before: None,
+            after: None,
         }
     }
 }

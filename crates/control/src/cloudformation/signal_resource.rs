@@ -29,7 +29,13 @@ pub fn handle(ctx: &mut Ctx<'_>, input: SignalResourceInput) -> Result<Empty> {
         .tx
         .get::<StackResource>(&key)?
         .ok_or_else(|| refused(format!("Resource {logical} does not exist for stack {}", stack.name)))?;
-    if record.status != ResourceStatus::CreateInProgress || record.awaited.is_none() {
+    let waits = match record.status {
+        ResourceStatus::CreateInProgress => record.awaited.is_some(),
+        // For a replacement, or a rolling update that waits for signals.
+        ResourceStatus::UpdateInProgress => record.awaited.is_some() || record.state.update_policy.is_some(),
+        _ => false,
+    };
+    if !waits {
         return Err(refused(format!(
             "Resource {logical} is in {} state and cannot be signaled",
             record.status.as_str()

@@ -204,7 +204,8 @@ fn change_set(world: &World, name: &str, template: &str, parameters: Vec<Paramet
         ..Default::default()
     };
     let made = world.call::<op::CreateChangeSet>(input).unwrap();
-    let look = DescribeChangeSetInput { change_set_name: made.id, ..Default::default() };
+    let look =
+        DescribeChangeSetInput { change_set_name: made.id, include_property_values: Some(true), ..Default::default() };
     world.call::<op::DescribeChangeSet>(look).unwrap()
 }
 
@@ -235,7 +236,10 @@ fn a_change_set_says_what_an_update_will_do() {
     create(&world, "demo", FIRST).unwrap();
     pass(&world);
     let set = change_set(&world, "second", SECOND, vec![parameter("P", "two")]);
-    let lines: Vec<String> = set.changes.unwrap().iter().map(line).collect();
+    let changes = set.changes.unwrap();
+    let target = changes[0].resource_change.as_ref().unwrap().details.as_ref().unwrap()[0].target.clone().unwrap();
+    assert_eq!((target.before_value.as_deref(), target.after_value.as_deref()), (Some("a"), Some("b")));
+    let lines: Vec<String> = changes.iter().map(line).collect();
     assert_eq!(
         lines,
         [

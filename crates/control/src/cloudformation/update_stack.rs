@@ -47,6 +47,6 @@ pub fn handle(ctx: &mut Ctx<'_>, input: UpdateStackInput) -> Result<UpdateStackO
         policy: during,
         token: input.client_request_token,
     };
-    updating::begin(ctx, stack, new.revision, &changes, manner)?;
+    updating::begin(ctx, stack, new.revision, &template, &changes, manner)?;
     Ok(answer)
 }

@@ -4,7 +4,7 @@ use super::changes::Changes;
 use super::records::{ChangeSet, Phase, ResourceStatus, Revision, Stack, StackResource, StackStatus, Update, Work};
 use super::template::Template;
 use super::world::refused;
-use super::{changes, events, intake, policy};
+use super::{carry, changes, events, exists, intake, policy};
 use crate::api::{Ctx, Result};
 
 /// What an update is asked to do besides its revision.
@@ -39,7 +39,14 @@ pub fn propose(ctx: &mut Ctx<'_>, stack: &Stack, revision: Revision, template: &
 }
 
 /// Begins the update: the reconciler carries it out.
-pub fn begin(ctx: &mut Ctx<'_>, mut stack: Stack, revision: Revision, changes: &Changes, manner: Manner) -> Result<()> {
+pub fn begin(
+    ctx: &mut Ctx<'_>,
+    mut stack: Stack,
+    revision: Revision,
+    template: &Template,
+    changes: &Changes,
+    manner: Manner,
+) -> Result<()> {
     let before = match (&stack.status, stack.update.take()) {
         // The way back leads to what was complete at last.
         (StackStatus::UpdateFailed, Some(update)) => update.before,
@@ -80,6 +87,9 @@ pub fn begin(ctx: &mut Ctx<'_>, mut stack: Stack, revision: Revision, changes: &
             events::resource(ctx, &stack, &mut record, ResourceStatus::UpdateFailed, Some(reason))?;
         }
     }
-    ctx.tx.put(&Work { stack_id: stack.id })?;
+    ctx.tx.put(&Work { stack_id: stack.id.clone() })?;
+    if let Some(reason) = exists::missing(ctx, template, &stack.revision.parameters)? {
+        carry::finish::fail(ctx, &stack.id, reason)?;
+    }
     Ok(())
 }

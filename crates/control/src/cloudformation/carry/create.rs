@@ -89,20 +89,24 @@ pub fn updated(ctx: &mut Ctx<'_>, stack: &Stack, record: &mut StackResource, ela
 fn made_so_far(ctx: &mut Ctx<'_>, record: &StackResource, waited: Duration) -> Result<Progress> {
     if let Some(awaited) = record.awaited {
         let good = record.signals.values().filter(|success| **success).count();
-        let count = awaited.count as usize;
-        if record.signals.len() > good {
+        let (count, percent) = (awaited.count as usize, awaited.percent);
+        let enough = (count * percent as usize).div_ceil(100);
+        let bad = record.signals.len() - good;
+        if bad > count - enough {
             return Err(refused_here(format!(
-                "Received {good} SUCCESS signal(s) out of {count}.  Unable to satisfy 100% MinSuccessfulInstancesPercent requirement"
+                "Received {good} SUCCESS signal(s) out of {count}.  Unable to satisfy {percent}% MinSuccessfulInstancesPercent requirement"
             )));
         }
-        if good < count {
+        if good < enough || record.signals.len() < count {
             if waited < Duration::from_secs(awaited.timeout_seconds) {
                 return Ok(Progress::Waiting);
             }
-            return Err(refused_here(format!(
-                "Failed to receive {} resource signal(s) within the specified duration",
-                count - good
-            )));
+            if good < enough {
+                return Err(refused_here(format!(
+                    "Failed to receive {} resource signal(s) within the specified duration",
+                    count - record.signals.len()
+                )));
+            }
         }
     }
     kind_of(&record.type_name)?.settled(ctx, &made_of(&record.state))
@@ -122,7 +126,13 @@ fn awaited(policy: &Value) -> Result<Option<AwaitedSignals>> {
         Some(text) => duration::seconds(&text)
             .ok_or_else(|| refused_here(format!("CreationPolicy Timeout {text} is no ISO 8601 duration")))?,
     };
-    Ok((count > 0).then_some(AwaitedSignals { count, timeout_seconds: timeout_seconds.min(12 * 3600) }))
+    let percent = match policy.pointer("/AutoScalingCreationPolicy/MinSuccessfulInstancesPercent") {
+        None => 100,
+        Some(percent) => text_of(percent).and_then(|p| p.parse().ok()).filter(|p| *p <= 100).ok_or_else(|| {
+            refused_here("CreationPolicy MinSuccessfulInstancesPercent must be a number from 0 to 100")
+        })?,
+    };
+    Ok((count > 0).then_some(AwaitedSignals { count, timeout_seconds: timeout_seconds.min(12 * 3600), percent }))
 }
 
 /// Takes what exists from one state into another.

@@ -148,13 +148,13 @@ pub fn evaluated(evaluator: &Evaluator<'_>, stack: &Stack, parsed: &Parsed, id: 
 }
 
 /// What a type is asked for: dynamic references have their values.
-fn wanted(ctx: &mut Ctx<'_>, stack: &Stack, id: &str, type_name: &str, state: &ResourceState) -> Result<Wanted> {
+pub fn wanted(ctx: &mut Ctx<'_>, stack: &Stack, id: &str, type_name: &str, state: &ResourceState) -> Result<Wanted> {
     let mut wanted = decide::unresolved(stack, id, state);
     wanted.properties = dynamic::resolve(ctx, type_name, &state.properties)?;
     Ok(wanted)
 }
 
-fn made_of(state: &ResourceState) -> Made {
+pub fn made_of(state: &ResourceState) -> Made {
     Made {
         physical_id: state.physical_id.clone().unwrap_or_default(),
         reference: state.reference.clone(),

@@ -233,6 +233,20 @@ pub(super) fn check(template: &Template) -> Result<(), TemplateError> {
         everywhere.maps.extend(references.maps);
         everywhere.unknown_functions.extend(references.unknown_functions);
     }
+    for (name, rule) in &template.rules {
+        let values = rule.condition.iter().chain(rule.assertions.iter().map(|(assert, _)| assert));
+        for value in values {
+            // Rules have functions of their own, which are checked with them.
+            let references = References::of(value)?;
+            let unknown = |n: &&String| !template.parameters.contains_key(*n) && !PSEUDO.contains(&n.as_str());
+            if let Some(unknown) = references.names.iter().find(unknown) {
+                return Err(TemplateError::format(format!(
+                    "Unresolved dependencies [{unknown}]. Rule {name} can only reference parameters"
+                )));
+            }
+            everywhere.conditions.extend(references.conditions);
+        }
+    }
     if let Some(name) = everywhere.conditions.iter().find(|name| !template.conditions.contains_key(*name)) {
         return Err(TemplateError::meaning(format!("Unresolved condition dependency {name}")));
     }

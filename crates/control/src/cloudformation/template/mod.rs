@@ -4,10 +4,12 @@
 pub mod graph;
 pub mod intrinsic;
 pub mod parameter;
+pub mod rule;
 pub mod text;
 
 pub use intrinsic::{EvaluationError, Evaluator, Lookup, Pseudo};
 pub use parameter::{Given, Parameter, Resolved};
+pub use rule::Rule;
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ pub struct Template {
     pub description: Option<String>,
     pub metadata: Option<Value>,
     pub parameters: BTreeMap<String, Parameter>,
+    pub rules: BTreeMap<String, Rule>,
     pub mappings: Mappings,
     pub conditions: BTreeMap<String, Value>,
     pub resources: BTreeMap<String, Resource>,
@@ -128,7 +131,13 @@ impl Template {
                         template.outputs.insert(name.clone(), output(name, body)?);
                     }
                 }
-                "Transform" | "Rules" | "Hooks" => {
+                "Rules" => {
+                    for (name, body) in section_of(section, value)? {
+                        logical_name("Rule", name)?;
+                        template.rules.insert(name.clone(), Rule::parse(name, body)?);
+                    }
+                }
+                "Transform" | "Hooks" => {
                     return Err(TemplateError::format(format!("The section {section} is not supported.")));
                 }
                 _ => unknown.push(section.as_str()),

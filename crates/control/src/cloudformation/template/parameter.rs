@@ -120,6 +120,12 @@ impl Parameter {
         })
     }
 
+    /// The type of one value: without SSM's and without that of lists.
+    pub fn inner_type(&self) -> &str {
+        let inner = self.type_name.strip_prefix(SSM).and_then(|t| t.strip_suffix('>')).unwrap_or(&self.type_name);
+        inner.strip_prefix("List<").and_then(|t| t.strip_suffix('>')).unwrap_or(inner)
+    }
+
     fn is_list(&self) -> bool {
         let inner = self.type_name.strip_prefix(SSM).map_or(self.type_name.as_str(), |t| t.trim_end_matches('>'));
         inner == "CommaDelimitedList" || inner.starts_with("List<")
@@ -172,12 +178,6 @@ impl Parameter {
             if let Some(max) = self.max_value.filter(|max| number > *max) {
                 return refuse(format!("Parameter value {value} is greater than MaxValue {max}."));
             }
-        } else if value.is_empty()
-            && (self.type_name.starts_with("AWS::EC2::") || self.type_name.starts_with("List<AWS::"))
-        {
-            return Err(TemplateError(format!(
-                "Parameter validation failed: parameter value  for parameter name {name} does not exist"
-            )));
         }
         let length = value.chars().count() as f64;
         if let Some(min) = self.min_length.filter(|min| length < *min) {

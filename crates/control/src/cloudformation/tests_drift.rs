@@ -1,0 +1,170 @@
+//! Drift detection, parameters that must exist, rules and dynamic references of whole stacks.
+
+use super::resource::thing::Existing;
+use super::tests::{create, describe, events, pass, status, world};
+use super::tests_update::{parameter, things, update};
+use crate::testing::World;
+use quarry_aws::cloudformation::{
+    CreateStackInput, DescribeStackDriftDetectionStatusInput, DescribeStackResourceDriftsInput, DetectStackDriftInput,
+    StackResourceDrift, op,
+};
+use quarry_aws::{ec2, ssm};
+
+fn detect(world: &World) -> (String, Vec<StackResourceDrift>) {
+    let input = DetectStackDriftInput { stack_name: Some("demo".into()), ..Default::default() };
+    let id = world.call::<op::DetectStackDrift>(input).unwrap().stack_drift_detection_id;
+    let input = DescribeStackDriftDetectionStatusInput { stack_drift_detection_id: id };
+    let seen = world.call::<op::DescribeStackDriftDetectionStatus>(input).unwrap();
+    assert_eq!(seen.detection_status.as_deref(), Some("DETECTION_COMPLETE"));
+    let input = DescribeStackResourceDriftsInput { stack_name: Some("demo".into()), ..Default::default() };
+    let drifts = world.call::<op::DescribeStackResourceDrifts>(input).unwrap().stack_resource_drifts.unwrap();
+    (seen.stack_drift_status.unwrap(), drifts)
+}
+
+fn change(world: &World, logical: &str, change: impl Fn(&mut Existing)) {
+    let mut thing = things(world).into_iter().find(|t| t.id.contains(&format!("-{logical}-"))).unwrap();
+    change(&mut thing);
+    world.platform.store.write(|tx| tx.put(&thing)).unwrap();
+}
+
+#[test]
+fn drift_is_what_differs() {
+    let world = world();
+    let text = "Resources:
+  A: {Type: Test::Thing, Properties: {Value: 5, Uses: [x, {y: z}]}}
+  B: {Type: Test::Thing, Properties: {Value: b}}";
+    create(&world, "demo", text).unwrap();
+    pass(&world);
+    let (status, drifts) = detect(&world);
+    assert_eq!((status.as_str(), drifts.len()), ("IN_SYNC", 2));
+    assert!(drifts.iter().all(|d| d.stack_resource_drift_status.as_deref() == Some("IN_SYNC")));
+    change(&world, "A", |thing| {
+        thing.properties["Uses"][1] = serde_json::json!({"y": "w", "more": 1});
+    });
+    world
+        .platform
+        .store
+        .write(|tx| {
+            let b = tx.all::<Existing>()?.into_iter().find(|t| t.id.contains("-B-")).unwrap();
+            tx.delete::<Existing>(&b.id)
+        })
+        .unwrap();
+    let (status, drifts) = detect(&world);
+    assert_eq!(status, "DRIFTED");
+    let of = |id: &str| drifts.iter().find(|d| d.logical_resource_id.as_deref() == Some(id)).unwrap();
+    assert_eq!(of("B").stack_resource_drift_status.as_deref(), Some("DELETED"));
+    assert_eq!(of("A").stack_resource_drift_status.as_deref(), Some("MODIFIED"));
+    let differences: Vec<String> = of("A")
+        .property_differences
+        .iter()
+        .flatten()
+        .map(|d| {
+            let part = |text: &Option<String>| text.clone().unwrap_or_default();
+            [&d.property_path, &d.difference_type, &d.expected_value, &d.actual_value].map(part).join(" ")
+        })
+        .collect();
+    assert_eq!(differences, ["/Uses/1/y NOT_EQUAL z w", "/Uses/1/more ADD null 1"]);
+    let stack = describe(&world, "demo").unwrap();
+    assert_eq!(stack.drift_information.unwrap().stack_drift_status.as_deref(), Some("DRIFTED"));
+}
+
+#[test]
+fn what_a_real_service_lost_is_seen() {
+    let world = world();
+    create(
+        &world,
+        "demo",
+        "Resources: {Vpc: {Type: AWS::EC2::VPC, Properties: {CidrBlock: 10.7.0.0/16}}}
+Outputs: {Vpc: {Value: !Ref Vpc}}",
+    )
+    .unwrap();
+    pass(&world);
+    assert_eq!(detect(&world).0, "IN_SYNC");
+    let vpc = describe(&world, "demo").unwrap().outputs.unwrap()[0].output_value.clone();
+    world.call::<ec2::op::DeleteVpc>(ec2::DeleteVpcRequest { vpc_id: vpc, ..Default::default() }).unwrap();
+    let (status, drifts) = detect(&world);
+    assert_eq!(status, "DRIFTED");
+    assert_eq!(drifts[0].stack_resource_drift_status.as_deref(), Some("DELETED"));
+}
+
+#[test]
+fn parameters_of_aws_types_must_exist() {
+    let world = world();
+    let text = "Parameters: {Vpc: {Type: AWS::EC2::VPC::Id}, Zones: {Type: List<AWS::EC2::AvailabilityZone::Name>}}
+Resources: {A: {Type: Test::Thing, Properties: {Value: !Ref Vpc, Uses: !Ref Zones}}}";
+    let input = ec2::CreateVpcRequest { cidr_block: Some("10.6.0.0/16".into()), ..Default::default() };
+    let vpc = world.call::<ec2::op::CreateVpc>(input).unwrap().vpc.unwrap().vpc_id.unwrap();
+    let zone = world.platform.place().zones()[0].clone();
+    for (name, vpc, zones, good) in [
+        ("a", vpc.as_str(), zone.as_str(), true),
+        ("b", "vpc-0", zone.as_str(), false),
+        ("c", vpc.as_str(), "moon-1a", false),
+    ] {
+        let input = CreateStackInput {
+            stack_name: Some(name.into()),
+            template_body: Some(text.into()),
+            parameters: Some(vec![parameter("Vpc", vpc), parameter("Zones", zones)]),
+            ..Default::default()
+        };
+        world.call::<op::CreateStack>(input).unwrap();
+        pass(&world);
+        assert_eq!(status(&world, name), if good { "CREATE_COMPLETE" } else { "ROLLBACK_COMPLETE" }, "{name}");
+    }
+    let reason = "Parameter validation failed: parameter value vpc-0 for parameter name Vpc does not exist. Rollback requested by user.";
+    let told = events(&world, "b").into_iter().filter(|e| e.resource_status_reason.as_deref() == Some(reason));
+    assert_eq!(told.count(), 1);
+    assert_eq!(events(&world, "b").len(), 3);
+}
+
+#[test]
+fn dynamic_references_are_read_and_not_kept() {
+    let world = world();
+    let put = |value: &str| {
+        let input = ssm::PutParameterRequest {
+            name: Some("/app/value".into()),
+            value: Some(value.into()),
+            r#type: Some("String".into()),
+            overwrite: Some(true),
+            ..Default::default()
+        };
+        world.call::<ssm::op::PutParameter>(input).unwrap();
+    };
+    put("first");
+    let text = "Resources: {A: {Type: Test::Thing, Properties: {Value: 'x-{{resolve:ssm:/app/value}}-y'}}}";
+    create(&world, "demo", text).unwrap();
+    pass(&world);
+    assert_eq!(things(&world)[0].properties["Value"], "x-first-y");
+    put("second");
+    // The template says the same as before.
+    assert_eq!(update(&world, "demo", text).unwrap_err().message, "No updates are to be performed.");
+    assert_eq!(detect(&world).0, "DRIFTED");
+    let secure = text.replace("resolve:ssm:/app/value", "resolve:ssm-secure:/app/value:1");
+    assert_eq!(
+        update(&world, "demo", &secure).unwrap_err().message,
+        "SSM Secure reference is not supported in: [Test::Thing/Properties/Value]"
+    );
+    update(&world, "demo", &text.replace("/app/value", "/app/nothing")).unwrap();
+    pass(&world);
+    assert_eq!(status(&world, "demo"), "UPDATE_ROLLBACK_COMPLETE");
+}
+
+#[test]
+fn rules_are_asserted_before_anything() {
+    let world = world();
+    let text = "Parameters: {Size: {Type: String}}
+Rules: {Sizes: {Assertions: [{Assert: !Equals [!Ref Size, small], AssertDescription: only small ones}]}}
+Resources: {A: {Type: Test::Thing, Properties: {Value: !Ref Size}}}";
+    let input = |size: &str| CreateStackInput {
+        stack_name: Some("demo".into()),
+        template_body: Some(text.into()),
+        parameters: Some(vec![parameter("Size", size)]),
+        ..Default::default()
+    };
+    assert_eq!(
+        world.call::<op::CreateStack>(input("big")).unwrap_err().message,
+        "Template error: Rule Sizes failed: only small ones"
+    );
+    world.call::<op::CreateStack>(input("small")).unwrap();
+    pass(&world);
+    assert_eq!(status(&world, "demo"), "CREATE_COMPLETE");
+}
