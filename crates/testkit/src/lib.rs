@@ -23,6 +23,8 @@ pub struct Platform {
     data: TempDir,
     serve: Option<Child>,
     isolation: Option<String>,
+    /// Further arguments of `serve`.
+    options: Vec<String>,
     pub endpoint: String,
 }
 
@@ -34,19 +36,26 @@ impl Platform {
 
     /// Starts it with an isolation forced: `none`, `rootless`, `user-namespaces`.
     pub fn start_with(exe: impl Into<PathBuf>, isolation: Option<&str>) -> Result<Self> {
+        Self::start_as(exe, isolation, &[])
+    }
+
+    /// Starts it with further arguments of `serve`.
+    pub fn start_as(exe: impl Into<PathBuf>, isolation: Option<&str>, options: &[&str]) -> Result<Self> {
         // Sockets live below the directory, and their paths are bounded.
         let data = tempfile::Builder::new()
             .prefix("q")
             .tempdir_in(std::env::var_os(DIRECTORY).unwrap_or_else(|| "/tmp".into()))?;
         let isolation = isolation.map(str::to_owned);
-        let mut platform = Self { exe: exe.into(), data, serve: None, isolation, endpoint: String::new() };
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut platform = Self { exe: exe.into(), data, serve: None, isolation, options, endpoint: String::new() };
         platform.serve("127.0.0.1:0")?;
         Ok(platform)
     }
 
     /// Takes over a Quarry that already runs in a directory.
     pub fn adopt(exe: impl Into<PathBuf>, data: TempDir) -> Result<Self> {
-        let mut platform = Self { exe: exe.into(), data, serve: None, isolation: None, endpoint: String::new() };
+        let mut platform =
+            Self { exe: exe.into(), data, serve: None, isolation: None, options: Vec::new(), endpoint: String::new() };
         platform.endpoint = platform.serving()?["endpoint"].as_str().context("serve.json has no endpoint")?.to_owned();
         Ok(platform)
     }
@@ -134,7 +143,12 @@ impl Platform {
 
     fn serve(&mut self, listen: &str) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.data.path().join("serve.out"))?;
-        let child = self.command(&["serve", "--listen", listen]).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let child = self
+            .command(&["serve", "--listen", listen])
+            .args(&self.options)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
         let pid = child.id();
         let serve = self.serve.insert(child);
         let start = Instant::now();

@@ -68,6 +68,8 @@ fn kept(ctx: &Ctx<'_>, namespace: &str, datum: MetricDatum) -> Result<Kept> {
         Some(1) => true,
         Some(_) => return Err(invalid("The parameter StorageResolution must be 1 or 60.")),
     };
+    // Where minutes are shorter, alarms need all metrics by the second.
+    let fine = fine || ctx.platform.config.scaling_speed > 1;
     let unit = datum.unit.as_deref().unwrap_or("None");
     let unit =
         UNITS.iter().find(|known| **known == unit).ok_or_else(|| invalid(format!("The unit {unit} is unknown.")))?;

@@ -33,6 +33,11 @@ impl Site {
                 return None;
             }
         };
+        Some(Self::on(platform))
+    }
+
+    /// Furnishes a platform.
+    pub fn on(platform: Platform) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let aws = platform.client().unwrap();
         let mut site = Self { platform, subnets: Vec::new(), vpc: String::new(), image: String::new(), aws, runtime };
@@ -47,7 +52,7 @@ impl Site {
             site.subnets.push(made.subnet_id.unwrap());
         }
         site.call::<ecs::op::CreateCluster>(json!({"clusterName": "demo"}));
-        Some(site)
+        site
     }
 
     /// Calls an operation, input in JSON; it must be accepted.

@@ -8,7 +8,7 @@
 //! - `/sick` by turning sick.
 //!
 //! `peer check` ends with 0 if the program in the same container is well, `peer wait` does so once
-//! $PORT is served, `peer end <code>` at once.
+//! $PORT is served, `peer end <code>` at once. `peer spin` uses all the processor time it can get.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -29,6 +29,9 @@ fn main() {
             }
             println!("served");
         }
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
         _ => serve(),
     }
 }
