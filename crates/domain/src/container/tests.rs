@@ -118,6 +118,7 @@ fn lowering_joins_image_definition_and_overrides() {
         {"sourceVolume": "data", "containerPath": "/data"},
         {"sourceVolume": "scratch", "containerPath": "/tmp", "readOnly": true},
     ]);
+    container["dnsSearchDomains"] = serde_json::json!(["own.test"]);
     let definition = definition(json);
     assert_eq!(validate(&definition, "us-east-1"), Ok(()));
     let overrides: TaskOverride = serde_json::from_value(serde_json::json!({
@@ -165,6 +166,7 @@ fn lowering_joins_image_definition_and_overrides() {
     assert_eq!(container.working_dir, "/");
     assert_eq!((container.limits.cpu_shares, container.limits.memory), (Some(256), Some(256)));
     assert_eq!(container.ports, [3000]);
+    assert_eq!(container.search, ["own.test", "board.local"]);
     let mounts: Vec<_> = container.mounts.iter().map(|m| (m.source.to_str().unwrap(), m.read_only)).collect();
     assert_eq!(mounts, [("/volumes/data", false), ("/task/scratch", true)]);
 }

@@ -1,5 +1,8 @@
 //! A platform with a VPC, a cluster, a load balancer and an image whose tasks try to reach each other.
 
+// Each test program uses what it needs of it.
+#![allow(dead_code)]
+
 use quarry_client::{Client, oci};
 use quarry_deploy_kit::{Context, Options};
 use quarry_testkit::{Platform, wait_for};
@@ -53,6 +56,16 @@ impl Site {
         }
         site.call::<ecs::op::CreateCluster>(json!({"clusterName": "demo"}));
         site
+    }
+
+    /// SIGKILL to `serve`, as a crash; what is done meanwhile; and `serve` again.
+    pub fn without_serve<T>(&mut self, meanwhile: impl FnOnce(&Self) -> T) -> T {
+        self.platform.kill_serve().unwrap();
+        let done = meanwhile(self);
+        self.platform.restart_serve().unwrap();
+        // The old one's connections are closed.
+        self.aws = self.platform.client().unwrap();
+        done
     }
 
     /// Calls an operation, input in JSON; it must be accepted.

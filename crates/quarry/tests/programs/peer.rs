@@ -5,13 +5,15 @@
 //! - `/connect/<address>` with what that address says, or `refused` and why;
 //! - `/get/<address>/<path>` with the whole answer of that address to `GET /<path>`;
 //! - `/env/<name>` with a variable;
+//! - `/resolve/<name>` with the addresses that the C library's resolver finds, sorted, one a line;
+//! - `/srv/<name>` with the ports of the name's SRV records, sorted, one a line;
 //! - `/sick` by turning sick.
 //!
 //! `peer check` ends with 0 if the program in the same container is well, `peer wait` does so once
 //! $PORT is served, `peer end <code>` at once. `peer spin` uses all the processor time it can get.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
 const SICK: &str = "/tmp/sick";
@@ -65,6 +67,15 @@ fn answer(path: &str) -> String {
     if let Some((address, path)) = rest("/get/").and_then(|rest| rest.split_once('/')) {
         return get(address, &format!("/{path}")).unwrap_or_else(|error| format!("refused {error}"));
     }
+    if let Some(name) = rest("/resolve/") {
+        return match (name, 0).to_socket_addrs() {
+            Ok(found) => lines(found.map(|address| address.ip().to_string()).collect()),
+            Err(error) => format!("unknown {error}"),
+        };
+    }
+    if let Some(name) = rest("/srv/") {
+        return srv(name).map_or_else(|error| format!("unknown {error}"), lines);
+    }
     if let Some(name) = rest("/env/") {
         return std::env::var(name).unwrap_or_default();
     }
@@ -73,6 +84,38 @@ fn answer(path: &str) -> String {
         return format!("{made:?}");
     }
     format!("peer {}", std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim())
+}
+
+fn lines(mut found: Vec<String>) -> String {
+    found.sort();
+    found.dedup();
+    found.join("\n")
+}
+
+/// Asks the container's name server for SRV records.
+fn srv(name: &str) -> std::io::Result<Vec<String>> {
+    let configuration = std::fs::read_to_string("/etc/resolv.conf")?;
+    let server = configuration.lines().find_map(|line| line.strip_prefix("nameserver "));
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect((server.unwrap_or_default(), 53))?;
+    let mut packet = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        packet.push(label.len() as u8);
+        packet.extend(label.bytes());
+    }
+    packet.extend([0, 0, 33, 0, 1]);
+    socket.send(&packet)?;
+    let mut answer = [0; 1500];
+    let length = socket.recv(&mut answer)?;
+    let answer = &answer[..length];
+    // The owner of each record is a pointer to the question's name.
+    let (mut at, mut ports) = (packet.len(), Vec::new());
+    for _ in 0..u16::from_be_bytes([answer[6], answer[7]]) {
+        ports.push(u16::from_be_bytes([answer[at + 16], answer[at + 17]]).to_string());
+        at += 12 + usize::from(u16::from_be_bytes([answer[at + 10], answer[at + 11]]));
+    }
+    Ok(ports)
 }
 
 /// Status line and body.

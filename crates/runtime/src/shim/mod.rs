@@ -393,3 +393,16 @@ fn search(domains: &[String]) -> String {
     }
     if line.is_empty() { line } else { format!("search{line}\n") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_list_is_as_long_as_is_read() {
+        assert_eq!(search(&[]), "");
+        assert_eq!(search(&["own.test".into(), "board.local".into()]), "search own.test board.local\n");
+        let long = ["a".repeat(200), "b".repeat(54), "c".into()];
+        assert_eq!(search(&long), format!("search {}\n", long[0]));
+    }
+}
