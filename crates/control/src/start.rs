@@ -26,6 +26,7 @@ type Reconciler = fn(Arc<Platform>, Arc<Operations>);
 /// Each by the name of its thread.
 const RECONCILERS: [(&str, Reconciler); 8] = [
     ("ecs", ecs::reconcile::run),
+    ("capacity", ecs::reconcile::capacity::run),
     ("autoscaling", autoscaling::reconcile::run),
     ("cloudformation", |platform, operations| cloudformation::reconcile::run(&platform, &operations)),
     ("cloudwatch", cloudwatch::run),

@@ -25,7 +25,7 @@ pub mod user_data;
 #[cfg(test)]
 mod tests;
 
-use crate::api::Operations;
+use crate::api::{Ctx, Operations, Result};
 use quarry_aws::autoscaling::op::*;
 
 /// Serves the operations of this service.
@@ -66,4 +66,10 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<CreateOrUpdateTags>(tags::create_or_update);
     operations.serve::<DeleteTags>(tags::delete);
     operations.serve::<DescribeTags>(tags::describe);
+}
+
+/// The type of the instances that a group launches now.
+pub fn instance_type(ctx: &mut Ctx<'_>, group: &str) -> Result<String> {
+    let group = records::find_group(ctx, group)?;
+    Ok(source::source(ctx, &group)?.instance_type)
 }

@@ -332,6 +332,7 @@ fn join(ctx: &mut Ctx<'_>, id: &str) -> Result<()> {
         availability_zone: member.instance.availability_zone.clone().unwrap_or_default(),
         cpu_units: size.cpu_units,
         memory_mib: size.memory_mib,
+        group: Some(member.group.clone()),
     };
     container_instances::register(ctx, &cluster, &instance)?;
     ctx.tx.put(&member)?;

@@ -2,6 +2,7 @@
 //! checked against the cluster and the task definition.
 
 use super::network::{self, Network};
+use super::providers;
 use super::records::{Cluster, LaunchType, TaskDefinition};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{self as aws, error};
@@ -104,11 +105,17 @@ impl Launch {
 }
 
 /// Checks providers that a cluster is to have, and its default strategy.
-pub fn check_providers(providers: &[String], strategy: &[aws::CapacityProviderStrategyItem]) -> Result<()> {
-    if let Some(unknown) = providers.iter().find(|name| !is_fargate(name)) {
-        return Err(invalid(format!(
-            "The specified capacity provider '{unknown}' was not found. Specify a valid name or ARN and try again."
-        )));
+pub fn check_providers(
+    ctx: &Ctx<'_>,
+    providers: &[String],
+    strategy: &[aws::CapacityProviderStrategyItem],
+) -> Result<()> {
+    for name in providers.iter().filter(|name| !is_fargate(short_name(name))) {
+        if providers::find(ctx, name)?.is_none() {
+            return Err(invalid(format!(
+                "The specified capacity provider '{name}' was not found. Specify a valid name or ARN and try again."
+            )));
+        }
     }
     check_strategy(providers, strategy)
 }

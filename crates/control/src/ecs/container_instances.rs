@@ -1,7 +1,7 @@
 //! Container instances: joining and leaving a cluster, and what is left on each.
 
 use super::records::{ContainerInstance, HostPort, LastStatus, StopCode, Tags, Task};
-use super::{find, tasks};
+use super::{find, providers, tasks};
 use crate::api::{Ctx, Result};
 use crate::store::{StoreError, Tx};
 use quarry_domain::placement::Instance;
@@ -16,6 +16,8 @@ pub struct NewInstance {
     pub availability_zone: String,
     pub cpu_units: u32,
     pub memory_mib: u32,
+    /// The Auto Scaling group that launched it.
+    pub group: Option<String>,
 }
 
 /// Ports that the agent and Docker hold on an ECS-optimized instance; shown as registered.
@@ -28,6 +30,10 @@ pub fn register(ctx: &mut Ctx<'_>, cluster_name: &str, instance: &NewInstance) -
     if let Some(known) = by_ec2_id(ctx.tx, &instance.ec2_instance_id)? {
         return Ok(known.arn);
     }
+    let capacity_provider = match &instance.group {
+        Some(group) => providers::of_group(ctx.tx, &cluster, group)?.map(|provider| provider.name),
+        None => None,
+    };
     let id = ctx.platform.door.hex(32);
     let arn = ctx.platform.place().arn("ecs", format_args!("container-instance/{}/{id}", cluster.name));
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
@@ -52,6 +58,7 @@ pub fn register(ctx: &mut Ctx<'_>, cluster_name: &str, instance: &NewInstance) -
         cpu: instance.cpu_units,
         memory: instance.memory_mib,
         draining: false,
+        capacity_provider,
         attributes,
         registered_ms: ctx.platform.now_ms(),
         version: 1,

@@ -19,6 +19,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateClusterRequest) -> Result<CreateCl
     let settings = settings(input.settings.unwrap_or_default())?;
     let capacity_providers = input.capacity_providers.unwrap_or_default();
     super::capacity::check_providers(
+        ctx,
         &capacity_providers,
         input.default_capacity_provider_strategy.as_deref().unwrap_or_default(),
     )?;

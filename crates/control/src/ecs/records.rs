@@ -125,6 +125,9 @@ pub struct Task {
     /// GiB, with launch type FARGATE.
     #[serde(default)]
     pub ephemeral_storage: Option<i32>,
+    /// What it is placed by when there is room; set while it is PROVISIONING.
+    #[serde(default)]
+    pub waiting: Option<Waiting>,
     /// The instance that it was placed on; none with launch type FARGATE.
     pub container_instance_arn: Option<String>,
     pub ec2_instance_id: Option<String>,
@@ -171,6 +174,29 @@ pub struct Task {
     pub tags: Tags,
 }
 
+/// How a task is to be placed that waits for its capacity provider's group to grow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    pub launch: Launch,
+    pub strategies: Vec<aws::PlacementStrategy>,
+    pub constraints: Vec<aws::PlacementConstraint>,
+}
+
+/// A capacity provider of an Auto Scaling group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CapacityProvider {
+    pub arn: String,
+    pub name: String,
+    /// Name and ARN of its Auto Scaling group.
+    pub group: String,
+    pub group_arn: String,
+    /// Complete: what a request left out has ECS's default.
+    pub scaling: aws::ManagedScaling,
+    pub termination_protection: bool,
+    pub draining: bool,
+    pub tags: Tags,
+}
+
 /// `launchType`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -192,8 +218,8 @@ pub struct Interface {
     pub private_dns_name: String,
 }
 
-/// `lastStatus`. The interface of a task is attached when the task is made, so that all begin as
-/// PENDING, and registration with the target
+/// `lastStatus`. The interface of a task is attached when the task is placed, so that only those that
+/// wait for a capacity provider's group to grow begin as PROVISIONING, the others as PENDING, and registration with the target
 /// groups is one step with becoming RUNNING, so ACTIVATING is never stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -318,6 +344,9 @@ pub struct ContainerInstance {
     pub memory: u32,
     /// ACTIVE if not: it takes no new task and services move theirs away.
     pub draining: bool,
+    /// Name of the capacity provider whose group launched it.
+    #[serde(default)]
+    pub capacity_provider: Option<String>,
     pub attributes: BTreeMap<String, String>,
     pub registered_ms: i64,
     pub version: i64,
@@ -347,6 +376,14 @@ macro_rules! item {
     };
 }
 
+impl CapacityProvider {
+    /// Whether ECS sets the size of its group.
+    pub fn scales(&self) -> bool {
+        self.scaling.status.as_deref() == Some("ENABLED")
+    }
+}
+
+item!(CapacityProvider, "ecs.capacity-provider", |p| p.arn.clone(), |_| String::new());
 item!(Cluster, "ecs.cluster", |c| c.arn.clone(), |_| String::new());
 item!(TaskDefinition, "ecs.task-definition", |d| d.arn.clone(), |d| d.family.clone());
 item!(Service, "ecs.service", |s| s.arn.clone(), |s| s.cluster_arn.clone());

@@ -3,7 +3,7 @@
 use super::capacity::{Asked, Launch};
 use super::records::{Cluster, LaunchType, RunToken, Tags, Task, TaskDefinition, run_token_key};
 use super::tasks::{self, NewTask, Room};
-use super::{find, service_options as options, tags, view};
+use super::{find, providers, service_options as options, tags, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse, error};
 use quarry_domain::container::{check_fargate_size, check_overrides};
@@ -72,7 +72,11 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     let strategies = options::strategies(input.placement_strategy.as_deref())?;
     let constraints = options::constraints(input.placement_constraints.as_deref(), &definition.definition)?;
     let mut room = Room::of(ctx.tx, &cluster.arn, &group)?;
-    if launch.launch_type == LaunchType::Ec2 && room.is_empty() {
+    let mut grows = false;
+    for share in launch.shares() {
+        grows |= providers::grows(ctx.tx, &share.provider)?;
+    }
+    if launch.launch_type == LaunchType::Ec2 && room.is_empty() && !grows {
         return Err(error::invalid_parameter_exception("No Container Instances were found in your cluster."));
     }
     let managed = input.enable_ecs_managed_tags == Some(true);
@@ -87,6 +91,10 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
         launch: &launch,
         strategies: &strategies,
         constraints: &constraints,
+        asked: (
+            input.placement_strategy.as_deref().unwrap_or_default(),
+            input.placement_constraints.as_deref().unwrap_or_default(),
+        ),
     };
     let (mut started, mut failures) = (Vec::new(), Vec::new());
     for _ in 0..count {

@@ -1,7 +1,7 @@
 //! Tags of any resource of the service.
 
 use super::find;
-use super::records::{Cluster, ContainerInstance, Service, StoppedTask, Tags, Task};
+use super::records::{CapacityProvider, Cluster, ContainerInstance, Service, StoppedTask, Tags, Task};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{Tag, error};
 use quarry_domain::arn::{resource_part, short_name};
@@ -48,6 +48,7 @@ pub fn change(ctx: &Ctx<'_>, arn: &str, f: impl FnOnce(&mut Tags) -> Result<()>)
         return Err(error::invalid_parameter_exception(format!("The resource ARN '{arn}' is invalid.")));
     };
     match kind {
+        "capacity-provider" => change!(ctx.tx.get::<CapacityProvider>(arn)?, tags),
         "cluster" => change!(ctx.tx.get::<Cluster>(arn)?, tags),
         "service" => change!(ctx.tx.get::<Service>(arn)?, tags),
         "task-definition" => change!(find::task_definition(ctx, arn)?, tags),

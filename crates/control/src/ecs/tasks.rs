@@ -4,15 +4,15 @@ use super::capacity::Launch;
 use super::network::{self, Network, Subnet};
 use super::records::{
     Cluster, Container, ContainerInstance, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags,
-    TargetRef, Task, TaskDefinition, TaskRoleCredentials, host_port_key,
+    TargetRef, Task, TaskDefinition, TaskRoleCredentials, Waiting, host_port_key,
 };
-use super::{container_instances, events, registries, task_role};
+use super::{container_instances, events, providers, registries, service_options, task_role};
 use crate::api::{Ctx, Result};
 use crate::ec2;
 use crate::elbv2::targets;
 use crate::link::snapshot::{Behind, Endpoints};
 use crate::store::{StoreError, Tx};
-use quarry_aws::ecs::TaskOverride;
+use quarry_aws::ecs::{PlacementConstraint, PlacementStrategy, TaskOverride};
 use quarry_domain::address;
 use quarry_domain::container::{self, PortWanted};
 use quarry_domain::placement::{Constraint, Demand, Instance, NoPlace, Strategy, next_provider, place};
@@ -36,6 +36,8 @@ pub struct NewTask<'a> {
     pub launch: &'a Launch,
     pub strategies: &'a [Strategy],
     pub constraints: &'a [Constraint],
+    /// The same as they were asked for, to be kept by a task that waits for room.
+    pub asked: (&'a [PlacementStrategy], &'a [PlacementConstraint]),
     pub tags: Tags,
 }
 
@@ -101,16 +103,19 @@ struct Spot {
     subnet: Option<Subnet>,
 }
 
-/// Places a task and stores it as PENDING. `Ok(Err(_))` if it fits nowhere.
+/// Places a task and stores it as PENDING. One that fits nowhere is stored as PROVISIONING where its
+/// capacity provider's group grows; `Ok(Err(_))` elsewhere.
 pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Result<Task, NoPlace>> {
-    let demands = container::demands(&new.definition.definition, &new.overrides);
-    let mut demand = demands.demand;
-    let spot = match find_spot(ctx, new, &demand, room) {
-        Ok(spot) => spot,
-        Err(no_place) => return Ok(Err(no_place)),
+    let demand = container::demands(&new.definition.definition, &new.overrides).demand;
+    let provider = next_provider(&new.launch.shares(), &room.providers).map(str::to_owned);
+    let spot = match find_spot(ctx, new, &demand, room, provider.as_deref()) {
+        Ok(spot) => Some(spot),
+        Err(no_place) => match &provider {
+            Some(provider) if providers::grows(ctx.tx, provider)? => None,
+            _ => return Ok(Err(no_place)),
+        },
     };
-    let instance = spot.instance.map(|index| &room.instances[index]);
-    let ec2_instance_id = instance.map(|instance| instance.ec2_instance_id.clone());
+    let fargate = new.launch.launch_type == LaunchType::Fargate;
     let id = ctx.platform.door.hex(32);
     let arn = ctx.platform.place().arn("ecs", format_args!("task/{}/{id}", new.cluster.name));
     task_role::check(ctx, new.definition, &new.overrides, &arn)?;
@@ -123,6 +128,110 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
             Some(given.id)
         }
     };
+    let mut task = Task {
+        arn,
+        id,
+        credentials_id,
+        registry: None,
+        cluster_arn: new.cluster.arn.clone(),
+        task_definition_arn: new.definition.arn.clone(),
+        group: new.group.clone(),
+        started_by: new.started_by.clone(),
+        service: new.service.map(|(service, deployment)| (service.arn.clone(), deployment.to_owned())),
+        launch_type: new.launch.launch_type,
+        capacity_provider: provider,
+        ephemeral_storage: fargate.then(|| ephemeral_storage(new)),
+        waiting: None,
+        container_instance_arn: None,
+        ec2_instance_id: None,
+        availability_zone: String::new(),
+        status: LastStatus::Provisioning,
+        wanted: true,
+        overrides: new.overrides.clone(),
+        address: None,
+        private_address: None,
+        interface: None,
+        entry: None,
+        containers: containers(ctx, new),
+        targets: Vec::new(),
+        demand,
+        ports: Vec::new(),
+        registered: false,
+        stop: None,
+        order: ctx.tx.next("ecs.task")?,
+        version: 1,
+        created_ms: ctx.platform.now_ms(),
+        pull_started_ms: None,
+        pull_stopped_ms: None,
+        started_ms: None,
+        stopping_ms: None,
+        execution_stopped_ms: None,
+        stopped_ms: None,
+        tags: new.tags.clone(),
+    };
+    match spot {
+        Some(spot) => settle(ctx, new, room, spot, &mut task)?,
+        None => {
+            let (strategies, constraints) = new.asked;
+            task.waiting = Some(Waiting {
+                launch: new.launch.clone(),
+                strategies: strategies.to_vec(),
+                constraints: constraints.to_vec(),
+            });
+        }
+    }
+    room.count(&task);
+    ctx.tx.put(&task)?;
+    Ok(Ok(task))
+}
+
+/// Places the tasks of a cluster that wait for room, the oldest first. Whether one found it.
+pub fn place_waiting(ctx: &mut Ctx<'_>, cluster: &Cluster) -> Result<bool> {
+    let mut placed = false;
+    let mut waiting: Vec<Task> = ctx.tx.children(&cluster.arn)?;
+    waiting.retain(|task| task.wanted && task.status == LastStatus::Provisioning);
+    waiting.sort_by_key(|task| task.order);
+    for mut task in waiting {
+        let Some(asked) = task.waiting.clone() else { continue };
+        let Some(definition) = ctx.tx.get::<TaskDefinition>(&task.task_definition_arn)? else { continue };
+        let service: Option<Service> = match &task.service {
+            Some((arn, _)) => ctx.tx.get(arn)?,
+            None => None,
+        };
+        let strategies = service_options::strategies(Some(&asked.strategies))?;
+        let constraints = service_options::constraints(Some(&asked.constraints), &definition.definition)?;
+        let of = task.service.clone().map(|(_, deployment)| deployment).unwrap_or_default();
+        let new = NewTask {
+            cluster,
+            definition: &definition,
+            overrides: task.overrides.clone(),
+            group: task.group.clone(),
+            started_by: task.started_by.clone(),
+            service: service.as_ref().map(|service| (service, of.as_str())),
+            launch: &asked.launch,
+            strategies: &strategies,
+            constraints: &constraints,
+            asked: (&asked.strategies, &asked.constraints),
+            tags: task.tags.clone(),
+        };
+        let mut room = Room::of(ctx.tx, &cluster.arn, &task.group)?;
+        let Ok(spot) = find_spot(ctx, &new, &task.demand, &room, task.capacity_provider.as_deref()) else { continue };
+        settle(ctx, &new, &mut room, spot, &mut task)?;
+        task.version += 1;
+        ctx.tx.put(&task)?;
+        placed = true;
+    }
+    Ok(placed)
+}
+
+/// Gives a task its place: instance, addresses, interface, ports, targets. It is PENDING then.
+fn settle(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room, spot: Spot, task: &mut Task) -> Result<()> {
+    let demands = container::demands(&new.definition.definition, &new.overrides);
+    let mut demand = demands.demand;
+    let instance = spot.instance.map(|index| &room.instances[index]);
+    let ec2_instance_id = instance.map(|instance| instance.ec2_instance_id.clone());
+    let container_instance_arn = instance.map(|instance| instance.arn.clone());
+    let id = task.id.clone();
     let (address, private_address) = match container::network_mode(&new.definition.definition) {
         "none" => (None, None),
         _ => addresses(ctx, &mut room.addresses)?,
@@ -162,58 +271,28 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
             port: port.host_port,
         })
     });
-    let registry = new.service.and_then(|(service, _)| registries::of_task(service, &ports));
-    let fargate = new.launch.launch_type == LaunchType::Fargate;
-    let task = Task {
-        arn,
-        cluster_arn: new.cluster.arn.clone(),
-        task_definition_arn: new.definition.arn.clone(),
-        group: new.group.clone(),
-        started_by: new.started_by.clone(),
-        service: new.service.map(|(service, deployment)| (service.arn.clone(), deployment.to_owned())),
-        launch_type: new.launch.launch_type,
-        capacity_provider: next_provider(&new.launch.shares(), &room.providers).map(str::to_owned),
-        ephemeral_storage: fargate.then(|| ephemeral_storage(new)),
-        container_instance_arn: instance.map(|instance| instance.arn.clone()),
-        ec2_instance_id,
-        availability_zone: spot.zone,
-        status: LastStatus::Pending,
-        wanted: true,
-        overrides: new.overrides.clone(),
-        address,
-        private_address,
-        interface,
-        credentials_id,
-        entry: None,
-        containers: containers(ctx, new),
-        targets: targets.collect(),
-        demand,
-        ports,
-        registered: false,
-        registry,
-        stop: None,
-        order: ctx.tx.next("ecs.task")?,
-        version: 1,
-        created_ms: ctx.platform.now_ms(),
-        pull_started_ms: None,
-        pull_stopped_ms: None,
-        started_ms: None,
-        stopping_ms: None,
-        execution_stopped_ms: None,
-        stopped_ms: None,
-        tags: new.tags.clone(),
-        id,
-    };
+    task.registry = new.service.and_then(|(service, _)| registries::of_task(service, &ports));
+    task.targets = targets.collect();
+    task.container_instance_arn = container_instance_arn;
+    task.ec2_instance_id = ec2_instance_id;
+    task.availability_zone = spot.zone;
+    (task.address, task.private_address, task.interface) = (address, private_address, interface);
+    (task.demand, task.ports, task.waiting) = (demand, ports, None);
+    task.status = LastStatus::Pending;
     match spot.instance {
         Some(index) => room.left[index].take(&task.demand),
         None => room.fargate = room.fargate.saturating_add(task.demand.memory),
     }
-    room.count(&task);
-    ctx.tx.put(&task)?;
-    Ok(Ok(task))
+    Ok(())
 }
 
-fn find_spot(ctx: &Ctx<'_>, new: &NewTask<'_>, demand: &Demand, room: &Room) -> Result<Spot, NoPlace> {
+fn find_spot(
+    ctx: &Ctx<'_>,
+    new: &NewTask<'_>,
+    demand: &Demand,
+    room: &Room,
+    provider: Option<&str>,
+) -> Result<Spot, NoPlace> {
     let network = new.launch.network.as_ref();
     if new.launch.launch_type == LaunchType::Fargate {
         let machine = ctx.platform.config.machine;
@@ -233,7 +312,12 @@ fn find_spot(ctx: &Ctx<'_>, new: &NewTask<'_>, demand: &Demand, room: &Room) -> 
         let expression = format!("attribute:ecs.availability-zone in [{}]", zones.join(", "));
         constraints.extend(expression.parse().map(Constraint::MemberOf));
     }
-    let index = place(&room.left, demand, new.strategies, &constraints, u64::from_le_bytes(random))?;
+    // With a capacity provider only its own instances count.
+    let of_provider =
+        |index: &usize| provider.is_none() || room.instances[*index].capacity_provider.as_deref() == provider;
+    let eligible: Vec<usize> = (0..room.instances.len()).filter(of_provider).collect();
+    let left: Vec<Instance> = eligible.iter().map(|index| room.left[*index].clone()).collect();
+    let index = eligible[place(&left, demand, new.strategies, &constraints, u64::from_le_bytes(random))?];
     let zone = room.instances[index].attributes.get("ecs.availability-zone").cloned().unwrap_or_default();
     let subnet = network.and_then(|network| room.subnet(network, Some(&zone))).cloned();
     Ok(Spot { instance: Some(index), zone, subnet })

@@ -281,6 +281,7 @@ pub fn container_instance(
         ec2_instance_id: text(&instance.ec2_instance_id),
         status: text(if instance.draining { "DRAINING" } else { "ACTIVE" }),
         agent_connected: Some(true),
+        capacity_provider_name: instance.capacity_provider.clone(),
         version: Some(instance.version),
         version_info: Some(aws::VersionInfo {
             agent_version: text(env!("CARGO_PKG_VERSION")),

@@ -4,6 +4,7 @@
 
 mod capacity;
 mod expression;
+pub mod reservation;
 
 pub use capacity::{Share, next_provider};
 pub use expression::{Expression, ExpressionError};

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 mod hooks;
+mod providers;
 mod services;
 mod sources;
 

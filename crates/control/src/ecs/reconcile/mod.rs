@@ -4,6 +4,7 @@
 //! Each pass starts from stored and seen state alone and can run twice. Launching and removing, which
 //! take milliseconds, are done by a few threads beside it and never inside a transaction.
 
+pub(crate) mod capacity;
 pub(crate) mod jobs;
 mod launch;
 mod outcome;

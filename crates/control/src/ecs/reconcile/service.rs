@@ -170,6 +170,10 @@ impl Reconciler {
             launch: &deployment.launch,
             strategies: &strategies,
             constraints: &constraints,
+            asked: (
+                service.config.placement_strategy.as_deref().unwrap_or_default(),
+                service.config.placement_constraints.as_deref().unwrap_or_default(),
+            ),
         };
         let mut started = Vec::new();
         for _ in 0..count {

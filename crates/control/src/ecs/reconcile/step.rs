@@ -1,7 +1,7 @@
 //! The life of one task: what is the next step, from what is stored, what is seen and what is under
 //! way. Pure.
 //!
-//! PENDING → (launch) → RUNNING → DEACTIVATING → (drained) → STOPPING → (ended) → DEPROVISIONING →
+//! PROVISIONING → (placed) → PENDING → (launch) → RUNNING → DEACTIVATING → (drained) → STOPPING → (ended) → DEPROVISIONING →
 //! (removed) → STOPPED
 
 use super::super::records::{LastStatus, Task};
@@ -61,7 +61,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn next(facts: &Facts<'_>) -> Step {
     match facts.task.status {
-        LastStatus::Provisioning | LastStatus::Pending | LastStatus::Activating => starting(facts),
+        // Placed when there is room.
+        LastStatus::Provisioning => Step::Wait,
+        LastStatus::Pending | LastStatus::Activating => starting(facts),
         LastStatus::Running => running(facts),
         LastStatus::Deactivating if is_gone(facts.seen) => Step::Deprovision,
         LastStatus::Deactivating if facts.drained => Step::Terminate,

@@ -94,6 +94,7 @@ impl Stage {
             availability_zone: zone.into(),
             cpu_units: 1024,
             memory_mib: 983,
+            group: None,
         };
         self.world.transact(|ctx| container_instances::register(ctx, "demo", &instance)).unwrap()
     }
