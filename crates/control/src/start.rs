@@ -24,7 +24,7 @@ pub struct Control {
 type Reconciler = fn(Arc<Platform>, Arc<Operations>);
 
 /// Each by the name of its thread.
-const RECONCILERS: [(&str, Reconciler); 8] = [
+const RECONCILERS: [(&str, Reconciler); 9] = [
     ("ecs", ecs::reconcile::run),
     ("capacity", ecs::reconcile::capacity::run),
     ("autoscaling", autoscaling::reconcile::run),
