@@ -1,6 +1,8 @@
 //! A whole platform per test: the real binary on free ports, in a directory of its own, ended and
 //! removed when the test ends however it ends.
 
+pub mod image;
+
 use anyhow::{Context, Result, bail, ensure};
 use quarry_client::{Client, Credentials};
 use rustix::process::{Pid, Signal};

@@ -40,7 +40,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
             ));
         }
     };
-    let protocol_version = match input.protocol_version.as_deref() {
+    let protocol_version = match input.protocol_version.as_deref().filter(|version| !version.is_empty()) {
         None | Some("HTTP1") => ProtocolVersion::Http1,
         Some("HTTP2") => ProtocolVersion::Http2,
         Some(other @ "GRPC") => {

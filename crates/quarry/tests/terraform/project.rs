@@ -15,7 +15,10 @@ const PROVIDER: &str = "registry.terraform.io/hashicorp/aws";
 
 pub struct Project {
     terraform: PathBuf,
-    directory: TempDir,
+    /// Holds what was copied.
+    _root: TempDir,
+    /// Where Terraform runs.
+    directory: PathBuf,
     env: Vec<(String, String)>,
 }
 
@@ -36,15 +39,18 @@ pub fn mirror() -> Option<PathBuf> {
 }
 
 impl Project {
-    /// Copies a configuration and prepares it.
+    /// Copies a configuration of these tests and prepares it.
     pub fn new(platform: &Platform, terraform: &Path, mirror: &Path, name: &str) -> Result<Self, String> {
-        let directory = tempfile::Builder::new().prefix("tf").tempdir().map_err(|e| e.to_string())?;
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terraform").join(name);
-        for entry in std::fs::read_dir(&source).map_err(|e| format!("{}: {e}", source.display()))? {
-            let file = entry.map_err(|e| e.to_string())?;
-            std::fs::copy(file.path(), directory.path().join(file.file_name())).map_err(|e| e.to_string())?;
-        }
-        let configuration = directory.path().join("terraform.rc");
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terraform");
+        Self::at(platform, terraform, mirror, &tests.join(name), ".")
+    }
+
+    /// Copies a directory and prepares the configuration in one of its folders.
+    pub fn at(platform: &Platform, terraform: &Path, mirror: &Path, tree: &Path, folder: &str) -> Result<Self, String> {
+        let root = tempfile::Builder::new().prefix("tf").tempdir().map_err(|e| e.to_string())?;
+        copy(tree, root.path()).map_err(|e| format!("{}: {e}", tree.display()))?;
+        let directory = root.path().join(folder);
+        let configuration = root.path().join("terraform.rc");
         let text = format!(
             "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n",
             mirror.display()
@@ -59,7 +65,7 @@ impl Project {
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
         ];
         env.extend(more.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let project = Self { terraform: terraform.to_owned(), directory, env };
+        let project = Self { terraform: terraform.to_owned(), _root: root, directory, env };
         project.run(&["init", "-no-color", "-input=false"])?;
         Ok(project)
     }
@@ -95,8 +101,14 @@ impl Project {
     pub fn import(&self, imports: &BTreeMap<String, String>, arguments: &[&str]) -> Result<String, String> {
         let block = |(to, id): (&String, &String)| format!("import {{\n  to = {to}\n  id = {id:?}\n}}\n");
         let blocks: String = imports.iter().map(block).collect();
-        std::fs::write(self.directory.path().join("imports.tf"), blocks).map_err(|e| e.to_string())?;
+        std::fs::write(self.directory.join("imports.tf"), blocks).map_err(|e| e.to_string())?;
         self.apply(arguments)
+    }
+
+    /// One output, as text.
+    #[allow(dead_code)]
+    pub fn output_of(&self, name: &str) -> Result<String, String> {
+        self.run(&["output", "-no-color", "-raw", name])
     }
 
     pub fn destroy(&self, arguments: &[&str]) -> Result<(), String> {
@@ -115,10 +127,24 @@ impl Project {
 
     fn output(&self, arguments: &[&str]) -> Result<Output, String> {
         let mut command = Command::new(&self.terraform);
-        command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
+        command.args(arguments).current_dir(&self.directory).stdin(Stdio::null());
         command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env_remove("TF_PLUGIN_CACHE_DIR");
         command.envs(self.env.iter().cloned()).output().map_err(|e| e.to_string())
     }
+}
+
+/// Files and folders, but for what Terraform itself leaves beside them.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let (entry, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        if entry.is_dir() && name.to_str().is_some_and(|name| !name.starts_with('.')) {
+            std::fs::create_dir(to.join(&name))?;
+            copy(&entry, &to.join(name))?;
+        } else if entry.extension().is_some_and(|kind| kind == "tf") {
+            std::fs::copy(&entry, to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn said(output: &Output) -> String {
