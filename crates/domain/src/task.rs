@@ -59,6 +59,15 @@ pub struct ContainerSpec {
     pub working_dir: String,
     /// `user[:group]`, empty for root.
     pub user: String,
+    /// How the shim finds out whether the container is well.
+    #[serde(default)]
+    pub health_check: Option<HealthCheckSpec>,
+    /// What must have come to pass before it starts.
+    #[serde(default)]
+    pub depends_on: Vec<DependsOn>,
+    /// For so many seconds others wait for it, if they do.
+    #[serde(default)]
+    pub start_timeout: Option<u32>,
     pub read_only_root: bool,
     /// Run a small init as PID 1 that reaps and forwards signals.
     pub init: bool,
@@ -79,6 +88,51 @@ impl std::fmt::Debug for SecretEnv {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} hidden", self.0.len())
     }
+}
+
+/// A command that is run in the container again and again; 0 means that it is well. Times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheckSpec {
+    /// Never empty.
+    pub command: Vec<String>,
+    pub interval: u32,
+    pub timeout: u32,
+    /// Failures before the first success do not count so long.
+    pub start_period: u32,
+    /// So many failures in a row make it unhealthy.
+    pub retries: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DependsOn {
+    pub container: String,
+    pub condition: Dependency,
+}
+
+/// `condition` of a container's dependency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dependency {
+    Start,
+    Complete,
+    Success,
+    Healthy,
+}
+
+/// What the health check of a container says so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerHealth {
+    /// There is no check, or it has not decided yet.
+    #[default]
+    Unknown,
+    Healthy,
+    Unhealthy,
+}
+
+/// Counts the outcomes of a health check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HealthCount {
+    pub health: ContainerHealth,
+    failures: u32,
 }
 
 /// A directory of the host shown inside a container.
@@ -118,6 +172,8 @@ pub enum TaskPhase {
 pub struct ObservedContainer {
     pub name: String,
     pub state: ContainerState,
+    #[serde(default)]
+    pub health: ContainerHealth,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,4 +260,45 @@ pub trait TaskRuntime: Send + Sync + 'static {
     fn log_path(&self, id: &str, container: &str) -> PathBuf;
     /// The directory of a named volume, shared by all tasks that name it; made if it is missing.
     fn volume_path(&self, name: &str) -> std::io::Result<PathBuf>;
+}
+
+impl HealthCount {
+    /// Takes in one outcome. `seconds`: how long ago the container started.
+    pub fn count(&mut self, check: &HealthCheckSpec, well: bool, seconds: u64) {
+        if well {
+            *self = Self { health: ContainerHealth::Healthy, failures: 0 };
+            return;
+        }
+        let starting = self.health == ContainerHealth::Unknown && seconds < u64::from(check.start_period);
+        self.failures += u32::from(!starting);
+        if self.failures >= check.retries {
+            self.health = ContainerHealth::Unhealthy;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_count_after_the_start_period() {
+        let check =
+            HealthCheckSpec { command: vec!["x".into()], interval: 5, timeout: 2, start_period: 20, retries: 2 };
+        let mut count = HealthCount::default();
+        for at in [5, 10, 15] {
+            count.count(&check, false, at);
+            assert_eq!(count.health, ContainerHealth::Unknown);
+        }
+        count.count(&check, true, 18);
+        assert_eq!(count.health, ContainerHealth::Healthy);
+        count.count(&check, false, 19);
+        count.count(&check, true, 24);
+        count.count(&check, false, 29);
+        assert_eq!(count.health, ContainerHealth::Healthy, "never two in a row");
+        count.count(&check, false, 34);
+        assert_eq!(count.health, ContainerHealth::Unhealthy);
+        count.count(&check, true, 39);
+        assert_eq!(count.health, ContainerHealth::Healthy);
+    }
 }

@@ -2,7 +2,7 @@
 
 use quarry_domain::door::UnixMillis;
 use quarry_domain::isolation::Isolation;
-use quarry_domain::task::{ContainerState, ObservedContainer, TaskSpec};
+use quarry_domain::task::{ContainerHealth, ContainerState, ObservedContainer, TaskSpec};
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,11 @@ impl Record {
             .spec
             .containers
             .iter()
-            .map(|c| ObservedContainer { name: c.name.clone(), state: ContainerState::Pending })
+            .map(|c| ObservedContainer {
+                name: c.name.clone(),
+                state: ContainerState::Pending,
+                health: ContainerHealth::Unknown,
+            })
             .collect();
         let isolated = plan.isolation != Isolation::None;
         Self { shim: std::process::id(), started: false, containers, isolated, host_ports: Vec::new() }

@@ -3,7 +3,10 @@
 mod support;
 
 use quarry_domain::isolation::Isolation;
-use quarry_domain::task::{ContainerState, Mount, Signal, TaskPhase, TaskRuntime};
+use quarry_domain::task::{
+    ContainerHealth, ContainerState, Dependency, DependsOn, HealthCheckSpec, Mount, ObservedTask, Signal, TaskPhase,
+    TaskRuntime,
+};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -192,6 +195,54 @@ fn containers_share(isolation: Isolation) {
     place.runtime.signal("pair", Some("app"), Signal::Kill).unwrap();
     let seen = place.wait("pair", "its end", |t| t.phase == TaskPhase::Exited);
     assert_eq!(exited(&seen.containers[0].state), (137, false));
+}
+
+/// Health is what a command in the container says; containers start when what they wait for has come
+/// to pass, and never when it cannot.
+#[test]
+fn health_and_order() {
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless] {
+        health_and_order_of(isolation);
+    }
+}
+
+fn health_and_order_of(isolation: Isolation) {
+    let Some(place) = Place::open(isolation) else { return };
+    let depends = |container: &str, condition| DependsOn { container: container.to_owned(), condition };
+    let mut spec = place.task("ordered", &["sickens", "4"]);
+    spec.containers[0].health_check = Some(HealthCheckSpec {
+        command: vec!["/app".to_owned(), "well".to_owned()],
+        interval: 1,
+        timeout: 5,
+        start_period: 0,
+        retries: 2,
+    });
+    spec.containers[0].depends_on = vec![depends("init", Dependency::Success)];
+    let mut after = place.container("after", &["serve", "3000"]);
+    after.depends_on = vec![depends("app", Dependency::Healthy)];
+    let mut never = place.container("never", &["serve", "3001"]);
+    never.depends_on = vec![depends("fails", Dependency::Success)];
+    // In no order of their own.
+    spec.containers.extend([after, never]);
+    spec.containers.push(place.container("init", &["end", "0"]));
+    spec.containers.push(place.container("fails", &["end", "3"]));
+    place.launch(&spec);
+    let seen = place.wait("ordered", "all have started or never will", |t| t.phase == TaskPhase::Running);
+    let of = |task: &ObservedTask, name: &str| task.containers.iter().find(|c| c.name == name).unwrap().clone();
+    assert_eq!(of(&seen, "app").health, ContainerHealth::Healthy);
+    let (ContainerState::Running { started_at_ms: app, .. }, ContainerState::Running { started_at_ms: after, .. }) =
+        (of(&seen, "app").state, of(&seen, "after").state)
+    else {
+        panic!("{seen:#?}")
+    };
+    let ContainerState::Exited { code: 0, at_ms: init, .. } = of(&seen, "init").state else { panic!("{seen:#?}") };
+    assert!(init <= app && app + 900 <= after, "{seen:#?}");
+    let ContainerState::Failed { reason, .. } = of(&seen, "never").state else { panic!("{seen:#?}") };
+    assert!(reason.contains("container fails did not become Success"), "{reason}");
+    place.wait("ordered", "its sickness", |t| of(t, "app").health == ContainerHealth::Unhealthy);
+    // Its command is gone with its container.
+    place.runtime.signal("ordered", None, Signal::Kill).unwrap();
+    place.wait("ordered", "its end", |t| t.phase == TaskPhase::Exited);
 }
 
 /// The small init reaps orphans, passes SIGTERM on and ends with the program's code.

@@ -1,7 +1,7 @@
 //! From a task definition, overrides and images to the specification that the runtime starts.
 
 use super::resources::{container_size, task_size};
-use super::{VolumeSource, containers, override_of, volume_source};
+use super::{VolumeSource, check, containers, override_of, volume_source};
 use crate::image::{ImageConfig, ResolvedImage};
 use crate::task::{ContainerSpec, Limits, Mount, SecretEnv, TaskSpec};
 use quarry_aws::ecs::{ContainerDefinition, KeyValuePair, TaskDefinition, TaskOverride};
@@ -98,6 +98,9 @@ fn container_spec(
         secrets,
         working_dir: own(&container.working_directory).or(own(&image.config.working_dir)).unwrap_or_else(|| "/".into()),
         user: own(&container.user).or(own(&image.config.user)).unwrap_or_default(),
+        health_check: check::health_check(container).ok().flatten(),
+        depends_on: check::depends_on(container),
+        start_timeout: container.start_timeout.and_then(|seconds| u32::try_from(seconds).ok()),
         read_only_root: container.readonly_root_filesystem.unwrap_or(false),
         init: linux.and_then(|l| l.init_process_enabled).unwrap_or(false),
         mounts: mounts(container, definition, context)?,

@@ -5,6 +5,7 @@
 //! definition is registered; none is stored and then passed over. What is offered is listed in
 //! [`support`], so a new member of the API is refused until it is built.
 
+mod check;
 mod defaults;
 mod fargate;
 mod lower;

@@ -24,11 +24,13 @@ pub const TASK_DEFINITION: &[&str] = &[
 pub const CONTAINER: &[&str] = &[
     "command",
     "cpu",
+    "dependsOn",
     "dnsSearchDomains",
     "dockerLabels",
     "entryPoint",
     "environment",
     "essential",
+    "healthCheck",
     "hostname",
     "image",
     "linuxParameters",

@@ -3,7 +3,7 @@
 use super::fargate::{check_fargate, check_storage};
 use super::resources::{container_size, network_mode, parse_cpu, parse_memory};
 use super::support::{self, only};
-use super::{Invalid, containers, is_essential, refuse, secret, volume_source};
+use super::{Invalid, check, containers, is_essential, refuse, secret, volume_source};
 use crate::placement::Expression;
 use quarry_aws::ecs::{ContainerDefinition, TaskDefinition, TaskOverride};
 use std::collections::BTreeSet;
@@ -47,6 +47,7 @@ pub fn validate(definition: &TaskDefinition, region: &str) -> Check {
     for one in all {
         container(one, definition, region, &mut seen)?;
     }
+    check::check(definition)?;
     if !all.iter().any(is_essential) {
         return refuse("At least one container in the task definition must be marked as essential.".into());
     }

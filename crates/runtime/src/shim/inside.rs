@@ -66,15 +66,7 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
     rootfs::enter(&start.mounts, &start.files, start.spec.read_only_root)?;
     drop(start.mounts);
 
-    let mut user = user::resolve(&start.spec.user).map_err(Failure::Create)?;
-    if start.ranged {
-        if [user.uid, user.gid].iter().chain(&user.groups).any(|id| *id >= IDS_PER_TASK) {
-            return Err(Failure::Create(format!("user and group ids must be below {IDS_PER_TASK}")));
-        }
-    } else {
-        // Only one id exists here, and inside it is called root.
-        user = User { uid: 0, gid: 0, groups: Vec::new(), home: user.home };
-    }
+    let user = find_user(start.spec, start.ranged)?;
     let directory = if start.spec.working_dir.is_empty() { "/" } else { start.spec.working_dir.as_str() };
     rootfs::make_directory(directory).map_err(|e| context(&format!("working directory {directory}"), e))?;
     if start.spec.read_only_root {
@@ -121,6 +113,50 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
         sys::exit_now(0);
     }
     execute(&start.spec.args, &path_list, &env)
+}
+
+/// Becomes another command in a container whose namespaces were entered, with the rights of its program.
+/// What it prints is not kept.
+pub fn become_command(
+    spec: &ContainerSpec,
+    command: &[String],
+    hostname: &str,
+    ranged: bool,
+    filters: &Filters,
+) -> Result<Infallible, Failure> {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let user = find_user(spec, ranged)?;
+    let (path_list, env) = environment(spec, &user, hostname);
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    let _ = rustix::process::setsid();
+    limit_resources();
+    drop_privileges(&user, ranged)?;
+    // A change of user clears it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::thread::set_no_new_privs(true)?;
+    keep_to_yourself()?;
+    sys::reset_signals();
+    filters.apply()?;
+    sys::close_on_exec_from(3)?;
+    rustix::process::chdir(if spec.working_dir.is_empty() { "/" } else { spec.working_dir.as_str() })?;
+    execute(command, &path_list, &env)
+}
+
+/// The container's user, by the files of the present root directory.
+fn find_user(spec: &ContainerSpec, ranged: bool) -> Result<User, Failure> {
+    let user = user::resolve(&spec.user).map_err(Failure::Create)?;
+    if !ranged {
+        // Only one id exists here, and inside it is called root.
+        return Ok(User { uid: 0, gid: 0, groups: Vec::new(), home: user.home });
+    }
+    if [user.uid, user.gid].iter().chain(&user.groups).any(|id| *id >= IDS_PER_TASK) {
+        return Err(Failure::Create(format!("user and group ids must be below {IDS_PER_TASK}")));
+    }
+    Ok(user)
 }
 
 /// The kernel kills this process when the shim ends; if it has ended already, there is no point.

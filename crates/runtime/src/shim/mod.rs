@@ -11,10 +11,12 @@ macro_rules! complain {
     }};
 }
 
+mod check;
 mod container;
 mod init;
 mod inside;
 mod network;
+mod order;
 mod plain;
 mod rehearsal;
 mod rootfs;
@@ -30,6 +32,7 @@ use crate::cgroup::{self, Group, Hierarchies};
 use crate::layout::Layout;
 use crate::record::{self, Plan, Record};
 use crate::sys::{self, Forked};
+use check::Check;
 use container::{Running, Surroundings};
 use inside::Failure;
 use quarry_domain::isolation::Isolation;
@@ -45,6 +48,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Runs the shim of the task in `task_dir`. Standard input must be the task's lock file, locked;
 /// standard output a file that holds the containers' secrets (see [`secrets`]).
@@ -100,10 +104,25 @@ struct Shim {
     record: Record,
     /// By container, while it runs.
     running: Vec<Option<Running>>,
+    /// By container, while it runs and has one.
+    checks: Vec<Option<Check>>,
+    /// What containers are started in; absent until the first is.
+    stage: Option<Stage>,
+    /// When each container was started.
+    started: Vec<Option<Instant>>,
+    /// The task was told to end: what has not started yet never will.
+    ending: bool,
     group: Option<Group>,
     /// The hub's network namespace, kept for a new holder.
     hub: Option<OwnedFd>,
     broker: Broker,
+}
+
+/// Where containers are started.
+struct Stage {
+    /// Absent for plain processes.
+    sandbox: Option<Sandbox>,
+    filters: Filters,
 }
 
 impl Shim {
@@ -116,21 +135,37 @@ impl Shim {
         let record = Record::new(&plan);
         let broker = Broker::listen(&directory.join("s"))?;
         let group = plan.cgroup.as_ref().map(|relative| Hierarchies::detect().group(relative));
-        let running = plan.spec.containers.iter().map(|_| None).collect();
+        let count = plan.spec.containers.len();
+        let running = (0..count).map(|_| None).collect();
         // Without it nobody could tell this task's state: then rather no task.
         record::write_atomic(&directory.join("state.json"), &record, false)?;
-        Ok(Self { directory: directory.to_owned(), plan, record, running, group, hub: None, broker })
+        Ok(Self {
+            directory: directory.to_owned(),
+            plan,
+            record,
+            running,
+            checks: (0..count).map(|_| None).collect(),
+            stage: None,
+            started: vec![None; count],
+            ending: false,
+            group,
+            hub: None,
+            broker,
+        })
     }
 
     fn run(&mut self) {
-        if let Err(e) = self.start_all() {
+        if let Err(e) = self.set_stage().and_then(|stage| {
+            self.stage = Some(stage);
+            self.start_due()
+        }) {
             let reason = format!("ResourceInitializationError: {e}");
             self.record.fail_pending(&reason);
             for running in self.running.iter().flatten() {
                 let _ = sys::pidfd_send_signal(running.pidfd.as_fd(), libc::SIGKILL);
             }
         }
-        self.record.started = true;
+        self.record.started = self.record.containers.iter().all(|c| c.state != ContainerState::Pending);
         self.save_state();
         sys::trim_heap();
         while !self.record.ended() {
@@ -142,7 +177,8 @@ impl Shim {
         self.finish();
     }
 
-    fn start_all(&mut self) -> io::Result<()> {
+    /// Makes what the containers are started in.
+    fn set_stage(&mut self) -> io::Result<Stage> {
         if let Some(group) = &self.group {
             group
                 .create()
@@ -150,7 +186,9 @@ impl Shim {
                 .map_err(|e| context("control group", e))?;
         }
         if self.plan.isolation == Isolation::None {
-            return self.start_plain();
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+            self.record.host_ports = plain::free_ports(&self.plan.spec)?;
+            return Ok(Stage { sandbox: None, filters: Filters::new()? });
         }
         let holder = match (self.plan.isolation, self.plan.spec.address) {
             (Isolation::UserNamespaces, None) => None,
@@ -164,12 +202,52 @@ impl Shim {
         let target = hub.as_ref().map(|(namespace, address)| (namespace.as_fd(), *address, self.plan.hub_address));
         network::connect(&sandbox, &self.plan.spec.id, target, self.plan.spec.private_address)?;
         self.hub = hub.map(|(namespace, _)| namespace);
-        let filters = Filters::new()?;
-        for index in 0..self.running.len() {
-            let started = self.start_container(index, &sandbox, &filters);
-            self.note_start(index, started);
+        Ok(Stage { sandbox: Some(sandbox), filters: Filters::new()? })
+    }
+
+    /// Starts every container whose dependencies have come to pass, and gives up those whose never will.
+    fn start_due(&mut self) -> io::Result<()> {
+        let Some(stage) = self.stage.take() else { return Ok(()) };
+        loop {
+            let verdicts: Vec<order::Verdict> =
+                (0..self.running.len()).map(|index| order::look(self.facts(), index)).collect();
+            let mut moved = false;
+            for (index, verdict) in verdicts.into_iter().enumerate() {
+                match verdict {
+                    order::Verdict::Over | order::Verdict::Wait => {}
+                    order::Verdict::Start => {
+                        moved = true;
+                        self.started[index] = Some(Instant::now());
+                        let started = match &stage.sandbox {
+                            Some(sandbox) => self.start_container(index, sandbox, &stage.filters),
+                            None => self.start_plain_container(index, &stage.filters),
+                        };
+                        self.note_start(index, started);
+                    }
+                    order::Verdict::Never(why) => {
+                        moved = true;
+                        let reason = format!("CannotStartContainerError: {why}");
+                        self.record.containers[index].state =
+                            ContainerState::Failed { reason, at_ms: record::now_ms() };
+                    }
+                }
+            }
+            if !moved {
+                break;
+            }
         }
+        self.stage = Some(stage);
+        self.record.started = self.record.containers.iter().all(|c| c.state != ContainerState::Pending);
         Ok(())
+    }
+
+    fn facts(&self) -> order::Facts<'_> {
+        order::Facts {
+            containers: &self.plan.spec.containers,
+            seen: &self.record.containers,
+            started: &self.started,
+            ending: self.ending,
+        }
     }
 
     /// The hub's holder; an ordinary user's shim joins its user namespace, in which it then has
@@ -199,17 +277,6 @@ impl Shim {
         container::start(spec, around)
     }
 
-    fn start_plain(&mut self) -> io::Result<()> {
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        self.record.host_ports = plain::free_ports(&self.plan.spec)?;
-        let filters = Filters::new()?;
-        for index in 0..self.running.len() {
-            let started = self.start_plain_container(index, &filters);
-            self.note_start(index, started);
-        }
-        Ok(())
-    }
-
     fn start_plain_container(&self, index: usize, filters: &Filters) -> Result<Running, Failure> {
         let root = self.directory.join(format!("root-{index}"));
         plain::merge(&self.plan.layers[index], &root).map_err(|e| context("copying the image's layers", e))?;
@@ -224,6 +291,7 @@ impl Shim {
             Ok(running) => {
                 let pid = running.pid as u32;
                 self.running[index] = Some(running);
+                self.checks[index] = self.plan.spec.containers[index].health_check.as_ref().map(Check::new);
                 ContainerState::Running { pid, started_at_ms: at_ms }
             }
             Err(Failure::Create(e)) => {
@@ -272,12 +340,26 @@ impl Shim {
     fn wait_once(&mut self) -> io::Result<()> {
         let watched: Vec<usize> = (0..self.running.len()).filter(|i| self.running[*i].is_some()).collect();
         let clients = self.broker.len();
+        let checked: Vec<usize> = (0..self.checks.len())
+            .filter(|i| self.checks[*i].as_ref().is_some_and(|c| c.descriptor().is_some()))
+            .collect();
+        let due = self.checks.iter().flatten().map(Check::due).chain(order::due(self.facts())).min();
+        let timeout = due.map(|due| due.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         let ready = {
             let ends = watched.iter().filter_map(|i| self.running[*i].as_ref()).map(|r| r.pidfd.as_fd());
-            broker::wait(self.broker.descriptors().chain(ends), None)?
+            let probes = checked.iter().filter_map(|i| self.checks[*i].as_ref()?.descriptor());
+            broker::wait(self.broker.descriptors().chain(ends).chain(probes), timeout)?
         };
+        let (mut told_to_end, before) = (false, self.record.containers.clone());
         let running = &self.running;
         let names: Vec<&str> = self.record.containers.iter().map(|c| c.name.as_str()).collect();
+        let pending: Vec<&str> = self
+            .record
+            .containers
+            .iter()
+            .filter(|c| c.state == ContainerState::Pending)
+            .map(|c| c.name.as_str())
+            .collect();
         let isolated = self.plan.isolation != Isolation::None;
         let rootless = self.plan.isolation == Isolation::Rootless;
         let hub = &self.hub;
@@ -290,20 +372,51 @@ impl Shim {
                 Some(Err(e)) => Answer::Failed(e.to_string()),
                 None => Answer::Failed("this task is not at the hub".to_owned()),
             },
-            BrokerRequest::Signal { container, signal } => send_signal(running, &names, container.as_deref(), signal),
+            BrokerRequest::Signal { container, signal } => {
+                // To a container that has not started, it is a word to the whole task, too.
+                told_to_end |= container.as_deref().is_none_or(|name| pending.contains(&name));
+                send_signal(running, &names, container.as_deref(), signal)
+            }
             _ => Answer::Failed("a task's shim does not serve this".to_owned()),
         });
-        let mut changed = false;
-        for (index, _) in watched.iter().zip(&ready[clients..]).filter(|(_, ready)| **ready) {
+        self.ending |= told_to_end;
+        for (index, _) in watched.iter().zip(&ready[clients..clients + watched.len()]).filter(|(_, ready)| **ready) {
             if let Some(running) = self.running[*index].take() {
                 self.record.containers[*index].state = ended(&running)?;
-                changed = true;
+                if let Some(check) = self.checks[*index].take() {
+                    check.end();
+                }
             }
         }
-        if changed && !self.record.ended() {
+        let probes_ended: Vec<usize> = checked
+            .iter()
+            .zip(&ready[clients + watched.len()..])
+            .filter_map(|(index, ready)| ready.then_some(*index))
+            .collect();
+        self.check(&probes_ended);
+        self.start_due()?;
+        if self.record.containers != before && !self.record.ended() {
             self.save_state();
         }
         Ok(())
+    }
+
+    /// Goes on with the health checks; `ended`: of these containers a command has ended.
+    fn check(&mut self, ended: &[usize]) {
+        let Some(stage) = &self.stage else { return };
+        let hostname = &self.plan.spec.hostname;
+        for (index, check) in self.checks.iter_mut().enumerate() {
+            let (Some(check), Some(running)) = (check, &self.running[index]) else { continue };
+            let spec = &self.plan.spec.containers[index];
+            check.step(ended.contains(&index), |command| match &stage.sandbox {
+                Some(sandbox) => check::run(running, spec, command, hostname, sandbox, &stage.filters),
+                None => {
+                    let root = self.directory.join(format!("root-{index}"));
+                    plain::run(spec, &root, &self.record.host_ports, command, &stage.filters)
+                }
+            });
+            self.record.containers[index].health = check.health();
+        }
     }
 
     /// Writes the exit down for good, then takes away what the task had.

@@ -159,6 +159,22 @@ pub fn start(
     Ok(Running { pid, pidfd: rustix::process::pidfd_open(raw, PidfdFlags::empty())?, group })
 }
 
+/// Runs another command of the copied image. What it prints is not kept.
+pub fn run(
+    spec: &ContainerSpec,
+    root: &Path,
+    ports: &[(u16, u16)],
+    command: &[String],
+    filters: &Filters,
+) -> io::Result<(i32, OwnedFd)> {
+    let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
+    let spec = ContainerSpec { args: command.to_vec(), ..spec.clone() };
+    match start(&spec, root, ports, null.into(), None, filters) {
+        Ok(running) => Ok((running.pid, running.pidfd)),
+        Err(Failure::Create(e) | Failure::Start(e)) => Err(io::Error::other(e)),
+    }
+}
+
 /// The program's file inside the copy. Links are followed as if the copy were the root directory.
 fn find_program(spec: &ContainerSpec, root: &Path, program: &str) -> Result<PathBuf, Failure> {
     let path_list = spec.env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(inside::DEFAULT_PATH);

@@ -42,6 +42,9 @@ fn main() {
         "write" => write_volume(&args[2], &args[3]),
         "connect" => connect(&args[2]),
         "reach" => reach(&args[2]),
+        "well" => std::process::exit(i32::from(std::path::Path::new("/sick").exists())),
+        "sickens" => sickens(args[2].parse().unwrap()),
+        "end" => std::process::exit(args[2].parse().unwrap()),
         "orphans" => orphans(),
         "forks" => forks(),
         other => panic!("unknown part {other}"),
@@ -100,6 +103,13 @@ fn connect(address: &str) {
         }
         Err(e) => println!("refused {e}"),
     }
+}
+
+/// Is well for some seconds and then no more.
+fn sickens(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+    std::fs::write("/sick", "").unwrap();
+    std::thread::sleep(Duration::from_secs(600));
 }
 
 /// As `connect`, once somebody listens.

@@ -21,7 +21,9 @@ use crate::store::StoreError;
 use crate::testing::World;
 use quarry_aws::ecs::{self as aws, op};
 use quarry_domain::link::{TargetReport, TargetState};
-use quarry_domain::task::{ContainerState, ObservedContainer, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime};
+use quarry_domain::task::{
+    ContainerHealth, ContainerState, ObservedContainer, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -198,7 +200,10 @@ impl Stage {
     /// A task ends with an exit code, or is lost.
     pub fn ended(&self, id: &str, code: Option<i32>) {
         let state = code.map(|code| ContainerState::Exited { code, oom_killed: false, at_ms: 0 });
-        let containers = state.into_iter().map(|state| ObservedContainer { name: "api".into(), state }).collect();
+        let containers = state
+            .into_iter()
+            .map(|state| ObservedContainer { name: "api".into(), state, health: ContainerHealth::Unknown })
+            .collect();
         let phase = if code.is_some() { TaskPhase::Exited } else { TaskPhase::Lost };
         self.world.runtime.show(ObservedTask { id: id.into(), phase, containers, entry: None });
     }
@@ -277,7 +282,7 @@ pub fn running(id: &str) -> ObservedTask {
     ObservedTask {
         id: id.into(),
         phase: TaskPhase::Running,
-        containers: vec![ObservedContainer { name: "api".into(), state }],
+        containers: vec![ObservedContainer { name: "api".into(), state, health: ContainerHealth::Unknown }],
         entry: Some(TaskEntry::Broker("/s".into())),
     }
 }
