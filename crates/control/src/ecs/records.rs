@@ -5,7 +5,7 @@ use crate::store::Item;
 use quarry_aws::ecs as aws;
 use quarry_domain::placement::Demand;
 use quarry_domain::service::{Rollout, Throttle};
-use quarry_domain::task::{TaskEntry, TaskId};
+use quarry_domain::task::{ContainerHealth, TaskEntry, TaskId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -245,9 +245,18 @@ pub struct Container {
     pub stop_signal: Option<String>,
     pub exit_code: Option<i32>,
     pub reason: Option<String>,
+    #[serde(default = "yes")]
+    pub essential: bool,
+    /// What its health check says; none where it has none.
+    #[serde(default)]
+    pub health: Option<ContainerHealth>,
     pub cpu: i32,
     pub memory: Option<i32>,
     pub memory_reservation: Option<i32>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -423,6 +432,27 @@ impl LastStatus {
     /// Counted as pending in services, clusters and instances.
     pub fn is_pending(self) -> bool {
         matches!(self, Self::Provisioning | Self::Pending | Self::Activating)
+    }
+}
+
+impl Task {
+    /// Whether an essential container has a health check.
+    pub fn is_checked(&self) -> bool {
+        self.containers.iter().any(|container| container.essential && container.health.is_some())
+    }
+
+    /// Over the health checks of its essential containers: one that is unhealthy makes the task so, and all
+    /// must be healthy for the task to be.
+    pub fn health(&self) -> ContainerHealth {
+        let mut checked = self.containers.iter().filter(|c| c.essential).filter_map(|c| c.health).peekable();
+        if checked.peek().is_none() {
+            return ContainerHealth::Unknown;
+        }
+        checked.fold(ContainerHealth::Healthy, |task, container| match (task, container) {
+            (ContainerHealth::Unhealthy, _) | (_, ContainerHealth::Unhealthy) => ContainerHealth::Unhealthy,
+            (ContainerHealth::Unknown, _) | (_, ContainerHealth::Unknown) => ContainerHealth::Unknown,
+            (ContainerHealth::Healthy, ContainerHealth::Healthy) => ContainerHealth::Healthy,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use quarry_domain::address;
 use quarry_domain::container::{self, PortWanted};
 use quarry_domain::placement::{Constraint, Demand, Instance, NoPlace, Strategy, next_provider, place};
 use quarry_domain::snapshot::Endpoint;
-use quarry_domain::task::TaskEntry;
+use quarry_domain::task::{ContainerHealth, TaskEntry};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
@@ -357,6 +357,8 @@ fn containers(ctx: &Ctx<'_>, new: &NewTask<'_>) -> Vec<Container> {
             stop_signal: None,
             exit_code: None,
             reason: None,
+            essential: container::is_essential(c),
+            health: container::has_health_check(c).then_some(ContainerHealth::Unknown),
             cpu: over.and_then(|o| o.cpu).or(c.cpu).unwrap_or(0),
             memory: over.and_then(|o| o.memory).or(c.memory),
             memory_reservation: over.and_then(|o| o.memory_reservation).or(c.memory_reservation),

@@ -13,6 +13,7 @@ use crate::api::{Ctx, Result};
 use crate::store::{StoreError, Tx};
 use quarry_aws::ecs as aws;
 use quarry_domain::service::Rollout;
+use quarry_domain::task::ContainerHealth;
 use quarry_wire::Timestamp;
 
 fn at(ms: i64) -> Option<Timestamp> {
@@ -172,7 +173,7 @@ pub fn task(task: &Task, with_tags: bool) -> aws::Task {
         ephemeral_storage: task.ephemeral_storage.map(|gib| aws::EphemeralStorage { size_in_gib: Some(gib) }),
         last_status: text(task.status.as_str()),
         desired_status: text(if task.wanted { "RUNNING" } else { "STOPPED" }),
-        health_status: text("UNKNOWN"),
+        health_status: text(health(task.health())),
         cpu: text(task.demand.cpu.to_string()),
         memory: text(task.demand.memory.to_string()),
         overrides: Some(overrides),
@@ -194,6 +195,14 @@ pub fn task(task: &Task, with_tags: bool) -> aws::Task {
         tags: Some(if with_tags { tags::show(&task.tags) } else { Vec::new() }),
         version: Some(task.version),
         ..aws::Task::default()
+    }
+}
+
+fn health(health: ContainerHealth) -> &'static str {
+    match health {
+        ContainerHealth::Unknown => "UNKNOWN",
+        ContainerHealth::Healthy => "HEALTHY",
+        ContainerHealth::Unhealthy => "UNHEALTHY",
     }
 }
 
@@ -255,7 +264,7 @@ fn container(task: &Task, container: &super::records::Container) -> aws::Contain
             None | Some(_) => Vec::new(),
         }),
         network_interfaces: Some(task.interface.iter().map(interface).collect()),
-        health_status: text("UNKNOWN"),
+        health_status: text(health(container.health.unwrap_or_default())),
         cpu: text(container.cpu.to_string()),
         memory: container.memory.map(|mib| mib.to_string()),
         memory_reservation: container.memory_reservation.map(|mib| mib.to_string()),

@@ -56,6 +56,11 @@ pub fn is_essential(container: &ContainerDefinition) -> bool {
     container.essential.unwrap_or(true)
 }
 
+/// Whether a valid container definition has a health check.
+pub fn has_health_check(container: &ContainerDefinition) -> bool {
+    check::health_check(container).is_ok_and(|check| check.is_some())
+}
+
 /// The longest `stopTimeout` of the task's containers.
 pub fn stop_timeout(definition: &TaskDefinition) -> Duration {
     let of = |c: &ContainerDefinition| match c.stop_timeout {

@@ -22,6 +22,20 @@ pub fn keep_exit_codes(task: &mut Task, seen: Option<&ObservedTask>) {
     }
 }
 
+/// Keeps what is seen of a task that goes on: the health of its containers, and how those ended that it
+/// does not need. Returns whether anything was new.
+pub fn keep_news(task: &mut Task, seen: &ObservedTask) -> bool {
+    let before = task.containers.clone();
+    for container in &mut task.containers {
+        let Some(seen) = seen.containers.iter().find(|c| c.name == container.name) else { continue };
+        if let Some(health) = &mut container.health {
+            *health = seen.health;
+        }
+    }
+    keep_exit_codes(task, Some(seen));
+    task.containers != before
+}
+
 /// Why a task ended by itself.
 pub fn stop_of(task: &Task, seen: Option<&ObservedTask>, essential: &[String]) -> (StopCode, String) {
     let states = || seen.into_iter().flat_map(|seen| &seen.containers).filter(|c| essential.contains(&c.name));

@@ -16,6 +16,7 @@ use quarry_domain::placement::NoPlace;
 use quarry_domain::service::{
     Action, Health, Phase, Rollout, SeenTask, StopWhy, Wanted, plan, throttle::ANNOUNCED_AFTER,
 };
+use quarry_domain::task::ContainerHealth;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -234,8 +235,8 @@ impl Reconciler {
             };
             match (health, phase) {
                 (Health::Healthy, Phase::Running { since }) => {
-                    // Without a target group nothing but time tells whether it came up well.
-                    if !task.targets.is_empty() || now.saturating_sub(since) >= STARTED_WELL {
+                    // Without a target group and a check nothing but time tells whether it came up well.
+                    if !task.targets.is_empty() || task.is_checked() || now.saturating_sub(since) >= STARTED_WELL {
                         self.was_healthy.insert(task.id.clone());
                     }
                     self.announced_unhealthy.remove(&task.id);
@@ -270,8 +271,11 @@ impl Reconciler {
             steady: service.steady,
             blocked: service.blocked,
         };
-        if unhealthy.iter().any(|(id, ..)| self.running_since.get(id).is_some_and(|since| *since + wanted.grace > now))
-        {
+        let in_grace = |task: &SeenTask| {
+            task.health == Health::Unhealthy
+                && self.running_since.get(&task.id).is_some_and(|since| *since + wanted.grace > now)
+        };
+        if seen.iter().any(in_grace) {
             self.look_again_in(Duration::from_secs(1));
         }
         Ok(Seen { wanted, tasks: seen, records, told, unhealthy })
@@ -286,7 +290,11 @@ impl Reconciler {
         task: &Task,
         unhealthy: &mut Vec<(String, String, u16, String)>,
     ) -> Result<Health> {
-        let mut verdict = Health::Healthy;
+        let mut verdict = match task.health() {
+            ContainerHealth::Unhealthy => return Ok(Health::Unhealthy),
+            ContainerHealth::Unknown if task.is_checked() => Health::Unknown,
+            ContainerHealth::Unknown | ContainerHealth::Healthy => Health::Healthy,
+        };
         for target in &task.targets {
             let state = targets::state(&self.platform, tx, &target.group_arn, &target.id, target.port)?;
             match state.map(|(state, _)| state) {
@@ -342,7 +350,7 @@ impl Reconciler {
             task.deployment == primary.id
                 && task.health == Health::Healthy
                 && record.created_ms >= primary.throttle.last_ms
-                && (long || !record.targets.is_empty())
+                && (long || record.is_checked() || !record.targets.is_empty())
         })
     }
 
@@ -365,7 +373,13 @@ fn stop(ctx: &mut Ctx<'_>, service: &mut Service, seen: &Seen, id: &str, why: St
         StopWhy::Scaling => format!("Scaling activity initiated by (deployment {deployment})"),
         StopWhy::Unhealthy => {
             let group = seen.unhealthy.iter().find(|(task, ..)| task == id).map(|(_, group, ..)| group.as_str());
-            format!("Task failed ELB health checks in (target-group {})", group.unwrap_or_default())
+            match group {
+                Some(group) => format!("Task failed ELB health checks in (target-group {group})"),
+                None => {
+                    events::add(ctx, service, format_args!("(task {id}) failed container health checks."))?;
+                    "Task failed container health checks".to_owned()
+                }
+            }
         }
         StopWhy::Draining => format!(
             "Task was stopped because its container instance {} is draining",

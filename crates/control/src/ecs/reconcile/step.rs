@@ -5,6 +5,7 @@
 //! (removed) → STOPPED
 
 use super::super::records::{LastStatus, Task};
+use super::outcome::keep_news;
 use quarry_domain::task::{ContainerState, ObservedTask, TaskPhase};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub enum Step {
     Ended {
         dead: bool,
     },
+    /// Something of its containers is new: keep it.
+    Observe,
     /// It is drained: end its processes.
     Terminate,
     Signal {
@@ -100,7 +103,8 @@ fn running(facts: &Facts<'_>) -> Step {
         })
     };
     if !facts.essential.iter().any(|name| ended(name)) {
-        return Step::Wait;
+        let news = keep_news(&mut facts.task.clone(), seen);
+        return if news { Step::Observe } else { Step::Wait };
     }
     // Draining makes sense only while what is registered still answers.
     Step::Ended { dead: facts.task.targets.iter().any(|target| ended(&target.container)) }

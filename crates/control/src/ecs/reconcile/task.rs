@@ -4,7 +4,7 @@ use super::super::records::{HostPort, LastStatus, RunToken, Service, StopCode, S
 use super::super::{container_instances, delete_task_definitions, events, network, registries, task_role, tasks};
 use super::Reconciler;
 use super::jobs::{Kind, Outcome};
-use super::outcome::{keep_exit_codes, stop_of};
+use super::outcome::{keep_exit_codes, keep_news, stop_of};
 use super::step::{Facts, Step, next};
 use crate::api::{Ctx, Result};
 use crate::elbv2::targets;
@@ -111,6 +111,7 @@ impl Reconciler {
                 Step::FailStart
                 | Step::Run
                 | Step::Ended { .. }
+                | Step::Observe
                 | Step::Terminate
                 | Step::Deprovision
                 | Step::Stopped => stored.push((task, step, of)),
@@ -175,6 +176,13 @@ impl Reconciler {
                 }
                 tasks::begin_stop(ctx, task, code, &reason, dead)?;
                 self.count_failure(ctx, task, Some(&reason))?;
+            }
+            Step::Observe => {
+                if let Some(seen) = seen {
+                    keep_news(task, seen);
+                }
+                task.version += 1;
+                ctx.tx.put(task)?;
             }
             Step::Terminate => {
                 task.status = LastStatus::Stopping;

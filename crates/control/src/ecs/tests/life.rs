@@ -1,12 +1,12 @@
 //! The life of tasks and services.
 
-use super::{Stage, host_port, id, operations};
+use super::{Stage, host_port, id, operations, running};
 use crate::ecs::tasks::endpoint_of;
 use crate::testing::World;
 use quarry_aws::ecs::{self as aws, op};
 use quarry_aws::logs;
 use quarry_domain::snapshot::Endpoint;
-use quarry_domain::task::{Signal, TaskPhase, TaskRuntime};
+use quarry_domain::task::{ContainerHealth, Signal, TaskPhase, TaskRuntime};
 use serde_json::json;
 use std::time::Duration;
 
@@ -379,4 +379,44 @@ fn a_task_that_is_stopped_while_it_starts_never_runs_on() {
     let stopped = stage.tasks("STOPPED").remove(0);
     assert_eq!(stopped.last_status.as_deref(), Some("STOPPED"));
     assert_eq!(stopped.stop_code.as_deref(), Some("UserInitiated"));
+}
+
+#[test]
+fn a_task_whose_container_is_unhealthy_is_replaced() {
+    let mut stage = Stage::new();
+    let check = json!({"command": ["CMD", "/check"], "interval": 5});
+    let definition = stage.define_with("api:v1", json!({"healthCheck": check}));
+    stage.serve(&definition, 1, false);
+    stage.settle();
+    let spec = stage.world.runtime.launched.lock().unwrap()[0].clone();
+    let lowered = spec.containers[0].health_check.clone().unwrap();
+    assert_eq!((lowered.interval, lowered.timeout, lowered.retries, lowered.start_period), (5, 5, 3, 0));
+    let task = stage.tasks("RUNNING").remove(0);
+    assert_eq!(task.health_status.as_deref(), Some("UNKNOWN"));
+    assert!(!stage.events().iter().any(|event| event.contains("steady")), "it is not known to be healthy");
+
+    let show = |stage: &Stage, health| {
+        let mut seen = running(&id(&task));
+        seen.containers[0].health = health;
+        stage.world.runtime.show(seen);
+    };
+    show(&stage, ContainerHealth::Healthy);
+    stage.settle();
+    let shown = stage.tasks("RUNNING").remove(0);
+    assert_eq!(shown.health_status.as_deref(), Some("HEALTHY"));
+    assert_eq!(shown.containers.unwrap()[0].health_status.as_deref(), Some("HEALTHY"));
+    assert!(stage.events().last().unwrap().contains("has reached a steady state"));
+
+    show(&stage, ContainerHealth::Unhealthy);
+    stage.settle();
+    let other = stage.tasks("RUNNING").into_iter().find(|other| other.task_arn != task.task_arn);
+    let now = other.expect("another is started first");
+    // The old one goes when the new one is known to be well.
+    let mut seen = running(&id(&now));
+    seen.containers[0].health = ContainerHealth::Healthy;
+    stage.world.runtime.show(seen);
+    stage.settle();
+    let stopped = stage.tasks("STOPPED").remove(0);
+    assert_eq!(stopped.stopped_reason.as_deref(), Some("Task failed container health checks"));
+    assert!(stage.events().iter().any(|event| event == "(service api) (task ID) failed container health checks."));
 }
