@@ -108,11 +108,20 @@ fn compare(path: &str, should: Option<&Value>, is: Option<&Value>, found: &mut D
     }
 }
 
+/// A text without the values of the parameters that are not to be shown.
+fn masked(stack: &Stack, text: String) -> String {
+    let secret = stack.revision.parameters.values().filter(|p| p.no_echo && !p.value.is_empty());
+    secret.fold(text, |text, parameter| text.replace(&parameter.value, "****"))
+}
+
 /// A resource's drift as the API shows it.
 pub fn shown(stack: &Stack, record: &StackResource) -> Option<shape::StackResourceDrift> {
     let drift = record.drift.as_ref()?;
-    let json = |map: &Map<String, Value>| serde_json::to_string(map).unwrap_or_default();
-    let text = |value: &Option<Value>| value.as_ref().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    let json = |map: &Map<String, Value>| masked(stack, serde_json::to_string(map).unwrap_or_default());
+    let text = |value: &Option<Value>| {
+        let text = value.as_ref().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+        text.map(|text| masked(stack, text))
+    };
     let difference = |(path, should, is): &(String, Option<Value>, Option<Value>)| shape::PropertyDifference {
         property_path: Some(path.clone()),
         expected_value: text(should).or(Some("null".into())),

@@ -168,3 +168,69 @@ Resources: {A: {Type: Test::Thing, Properties: {Value: !Ref Size}}}";
     pass(&world);
     assert_eq!(status(&world, "demo"), "CREATE_COMPLETE");
 }
+
+#[test]
+fn what_is_not_to_be_shown_is_masked() {
+    let world = world();
+    let text = "Parameters: {Secret: {Type: String, NoEcho: true}}
+Resources: {A: {Type: Test::Thing, Properties: {Value: !Sub 'is ${Secret}'}}}";
+    let input = CreateStackInput {
+        stack_name: Some("demo".into()),
+        template_body: Some(text.into()),
+        parameters: Some(vec![parameter("Secret", "hunter2")]),
+        ..Default::default()
+    };
+    world.call::<op::CreateStack>(input).unwrap();
+    pass(&world);
+    let (status, drifts) = detect(&world);
+    assert_eq!(status, "IN_SYNC");
+    assert_eq!(drifts[0].expected_properties.as_deref(), Some(r#"{"Value":"is ****"}"#));
+    assert_eq!(drifts[0].actual_properties, drifts[0].expected_properties);
+    let shown = format!("{:?} {:?}", describe(&world, "demo").unwrap(), events(&world, "demo"));
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn policies_without_effect_are_refused_and_percentages_count() {
+    let world = world();
+    let refused = |policy: &str| {
+        let text = format!("Resources: {{A: {{Type: Test::Thing, {policy}}}}}");
+        create(&world, "demo", &text).unwrap_err().message
+    };
+    assert_eq!(
+        refused("UpdatePolicy: {CodeDeployLambdaAliasUpdate: {}}"),
+        "Template error: UpdatePolicy CodeDeployLambdaAliasUpdate of resource A is not supported for resource type Test::Thing"
+    );
+    assert_eq!(
+        refused("CreationPolicy: {StartFleet: true}"),
+        "Template error: CreationPolicy StartFleet of resource A is not supported for resource type Test::Thing"
+    );
+    let text = "Resources:
+  Launch: {Type: AWS::AutoScaling::LaunchConfiguration, Properties: {ImageId: ami-1, InstanceType: t3.micro}}
+  Fleet:
+    Type: AWS::AutoScaling::AutoScalingGroup
+    CreationPolicy:
+      ResourceSignal: {Count: 4, Timeout: PT10M}
+      AutoScalingCreationPolicy: {MinSuccessfulInstancesPercent: 50}
+    Properties: {LaunchConfigurationName: !Ref Launch, MinSize: 0, MaxSize: 0, AvailabilityZones: !GetAZs ''}";
+    for (name, good) in [("half", 2), ("less", 1)] {
+        create(&world, name, text).unwrap();
+        pass(&world);
+        for i in 0..4 {
+            let word = if i < good { "SUCCESS" } else { "FAILURE" };
+            let input = quarry_aws::cloudformation::SignalResourceInput {
+                stack_name: Some(name.into()),
+                logical_resource_id: Some("Fleet".into()),
+                unique_id: Some(format!("i-{i}")),
+                status: Some(word.into()),
+            };
+            world.call::<op::SignalResource>(input).unwrap();
+        }
+        pass(&world);
+        assert_eq!(status(&world, name), if good == 2 { "CREATE_COMPLETE" } else { "ROLLBACK_COMPLETE" });
+    }
+    let reason =
+        "Received 1 SUCCESS signal(s) out of 4.  Unable to satisfy 50% MinSuccessfulInstancesPercent requirement";
+    let told = events(&world, "less").into_iter().filter(|e| e.resource_status_reason.as_deref() == Some(reason));
+    assert_eq!(told.count(), 1);
+}
