@@ -293,8 +293,11 @@ impl Pool {
                 if all.last() != Some(text) {
                     all.push(text.clone());
                 }
-                for service in [service, ""] {
-                    let texts = self.texts.entry((service, stem(name))).or_default();
+                let stems = [Some(stem(name)), text.starts_with("arn:").then(|| stem("resourceArn"))];
+                for (service, stem) in
+                    stems.into_iter().flatten().flat_map(|stem| [(service, stem.clone()), ("", stem)])
+                {
+                    let texts = self.texts.entry((service, stem)).or_default();
                     if !texts.contains(text) {
                         // The oldest stay: most calls are about them.
                         if texts.len() >= POOL {

@@ -38,8 +38,12 @@ pub fn change(ctx: &Ctx<'_>, arn: &str, f: impl FnOnce(&mut Tags) -> Result<()>)
     macro_rules! change {
         ($record:expr, $field:ident) => {{
             let mut record = $record.ok_or_else(not_found)?;
+            let before = record.$field.clone();
             f(&mut record.$field)?;
-            ctx.tx.put(&record)?;
+            // What only looks may not write.
+            if record.$field != before {
+                ctx.tx.put(&record)?;
+            }
             Ok(record.$field)
         }};
     }
@@ -57,9 +61,12 @@ pub fn change(ctx: &Ctx<'_>, arn: &str, f: impl FnOnce(&mut Tags) -> Result<()>)
             Some(task) => change!(Some(task), tags),
             None => {
                 let StoppedTask(mut task) = ctx.tx.get(short_name(arn))?.ok_or_else(not_found)?;
+                let before = task.tags.clone();
                 f(&mut task.tags)?;
                 let tags = task.tags.clone();
-                ctx.tx.put(&StoppedTask(task))?;
+                if tags != before {
+                    ctx.tx.put(&StoppedTask(task))?;
+                }
                 Ok(tags)
             }
         },

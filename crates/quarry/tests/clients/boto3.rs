@@ -7,6 +7,26 @@ use quarry_client::oci::{Auth, OciImage, OciLayer, push_image};
 use quarry_testkit::{Platform, client_program};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+
+#[test]
+fn every_service_answers_boto3_as_aws_would() {
+    let Some(python) = client_program("python3") else { return };
+    let platform = Platform::start(EXE).unwrap();
+    let shell = Shell::new(&platform);
+    if !has_boto3(&shell, &python) {
+        return;
+    }
+    let told = said(shell.command(&python).arg("crates/quarry/tests/clients/api.py").output().unwrap());
+    println!("{}", told.unwrap_or_else(|why| panic!("{why}\nserve said:\n{}", platform.log())));
+}
+
+fn has_boto3(shell: &Shell, python: &Path) -> bool {
+    let Err(why) = said(shell.command(python).args(["-c", "import boto3"]).output().unwrap()) else { return true };
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "boto3 not found, and CI=true: {why}");
+    println!("skipped: boto3 not found");
+    false
+}
 
 #[test]
 fn boto3_waits_pages_and_catches() {
@@ -14,9 +34,7 @@ fn boto3_waits_pages_and_catches() {
     let Some(_) = client_program("aws") else { return };
     let platform = Platform::start(EXE).unwrap();
     let shell = Shell::new(&platform);
-    if let Err(why) = said(shell.command(&python).args(["-c", "import boto3"]).output().unwrap()) {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "boto3 not found, and CI=true: {why}");
-        println!("skipped: boto3 not found");
+    if !has_boto3(&shell, &python) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,470 @@
+"""The API as boto3 sees it, over all services: pages, waiters, errors, retries, tags, tokens, dry runs,
+and what a signature must be. Prints a line per check and service, then a table of passed and failed.
+
+Run it against any endpoint: `eval "$(quarry env)"; python3 crates/quarry/tests/clients/api.py`.
+"""
+
+import datetime
+import sys
+import time
+import traceback
+import urllib.error
+import urllib.request
+
+import boto3
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+CHECKS = []
+SESSION = boto3.session.Session()
+KEYS = SESSION.get_credentials().get_frozen_credentials()
+REGION = SESSION.region_name
+ENDPOINT = boto3.client("sts").meta.endpoint_url
+TRUST = (
+    '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":'
+    '{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}'
+)
+
+
+def check(service, operation):
+    def register(function):
+        CHECKS.append((service, operation, function))
+        return function
+
+    return register
+
+
+def refused(code, call, **arguments):
+    """The error of a call that must be refused with a code."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == code, error
+        assert error.response["ResponseMetadata"]["RequestId"], error.response
+        return error
+    raise AssertionError(f"accepted, and should be {code}")
+
+
+def pages(client, operation, key, size, **arguments):
+    """All items of a listing with pages of a size, after a look at the pages."""
+    found = list(client.get_paginator(operation).paginate(PaginationConfig={"PageSize": size}, **arguments))
+    assert all(len(page[key]) <= size for page in found), [len(page[key]) for page in found]
+    return [item for page in found for item in page[key]], len(found)
+
+
+def done(discovery, started):
+    """The operation that was started, once it has ended well."""
+    for _ in range(600):
+        operation = discovery.get_operation(OperationId=started["OperationId"])["Operation"]
+        if operation["Status"] in ("SUCCESS", "FAIL"):
+            assert operation["Status"] == "SUCCESS", operation
+            return operation
+        time.sleep(0.1)
+    raise AssertionError(f"not done: {operation}")
+
+
+# ---- pages ------------------------------------------------------------------------------------------
+
+@check("ecs", "ListClusters pages")
+def _():
+    ecs = boto3.client("ecs")
+    made = [ecs.create_cluster(clusterName=f"page-{i}")["cluster"]["clusterArn"] for i in range(5)]
+    items, count = pages(ecs, "list_clusters", "clusterArns", 2)
+    assert set(made) <= set(items) and count >= 3 and len(set(items)) == len(items), (items, count)
+
+
+@check("ecs", "ListTaskDefinitions pages")
+def _():
+    ecs = boto3.client("ecs")
+    for _ in range(3):
+        ecs.register_task_definition(
+            family="page", containerDefinitions=[{"name": "a", "image": "a", "memory": 8}]
+        )
+    items, count = pages(ecs, "list_task_definitions", "taskDefinitionArns", 1, familyPrefix="page")
+    assert len(items) == 3 and count >= 3, (items, count)
+
+
+@check("ecr", "DescribeRepositories pages")
+def _():
+    ecr = boto3.client("ecr")
+    for i in range(3):
+        ecr.create_repository(repositoryName=f"page/r{i}")
+    items, count = pages(ecr, "describe_repositories", "repositories", 1)
+    assert {f"page/r{i}" for i in range(3)} <= {r["repositoryName"] for r in items} and count >= 3
+
+
+@check("logs", "DescribeLogGroups pages")
+def _():
+    logs = boto3.client("logs")
+    for i in range(3):
+        logs.create_log_group(logGroupName=f"/page/{i}")
+    items, count = pages(logs, "describe_log_groups", "logGroups", 1, logGroupNamePrefix="/page/")
+    assert [g["logGroupName"] for g in items] == [f"/page/{i}" for i in range(3)] and count >= 3
+
+
+@check("iam", "ListRoles pages")
+def _():
+    iam = boto3.client("iam")
+    for i in range(3):
+        iam.create_role(RoleName=f"page-{i}", AssumeRolePolicyDocument=TRUST, Path="/page/")
+    items, count = pages(iam, "list_roles", "Roles", 1, PathPrefix="/page/")
+    assert [r["RoleName"] for r in items] == [f"page-{i}" for i in range(3)] and count >= 3
+
+
+@check("ssm", "GetParametersByPath pages")
+def _():
+    ssm = boto3.client("ssm")
+    for i in range(3):
+        ssm.put_parameter(Name=f"/page/{i}", Value="v", Type="String")
+    items, count = pages(ssm, "get_parameters_by_path", "Parameters", 1, Path="/page")
+    assert len(items) == 3 and count >= 3
+
+
+@check("ec2", "DescribeVpcs pages")
+def _():
+    ec2 = boto3.client("ec2")
+    for i in range(6):
+        ec2.create_vpc(CidrBlock=f"10.{40 + i}.0.0/16")
+    items, count = pages(ec2, "describe_vpcs", "Vpcs", 5)
+    assert len(items) >= 6 and count >= 2
+
+
+@check("secretsmanager", "ListSecrets pages")
+def _():
+    secrets = boto3.client("secretsmanager")
+    for i in range(3):
+        secrets.create_secret(Name=f"page-{i}", SecretString="s")
+    items, count = pages(secrets, "list_secrets", "SecretList", 1)
+    assert len(items) >= 3 and count >= 3
+
+
+@check("servicediscovery", "ListNamespaces pages")
+def _():
+    discovery = boto3.client("servicediscovery")
+    for i in range(3):
+        done(discovery, discovery.create_http_namespace(Name=f"page-{i}"))
+    items, count = pages(discovery, "list_namespaces", "Namespaces", 1)
+    assert len(items) >= 3 and count >= 3
+
+
+@check("ecs", "ListClusters with a made-up token")
+def _():
+    refused("InvalidParameterException", boto3.client("ecs").list_clusters, nextToken="made-up")
+
+
+# ---- waiters ----------------------------------------------------------------------------------------
+
+@check("cloudformation", "stack_create_complete, stack_delete_complete")
+def _():
+    cloudformation = boto3.client("cloudformation")
+    template = '{"Resources":{"C":{"Type":"AWS::ECS::Cluster"}}}'
+    cloudformation.create_stack(StackName="waited", TemplateBody=template, ClientRequestToken="t-1")
+    soon = {"Delay": 1, "MaxAttempts": 60}
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="waited", WaiterConfig=soon)
+    cloudformation.delete_stack(StackName="waited")
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName="waited", WaiterConfig=soon)
+
+
+@check("ec2", "vpc_exists, subnet_available")
+def _():
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.60.0.0/16")["Vpc"]["VpcId"]
+    ec2.get_waiter("vpc_exists").wait(VpcIds=[vpc])
+    ec2.get_waiter("vpc_available").wait(VpcIds=[vpc])
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.60.0.0/24")["Subnet"]["SubnetId"]
+    ec2.get_waiter("subnet_available").wait(SubnetIds=[subnet])
+
+
+@check("iam", "role_exists, policy_exists")
+def _():
+    iam = boto3.client("iam")
+    iam.create_role(RoleName="waited", AssumeRolePolicyDocument=TRUST)
+    iam.get_waiter("role_exists").wait(RoleName="waited")
+
+
+# ---- errors -----------------------------------------------------------------------------------------
+
+ERRORS = [
+    ("ecs", "describe_services", {"cluster": "nobody", "services": ["a"]}, "ClusterNotFoundException"),
+    ("ecs", "run_task", {"taskDefinition": "a", "launchType": "SPACESHIP"}, "InvalidParameterException"),
+    ("ecr", "describe_repositories", {"repositoryNames": ["nobody"]}, "RepositoryNotFoundException"),
+    ("ecr", "create_repository", {"repositoryName": "Capital"}, "InvalidParameterException"),
+    ("elbv2", "describe_load_balancers", {"Names": ["nobody"]}, "LoadBalancerNotFound"),
+    ("elbv2", "create_rule", {"ListenerArn": "a", "Conditions": [], "Priority": 0, "Actions": []}, "ValidationError"),
+    ("ec2", "describe_vpcs", {"VpcIds": ["vpc-00000000000000000"]}, "InvalidVpcID.NotFound"),
+    ("ec2", "create_vpc", {"CidrBlock": "10.0.0.0/99"}, "InvalidParameterValue"),
+    ("iam", "get_role", {"RoleName": "nobody"}, "NoSuchEntity"),
+    ("iam", "get_role", {"RoleName": "a role"}, "ValidationError"),
+    ("logs", "delete_log_group", {"logGroupName": "nobody"}, "ResourceNotFoundException"),
+    ("logs", "create_log_group", {"logGroupName": "a b"}, "InvalidParameterException"),
+    ("ssm", "get_parameter", {"Name": "/nobody"}, "ParameterNotFound"),
+    ("secretsmanager", "get_secret_value", {"SecretId": "nobody"}, "ResourceNotFoundException"),
+    ("servicediscovery", "get_namespace", {"Id": "ns-nobody"}, "NamespaceNotFound"),
+    ("servicediscovery", "create_http_namespace", {"Name": "arn:a"}, "InvalidInput"),
+    ("cloudformation", "describe_stacks", {"StackName": "nobody"}, "ValidationError"),
+    ("autoscaling", "delete_auto_scaling_group", {"AutoScalingGroupName": "nobody"}, "ValidationError"),
+    ("sts", "assume_role", {"RoleArn": "arn:aws:iam::000000000000:role/nobody", "RoleSessionName": "s1"}, "AccessDenied"),
+]
+
+
+def error_check(service, method, arguments, code):
+    def run():
+        # The server is asked, not the client's own model.
+        client = boto3.client(service, config=Config(parameter_validation=False, retries={"max_attempts": 0}))
+        error = refused(code, getattr(client, method), **arguments)
+        modelled = [s for s in client.meta.service_model.operation_model(error.operation_name).error_shapes
+                    if s.metadata.get("error", {}).get("code", s.name) == code]
+        if modelled:
+            assert type(error).__name__ == modelled[0].name, (type(error), modelled)
+
+    return run
+
+
+for _service, _method, _arguments, _code in ERRORS:
+    CHECKS.append((_service, f"{_method} → {_code}", error_check(_service, _method, _arguments, _code)))
+
+
+@check("ecs", "CreateTaskSet (not served)")
+def _():
+    error = refused("UnknownOperationException", boto3.client("ecs").create_task_set, cluster="c", service="s",
+                    taskDefinition="t")
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+@check("iam", "CreateUser (not served)")
+def _():
+    refused("InvalidAction", boto3.client("iam").create_user, UserName="u")
+
+
+@check("ec2", "RunScheduledInstances (not served)")
+def _():
+    refused("InvalidAction", boto3.client("ec2").run_scheduled_instances, LaunchSpecification={"ImageId": "a"},
+            ScheduledInstanceId="b")
+
+
+# ---- tags, tokens, dry runs -------------------------------------------------------------------------
+
+@check("ecs", "TagResource, UntagResource, ListTagsForResource")
+def _():
+    ecs = boto3.client("ecs")
+    arn = ecs.create_cluster(clusterName="tagged", tags=[{"key": "a", "value": "1"}])["cluster"]["clusterArn"]
+    ecs.tag_resource(resourceArn=arn, tags=[{"key": "b", "value": "2"}, {"key": "a", "value": "3"}])
+    ecs.untag_resource(resourceArn=arn, tagKeys=["b"])
+    assert ecs.list_tags_for_resource(resourceArn=arn)["tags"] == [{"key": "a", "value": "3"}]
+
+
+@check("ec2", "CreateTags, DescribeTags, DeleteTags")
+def _():
+    ec2 = boto3.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.61.0.0/16")["Vpc"]["VpcId"]
+    ec2.create_tags(Resources=[vpc], Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
+    ec2.delete_tags(Resources=[vpc], Tags=[{"Key": "b"}])
+    tags = ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [vpc]}])["Tags"]
+    assert [(t["Key"], t["Value"]) for t in tags] == [("a", "1")], tags
+
+
+@check("ecr", "TagResource, ListTagsForResource")
+def _():
+    ecr = boto3.client("ecr")
+    arn = ecr.create_repository(repositoryName="tagged")["repository"]["repositoryArn"]
+    ecr.tag_resource(resourceArn=arn, tags=[{"Key": "a", "Value": "1"}])
+    assert ecr.list_tags_for_resource(resourceArn=arn)["tags"] == [{"Key": "a", "Value": "1"}]
+
+
+@check("logs", "TagResource, ListTagsForResource")
+def _():
+    logs = boto3.client("logs")
+    logs.create_log_group(logGroupName="tagged", tags={"a": "1"})
+    arn = logs.describe_log_groups(logGroupNamePrefix="tagged")["logGroups"][0]["logGroupArn"]
+    logs.tag_resource(resourceArn=arn, tags={"b": "2"})
+    assert logs.list_tags_for_resource(resourceArn=arn)["tags"] == {"a": "1", "b": "2"}
+
+
+@check("iam", "TagRole, ListRoleTags, UntagRole")
+def _():
+    iam = boto3.client("iam")
+    iam.create_role(RoleName="tagged", AssumeRolePolicyDocument=TRUST)
+    iam.tag_role(RoleName="tagged", Tags=[{"Key": "a", "Value": "1"}])
+    assert iam.list_role_tags(RoleName="tagged")["Tags"] == [{"Key": "a", "Value": "1"}]
+    iam.untag_role(RoleName="tagged", TagKeys=["a"])
+    assert iam.list_role_tags(RoleName="tagged")["Tags"] == []
+
+
+@check("secretsmanager", "CreateSecret twice with one token")
+def _():
+    secrets = boto3.client("secretsmanager")
+    token = "0" * 32
+    first = secrets.create_secret(Name="token", SecretString="s", ClientRequestToken=token)
+    again = secrets.create_secret(Name="token", SecretString="s", ClientRequestToken=token)
+    assert (first["ARN"], first["VersionId"]) == (again["ARN"], again["VersionId"])
+    refused("ResourceExistsException", secrets.create_secret, Name="token", SecretString="another")
+
+
+@check("servicediscovery", "CreateService twice: which one is there")
+def _():
+    discovery = boto3.client("servicediscovery")
+    namespace = done(discovery, discovery.create_http_namespace(Name="token"))["Targets"]["NAMESPACE"]
+    given = {"Name": "token", "NamespaceId": namespace, "CreatorRequestId": "one"}
+    made = discovery.create_service(**given)["Service"]["Id"]
+    error = refused("ServiceAlreadyExists", discovery.create_service, **given)
+    assert error.response.get("ServiceId") == made, error.response
+
+
+@check("ec2", "CreateVpc as a dry run")
+def _():
+    ec2 = boto3.client("ec2")
+    before = len(ec2.describe_vpcs()["Vpcs"])
+    error = refused("DryRunOperation", ec2.create_vpc, CidrBlock="10.62.0.0/16", DryRun=True)
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 412
+    assert len(ec2.describe_vpcs()["Vpcs"]) == before
+
+
+# ---- signatures -------------------------------------------------------------------------------------
+
+# Per protocol: service, the headers and body of a call that is right.
+CALLS = {
+    "json": ("ecs", "/", {"Content-Type": "application/x-amz-json-1.1",
+                          "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.ListClusters"}, b"{}"),
+    "cbor": ("servicediscovery", "/service/Route53AutoNaming_v20170314/operation/ListNamespaces",
+             {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}, b"\xbf\xff"),
+    "query": ("iam", "/", {"Content-Type": "application/x-www-form-urlencoded"},
+              b"Action=ListRoles&Version=2010-05-08"),
+    "ec2": ("ec2", "/", {"Content-Type": "application/x-www-form-urlencoded"},
+            b"Action=DescribeVpcs&Version=2016-11-15"),
+}
+FAULTS = {
+    "none": (200,) * 4,
+    "another secret": ("InvalidSignatureException", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure"),
+    "an altered body": ("InvalidSignatureException", "InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure"),
+    "an old date": ("InvalidSignatureException", "InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired"),
+    "another region": ("InvalidSignatureException", "InvalidSignatureException", 200, "AuthFailure"),
+    "another service": ("InvalidSignatureException", "InvalidSignatureException", "InvalidAction", "InvalidAction"),
+    "an unknown key": ("UnrecognizedClientException", "UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure"),
+    "a made-up token": ("UnrecognizedClientException", "UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure"),
+    "no signature": ("MissingAuthenticationTokenException", "MissingAuthenticationTokenException",
+                     "MissingAuthenticationToken", "MissingAuthenticationToken"),
+    "half a signature": ("IncompleteSignatureException", "IncompleteSignatureException", "IncompleteSignature",
+                         "IncompleteSignature"),
+}
+
+
+def said(protocol, fault):
+    """The code that a call with a fault is answered with; 200 when it goes well."""
+    service, path, headers, body = CALLS[protocol]
+    key, secret, token = KEYS.access_key, KEYS.secret_key, KEYS.token
+    region = "us-east-1" if service == "iam" else REGION
+    if fault == "another secret":
+        secret = "guess"
+    elif fault == "an unknown key":
+        key = "AKIAIOSFODNN7EXAMPLE"
+    elif fault == "a made-up token":
+        token = "made-up"
+    elif fault == "another region":
+        region = "eu-north-1"
+    elif fault == "another service":
+        service = "sqs"
+    request = botocore.awsrequest.AWSRequest("POST", ENDPOINT + path, headers=headers, data=body)
+    signer = botocore.auth.SigV4Auth(botocore.credentials.Credentials(key, secret, token), service, region)
+    if fault == "an old date":
+        old = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None) - datetime.timedelta(minutes=16)
+        botocore.auth.get_current_datetime = lambda *_, **__: old
+        try:
+            signer.add_auth(request)
+        finally:
+            botocore.auth.get_current_datetime = CLOCK
+    elif fault != "no signature":
+        signer.add_auth(request)
+    sent = dict(request.headers.items())
+    if fault == "an altered body":
+        body = body + (b" " if protocol == "json" else b"&MaxItems=1" if protocol != "cbor" else b"")
+        body = b"\xa0" if protocol == "cbor" else body
+    elif fault == "half a signature":
+        sent["Authorization"] = sent["Authorization"].split(", SignedHeaders")[0]
+    try:
+        with urllib.request.urlopen(urllib.request.Request(ENDPOINT + path, body, sent, method="POST")) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        model = SESSION._session.get_service_model({"cbor": "servicediscovery"}.get(protocol, CALLS[protocol][0]))
+        name = {"json": "json", "cbor": "smithy-rpc-v2-cbor", "query": "query", "ec2": "ec2"}[protocol]
+        parser = botocore.parsers.create_parser(name)
+        parsed = parser.parse({"status_code": error.code, "headers": {k.lower(): v for k, v in error.headers.items()},
+                               "body": error.read()}, None)
+        assert model and parsed["Error"]["Code"], parsed
+        return parsed["Error"]["Code"]
+
+
+def signature_check(protocol, fault, wanted):
+    def run():
+        found = said(protocol, fault)
+        assert found == wanted, f"{found}, not {wanted}"
+
+    return run
+
+
+CLOCK = botocore.auth.get_current_datetime
+for _fault, _answers in FAULTS.items():
+    for _protocol, _wanted in zip(CALLS, _answers):
+        CHECKS.append((CALLS[_protocol][0], f"{_protocol} with {_fault} → {_wanted}",
+                       signature_check(_protocol, _fault, _wanted)))
+
+
+@check("sts", "GetCallerIdentity by a presigned URL, and after it was altered")
+def _():
+    url = boto3.client("sts").generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
+    with urllib.request.urlopen(url) as answer:
+        assert b"GetCallerIdentityResult" in answer.read()
+    for altered, code in [(url + "&Extra=1", b"SignatureDoesNotMatch"),
+                          (url.replace("X-Amz-Expires=60", "X-Amz-Expires=600"), b"SignatureDoesNotMatch")]:
+        try:
+            urllib.request.urlopen(altered)
+            raise AssertionError(f"accepted: {altered}")
+        except urllib.error.HTTPError as error:
+            body = error.read()
+            assert code in body, body
+
+
+@check("sts", "AssumeRole, and calls with its credentials")
+def _():
+    role = boto3.client("iam").create_role(RoleName="assumed", AssumeRolePolicyDocument=TRUST.replace(
+        '"Service":"ecs-tasks.amazonaws.com"', '"AWS":"*"'))["Role"]["Arn"]
+    keys = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="s1")["Credentials"]
+    given = {"aws_access_key_id": keys["AccessKeyId"], "aws_secret_access_key": keys["SecretAccessKey"]}
+    arn = boto3.client("sts", aws_session_token=keys["SessionToken"], **given).get_caller_identity()["Arn"]
+    assert arn.endswith("assumed-role/assumed/s1"), arn
+    refused("InvalidClientTokenId", boto3.client("sts", aws_session_token="x", **given).get_caller_identity)
+
+
+@check("ecs", "a refused call is not tried again")
+def _():
+    error = refused("ClusterNotFoundException", boto3.client("ecs").list_tasks, cluster="nobody")
+    assert error.response["ResponseMetadata"]["RetryAttempts"] == 0
+
+
+def main():
+    only = sys.argv[1:]
+    tally, failures = {}, []
+    for service, operation, run in CHECKS:
+        if only and service not in only:
+            continue
+        passed, failed = tally.get(service, (0, 0))
+        try:
+            run()
+            print(f"passed  {service:<18} {operation}")
+            tally[service] = (passed + 1, failed)
+        except Exception as error:  # noqa: BLE001 the next checks are told of, too
+            print(f"FAILED  {service:<18} {operation}: {type(error).__name__}: {error}")
+            failures.append(f"{service} {operation}\n{traceback.format_exc()}")
+            tally[service] = (passed, failed + 1)
+    print(f"\n| Service | passed | failed |\n|---|---|---|")
+    for service, (passed, failed) in sorted(tally.items()):
+        print(f"| {service} | {passed} | {failed} |")
+    print(f"| all | {sum(p for p, _ in tally.values())} | {sum(f for _, f in tally.values())} |")
+    if failures:
+        sys.exit("\n".join(failures))
+
+
+if __name__ == "__main__":
+    main()
