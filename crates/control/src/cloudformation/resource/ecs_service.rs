@@ -100,6 +100,9 @@ impl ResourceType for Service {
         if let Some(strategies) = wanted.properties.get("PlacementStrategies") {
             input.insert("placementStrategy".into(), strategies.clone());
         }
+        if !wanted.text("SchedulingStrategy").is_some_and(|strategy| strategy == "DAEMON") {
+            input.entry("DesiredCount").or_insert(1.into());
+        }
         input.insert("serviceName".into(), wanted.name("ServiceName", 255).into());
         input.insert("tags".into(), wanted.own_tags().into());
         let output = call::<op::CreateService>(ctx, input.into())?;
