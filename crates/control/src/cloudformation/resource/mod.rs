@@ -188,10 +188,12 @@ pub fn find(name: &str) -> Option<&'static dyn ResourceType> {
 }
 
 static TYPES: &[&dyn ResourceType] = &[
+    &alarm::Alarm,
     &autoscaling_group::AutoScalingGroup,
     &autoscaling_hook::LifecycleHook,
     &launch_configuration::LaunchConfiguration,
     &cdk_metadata::Metadata,
+    &certificate::Certificate,
     &ec2_address::Address,
     &ec2_gateway::InternetGateway,
     &ec2_gateway::Attachment,
@@ -212,6 +214,7 @@ static TYPES: &[&dyn ResourceType] = &[
     &ecs_task_definition::TaskDefinition,
     &elb_listener::Listener,
     &elb_listener::ListenerRule,
+    &elb_listener::ListenerCertificate,
     &elb_load_balancer::LoadBalancer,
     &elb_target_group::TargetGroup,
     &iam_instance_profile::InstanceProfile,
@@ -221,6 +224,8 @@ static TYPES: &[&dyn ResourceType] = &[
     &iam_role::Role,
     &log_group::LogGroup,
     &log_stream::LogStream,
+    &scaling::ScalableTarget,
+    &scaling::ScalingPolicy,
     &secret::ResourcePolicy,
     &secret::Secret,
     &service_discovery::HttpNamespace,

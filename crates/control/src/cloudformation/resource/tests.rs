@@ -389,3 +389,46 @@ fn clusters_services_and_names() {
     let instance = |address: &str| json!({"ServiceId": service, "InstanceAttributes": {"AWS_INSTANCE_IPV4": address}});
     stage.life("AWS::ServiceDiscovery::Instance", instance("10.0.0.1"), instance("10.0.0.2"));
 }
+
+#[test]
+fn scaling_alarms_and_certificates() {
+    let mut stage = Stage::new();
+    let cluster = stage.reference("AWS::ECS::Cluster", json!({"ClusterName": "demo"}));
+    let definition =
+        json!({"Family": "app", "ContainerDefinitions": [{"Name": "web", "Image": "app:1", "Memory": 64}]});
+    let definition = stage.reference("AWS::ECS::TaskDefinition", definition);
+    stage.make(
+        "AWS::ECS::Service",
+        json!({"Cluster": cluster, "ServiceName": "app", "TaskDefinition": definition, "DesiredCount": 0}),
+    );
+    let target = |most: u32| {
+        json!({
+            "ServiceNamespace": "ecs", "ResourceId": "service/demo/app", "ScalableDimension": "ecs:service:DesiredCount",
+            "MinCapacity": 0, "MaxCapacity": most,
+        })
+    };
+    let kind = "AWS::ApplicationAutoScaling::ScalableTarget";
+    stage.life(kind, target(2), target(4));
+    let target = stage.reference(kind, target(2));
+    assert_eq!(target, "service/demo/app|ecs:service:DesiredCount|ecs");
+    let tracking = |value: f64| {
+        json!({
+            "PolicyName": "cpu", "PolicyType": "TargetTrackingScaling", "ScalingTargetId": target,
+            "TargetTrackingScalingPolicyConfiguration": {
+                "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"},
+                "TargetValue": value,
+            },
+        })
+    };
+    stage.life("AWS::ApplicationAutoScaling::ScalingPolicy", tracking(50.0), tracking(60.0));
+    let alarm = |threshold: u32| {
+        json!({
+            "Namespace": "demo", "MetricName": "Errors", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": "2",
+            "Threshold": threshold, "ComparisonOperator": "GreaterThanOrEqualToThreshold", "Tags": tags("a"),
+        })
+    };
+    stage.life("AWS::CloudWatch::Alarm", alarm(1), alarm(2));
+    let certificate =
+        |value: &str| json!({"DomainName": "app.example.com", "ValidationMethod": "DNS", "Tags": tags(value)});
+    stage.life("AWS::CertificateManager::Certificate", certificate("a"), certificate("b"));
+}
