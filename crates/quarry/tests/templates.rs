@@ -2,6 +2,7 @@
 //! answer through their load balancers, changes, and goes without a trace.
 
 #[path = "clients/shell.rs"]
+#[allow(dead_code)]
 mod shell;
 mod stage;
 
@@ -170,7 +171,7 @@ fn a_fargate_service_of_the_cdk_is_deployed_changed_and_deleted() {
     let text = std::fs::read_to_string(checkout().join(template("fargate"))).unwrap();
     let mut changed: Value = serde_json::from_str(&text).unwrap();
     let definition = changed["Resources"].as_object_mut().unwrap().values_mut();
-    let definition = definition.filter(|r| r["Type"] == "AWS::ECS::TaskDefinition").next().unwrap();
+    let definition = definition.into_iter().find(|r| r["Type"] == "AWS::ECS::TaskDefinition").unwrap();
     definition["Properties"]["ContainerDefinitions"][0]["Environment"] = json!([{"Name": "COLOUR", "Value": "green"}]);
     let file = account.platform.data_dir().join("changed.json");
     std::fs::write(&file, changed.to_string()).unwrap();
@@ -196,6 +197,7 @@ fn services_on_instances_of_the_cdk_come_and_go() {
     let account = Account::open();
     come_and_go(&account, &["ec2-add-capacity"]);
     come_and_go(&account, &["ec2-multiple"]);
+    come_and_go(&account, &["ec2"]);
 }
 
 #[test]

@@ -121,14 +121,10 @@ pub fn template_text(body: Option<String>, url: Option<String>) -> Result<String
 /// Parses a template and checks what hangs on Quarry: types and their attributes.
 pub fn parse(text: &str) -> Result<Template> {
     let template = Template::parse(text).map_err(|e| refused(e.0))?;
-    let unknown: BTreeSet<&str> = template
-        .resources
-        .values()
-        .map(|r| r.type_name.as_str())
-        .filter(|name| resource::find(name).is_none())
-        .collect();
+    let unknown: BTreeSet<String> =
+        template.resources.values().filter_map(|r| resource::unsupported(&r.type_name, &r.properties)).collect();
     if !unknown.is_empty() {
-        let names: Vec<&str> = unknown.into_iter().collect();
+        let names: Vec<String> = unknown.into_iter().collect();
         return Err(refused(format!("Template format error: Unrecognized resource types: [{}]", names.join(", "))));
     }
     for resource in template.resources.values() {

@@ -182,6 +182,23 @@ pub enum Progress {
     Waiting,
 }
 
+/// What of a declaration there is no type for: an unknown type, or a form of one that is not offered, as far as
+/// its properties say so before their functions are carried out.
+pub fn unsupported(type_name: &str, declared: &Map<String, Value>) -> Option<String> {
+    let Some(kind) = find(type_name) else { return Some(type_name.to_owned()) };
+    let form = |name: &str, offered: &[&str]| {
+        let value = declared.get(name)?.as_str()?;
+        (!offered.contains(&value)).then(|| format!("{type_name} with {name} {value}"))
+    };
+    match kind.name() {
+        "AWS::ElasticLoadBalancingV2::LoadBalancer" => form("Type", &["application"]),
+        "AWS::ElasticLoadBalancingV2::Listener" | "AWS::ElasticLoadBalancingV2::TargetGroup" => {
+            form("Protocol", &["HTTP", "HTTPS"])
+        }
+        _ => None,
+    }
+}
+
 /// The resource type of this name.
 pub fn find(name: &str) -> Option<&'static dyn ResourceType> {
     TYPES.iter().copied().find(|t| t.name() == name)
@@ -209,6 +226,8 @@ static TYPES: &[&dyn ResourceType] = &[
     &ec2_vpc::Vpc,
     &ec2_vpc_endpoint::Endpoint,
     &ecr_repository::Repository,
+    &ecs_capacity_provider::Associations,
+    &ecs_capacity_provider::CapacityProvider,
     &ecs_cluster::Cluster,
     &ecs_service::Service,
     &ecs_task_definition::TaskDefinition,
