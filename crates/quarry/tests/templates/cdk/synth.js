@@ -81,14 +81,14 @@ const apps = {
     });
   },
 
-  // HTTPS with a certificate, HTTP redirected.
+  // HTTPS with a certificate, HTTP redirected; the default policy has post-quantum key exchange, which is not offered.
   'fargate-https': stack => {
     const vpc = new ec2.Vpc(stack, 'Vpc', { maxAzs: 2, natGateways: 1 });
     const certificate = new acm.Certificate(stack, 'Certificate', {
       domainName: 'app.example.com', validation: acm.CertificateValidation.fromDns(),
     });
     new patterns.ApplicationLoadBalancedFargateService(stack, 'Service', {
-      vpc, certificate, redirectHTTP: true, protocol: elbv2.ApplicationProtocol.HTTPS, taskImageOptions: task(stack),
+      vpc, certificate, sslPolicy: elbv2.SslPolicy.TLS13_RES, redirectHTTP: true, protocol: elbv2.ApplicationProtocol.HTTPS, taskImageOptions: task(stack),
     });
   },
 
