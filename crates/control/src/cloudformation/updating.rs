@@ -53,7 +53,7 @@ pub fn begin(
         (StackStatus::CreateFailed, _) => None,
         _ => Some(stack.revision.clone()),
     };
-    stack.update = Some(Update { before, policy: manner.policy, preserve: manner.preserve, ..Update::default() });
+    stack.update = Some(Update { before, policy: manner.policy, preserve: manner.preserve });
     stack.revision = revision;
     stack.delete_new = manner.delete_new;
     stack.token = manner.token;

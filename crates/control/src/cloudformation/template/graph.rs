@@ -143,8 +143,11 @@ pub fn creation_order(needs: &Dependencies) -> Vec<String> {
     order(needs).0.into_iter().map(str::to_owned).collect()
 }
 
-/// What a value refers to: names, and resources with attributes.
-pub fn references(value: &Value) -> Result<(BTreeSet<String>, BTreeSet<(String, String)>), TemplateError> {
+/// Names, and resources with attributes.
+pub type Referred = (BTreeSet<String>, BTreeSet<(String, String)>);
+
+/// What a value refers to.
+pub fn references(value: &Value) -> Result<Referred, TemplateError> {
     let found = References::of(value)?;
     Ok((found.names, found.attributes))
 }
