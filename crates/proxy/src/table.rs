@@ -90,6 +90,9 @@ pub struct GroupEntry {
     pub open: Vec<Arc<Target>>,
 }
 
+/// Makes the settings of an HTTPS listener; `None` where they cannot be used.
+pub type TlsOf<'a> = dyn FnMut(&LoadBalancer, &Listener, &Tls) -> Option<Arc<ServerConfig>> + 'a;
+
 /// Where a connection came in, which decides what listeners may answer it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
@@ -114,7 +117,7 @@ impl Config {
         balancer: &mut dyn FnMut(&str) -> Arc<Balancer>,
         group: &mut dyn FnMut(&str) -> Arc<Group>,
         target: &mut dyn FnMut(&str, &quarry_domain::snapshot::Target) -> Arc<Target>,
-        tls_settings: &mut dyn FnMut(&LoadBalancer, &Listener, &Tls) -> Option<Arc<ServerConfig>>,
+        tls_settings: &mut TlsOf<'_>,
     ) -> Self {
         let mut groups = Vec::with_capacity(snapshot.target_groups.len());
         let mut index = HashMap::new();
