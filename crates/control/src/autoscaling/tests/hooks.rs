@@ -187,7 +187,7 @@ fn an_unhealthy_instance_is_replaced_but_not_in_its_grace_period() {
     };
     report(None);
     stage.reconciler.pass().unwrap();
-    assert_eq!(stage.instances(), [old.clone()]);
+    assert_eq!(stage.instances(), std::slice::from_ref(&old));
     let input = SetInstanceHealthQuery {
         instance_id: Some(old.clone()),
         health_status: Some("Unhealthy".into()),

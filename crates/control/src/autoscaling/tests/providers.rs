@@ -152,7 +152,7 @@ fn what_runs_tasks_is_protected_and_what_is_ended_is_drained_first() {
     assert_eq!(stage.instances().len(), 2, "held by the hook");
     capacity.pass().unwrap();
     stage.pass();
-    assert_eq!(stage.instances(), [busy.clone()]);
+    assert_eq!(stage.instances(), std::slice::from_ref(&busy));
     // Ended on demand, the busy one drains and is held while its task is there.
     let input = TerminateInstanceInAutoScalingGroupType {
         instance_id: Some(busy.clone()),

@@ -171,9 +171,7 @@ fn drain(
             ..Default::default()
         });
         // Another hook may be what still holds it.
-        if let Err(error) = done.map(|_| ()).or_else(|e| if e.status < 500 { Ok(()) } else { Err(e) }) {
-            return Err(error);
-        }
+        done.map(|_| ()).or_else(|e| if e.status < 500 { Ok(()) } else { Err(e) })?;
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ fn a_role_that_cannot_be_assumed_starts_no_task() {
     assert!(run(&stage).unwrap_err().message.starts_with(&words), "its trust policy lets nobody else in");
     stage.serve("api", 1, false);
     stage.settle();
-    assert!(stage.events()[0].starts_with(&format!("(service api) failed to launch a task with (error ")));
+    assert!(stage.events()[0].starts_with("(service api) failed to launch a task with (error "));
     assert!(stage.events()[0].contains(&words));
     assert!(stage.tasks("RUNNING").is_empty());
 }
