@@ -1,8 +1,6 @@
 //! Services that scale by what they really do: one under requests and one that burns the processor
 //! grow, their neighbour does not, and the first shrinks again. A minute of CloudWatch's lasts a second.
 
-// Of the site, only a part is used here.
-#[allow(dead_code)]
 #[path = "network/site.rs"]
 mod site;
 

@@ -100,7 +100,7 @@ impl ResourceType for Service {
         if let Some(strategies) = wanted.properties.get("PlacementStrategies") {
             input.insert("placementStrategy".into(), strategies.clone());
         }
-        if !wanted.text("SchedulingStrategy").is_some_and(|strategy| strategy == "DAEMON") {
+        if wanted.text("SchedulingStrategy").is_none_or(|strategy| strategy != "DAEMON") {
             input.entry("DesiredCount").or_insert(1.into());
         }
         input.insert("serviceName".into(), wanted.name("ServiceName", 255).into());
