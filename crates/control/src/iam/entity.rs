@@ -77,6 +77,20 @@ pub fn tag(present: &mut Option<Vec<Tag>>, new: Vec<Tag>) -> Result<()> {
     Ok(())
 }
 
+/// Takes away the tags of these keys, whatever their case.
+pub fn untag(present: &mut Option<Vec<Tag>>, keys: &[String]) {
+    let gone = |key: &str| keys.iter().any(|k| k.eq_ignore_ascii_case(key));
+    present.get_or_insert_default().retain(|tag| !gone(tag.key.as_deref().unwrap_or_default()));
+}
+
+/// Refuses one more than `quota` of an account's entities.
+pub fn room(present: usize, quota: usize, name: &str) -> Result<()> {
+    if present >= quota {
+        return Err(error::limit_exceeded_exception(format!("Cannot exceed quota for {name}: {quota}")));
+    }
+    Ok(())
+}
+
 /// One page of a listing and the marker of the next one.
 pub struct Page<T> {
     pub items: Vec<T>,

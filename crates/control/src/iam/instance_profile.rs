@@ -7,11 +7,15 @@ use crate::store::Item;
 use quarry_aws::iam::{
     AddRoleToInstanceProfileRequest, CreateInstanceProfileRequest, CreateInstanceProfileResponse,
     DeleteInstanceProfileRequest, GetInstanceProfileRequest, GetInstanceProfileResponse, InstanceProfile,
-    ListInstanceProfilesForRoleRequest, ListInstanceProfilesForRoleResponse, ListInstanceProfilesRequest,
-    ListInstanceProfilesResponse, RemoveRoleFromInstanceProfileRequest, error,
+    ListInstanceProfileTagsRequest, ListInstanceProfileTagsResponse, ListInstanceProfilesForRoleRequest,
+    ListInstanceProfilesForRoleResponse, ListInstanceProfilesRequest, ListInstanceProfilesResponse,
+    RemoveRoleFromInstanceProfileRequest, TagInstanceProfileRequest, UntagInstanceProfileRequest, error,
 };
 use quarry_wire::{Empty, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// Instance profiles of an account.
+const PROFILES: usize = 1000;
 
 #[derive(Serialize, Deserialize)]
 pub struct ProfileRecord {
@@ -61,6 +65,7 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateInstanceProfileRequest) -> Result<
         let name = record.name();
         return Err(error::entity_already_exists_exception(format!("Instance Profile {name} already exists.")));
     }
+    entity::room(ctx.tx.all::<ProfileRecord>()?.len(), PROFILES, "InstanceProfilesPerAccount")?;
     ctx.tx.put(&record)?;
     Ok(CreateInstanceProfileResponse { instance_profile: Some(record.profile) })
 }
@@ -129,6 +134,26 @@ pub fn delete(ctx: &mut Ctx<'_>, input: DeleteInstanceProfileRequest) -> Result<
     }
     ctx.tx.delete::<ProfileRecord>(&record.key())?;
     Ok(Empty {})
+}
+
+pub fn tag(ctx: &mut Ctx<'_>, input: TagInstanceProfileRequest) -> Result<Empty> {
+    let mut record = find(ctx, input.instance_profile_name)?;
+    entity::tag(&mut record.profile.tags, required(input.tags, "tags")?)?;
+    ctx.tx.put(&record)?;
+    Ok(Empty {})
+}
+
+pub fn untag(ctx: &mut Ctx<'_>, input: UntagInstanceProfileRequest) -> Result<Empty> {
+    let mut record = find(ctx, input.instance_profile_name)?;
+    entity::untag(&mut record.profile.tags, &required(input.tag_keys, "tagKeys")?);
+    ctx.tx.put(&record)?;
+    Ok(Empty {})
+}
+
+pub fn list_tags(ctx: &mut Ctx<'_>, input: ListInstanceProfileTagsRequest) -> Result<ListInstanceProfileTagsResponse> {
+    let tags = find(ctx, input.instance_profile_name)?.profile.tags.unwrap_or_default();
+    let page = page(tags, |tag| tag.key.clone().unwrap_or_default(), input.marker, input.max_items)?;
+    Ok(ListInstanceProfileTagsResponse { tags: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
 }
 
 fn find(ctx: &Ctx<'_>, name: Option<String>) -> Result<ProfileRecord> {

@@ -1,13 +1,17 @@
-//! AWS Identity and Access Management: roles with their policies, customer managed policies and
-//! instance profiles. One file per resource. The policies are kept and checked for their form; what
+//! AWS Identity and Access Management: roles with their policies, managed policies and instance
+//! profiles. One file per resource. The policies are kept and checked for their form; what
 //! they allow is not evaluated: whoever has the installation's credentials may do everything.
 
+mod account;
+mod aws_managed;
 pub mod document;
 mod entity;
 mod instance_profile;
 mod policy;
+mod policy_version;
 mod role;
 mod role_policy;
+mod service_linked_role;
 mod user;
 
 #[cfg(test)]
@@ -23,10 +27,16 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<ListRoles>(role::list);
     operations.serve::<DeleteRole>(role::delete);
     operations.serve::<UpdateAssumeRolePolicy>(role::update_trust);
+    operations.serve::<UpdateRole>(role::update);
+    operations.serve::<UpdateRoleDescription>(role::update_description);
+    operations.serve::<PutRolePermissionsBoundary>(role::put_boundary);
+    operations.serve::<DeleteRolePermissionsBoundary>(role::delete_boundary);
     operations.serve::<TagRole>(role::tag);
     operations.serve::<UntagRole>(role::untag);
     operations.serve::<ListRoleTags>(role::list_tags);
-    operations.serve::<CreateServiceLinkedRole>(role::create_service_linked);
+    operations.serve::<CreateServiceLinkedRole>(service_linked_role::create);
+    operations.serve::<DeleteServiceLinkedRole>(service_linked_role::delete);
+    operations.serve::<GetServiceLinkedRoleDeletionStatus>(service_linked_role::deletion_status);
     operations.serve::<PutRolePolicy>(role_policy::put);
     operations.serve::<GetRolePolicy>(role_policy::get);
     operations.serve::<DeleteRolePolicy>(role_policy::delete);
@@ -36,10 +46,17 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<ListAttachedRolePolicies>(role_policy::list_attached);
     operations.serve::<CreatePolicy>(policy::create);
     operations.serve::<GetPolicy>(policy::get);
-    operations.serve::<GetPolicyVersion>(policy::get_version);
-    operations.serve::<ListPolicyVersions>(policy::list_versions);
+    operations.serve::<GetPolicyVersion>(policy_version::get);
+    operations.serve::<ListPolicyVersions>(policy_version::list);
     operations.serve::<ListPolicies>(policy::list);
     operations.serve::<DeletePolicy>(policy::delete);
+    operations.serve::<CreatePolicyVersion>(policy_version::create);
+    operations.serve::<DeletePolicyVersion>(policy_version::delete);
+    operations.serve::<SetDefaultPolicyVersion>(policy_version::set_default);
+    operations.serve::<ListEntitiesForPolicy>(policy::list_entities);
+    operations.serve::<TagPolicy>(policy::tag);
+    operations.serve::<UntagPolicy>(policy::untag);
+    operations.serve::<ListPolicyTags>(policy::list_tags);
     operations.serve::<CreateInstanceProfile>(instance_profile::create);
     operations.serve::<GetInstanceProfile>(instance_profile::get);
     operations.serve::<ListInstanceProfiles>(instance_profile::list);
@@ -47,5 +64,9 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<AddRoleToInstanceProfile>(instance_profile::add_role);
     operations.serve::<RemoveRoleFromInstanceProfile>(instance_profile::remove_role);
     operations.serve::<DeleteInstanceProfile>(instance_profile::delete);
+    operations.serve::<TagInstanceProfile>(instance_profile::tag);
+    operations.serve::<UntagInstanceProfile>(instance_profile::untag);
+    operations.serve::<ListInstanceProfileTags>(instance_profile::list_tags);
+    operations.serve::<ListAccountAliases>(account::list_aliases);
     operations.serve::<GetUser>(user::get);
 }

@@ -1,32 +1,61 @@
-//! Managed policies: the customer's own, which are kept, and AWS's, which are known by the form of
-//! their ARN and can be attached, but whose documents are not here.
+//! Managed policies: the customer's own, which are kept, and those of AWS.
 
+use super::aws_managed::{self, Managed};
 use super::document::{self, Use};
-use super::entity::{self, name, page, path, required, unique_id};
+use super::entity::{self, name, page, path, required, room, unique_id};
 use super::role::RoleRecord;
 use crate::api::{Ctx, Result};
 use crate::store::Item;
 use quarry_aws::iam::{
     CreatePolicyRequest, CreatePolicyResponse, DeletePolicyRequest, GetPolicyRequest, GetPolicyResponse,
-    GetPolicyVersionRequest, GetPolicyVersionResponse, ListPoliciesRequest, ListPoliciesResponse,
-    ListPolicyVersionsRequest, ListPolicyVersionsResponse, Policy, PolicyVersion, error,
+    ListEntitiesForPolicyRequest, ListEntitiesForPolicyResponse, ListPoliciesRequest, ListPoliciesResponse,
+    ListPolicyTagsRequest, ListPolicyTagsResponse, Policy, PolicyRole, TagPolicyRequest, UntagPolicyRequest, error,
 };
-use quarry_wire::{Empty, Timestamp};
+use quarry_wire::{Empty, ServiceError, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-const AWS_MANAGED: &str = "arn:aws:iam::aws:policy";
+/// Customer managed policies of an account.
+const POLICIES: usize = 1500;
 
-/// A customer managed policy. It has one version, `v1`.
+/// Characters of a document, white space aside.
+const CHARACTERS: usize = 6144;
+
+/// A customer managed policy.
 #[derive(Serialize, Deserialize)]
 pub struct PolicyRecord {
     pub policy: Policy,
+    /// The oldest first; five at most.
+    pub versions: Vec<Version>,
+    /// Number of the newest version there ever was: numbers are not used again.
+    pub newest: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Version {
+    pub number: u32,
     pub document: String,
+    /// Seconds since 1970.
+    pub created: i64,
+}
+
+/// Roles that a policy is attached to.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    permissions: i32,
+    boundary: i32,
 }
 
 impl Item for PolicyRecord {
     const KIND: &'static str = "iam.policy";
     fn key(&self) -> String {
         self.policy.arn.clone().unwrap_or_default()
+    }
+}
+
+impl Version {
+    pub fn id(&self) -> String {
+        format!("v{}", self.number)
     }
 }
 
@@ -37,28 +66,34 @@ pub fn path_of(arn: &str) -> &str {
     rest.rfind('/').map_or("/", |end| &rest[..=end])
 }
 
-/// Refuses an ARN of a policy that cannot be attached.
-pub fn attachable(ctx: &Ctx<'_>, arn: &str) -> Result<()> {
-    if is_aws_managed(arn) || ctx.tx.get::<PolicyRecord>(arn)?.is_some() {
+/// Refuses an ARN of a policy that cannot be attached. `what` is the error's name for the policy.
+pub fn attachable(ctx: &Ctx<'_>, arn: &str, what: &str) -> Result<()> {
+    if !is_policy_arn(arn) {
+        return Err(error::invalid_input_exception(format!("ARN {arn} is not valid.")));
+    }
+    if exists(ctx, arn)? {
         return Ok(());
     }
-    Err(error::no_such_entity_exception(format!("Policy {arn} does not exist or is not attachable.")))
+    Err(error::no_such_entity_exception(format!("{what} {arn} does not exist or is not attachable.")))
 }
 
 pub fn create(ctx: &mut Ctx<'_>, input: CreatePolicyRequest) -> Result<CreatePolicyResponse> {
     let name = name(input.policy_name, "policyName", 128)?;
     let path = path(input.path)?;
     let text = required(input.policy_document, "policyDocument")?;
-    document::check(&text, Use::Identity)?;
+    check_document(&text)?;
     let same = |p: &PolicyRecord| p.policy.policy_name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&name));
-    if ctx.tx.all::<PolicyRecord>()?.iter().any(same) {
+    let present = ctx.tx.all::<PolicyRecord>()?;
+    if present.iter().any(same) {
         return Err(error::entity_already_exists_exception(format!(
             "A policy called {name} already exists. Duplicate names are not allowed."
         )));
     }
+    room(present.len(), POLICIES, "PoliciesPerAccount")?;
     let mut tags = None;
     entity::tag(&mut tags, input.tags.unwrap_or_default())?;
-    let now = Timestamp::from_secs(ctx.platform.now_ms().div_euclid(1000));
+    let version = Version { number: 1, document: text, created: ctx.platform.now_ms().div_euclid(1000) };
+    let now = Timestamp::from_secs(version.created);
     let policy = Policy {
         arn: Some(ctx.platform.place().global_arn("iam", format_args!("policy{path}{name}"))),
         policy_id: Some(unique_id(ctx, "ANPA")),
@@ -67,129 +102,196 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreatePolicyRequest) -> Result<CreatePol
         description: input.description,
         create_date: Some(now),
         update_date: Some(now),
-        default_version_id: Some("v1".into()),
+        default_version_id: Some(version.id()),
         is_attachable: Some(true),
         attachment_count: Some(0),
         permissions_boundary_usage_count: Some(0),
         tags,
     };
-    ctx.tx.put(&PolicyRecord { policy: policy.clone(), document: text })?;
+    ctx.tx.put(&PolicyRecord { policy: policy.clone(), newest: version.number, versions: vec![version] })?;
     // The answer to a creation has no description, as IAM's.
     Ok(CreatePolicyResponse { policy: Some(Policy { description: None, ..policy }) })
 }
 
 pub fn get(ctx: &mut Ctx<'_>, input: GetPolicyRequest) -> Result<GetPolicyResponse> {
     let arn = required(input.policy_arn, "policyArn")?;
-    let mut policy = match ctx.tx.get::<PolicyRecord>(&arn)? {
+    let policy = match ctx.tx.get::<PolicyRecord>(&arn)? {
         Some(record) => record.policy,
-        None if is_aws_managed(&arn) => Policy {
-            policy_name: Some(quarry_domain::arn::short_name(&arn).to_owned()),
-            path: Some(path_of(&arn).to_owned()),
-            arn: Some(arn.clone()),
-            is_attachable: Some(true),
-            default_version_id: Some("v1".into()),
-            ..Default::default()
-        },
-        None => return Err(missing(&arn)),
+        None => of_aws(&arn).ok_or_else(|| missing(&arn))?,
     };
-    policy.attachment_count = Some(attachments(ctx, &arn)?);
-    Ok(GetPolicyResponse { policy: Some(policy) })
+    let usage = usages(ctx)?.remove(&arn).unwrap_or_default();
+    Ok(GetPolicyResponse { policy: Some(counted(policy, usage)) })
 }
 
-pub fn get_version(ctx: &mut Ctx<'_>, input: GetPolicyVersionRequest) -> Result<GetPolicyVersionResponse> {
-    let arn = required(input.policy_arn, "policyArn")?;
-    let id = required(input.version_id, "versionId")?;
-    let record = find(ctx, &arn)?;
-    if id != "v1" {
-        return Err(error::no_such_entity_exception(format!(
-            "Policy {arn} version {id} does not exist or is not attachable."
-        )));
-    }
-    let mut version = version(&record);
-    version.document = Some(document::encoded(&record.document));
-    Ok(GetPolicyVersionResponse { policy_version: Some(version) })
-}
-
-pub fn list_versions(ctx: &mut Ctx<'_>, input: ListPolicyVersionsRequest) -> Result<ListPolicyVersionsResponse> {
-    let record = find(ctx, &required(input.policy_arn, "policyArn")?)?;
-    let versions = vec![version(&record)];
-    let page = page(versions, |v| v.version_id.clone().unwrap_or_default(), input.marker, input.max_items)?;
-    Ok(ListPolicyVersionsResponse { versions: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
-}
-
-/// The customer's policies; of AWS's own those that are attached.
+/// The customer's policies; of AWS's own those whose documents are known and those in use.
 pub fn list(ctx: &mut Ctx<'_>, input: ListPoliciesRequest) -> Result<ListPoliciesResponse> {
-    let scope = input.scope.unwrap_or_else(|| "All".into());
-    let mut arns = Vec::new();
+    let scope = input.scope.as_deref().unwrap_or("All");
+    let prefix = input.path_prefix.as_deref().unwrap_or("/");
+    let usages = usages(ctx)?;
+    let mut policies = Vec::new();
     if scope != "AWS" {
-        arns.extend(ctx.tx.all::<PolicyRecord>()?.iter().map(Item::key));
+        policies.extend(ctx.tx.all::<PolicyRecord>()?.into_iter().map(|record| record.policy));
     }
     if scope != "Local" {
-        let attached = ctx.tx.all::<RoleRecord>()?.into_iter().flat_map(|role| role.attached);
-        arns.extend(attached.filter(|arn| is_aws_managed(arn)));
+        policies.extend(Managed::all().map(Managed::policy));
+        let others = usages.keys().filter(|arn| aws_managed::has_form(arn) && Managed::find(arn).is_none());
+        policies.extend(others.map(|arn| aws_managed::by_form(arn)));
     }
-    arns.sort();
-    arns.dedup();
-    let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
-    let boundaries_only = input.policy_usage_filter.as_deref() == Some("PermissionsBoundary");
-    let mut policies = Vec::new();
-    for arn in arns.into_iter().filter(|arn| path_of(arn).starts_with(&prefix) && !boundaries_only) {
-        let shown = get(ctx, GetPolicyRequest { policy_arn: Some(arn) })?.policy.unwrap_or_default();
-        if input.only_attached != Some(true) || shown.attachment_count != Some(0) {
+    let mut shown = Vec::new();
+    for policy in policies {
+        let usage = usages.get(policy.arn.as_deref().unwrap_or_default()).copied().unwrap_or_default();
+        let (wanted, attached) = match input.policy_usage_filter.as_deref() {
+            Some("PermissionsBoundary") => (usage.boundary > 0, usage.boundary),
+            Some(_) => (usage.boundary == 0 || usage.permissions > 0, usage.permissions),
+            None => (true, usage.permissions),
+        };
+        let under = policy.path.as_deref().is_some_and(|path| path.starts_with(prefix));
+        if wanted && under && (input.only_attached != Some(true) || attached > 0) {
             // A listing shows neither.
-            policies.push(Policy { description: None, tags: None, ..shown });
+            shown.push(Policy { description: None, tags: None, ..counted(policy, usage) });
         }
     }
-    let page = page(policies, |p| p.arn.clone().unwrap_or_default(), input.marker, input.max_items)?;
+    let page = page(shown, |p| p.arn.clone().unwrap_or_default(), input.marker, input.max_items)?;
     Ok(ListPoliciesResponse { policies: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
+}
+
+/// The roles that hold a policy or are bounded by it: there are no users and no groups.
+pub fn list_entities(ctx: &mut Ctx<'_>, input: ListEntitiesForPolicyRequest) -> Result<ListEntitiesForPolicyResponse> {
+    let arn = required(input.policy_arn, "policyArn")?;
+    if !exists(ctx, &arn)? {
+        return Err(missing(&arn));
+    }
+    let prefix = input.path_prefix.as_deref().unwrap_or("/");
+    let roles_asked = input.entity_filter.as_deref().is_none_or(|kind| kind == "Role");
+    let uses = |role: &RoleRecord| match input.policy_usage_filter.as_deref() {
+        Some("PermissionsBoundary") => role.boundary() == Some(&arn),
+        Some(_) => role.attached.contains(&arn),
+        None => role.attached.contains(&arn) || role.boundary() == Some(&arn),
+    };
+    let mut roles = ctx.tx.all::<RoleRecord>()?;
+    roles.retain(|record| {
+        roles_asked && uses(record) && record.role.path.as_deref().is_some_and(|path| path.starts_with(prefix))
+    });
+    let roles =
+        roles.into_iter().map(|record| PolicyRole { role_id: record.role.role_id, role_name: record.role.role_name });
+    let page = page(roles.collect(), |r| r.role_name.clone().unwrap_or_default(), input.marker, input.max_items)?;
+    Ok(ListEntitiesForPolicyResponse {
+        policy_groups: Some(Vec::new()),
+        policy_users: Some(Vec::new()),
+        policy_roles: Some(page.items),
+        is_truncated: page.is_truncated,
+        marker: page.marker,
+    })
 }
 
 pub fn delete(ctx: &mut Ctx<'_>, input: DeletePolicyRequest) -> Result<Empty> {
     let arn = required(input.policy_arn, "policyArn")?;
-    find(ctx, &arn)?;
-    if attachments(ctx, &arn)? > 0 {
+    let record = own(ctx, &arn, "DeletePolicy")?;
+    let usage = usages(ctx)?.remove(&arn).unwrap_or_default();
+    if usage.permissions + usage.boundary > 0 {
         return Err(error::delete_conflict_exception("Cannot delete a policy attached to entities."));
+    }
+    if record.versions.len() > 1 {
+        return Err(error::delete_conflict_exception(
+            "This policy has more than one version. Before you delete a policy, you must delete the policy's versions. The default version is deleted with the policy.",
+        ));
     }
     ctx.tx.delete::<PolicyRecord>(&arn)?;
     Ok(Empty {})
 }
 
-fn find(ctx: &Ctx<'_>, arn: &str) -> Result<PolicyRecord> {
+pub fn tag(ctx: &mut Ctx<'_>, input: TagPolicyRequest) -> Result<Empty> {
+    let mut record = own(ctx, &required(input.policy_arn, "policyArn")?, "TagPolicy")?;
+    entity::tag(&mut record.policy.tags, required(input.tags, "tags")?)?;
+    ctx.tx.put(&record)?;
+    Ok(Empty {})
+}
+
+pub fn untag(ctx: &mut Ctx<'_>, input: UntagPolicyRequest) -> Result<Empty> {
+    let mut record = own(ctx, &required(input.policy_arn, "policyArn")?, "UntagPolicy")?;
+    entity::untag(&mut record.policy.tags, &required(input.tag_keys, "tagKeys")?);
+    ctx.tx.put(&record)?;
+    Ok(Empty {})
+}
+
+/// AWS's policies have none.
+pub fn list_tags(ctx: &mut Ctx<'_>, input: ListPolicyTagsRequest) -> Result<ListPolicyTagsResponse> {
+    let arn = required(input.policy_arn, "policyArn")?;
+    let tags = match ctx.tx.get::<PolicyRecord>(&arn)? {
+        Some(record) => record.policy.tags.unwrap_or_default(),
+        None => of_aws(&arn).ok_or_else(|| missing(&arn))?.tags.unwrap_or_default(),
+    };
+    let page = page(tags, |tag| tag.key.clone().unwrap_or_default(), input.marker, input.max_items)?;
+    Ok(ListPolicyTagsResponse { tags: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
+}
+
+/// A customer managed policy.
+pub fn find(ctx: &Ctx<'_>, arn: &str) -> Result<PolicyRecord> {
     if let Some(record) = ctx.tx.get::<PolicyRecord>(arn)? {
         return Ok(record);
     }
-    if is_aws_managed(arn) {
+    if aws_managed::has_form(arn) {
         return Err(error::no_such_entity_exception(format!("The document of {arn} is AWS's and not kept here.")));
     }
     Err(missing(arn))
 }
 
-fn missing(arn: &str) -> quarry_wire::ServiceError {
-    error::no_such_entity_exception(format!("Policy {arn} was not found."))
+/// A policy that `action` is to change: AWS's may not be changed by anybody else.
+pub fn own(ctx: &Ctx<'_>, arn: &str, action: &str) -> Result<PolicyRecord> {
+    if aws_managed::has_form(arn) {
+        let message =
+            format!("User: {} is not authorized to perform: iam:{action} on resource: policy {arn}", ctx.caller.arn);
+        return Err(ServiceError::new("AccessDenied", message, 403));
+    }
+    find(ctx, arn)
 }
 
-fn attachments(ctx: &Ctx<'_>, arn: &str) -> Result<i32> {
-    let roles = ctx.tx.all::<RoleRecord>()?;
-    Ok(roles.iter().filter(|role| role.attached.iter().any(|a| a == arn)).count() as i32)
+/// Refuses a document that is none of a managed policy, or too long a one.
+pub fn check_document(text: &str) -> Result<()> {
+    document::check(text, Use::Managed)?;
+    document::check_size(text, CHARACTERS, "PolicySize")
 }
 
-fn version(record: &PolicyRecord) -> PolicyVersion {
-    PolicyVersion {
-        version_id: Some("v1".into()),
-        is_default_version: Some(true),
-        create_date: record.policy.create_date,
-        document: None,
+fn of_aws(arn: &str) -> Option<Policy> {
+    match Managed::find(arn) {
+        Some(managed) => Some(managed.policy()),
+        None => aws_managed::has_form(arn).then(|| aws_managed::by_form(arn)),
     }
 }
 
-/// Whether an ARN has the form of an AWS managed policy: the paths are those that AWS uses.
-fn is_aws_managed(arn: &str) -> bool {
-    let Some(rest) = arn.strip_prefix(AWS_MANAGED) else { return false };
-    let paths = ["/", "/service-role/", "/job-function/", "/aws-service-role/"];
-    let name = paths.iter().filter_map(|path| rest.strip_prefix(path)).find(|name| !name.contains('/'));
-    name.is_some_and(|name| {
-        (1..=128).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c))
-    })
+fn exists(ctx: &Ctx<'_>, arn: &str) -> Result<bool> {
+    Ok(aws_managed::has_form(arn) || ctx.tx.get::<PolicyRecord>(arn)?.is_some())
+}
+
+fn is_policy_arn(arn: &str) -> bool {
+    let fields: Vec<&str> = arn.splitn(6, ':').collect();
+    matches!(fields[..], ["arn", _, "iam", "", account, resource] if !account.is_empty() && resource.starts_with("policy/"))
+}
+
+fn missing(arn: &str) -> ServiceError {
+    error::no_such_entity_exception(format!("Policy {arn} was not found."))
+}
+
+fn counted(policy: Policy, usage: Usage) -> Policy {
+    Policy {
+        attachment_count: Some(usage.permissions),
+        permissions_boundary_usage_count: Some(usage.boundary),
+        ..policy
+    }
+}
+
+/// Of every policy that is in use, by its ARN.
+fn usages(ctx: &Ctx<'_>) -> Result<BTreeMap<String, Usage>> {
+    let mut usages = BTreeMap::<String, Usage>::new();
+    for role in ctx.tx.all::<RoleRecord>()? {
+        if let Some(arn) = role.boundary() {
+            usages.entry(arn.clone()).or_default().boundary += 1;
+        }
+        for arn in role.attached {
+            usages.entry(arn).or_default().permissions += 1;
+        }
+    }
+    Ok(usages)
 }
 
 #[cfg(test)]
@@ -197,15 +299,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aws_managed_policies_are_known_by_their_form() {
-        for good in ["/AmazonECS_FullAccess", "/service-role/AmazonECSTaskExecutionRolePolicy", "/job-function/Billing"]
-        {
-            assert!(is_aws_managed(&format!("{AWS_MANAGED}{good}")), "{good}");
-        }
-        for bad in ["", "/", "/service-role/", "/other/Name", "/a b", "X/y"] {
-            assert!(!is_aws_managed(&format!("{AWS_MANAGED}{bad}")), "{bad}");
-        }
+    fn the_path_and_the_form_of_arns() {
         assert_eq!(path_of("arn:aws:iam::aws:policy/service-role/X"), "/service-role/");
         assert_eq!(path_of("arn:aws:iam::000000000000:policy/X"), "/");
+        assert!(is_policy_arn("arn:aws:iam::000000000000:policy/team/X"));
+        for bad in ["policy/X", "arn:aws:iam::000000000000:role/X", "arn:aws:s3:::policy/X", "arn:aws:iam:::policy/X"] {
+            assert!(!is_policy_arn(bad), "{bad}");
+        }
     }
 }

@@ -3,17 +3,24 @@
 use super::document::{self, Use};
 use super::entity::{self, name, page, path, required, unique_id, validation};
 use super::instance_profile::ProfileRecord;
+use super::policy;
 use crate::api::{Ctx, Result};
 use crate::store::Item;
-use quarry_aws::iam::AttachedPermissionsBoundary;
 use quarry_aws::iam::{
-    CreateRoleRequest, CreateRoleResponse, CreateServiceLinkedRoleRequest, CreateServiceLinkedRoleResponse,
+    AttachedPermissionsBoundary, CreateRoleRequest, CreateRoleResponse, DeleteRolePermissionsBoundaryRequest,
     DeleteRoleRequest, GetRoleRequest, GetRoleResponse, ListRoleTagsRequest, ListRoleTagsResponse, ListRolesRequest,
-    ListRolesResponse, Role, RoleLastUsed, TagRoleRequest, UntagRoleRequest, UpdateAssumeRolePolicyRequest, error,
+    ListRolesResponse, PutRolePermissionsBoundaryRequest, Role, RoleLastUsed, TagRoleRequest, UntagRoleRequest,
+    UpdateAssumeRolePolicyRequest, UpdateRoleDescriptionRequest, UpdateRoleDescriptionResponse, UpdateRoleRequest,
+    UpdateRoleResponse, error,
 };
 use quarry_wire::{Empty, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// Characters of a trust policy, white space aside.
+const TRUST_CHARACTERS: usize = 2048;
+/// Roles of an account.
+const ROLES: usize = 1000;
 
 /// A role with its policies.
 #[derive(Serialize, Deserialize)]
@@ -39,7 +46,12 @@ impl RoleRecord {
         self.role.role_name.as_deref().unwrap_or_default()
     }
 
-    fn is_service_linked(&self) -> bool {
+    /// ARN of the policy that bounds what the others allow.
+    pub fn boundary(&self) -> Option<&String> {
+        self.role.permissions_boundary.as_ref()?.permissions_boundary_arn.as_ref()
+    }
+
+    pub fn is_service_linked(&self) -> bool {
         self.role.path.as_deref().is_some_and(|path| path.starts_with("/aws-service-role/"))
     }
 
@@ -70,65 +82,22 @@ pub fn find(ctx: &Ctx<'_>, name: &str) -> Result<RoleRecord> {
 pub fn create(ctx: &mut Ctx<'_>, input: CreateRoleRequest) -> Result<CreateRoleResponse> {
     let name = name(input.role_name, "roleName", 64)?;
     let trust = required(input.assume_role_policy_document, "assumeRolePolicyDocument")?;
-    document::check(&trust, Use::Trust)?;
+    check_trust(&trust)?;
     let path = path(input.path)?;
     if path.starts_with("/aws-service-role/") {
         return Err(validation("Paths that start with /aws-service-role/ are for service-linked roles."));
     }
-    let duration = input.max_session_duration.unwrap_or(3600);
-    if !(3600..=43200).contains(&duration) {
-        return Err(validation(format!(
-            "1 validation error detected: Value '{duration}' at 'maxSessionDuration' failed to satisfy constraint: Member must be between 3600 and 43200"
-        )));
-    }
+    let duration = session_duration(input.max_session_duration)?;
     let mut tags = None;
     entity::tag(&mut tags, input.tags.unwrap_or_default())?;
     let mut role = new_role(ctx, name, path, trust, input.description);
     role.max_session_duration = Some(duration);
     role.tags = tags;
-    role.permissions_boundary = input.permissions_boundary.map(|arn| AttachedPermissionsBoundary {
-        permissions_boundary_arn: Some(arn),
-        permissions_boundary_type: Some("Policy".into()),
-    });
+    role.permissions_boundary = match input.permissions_boundary {
+        Some(arn) => Some(boundary(ctx, arn)?),
+        None => None,
+    };
     Ok(CreateRoleResponse { role: Some(store_new(ctx, role)?) })
-}
-
-/// The role that a service acts as. The names are AWS's.
-pub fn create_service_linked(
-    ctx: &mut Ctx<'_>,
-    input: CreateServiceLinkedRoleRequest,
-) -> Result<CreateServiceLinkedRoleResponse> {
-    let service = required(input.aws_service_name, "aWSServiceName")?;
-    let (base, suffixed) = match service.as_str() {
-        "ecs.amazonaws.com" => ("AWSServiceRoleForECS", false),
-        "elasticloadbalancing.amazonaws.com" => ("AWSServiceRoleForElasticLoadBalancing", false),
-        "autoscaling.amazonaws.com" => ("AWSServiceRoleForAutoScaling", true),
-        "ecs.application-autoscaling.amazonaws.com" => ("AWSServiceRoleForApplicationAutoScaling_ECSService", false),
-        _ => {
-            return Err(error::invalid_input_exception(format!(
-                "Service role cannot be created for service principal {service}."
-            )));
-        }
-    };
-    let role_name = match input.custom_suffix {
-        None => base.to_owned(),
-        Some(suffix) if suffixed => name(Some(format!("{base}_{suffix}")), "customSuffix", 64)?,
-        Some(_) => {
-            return Err(error::invalid_input_exception(format!("Custom suffix is not allowed for {service}")));
-        }
-    };
-    if ctx.tx.get::<RoleRecord>(&role_name.to_ascii_lowercase())?.is_some() {
-        return Err(error::invalid_input_exception(format!(
-            "Service role name {role_name} has been taken in this account, please try a different suffix."
-        )));
-    }
-    let trust = serde_json::json!({
-        "Version": "2012-10-17",
-        "Statement": [{ "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" }],
-    });
-    let path = format!("/aws-service-role/{service}/");
-    let role = new_role(ctx, role_name, path, trust.to_string(), input.description);
-    Ok(CreateServiceLinkedRoleResponse { role: Some(store_new(ctx, role)?) })
 }
 
 pub fn get(ctx: &mut Ctx<'_>, input: GetRoleRequest) -> Result<GetRoleResponse> {
@@ -172,8 +141,49 @@ pub fn delete(ctx: &mut Ctx<'_>, input: DeleteRoleRequest) -> Result<Empty> {
 pub fn update_trust(ctx: &mut Ctx<'_>, input: UpdateAssumeRolePolicyRequest) -> Result<Empty> {
     let trust = required(input.policy_document, "policyDocument")?;
     let mut record = find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
-    document::check(&trust, Use::Trust)?;
+    check_trust(&trust)?;
     record.role.assume_role_policy_document = Some(trust);
+    ctx.tx.put(&record)?;
+    Ok(Empty {})
+}
+
+/// A description that is not given stays as it is; a duration that is not given becomes one hour.
+pub fn update(ctx: &mut Ctx<'_>, input: UpdateRoleRequest) -> Result<UpdateRoleResponse> {
+    let mut record = find(ctx, &required(input.role_name, "roleName")?)?;
+    // Of a service-linked role the description alone may be changed.
+    if record.is_service_linked() && input.max_session_duration.is_some() {
+        record = record.modifiable()?;
+    }
+    record.role.max_session_duration = Some(session_duration(input.max_session_duration)?);
+    if let Some(description) = input.description {
+        record.role.description = Some(description);
+    }
+    ctx.tx.put(&record)?;
+    Ok(UpdateRoleResponse {})
+}
+
+pub fn update_description(
+    ctx: &mut Ctx<'_>,
+    input: UpdateRoleDescriptionRequest,
+) -> Result<UpdateRoleDescriptionResponse> {
+    let mut record = find(ctx, &required(input.role_name, "roleName")?)?;
+    record.role.description = Some(required(input.description, "description")?);
+    ctx.tx.put(&record)?;
+    Ok(UpdateRoleDescriptionResponse { role: Some(record.shown()) })
+}
+
+pub fn put_boundary(ctx: &mut Ctx<'_>, input: PutRolePermissionsBoundaryRequest) -> Result<Empty> {
+    let mut record = find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
+    record.role.permissions_boundary =
+        Some(boundary(ctx, required(input.permissions_boundary, "permissionsBoundary")?)?);
+    ctx.tx.put(&record)?;
+    Ok(Empty {})
+}
+
+/// A role without a boundary stays so.
+pub fn delete_boundary(ctx: &mut Ctx<'_>, input: DeleteRolePermissionsBoundaryRequest) -> Result<Empty> {
+    let mut record = find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
+    record.role.permissions_boundary = None;
     ctx.tx.put(&record)?;
     Ok(Empty {})
 }
@@ -187,9 +197,7 @@ pub fn tag(ctx: &mut Ctx<'_>, input: TagRoleRequest) -> Result<Empty> {
 
 pub fn untag(ctx: &mut Ctx<'_>, input: UntagRoleRequest) -> Result<Empty> {
     let mut record = find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
-    let gone = required(input.tag_keys, "tagKeys")?;
-    let is_gone = |key: &str| gone.iter().any(|g| g.eq_ignore_ascii_case(key));
-    record.role.tags.get_or_insert_default().retain(|tag| !is_gone(tag.key.as_deref().unwrap_or_default()));
+    entity::untag(&mut record.role.tags, &required(input.tag_keys, "tagKeys")?);
     ctx.tx.put(&record)?;
     Ok(Empty {})
 }
@@ -201,7 +209,30 @@ pub fn list_tags(ctx: &mut Ctx<'_>, input: ListRoleTagsRequest) -> Result<ListRo
     Ok(ListRoleTagsResponse { tags: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
 }
 
-fn new_role(ctx: &Ctx<'_>, name: String, path: String, trust: String, description: Option<String>) -> Role {
+fn boundary(ctx: &Ctx<'_>, arn: String) -> Result<AttachedPermissionsBoundary> {
+    policy::attachable(ctx, &arn, "Scope ARN:")?;
+    Ok(AttachedPermissionsBoundary {
+        permissions_boundary_arn: Some(arn),
+        permissions_boundary_type: Some("Policy".into()),
+    })
+}
+
+fn check_trust(text: &str) -> Result<()> {
+    document::check(text, Use::Trust)?;
+    document::check_size(text, TRUST_CHARACTERS, "ACLSizePerRole")
+}
+
+fn session_duration(given: Option<i32>) -> Result<i32> {
+    let seconds = given.unwrap_or(3600);
+    if !(3600..=43200).contains(&seconds) {
+        return Err(validation(format!(
+            "1 validation error detected: Value '{seconds}' at 'maxSessionDuration' failed to satisfy constraint: Member must be between 3600 and 43200"
+        )));
+    }
+    Ok(seconds)
+}
+
+pub fn new_role(ctx: &Ctx<'_>, name: String, path: String, trust: String, description: Option<String>) -> Role {
     Role {
         arn: Some(ctx.platform.place().global_arn("iam", format_args!("role{path}{name}"))),
         role_id: Some(unique_id(ctx, "AROA")),
@@ -215,8 +246,9 @@ fn new_role(ctx: &Ctx<'_>, name: String, path: String, trust: String, descriptio
     }
 }
 
-fn store_new(ctx: &mut Ctx<'_>, role: Role) -> Result<Role> {
+pub fn store_new(ctx: &mut Ctx<'_>, role: Role) -> Result<Role> {
     let record = RoleRecord { role, inline: BTreeMap::new(), attached: Vec::new() };
+    entity::room(ctx.tx.all::<RoleRecord>()?.len(), ROLES, "RolesPerAccount")?;
     if ctx.tx.get::<RoleRecord>(&record.key())?.is_some() {
         let name = record.name();
         return Err(error::entity_already_exists_exception(format!("Role with name {name} already exists.")));

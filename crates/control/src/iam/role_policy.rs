@@ -22,7 +22,7 @@ pub fn put(ctx: &mut Ctx<'_>, input: PutRolePolicyRequest) -> Result<Empty> {
     let mut record = role::find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
     document::check(&text, Use::Identity)?;
     record.inline.insert(name, text);
-    let size = |text: &String| text.chars().filter(|c| !c.is_whitespace()).count();
+    let size = |text: &String| document::characters(text);
     if record.inline.values().map(size).sum::<usize>() > INLINE_CHARACTERS {
         return Err(error::limit_exceeded_exception(format!(
             "Maximum policy size of {INLINE_CHARACTERS} bytes exceeded for role {}",
@@ -67,7 +67,7 @@ pub fn list(ctx: &mut Ctx<'_>, input: ListRolePoliciesRequest) -> Result<ListRol
 pub fn attach(ctx: &mut Ctx<'_>, input: AttachRolePolicyRequest) -> Result<Empty> {
     let mut record = role::find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
     let arn = required(input.policy_arn, "policyArn")?;
-    policy::attachable(ctx, &arn)?;
+    policy::attachable(ctx, &arn, "Policy")?;
     if record.attached.contains(&arn) {
         return Ok(Empty {});
     }

@@ -85,9 +85,14 @@ impl ResourceType for Role {
         if let Some(trust) = change.kept("AssumeRolePolicyDocument")? {
             call::<op::UpdateAssumeRolePolicy>(ctx, with(json!({"PolicyDocument": document(&trust)})))?;
         }
-        let settings = change.values(&[("Description", "".into()), ("MaxSessionDuration", 3600.into())]);
-        if !settings.is_empty() {
-            call::<op::UpdateRole>(ctx, with(settings.into()))?;
+        if change.any(&["Description", "MaxSessionDuration"]) {
+            let setting = |name: &str, default: Value| new.properties.get(name).cloned().unwrap_or(default);
+            // Both: a duration that is not given would become the default one.
+            let settings = json!({
+                "Description": setting("Description", "".into()),
+                "MaxSessionDuration": setting("MaxSessionDuration", 3600.into()),
+            });
+            call::<op::UpdateRole>(ctx, with(settings))?;
         }
         match change.value("PermissionsBoundary", Value::Null) {
             None => {}
