@@ -7,7 +7,8 @@ use crate::platform::{Platform, PlatformConfig};
 use quarry_domain::arn::Place;
 use quarry_domain::door::TestDoor;
 use quarry_domain::image::{
-    CatalogError, ImageCatalog, ImageConfig, ImageRecord, ImageStore, LayerBlob, PullError, ResolvedImage,
+    CatalogError, ImageCatalog, ImageConfig, ImageRecord, ImageStore, LayerBlob, LayerError, LayerRecord, Layers,
+    PullError, ResolvedImage, part_fits,
 };
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::snapshot::Hub;
@@ -63,6 +64,8 @@ struct FakeRepository {
     manifests: BTreeMap<String, (String, Vec<u8>)>,
     /// Tag to digest.
     tags: BTreeMap<String, String>,
+    layers: BTreeMap<String, Vec<u8>>,
+    uploads: BTreeMap<String, Vec<u8>>,
 }
 
 impl World {
@@ -231,6 +234,71 @@ impl FakeCatalog {
         let mut repositories = self.repositories.lock().expect("unpoisoned");
         f(repositories.get_mut(name).ok_or_else(|| CatalogError::NoRepository(name.to_owned()))?)
     }
+}
+
+impl FakeRepository {
+    fn upload(&mut self, id: &str) -> Result<&mut Vec<u8>, LayerError> {
+        self.uploads.get_mut(id).ok_or(LayerError::NoUpload)
+    }
+}
+
+/// It does not mind small parts.
+impl Layers for FakeCatalog {
+    fn layer(&self, repository: &str, digest: &str) -> Result<Option<LayerRecord>, LayerError> {
+        let mut repositories = self.repositories.lock().expect("unpoisoned");
+        let repository = of(&mut repositories, repository)?;
+        let named = |(_, bytes): &(String, Vec<u8>)| String::from_utf8_lossy(bytes).contains(digest);
+        let in_image = repository.manifests.values().any(named);
+        Ok(repository.layers.get(digest).map(|bytes| LayerRecord { size: bytes.len() as u64, in_image }))
+    }
+
+    fn begin_layer(&self, repository: &str) -> Result<String, LayerError> {
+        let mut repositories = self.repositories.lock().expect("unpoisoned");
+        let repository = of(&mut repositories, repository)?;
+        let id = format!("00000000-0000-0000-0000-{:012}", repository.uploads.len());
+        repository.uploads.insert(id.clone(), Vec::new());
+        Ok(id)
+    }
+
+    fn add_layer_part(
+        &self,
+        repository: &str,
+        upload: &str,
+        bounds: (u64, u64),
+        bytes: &[u8],
+    ) -> Result<u64, LayerError> {
+        let mut repositories = self.repositories.lock().expect("unpoisoned");
+        let filling = of(&mut repositories, repository)?.upload(upload)?;
+        if !part_fits(filling.len() as u64, bounds, bytes.len()) {
+            return Err(LayerError::BadPart { received: filling.len() as u64 });
+        }
+        filling.extend(bytes);
+        Ok(filling.len() as u64)
+    }
+
+    fn finish_layer(&self, repository: &str, upload: &str, digests: &[String]) -> Result<String, LayerError> {
+        let mut repositories = self.repositories.lock().expect("unpoisoned");
+        let repository = of(&mut repositories, repository)?;
+        let bytes = repository.upload(upload)?.clone();
+        let actual = format!("sha256:{}", quarry_wire::hash::sha256(&bytes));
+        match () {
+            () if bytes.is_empty() => Err(LayerError::Empty),
+            () if digests.iter().any(|digest| *digest != actual) => Err(LayerError::WrongDigest(actual)),
+            () if repository.layers.contains_key(&actual) => Err(LayerError::Exists(actual)),
+            () => {
+                repository.uploads.remove(upload);
+                repository.layers.insert(actual.clone(), bytes);
+                Ok(actual)
+            }
+        }
+    }
+}
+
+fn of<'a>(
+    repositories: &'a mut BTreeMap<String, FakeRepository>,
+    name: &str,
+) -> Result<&'a mut FakeRepository, LayerError> {
+    repositories.get_mut(name).ok_or_else(|| LayerError::NoRepository(name.to_owned()))
 }
 
 impl ImageCatalog for FakeCatalog {

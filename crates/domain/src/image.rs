@@ -95,8 +95,72 @@ pub enum CatalogError {
     Io(#[from] std::io::Error),
 }
 
+/// A layer or a configuration that a repository holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerRecord {
+    /// In bytes.
+    pub size: u64,
+    /// Whether an image of the repository names it.
+    pub in_image: bool,
+}
+
+/// Smallest part of a layer but for its last one, in bytes (ECR's LayerPartTooSmallException).
+pub const MIN_LAYER_PART: u64 = 5 << 20;
+
+/// Why a layer cannot be taken in parts, mapped to ECR's codes.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    #[error("The repository with name '{0}' does not exist in the registry")]
+    NoRepository(String),
+    #[error("the upload is unknown to the repository")]
+    NoUpload,
+    #[error("another request is writing to this upload")]
+    Busy,
+    #[error("too many uploads at the same time")]
+    TooMany,
+    #[error("a layer has at most {0} bytes")]
+    TooLarge(u64),
+    /// It is empty, not of the size that its bounds say, or does not begin after what has come.
+    #[error("the upload has {received} bytes: the part does not begin there, or is not as long as it says")]
+    BadPart { received: u64 },
+    #[error("parts but the last must have at least {MIN_LAYER_PART} bytes")]
+    PartTooSmall,
+    #[error("the upload has no part")]
+    Empty,
+    #[error("the repository has the layer {0} already")]
+    Exists(String),
+    #[error("the layer's digest is {0}")]
+    WrongDigest(String),
+    #[error("the registry's storage failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Whether a part with these bounds may come after `received` bytes.
+pub fn part_fits(received: u64, (first, last): (u64, u64), length: usize) -> bool {
+    first == received && length > 0 && first.checked_add(length as u64 - 1) == Some(last)
+}
+
+/// Layers as the ECR API takes and shows them; the uploads are those of the distribution API.
+pub trait Layers: Send + Sync + 'static {
+    /// None when the repository does not hold it.
+    fn layer(&self, repository: &str, digest: &str) -> Result<Option<LayerRecord>, LayerError>;
+    /// Begins an upload; returns its id, a UUID.
+    fn begin_layer(&self, repository: &str) -> Result<String, LayerError>;
+    /// Adds a part whose first and last byte are `bounds` of the layer; returns how many bytes it has now.
+    fn add_layer_part(
+        &self,
+        repository: &str,
+        upload: &str,
+        bounds: (u64, u64),
+        bytes: &[u8],
+    ) -> Result<u64, LayerError>;
+    /// Makes the upload a layer, durably, if it has all of these digests (`sha256:…`); returns its digest. A refused
+    /// upload stays as it is, but one of a layer that is there already is over.
+    fn finish_layer(&self, repository: &str, upload: &str, digests: &[String]) -> Result<String, LayerError>;
+}
+
 /// The repositories of the registry, as the ECR API manages them. All calls are durable on return.
-pub trait ImageCatalog: Send + Sync + 'static {
+pub trait ImageCatalog: Layers {
     /// `immutable_tags`: a pushed tag cannot be moved to another digest.
     fn create_repository(&self, name: &str, immutable_tags: bool) -> Result<(), CatalogError>;
     /// Whether tags that are pushed from now on can be moved.
@@ -123,4 +187,9 @@ pub trait ImageCatalog: Send + Sync + 'static {
 pub trait RegistryAuth: Send + Sync + 'static {
     /// `authorization`: the header's value as sent (`Basic …`), if there was one.
     fn allows(&self, authorization: Option<&str>) -> bool;
+    /// Whether `grant`, from the query of a download's URL, lets its bearer read this blob without a header.
+    fn allows_download(&self, repository: &str, digest: &str, grant: &str) -> bool;
 }
+
+/// The query parameter of a download's URL that holds its grant.
+pub const DOWNLOAD_GRANT: &str = "grant";

@@ -1,5 +1,5 @@
 //! The whole platform under clients that nobody here wrote: the aws CLI as a person types it, boto3,
-//! a container tool's push, and bytes that no good client sends.
+//! container tools' pushes, and bytes that no good client sends.
 
 #[path = "clients/bad_input.rs"]
 mod bad_input;
@@ -7,6 +7,12 @@ mod bad_input;
 mod bad_templates;
 #[path = "clients/boto3.rs"]
 mod boto3;
+#[path = "clients/docker.rs"]
+mod docker;
+#[path = "clients/layers.rs"]
+mod layers;
+#[path = "clients/microservices.rs"]
+mod microservices;
 #[path = "clients/raw.rs"]
 mod raw;
 #[path = "clients/registry.rs"]

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body;
 use percent_encoding::percent_decode_str;
-use quarry_domain::image::RegistryAuth;
+use quarry_domain::image::{DOWNLOAD_GRANT, RegistryAuth};
 use std::io;
 
 /// Body of the registry's responses. An error in it breaks the connection off, so that no client takes a part for
@@ -62,7 +62,7 @@ impl Registry {
         B::Error: std::fmt::Display,
     {
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if !auth.allows(authorization) {
+        if !auth.allows(authorization) && !granted(&request, auth) {
             return Err(ApiError::unauthorized(&self.config.ecr_host()));
         }
         let (head, body) = request.into_parts();
@@ -136,9 +136,24 @@ impl Route {
     }
 }
 
+/// Whether the URL itself lets its bearer read a blob: what `GetDownloadUrlForLayer` hands out.
+fn granted<B>(request: &Request<B>, auth: &dyn RegistryAuth) -> bool {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return false;
+    }
+    match (Route::of(request.uri().path()), parameter(request.uri(), DOWNLOAD_GRANT)) {
+        (Ok(Route::Blob { repository, digest }), Some(grant)) => auth.allows_download(&repository, &digest, &grant),
+        _ => false,
+    }
+}
+
 /// The value of a query parameter, decoded.
 fn query(head: &http::request::Parts, name: &str) -> Option<String> {
-    head.uri.query()?.split('&').find_map(|pair| {
+    parameter(&head.uri, name)
+}
+
+fn parameter(uri: &http::Uri, name: &str) -> Option<String> {
+    uri.query()?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
     })

@@ -18,6 +18,7 @@
 mod catalog;
 mod digest;
 mod http;
+mod layers;
 mod manifest;
 mod reference;
 mod resolve;

@@ -5,6 +5,7 @@ use crate::digest::{Digest, Hasher};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
+use quarry_domain::image::MIN_LAYER_PART;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -62,6 +63,10 @@ pub(crate) struct Upload {
     hasher: Hasher,
     /// Bytes that are in the file and in the digest.
     size: u64,
+    /// Bytes of the last part that came over the ECR API.
+    last_part: Option<u64>,
+    /// Whether a part that is not the last was smaller than ECR takes.
+    short_part: bool,
     /// True once the file was renamed or removed.
     done: bool,
 }
@@ -75,7 +80,7 @@ pub(crate) struct Mark {
 impl Upload {
     fn create(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { path, file, hasher: Hasher::default(), size: 0, done: false })
+        Ok(Self { path, file, hasher: Hasher::default(), size: 0, last_part: None, short_part: false, done: false })
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -90,6 +95,28 @@ impl Upload {
         // What lies beyond `size` in the file is overwritten or cut off later.
         self.hasher = mark.hasher;
         self.size = mark.size;
+    }
+
+    /// The digest of what is in it, if all of these are it.
+    pub(crate) fn check(&self, digests: &[String]) -> Result<Digest, UploadError> {
+        let actual = self.hasher.clone().finish();
+        match digests.iter().all(|digest| digest.eq_ignore_ascii_case(actual.as_str())) {
+            true => Ok(actual),
+            false => Err(UploadError::WrongDigest { actual }),
+        }
+    }
+
+    /// Writes a part of the ECR API to the end, whole or not at all.
+    pub(crate) fn write_part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes)?;
+        self.short_part |= self.last_part.is_some_and(|size| size < MIN_LAYER_PART);
+        self.last_part = Some(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Whether a part that is not the last was smaller than ECR takes.
+    pub(crate) fn has_short_part(&self) -> bool {
+        self.short_part
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -142,14 +169,22 @@ impl Registry {
 
     /// Takes an upload for one request.
     pub(crate) async fn take_upload(&self, repository: &str, id: &str) -> Result<HeldUpload, UploadError> {
-        let slot = {
-            let mut uploads = self.uploads.lock();
-            let session = uploads.get_mut(id).filter(|s| s.repository == repository).ok_or(UploadError::Unknown)?;
-            session.touched = self.door.clock.monotonic();
-            session.upload.clone()
-        };
+        let slot = self.slot(repository, id)?;
         let held = timeout(BUSY_WAIT, slot.lock_owned()).await.map_err(|_| UploadError::Busy)?;
         if held.is_some() { Ok(held) } else { Err(UploadError::Unknown) }
+    }
+
+    /// Takes an upload at once, or says that it is busy: for callers that must not wait.
+    pub(crate) fn try_upload(&self, repository: &str, id: &str) -> Result<HeldUpload, UploadError> {
+        let held = self.slot(repository, id)?.try_lock_owned().map_err(|_| UploadError::Busy)?;
+        if held.is_some() { Ok(held) } else { Err(UploadError::Unknown) }
+    }
+
+    fn slot(&self, repository: &str, id: &str) -> Result<Slot, UploadError> {
+        let mut uploads = self.uploads.lock();
+        let session = uploads.get_mut(id).filter(|s| s.repository == repository).ok_or(UploadError::Unknown)?;
+        session.touched = self.door.clock.monotonic();
+        Ok(session.upload.clone())
     }
 
     /// Writes a body to the end of an upload. Whatever arrived stays in it, also when the body breaks off or the

@@ -1,6 +1,7 @@
 //! Authorization tokens of the registry: `AWS:<secret>` in Basic authentication, where the secret
 //! is an expiry signed with a key of the store. A token is good for twelve hours and needs no
-//! record, so it is good after a restart too.
+//! record, so it is good after a restart too. The same key signs grants: what lets the bearer of a
+//! download's URL read one blob for an hour.
 
 use crate::platform::Platform;
 use crate::store::{Item, StoreError, Tx};
@@ -14,6 +15,9 @@ use std::sync::{Arc, OnceLock};
 
 /// How long a token is good, as AWS has it.
 pub const LIFETIME_MS: i64 = 12 * 60 * 60 * 1000;
+
+/// How long a download's URL is good, as S3's pre-signed ones of ECR are.
+pub const DOWNLOAD_LIFETIME_MS: i64 = 60 * 60 * 1000;
 
 /// Lets into the registry who has a token: the check of every request under `/v2/`.
 pub struct TokenAuth {
@@ -81,6 +85,25 @@ impl Tokens {
         (STANDARD.encode(format!("AWS:{}", URL_SAFE_NO_PAD.encode(signed))), expires_at_ms)
     }
 
+    /// A new grant to read this blob.
+    pub fn grant(&self, repository: &str, digest: &str) -> String {
+        let expires_at_ms = self.door.now_ms() + DOWNLOAD_LIFETIME_MS;
+        let signature = hmac::sign(&self.key, &granted(repository, digest, expires_at_ms));
+        let mut grant = expires_at_ms.to_be_bytes().to_vec();
+        grant.extend(signature.as_ref());
+        URL_SAFE_NO_PAD.encode(grant)
+    }
+
+    /// Whether the grant is of this blob and still good.
+    fn grants(&self, repository: &str, digest: &str, grant: &str) -> bool {
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(grant) else { return false };
+        let Some((expiry, signature)) = bytes.split_first_chunk::<8>() else { return false };
+        let expires_at_ms = i64::from_be_bytes(*expiry);
+        // Compares in constant time.
+        hmac::verify(&self.key, &granted(repository, digest, expires_at_ms), signature).is_ok()
+            && self.door.now_ms() < expires_at_ms
+    }
+
     /// Whether the secret was issued here and is still good.
     fn is_good(&self, secret: &str) -> bool {
         let Ok(bytes) = URL_SAFE_NO_PAD.decode(secret) else { return false };
@@ -98,21 +121,35 @@ impl TokenAuth {
     pub fn new(platform: Arc<Platform>) -> Self {
         Self { platform, tokens: OnceLock::new() }
     }
+
+    /// The key, read once; `None` when the store fails.
+    fn tokens(&self) -> Option<&Tokens> {
+        if let Some(tokens) = self.tokens.get() {
+            return Some(tokens);
+        }
+        match Tokens::open(&self.platform) {
+            Ok(tokens) => Some(self.tokens.get_or_init(|| tokens)),
+            Err(error) => {
+                tracing::error!("the registry's tokens cannot be checked: {error}");
+                None
+            }
+        }
+    }
 }
 
 impl RegistryAuth for TokenAuth {
     fn allows(&self, authorization: Option<&str>) -> bool {
-        if let Some(tokens) = self.tokens.get() {
-            return tokens.allow(authorization);
-        }
-        match Tokens::open(&self.platform) {
-            Ok(tokens) => self.tokens.get_or_init(|| tokens).allow(authorization),
-            Err(error) => {
-                tracing::error!("the registry's tokens cannot be checked: {error}");
-                false
-            }
-        }
+        self.tokens().is_some_and(|tokens| tokens.allow(authorization))
     }
+
+    fn allows_download(&self, repository: &str, digest: &str, grant: &str) -> bool {
+        self.tokens().is_some_and(|tokens| tokens.grants(repository, digest, grant))
+    }
+}
+
+/// What is signed for a download. It is never of the length of a token, so neither passes for the other.
+fn granted(repository: &str, digest: &str, expires_at_ms: i64) -> Vec<u8> {
+    format!("download\n{repository}\n{digest}\n{expires_at_ms}").into_bytes()
 }
 
 impl Tokens {
@@ -153,6 +190,25 @@ mod tests {
         assert!(auth.allows(Some(&header)));
         world.door.advance(Duration::from_millis(1));
         assert!(!auth.allows(Some(&header)));
+    }
+
+    #[test]
+    fn a_grant_reads_one_blob_for_an_hour() {
+        let world = World::new(|_| {});
+        let tokens = Tokens::open(&world.platform).unwrap();
+        let auth = TokenAuth::new(world.platform.clone());
+        let grant = tokens.grant("api", "sha256:aa");
+        assert!(auth.allows_download("api", "sha256:aa", &grant));
+        assert!(!auth.allows_download("api", "sha256:ab", &grant));
+        assert!(!auth.allows_download("other", "sha256:aa", &grant));
+        let mut later = URL_SAFE_NO_PAD.decode(&grant).unwrap();
+        later[7] ^= 1;
+        for bad in ["", "AAAA", &format!("{grant}A"), &URL_SAFE_NO_PAD.encode(later)] {
+            assert!(!auth.allows_download("api", "sha256:aa", bad), "{bad}");
+        }
+        assert!(!auth.allows(Some(&format!("Basic {}", STANDARD.encode(format!("AWS:{grant}"))))), "it is no token");
+        world.door.advance(Duration::from_millis(DOWNLOAD_LIFETIME_MS as u64));
+        assert!(!auth.allows_download("api", "sha256:aa", &grant));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The Elastic Container Registry's API over the catalogue of images. Layers travel over the OCI
-//! distribution protocol; the layer operations of the API are not served.
+//! distribution protocol, or by the API's own layer operations over the same uploads.
 
 pub mod auth;
+mod batch_check_layer_availability;
 mod batch_delete_image;
 mod batch_get_image;
+mod complete_layer_upload;
 mod create_repository;
 mod delete_lifecycle_policy;
 mod delete_repository;
@@ -13,10 +15,13 @@ mod describe_registry;
 mod describe_repositories;
 mod errors;
 mod get_authorization_token;
+mod get_download_url_for_layer;
 mod get_lifecycle_policy;
 mod get_lifecycle_policy_preview;
 mod get_repository_policy;
 mod images;
+mod initiate_layer_upload;
+mod layers;
 pub mod lifecycle;
 mod list_images;
 mod list_tags_for_resource;
@@ -32,7 +37,10 @@ mod set_repository_policy;
 mod start_lifecycle_policy_preview;
 mod tag_resource;
 mod untag_resource;
+mod upload_layer_part;
 
+#[cfg(test)]
+mod layer_tests;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +61,11 @@ pub fn reconcile(platform: &Platform, _operations: &Operations) {
 
 /// Serves the operations of this service.
 pub fn register(operations: &mut Operations) {
+    operations.serve::<op::BatchCheckLayerAvailability>(batch_check_layer_availability::handle);
+    operations.serve::<op::CompleteLayerUpload>(complete_layer_upload::handle);
+    operations.serve::<op::GetDownloadUrlForLayer>(get_download_url_for_layer::handle);
+    operations.serve::<op::InitiateLayerUpload>(initiate_layer_upload::handle);
+    operations.serve::<op::UploadLayerPart>(upload_layer_part::handle);
     operations.serve::<op::BatchDeleteImage>(batch_delete_image::handle);
     operations.serve::<op::BatchGetImage>(batch_get_image::handle);
     operations.serve::<op::CreateRepository>(create_repository::handle);

@@ -1,4 +1,4 @@
-//! A program for an image made from scratch: answers every request on $PORT (3000) with its own words,
+//! A program for an image made from scratch: answers every request on $PORT (3000) with $ANSWER (`here`),
 //! or with an argument, ends with that exit code.
 
 use std::io::{Read, Write};
@@ -17,7 +17,9 @@ fn main() {
         std::thread::spawn(move || {
             let mut request = [0; 8192];
             let _ = stream.read(&mut request);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhere\n");
+            let said = std::env::var("ANSWER").unwrap_or_else(|_| "here".into()) + "\n";
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", said.len());
+            let _ = stream.write_all((head + &said).as_bytes());
         });
     }
 }

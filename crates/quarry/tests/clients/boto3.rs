@@ -1,9 +1,8 @@
 //! boto3's waiters, paginators and exceptions, on tasks that really run.
 
 use crate::EXE;
-use crate::registry::image;
+use crate::registry::{image, push};
 use crate::shell::{Shell, said};
-use quarry_client::oci::{Auth, OciImage, OciLayer, push_image};
 use quarry_testkit::{Platform, client_program};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -40,22 +39,7 @@ fn boto3_waits_pages_and_catches() {
     let dir = tempfile::tempdir().unwrap();
     let built = image(dir.path());
     shell.aws_ok("ecr create-repository --repository-name api");
-    let auth =
-        Auth::Basic { user: "AWS".into(), password: shell.run("aws ecr get-login-password").unwrap().trim().into() };
-    let as_pushed = OciImage {
-        config: built.config.clone().into(),
-        layers: built
-            .layers
-            .iter()
-            .map(|layer| OciLayer {
-                media_type: layer.media_type.into(),
-                digest: layer.digest.clone(),
-                bytes: layer.bytes.clone().into(),
-            })
-            .collect(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(push_image(&platform.endpoint, "api", "v1", &as_pushed, auth)).unwrap();
+    push(&platform, &shell, "api", "v1", &built);
 
     let script = |part: &str| {
         let mut command = shell.command(&python);

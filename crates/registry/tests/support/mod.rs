@@ -25,6 +25,10 @@ impl RegistryAuth for Auth {
     fn allows(&self, authorization: Option<&str>) -> bool {
         self.0.is_none_or(|wanted| authorization == Some(wanted))
     }
+
+    fn allows_download(&self, repository: &str, digest: &str, grant: &str) -> bool {
+        grant == format!("{repository}/{digest}")
+    }
 }
 
 pub struct Server {

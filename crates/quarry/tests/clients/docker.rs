@@ -1,0 +1,156 @@
+//! docker itself: its login, build, tag and push as the tutorial has them, and the image runs.
+
+use crate::EXE;
+use crate::registry::{DOCKERFILE, program};
+use crate::shell::{Shell, said};
+use quarry_testkit::{Platform, wait_for};
+use serde_json::json;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A dockerd of the test's own, with its files below one directory; it touches no network and mounts no file system.
+struct Dockerd {
+    process: Child,
+    dir: PathBuf,
+}
+
+impl Dockerd {
+    /// `None`, after saying why, where docker is missing or cannot start. Also in CI: a dockerd needs privileges (its
+    /// own control groups, mounts, uid 0) that a runner may lack, and what it would show of the registry's protocol
+    /// is shown without it.
+    fn start(dir: &Path) -> Option<Self> {
+        let found = |name: &str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let sbin = PathBuf::from("/usr/sbin");
+            std::env::split_paths(&path).chain([sbin]).map(|dir| dir.join(name)).find(|file| file.is_file())
+        };
+        let (Some(dockerd), Some(_)) = (found("dockerd"), found("docker")) else {
+            println!("skipped: dockerd or docker not found");
+            return None;
+        };
+        let (log, at) = (dir.join("log"), |name: &str| dir.join(name).display().to_string());
+        let mut command = Command::new(dockerd);
+        command.args(["--iptables=false", "--ip-forward=false", "--ip-masq=false", "--bridge=none"]);
+        command.args(["--default-ulimit", "nofile=4096:4096", "--storage-driver", "vfs"]);
+        command.args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid")]);
+        command.args(["--host", &format!("unix://{}", at("sock"))]).stdin(Stdio::null());
+        command.stdout(File::create(&log).unwrap()).stderr(File::options().append(true).open(&log).unwrap());
+        let mut started = Self { process: command.spawn().unwrap(), dir: dir.to_owned() };
+        let answers = wait_for("dockerd answers or ends", || {
+            if started.process.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            let info = started.docker("docker info").output().unwrap();
+            info.status.success().then_some(true)
+        });
+        if !answers {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            println!("skipped: dockerd cannot start here: {}", log.lines().last().unwrap_or("it says nothing"));
+            return None;
+        }
+        Some(started)
+    }
+
+    /// A line as typed, in a shell that finds this dockerd.
+    fn docker(&self, line: &str) -> Command {
+        let mut command = Command::new("bash");
+        command.args(["-c", line]).stdin(Stdio::null());
+        self.env(&mut command);
+        command
+    }
+
+    fn env(&self, command: &mut Command) {
+        command.env("DOCKER_HOST", format!("unix://{}", self.dir.join("sock").display()));
+        // The builder that needs no plugin.
+        command.env("DOCKER_CONFIG", self.dir.join("config")).env("DOCKER_BUILDKIT", "0");
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        if let Ok(None) = self.process.try_wait() {
+            // It ends its containerd itself when it is asked to stop.
+            let _ = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        }
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn docker_logs_in_builds_and_pushes_and_the_image_runs() {
+    let dir = tempfile::Builder::new().prefix("qd").tempdir_in("/tmp").unwrap();
+    let Some(dockerd) = Dockerd::start(dir.path()) else { return };
+    let Some(_) = quarry_testkit::client_program("aws") else { return };
+    let platform = Platform::start(EXE).unwrap();
+    let shell = Shell::new(&platform);
+    let run = |line: &str| {
+        let mut command = shell.command(Path::new("bash"));
+        command.args(["-c", line]).current_dir(dir.path());
+        dockerd.env(&mut command);
+        said(command.output().unwrap())
+    };
+    let uri = shell.aws_text("ecr create-repository --repository-name api --query repository.repositoryUri");
+    let (host, _) = uri.split_once('/').unwrap();
+
+    // The image, and a push of somebody who has not logged in.
+    let context = dir.path().join("context");
+    std::fs::create_dir(&context).unwrap();
+    program(&context);
+    std::fs::write(context.join("Dockerfile"), DOCKERFILE).unwrap();
+    let built = run("docker build -t api context").unwrap();
+    assert!(built.contains("Successfully tagged api:latest"), "{built}");
+    run(&format!("docker tag api:latest {uri}:v1")).unwrap();
+    let refused = run(&format!("docker push {uri}:v1")).unwrap_err();
+    assert!(refused.contains("no basic auth credentials"), "{refused}");
+    let refused = run(&format!("echo wrong | docker login --username AWS --password-stdin {host}")).unwrap_err();
+    assert!(refused.contains("401"), "{refused}");
+
+    // The three ways to log in that the tutorials have.
+    for login in [
+        format!("docker login -u AWS -p $(aws ecr get-login-password --region $AWS_REGION) {host}"),
+        format!("aws ecr get-login-password | docker login --username AWS --password-stdin {host}"),
+        // The CLI's version 2 has it no more.
+        "case $(aws --version 2>&1) in aws-cli/1.*) $(aws ecr get-login --no-include-email) ;; \
+           *) echo Login Succeeded ;; esac"
+            .to_owned(),
+    ] {
+        let said = run(&login).unwrap();
+        assert!(said.contains("Login Succeeded"), "{login}: {said}");
+    }
+    let pushed = run(&format!("docker push {uri}:v1")).unwrap();
+    let digest = pushed.split("digest: ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    let image = shell.aws_ok("ecr describe-images --repository-name api --query imageDetails[0]");
+    assert_eq!((&image["imageTags"], &image["imageDigest"]), (&json!(["v1"]), &json!(digest)), "{pushed}");
+    // What is there already is not sent again; what is there comes back.
+    run(&format!("docker tag api:latest {uri}:v2")).unwrap();
+    let again = run(&format!("docker push {uri}:v2")).unwrap();
+    assert!(again.contains("Layer already exists") && again.contains(digest), "{again}");
+    run(&format!("docker image rm --force api:latest {uri}:v1 {uri}:v2")).unwrap();
+    let pulled = run(&format!("docker pull {uri}:v1")).unwrap();
+    assert!(pulled.contains(digest), "{pulled}");
+
+    // It runs as a task.
+    let container = json!([{"name": "api", "image": format!("{uri}:v1"), "stopTimeout": 2}]);
+    shell.aws_ok(&format!(
+        "ecs register-task-definition --family api --network-mode awsvpc --requires-compatibilities FARGATE \
+         --cpu 256 --memory 512 --container-definitions '{container}'"
+    ));
+    let vpc = shell.aws_text("ec2 create-vpc --cidr-block 10.9.0.0/16 --query Vpc.VpcId");
+    let subnet =
+        shell.aws_text(&format!("ec2 create-subnet --vpc-id {vpc} --cidr-block 10.9.1.0/24 --query Subnet.SubnetId"));
+    shell.aws_ok("ecs create-cluster --cluster-name demo");
+    let task = shell.aws_text(&format!(
+        "ecs run-task --cluster demo --launch-type FARGATE --task-definition api \
+         --network-configuration 'awsvpcConfiguration={{subnets=[{subnet}]}}' --query tasks[0].taskArn"
+    ));
+    let describe = format!("ecs describe-tasks --cluster demo --tasks {task} --query tasks[0]");
+    let running = wait_for("the task runs", || {
+        let task = shell.aws_ok(&describe);
+        assert_ne!(task["lastStatus"], "STOPPED", "{task:#}");
+        (task["lastStatus"] == "RUNNING").then_some(task)
+    });
+    assert_eq!(running["containers"][0]["imageDigest"], json!(digest), "{running:#}");
+    shell.aws_ok(&format!("ecs stop-task --cluster demo --task {task}"));
+    shell.aws_ok(&format!("ecs wait tasks-stopped --cluster demo --tasks {task}"));
+}
