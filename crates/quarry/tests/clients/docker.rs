@@ -154,3 +154,56 @@ fn docker_logs_in_builds_and_pushes_and_the_image_runs() {
     shell.aws_ok(&format!("ecs stop-task --cluster demo --task {task}"));
     shell.aws_ok(&format!("ecs wait tasks-stopped --cluster demo --tasks {task}"));
 }
+
+/// What `deploy/deploy.sh` has in place of the board's programs: its own are compiled for minutes.
+fn binaries(dir: &Path) -> PathBuf {
+    let binaries = dir.join("binaries");
+    std::fs::create_dir(&binaries).unwrap();
+    let built = program(&binaries);
+    for service in ["users", "threads", "posts"] {
+        std::fs::copy(&built, binaries.join(format!("board-{service}"))).unwrap();
+    }
+    binaries
+}
+
+#[test]
+fn the_script_builds_pushes_and_deploys_three_services() {
+    const STACK: &str = "BreakTheMonolith-Demo";
+    let dir = tempfile::Builder::new().prefix("qd").tempdir_in("/tmp").unwrap();
+    let Some(dockerd) = Dockerd::start(dir.path()) else { return };
+    let Some(_) = quarry_testkit::client_program("aws") else { return };
+    let platform = Platform::start(EXE).unwrap();
+    let shell = Shell::new(&platform);
+    let script = |stack: &str| {
+        let mut command = shell.command(Path::new("deploy/deploy.sh"));
+        command.arg("--binaries").arg(binaries(dir.path())).args([shell.var("AWS_REGION"), stack]);
+        dockerd.env(&mut command);
+        let said = said(command.output().unwrap());
+        std::fs::remove_dir_all(dir.path().join("binaries")).unwrap();
+        said
+    };
+    let refused = script("nobody").unwrap_err();
+    assert!(refused.contains("Stack with id nobody does not exist"), "{refused}");
+    shell.aws_ok(&format!(
+        "cloudformation create-stack --stack-name {STACK} --template-body file://deploy/cloudformation/ecs.yml \
+         --capabilities CAPABILITY_NAMED_IAM"
+    ));
+    let status = format!("cloudformation describe-stacks --stack-name {STACK} --query Stacks[0].StackStatus");
+    wait_for("the stack is made", || (shell.aws_ok(&status) == "CREATE_COMPLETE").then_some(()));
+
+    let printed = script(STACK).unwrap_or_else(|said| panic!("{said}\nserve said:\n{}", platform.log()));
+    let paths: Vec<_> = printed.lines().filter_map(|url| url.split_once("/api/")).map(|(_, name)| name).collect();
+    assert_eq!(paths, ["users", "threads", "posts"], "{printed}");
+    let services = shell.aws_ok(&format!(
+        "ecs describe-services --cluster {STACK} --services users threads posts \
+         --query 'services[].[serviceName,runningCount]'"
+    ));
+    assert_eq!(services, json!([["users", 1], ["threads", 1], ["posts", 1]]));
+    let rules = shell.run(
+        "aws elbv2 describe-rules --listener-arn $(aws elbv2 describe-listeners --load-balancer-arn \
+         $(aws elbv2 describe-load-balancers --names demo --query LoadBalancers[0].LoadBalancerArn --output text) \
+         --query Listeners[0].ListenerArn --output text) --query 'Rules[].Conditions[0].Values[0]' --output json",
+    );
+    let rules: serde_json::Value = serde_json::from_str(&rules.unwrap()).unwrap();
+    assert_eq!(rules, json!(["/api/users*", "/api/threads*", "/api/posts*"]));
+}
