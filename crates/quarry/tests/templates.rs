@@ -1,17 +1,22 @@
 //! Templates of others, unchanged: what the AWS CDK makes of its ECS patterns becomes running services that
 //! answer through their load balancers, changes, and goes without a trace.
 
+#[path = "terraform/leftovers.rs"]
+mod leftovers;
 #[path = "clients/shell.rs"]
 #[allow(dead_code)]
 mod shell;
 mod stage;
 
-use quarry_client::oci;
+use quarry_aws::cloudformation::DescribeStacksInput;
+use quarry_aws::cloudformation::op::DescribeStacks;
+use quarry_client::{Client, oci};
 use quarry_deploy_kit::{Context, Options};
 use quarry_testkit::{Platform, client_program, wait_for};
 use serde_json::{Value, json};
 use shell::{Shell, checkout, said};
 use stage::{EXE, block_on, request};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -20,6 +25,7 @@ const TEMPLATES: &str = "crates/quarry/tests/templates/cdk";
 /// An account that is bootstrapped for the CDK, with the image `app:latest`.
 struct Account {
     platform: Platform,
+    aws: Client,
     shell: Shell,
 }
 
@@ -32,7 +38,7 @@ impl Account {
         shell.aws_ok("ecr create-repository --repository-name app");
         let (aws, endpoint) = (platform.client().unwrap(), platform.endpoint.clone());
         block_on(stage::push(&aws, &endpoint, "app", "latest", &image())).unwrap();
-        Self { platform, shell }
+        Self { platform, aws, shell }
     }
 
     /// Begins to make a stack of a template, or to change it.
@@ -43,8 +49,9 @@ impl Account {
     }
 
     fn status(&self, stack: &str) -> Option<String> {
-        let query = format!("cloudformation describe-stacks --stack-name {stack} --query Stacks[0].StackStatus");
-        self.shell.aws(&query).ok()?.as_str().map(str::to_owned)
+        let input = DescribeStacksInput { stack_name: Some(stack.into()), ..Default::default() };
+        let described = block_on(self.aws.call::<DescribeStacks>(input)).ok()?;
+        described.stacks?.pop()?.stack_status
     }
 
     fn wait(&self, stack: &str, wanted: &str) {
@@ -95,22 +102,11 @@ impl Account {
         });
     }
 
-    /// How much there is of what the templates make and do not retain.
-    fn inventory(&self) -> Vec<Value> {
-        let count = |call: &str, list: &str| self.shell.aws_ok(&format!("{call} --query 'length({list})'"));
-        vec![
-            count("ec2 describe-vpcs", "Vpcs"),
-            count("ec2 describe-security-groups", "SecurityGroups"),
-            count("ec2 describe-addresses", "Addresses"),
-            count("ecs list-clusters", "clusterArns"),
-            count("ecs list-task-definitions", "taskDefinitionArns"),
-            count("elbv2 describe-load-balancers", "LoadBalancers"),
-            count("elbv2 describe-target-groups", "TargetGroups"),
-            count("iam list-roles", "Roles"),
-            count("autoscaling describe-auto-scaling-groups", "AutoScalingGroups"),
-            count("secretsmanager list-secrets", "SecretList"),
-            count("servicediscovery list-namespaces", "Namespaces"),
-        ]
+    /// What there is of what the templates make and do not retain.
+    fn inventory(&self) -> BTreeSet<(&'static str, String)> {
+        let mut seen = leftovers::seen(&self.platform);
+        seen.retain(|(kind, _)| *kind != "DescribeLogGroups");
+        seen
     }
 }
 
