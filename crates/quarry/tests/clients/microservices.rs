@@ -16,6 +16,7 @@ const SERVICES: [&str; 4] = ["api", "users", "threads", "posts"];
 struct Reader<'a> {
     platform: &'a Platform,
     shell: &'a Shell,
+    account: String,
 }
 
 impl Reader<'_> {
@@ -23,7 +24,7 @@ impl Reader<'_> {
     fn register(&self, name: &str, answer: &str) -> Value {
         let containers = json!([{
             "name": name,
-            "image": format!("{}.dkr.ecr.{}.amazonaws.com/api:v1", self.account(), self.shell.var("AWS_REGION")),
+            "image": format!("{}.dkr.ecr.{}.amazonaws.com/api:v1", self.account, self.shell.var("AWS_REGION")),
             "memoryReservation": 64, "cpu": 64, "essential": true, "stopTimeout": 2,
             "portMappings": [{"hostPort": 0, "containerPort": 3000, "protocol": "tcp"}],
             "environment": [{"name": "ANSWER", "value": answer}],
@@ -32,10 +33,6 @@ impl Reader<'_> {
             "ecs register-task-definition --family {name} --network-mode bridge --volumes '[]' \
              --placement-constraints '[]' --container-definitions '{containers}' --query taskDefinition"
         ))
-    }
-
-    fn account(&self) -> String {
-        self.shell.aws_text("sts get-caller-identity --query Account")
     }
 
     /// The document's own flags.
@@ -93,7 +90,8 @@ fn the_microservices_as_they_are_typed() {
     let platform = Platform::start(EXE).unwrap();
     let shell = Shell::new(&platform);
     let raw = Raw::new(&shell);
-    let reader = Reader { platform: &platform, shell: &shell };
+    let account = shell.aws_text("sts get-caller-identity --query Account");
+    let reader = Reader { platform: &platform, shell: &shell, account };
     let before = raw.inventory();
     let dir = tempfile::tempdir().unwrap();
 
