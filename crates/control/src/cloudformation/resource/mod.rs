@@ -396,6 +396,8 @@ fn alike(declared: &Value, seen: &Value) -> Value {
         _ if super::template::text_of(declared).is_some_and(|text| Some(text) == super::template::text_of(seen)) => {
             declared.clone()
         }
+        // 1 and 1.0 are one number.
+        (Value::Number(one), Value::Number(other)) if one.as_f64() == other.as_f64() => declared.clone(),
         _ => seen.clone(),
     }
 }
