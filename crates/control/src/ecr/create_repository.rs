@@ -32,6 +32,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateRepositoryRequest) -> Result<Creat
         tags: repositories::read_tags(input.tags)?,
         lifecycle: None,
         preview: None,
+        policy: None,
         name,
     };
     if ctx.tx.get::<Repository>(&repository.name)?.is_some() {

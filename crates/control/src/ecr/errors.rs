@@ -19,6 +19,16 @@ pub fn repository_not_found(place: &Place, name: &str) -> ServiceError {
     )
 }
 
+pub fn no_policy(place: &Place, name: &str) -> ServiceError {
+    refuse(
+        "RepositoryPolicyNotFoundException",
+        format!(
+            "Repository policy does not exist for the repository with name '{name}' in the registry with id '{}'",
+            place.account
+        ),
+    )
+}
+
 /// The API's error for one of the catalogue.
 pub fn from_catalog(place: &Place, error: CatalogError) -> ServiceError {
     let id = &place.account;

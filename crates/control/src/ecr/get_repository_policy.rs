@@ -1,4 +1,4 @@
-//! `GetRepositoryPolicy`: no repository has one here.
+//! `GetRepositoryPolicy`.
 
 use super::{errors, repositories};
 use crate::api::{Ctx, Result};
@@ -6,10 +6,11 @@ use quarry_aws::ecr::{GetRepositoryPolicyRequest, GetRepositoryPolicyResponse};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: GetRepositoryPolicyRequest) -> Result<GetRepositoryPolicyResponse> {
     let repository = repositories::find(ctx, input.registry_id.as_deref(), input.repository_name.as_deref())?;
-    let id = &ctx.platform.place().account;
-    let message = format!(
-        "Repository policy does not exist for the repository with name '{}' in the registry with id '{id}'",
-        repository.name
-    );
-    Err(errors::refuse("RepositoryPolicyNotFoundException", message))
+    let place = ctx.platform.place();
+    let policy = repository.policy.ok_or_else(|| errors::no_policy(place, &repository.name))?;
+    Ok(GetRepositoryPolicyResponse {
+        registry_id: Some(place.account.clone()),
+        repository_name: Some(repository.name),
+        policy_text: Some(policy),
+    })
 }

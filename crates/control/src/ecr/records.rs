@@ -17,6 +17,9 @@ pub struct Repository {
     /// The last preview of a lifecycle policy.
     #[serde(default)]
     pub preview: Option<Preview>,
+    /// The repository's own policy, as it was given.
+    #[serde(default)]
+    pub policy: Option<String>,
 }
 
 /// A lifecycle policy in force.

@@ -121,6 +121,7 @@ pub fn agree(platform: &Platform) -> Result<()> {
                     tags: BTreeMap::new(),
                     lifecycle: None,
                     preview: None,
+                    policy: None,
                 })?;
             }
         }

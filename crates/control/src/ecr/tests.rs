@@ -162,6 +162,39 @@ fn mutability_tags_and_policies() {
 }
 
 #[test]
+fn a_repository_s_policy_may_allow_and_is_set_shown_and_deleted() {
+    let world = World::new(register);
+    create(&world, "api").unwrap();
+    let name = || Some("api".to_owned());
+    let set = |text: &str| {
+        let policy_text = Some(text.to_owned());
+        let input = aws::SetRepositoryPolicyRequest { repository_name: name(), policy_text, ..Default::default() };
+        world.call::<op::SetRepositoryPolicy>(input)
+    };
+    let get = || {
+        let input = aws::GetRepositoryPolicyRequest { repository_name: name(), ..Default::default() };
+        world.call::<op::GetRepositoryPolicy>(input)
+    };
+    let delete = || {
+        let input = aws::DeleteRepositoryPolicyRequest { repository_name: name(), ..Default::default() };
+        world.call::<op::DeleteRepositoryPolicy>(input)
+    };
+    let statement = |effect: &str| {
+        format!(r#"{{"Statement":{{"Effect":"{effect}","Principal":"*","Action":"ecr:BatchGetImage"}}}}"#)
+    };
+    assert_eq!(code(get()), "RepositoryPolicyNotFoundException");
+    assert_eq!(code(delete()), "RepositoryPolicyNotFoundException");
+    let allowed = statement("Allow");
+    set(&allowed).unwrap();
+    for refused in ["{}", &statement("Deny"), &statement("Perhaps")] {
+        assert_eq!(code(set(refused)), "InvalidParameterException");
+    }
+    assert_eq!(get().unwrap().policy_text.as_deref(), Some(allowed.as_str()));
+    assert_eq!(delete().unwrap().policy_text, Some(allowed));
+    assert_eq!(code(get()), "RepositoryPolicyNotFoundException");
+}
+
+#[test]
 fn after_a_crash_between_the_two_store_and_catalogue_agree() {
     let world = World::new(register);
     create(&world, "lost").unwrap();
