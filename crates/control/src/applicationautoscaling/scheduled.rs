@@ -60,8 +60,8 @@ pub fn put(ctx: &mut Ctx<'_>, input: PutScheduledActionRequest) -> Result<PutSch
     action.end_ms = input.end_time.map(Timestamp::millis);
     if let Some(schedule) = input.schedule {
         action.schedule = schedule;
-        action.timezone = input.timezone;
-    } else if input.timezone.is_some() {
+    }
+    if input.timezone.is_some() {
         action.timezone = input.timezone;
     }
     if action.schedule.is_empty() {

@@ -316,8 +316,15 @@ fn scheduled_actions_move_the_bounds_and_are_suspended() {
     put(&s, "morning", at(60), json!({ "MinCapacity": 4, "MaxCapacity": 5 }));
     put(&s, "evening", at(180), json!({ "MinCapacity": 1, "MaxCapacity": 2 }));
     put(&s, "minutely", "rate(1 minute)".into(), json!({ "MaxCapacity": 5 }));
-    let shown = s.call::<op::DescribeScheduledActions>(json!({ "ServiceNamespace": "ecs" }));
-    assert_eq!(shown.scheduled_actions.unwrap().len(), 3);
+    // A schedule that changes leaves the time zone.
+    s.call::<op::PutScheduledAction>(of_target(
+        json!({ "ScheduledActionName": "minutely", "Schedule": "rate(2 minutes)" }),
+    ));
+    let shown = s.call::<op::DescribeScheduledActions>(json!({ "ServiceNamespace": "ecs" })).scheduled_actions.unwrap();
+    assert_eq!(shown.len(), 3);
+    let minutely = shown.iter().find(|action| action.scheduled_action_name.as_deref() == Some("minutely")).unwrap();
+    assert_eq!(minutely.schedule.as_deref(), Some("rate(2 minutes)"));
+    assert_eq!(minutely.timezone.as_deref(), Some("UTC"));
     s.call::<op::DeleteScheduledAction>(of_target(json!({ "ScheduledActionName": "minutely" })));
     s.minutes(2);
     assert_eq!(s.desired(), 4);

@@ -178,7 +178,6 @@ resource "aws_ecs_cluster" "main" {
       logging = "DEFAULT"
     }
   }
-  tags = { version = var.change ? "2" : "1" }
 }
 
 resource "aws_ecs_capacity_provider" "instances" {
@@ -202,10 +201,6 @@ resource "aws_ecs_cluster_capacity_providers" "main" {
     capacity_provider = aws_ecs_capacity_provider.instances.name
     base              = 1
     weight            = var.change ? 50 : 100
-  }
-  default_capacity_provider_strategy {
-    capacity_provider = "FARGATE"
-    weight            = 1
   }
 }
 
@@ -315,6 +310,7 @@ resource "aws_service_discovery_service" "calls" {
   type         = "HTTP"
 }
 
+# Left out: the launch template, whose update_default_version the provider does not read.
 output "imports" {
   value = {
     "aws_iam_role.tasks"                                = aws_iam_role.tasks.name
@@ -322,7 +318,6 @@ output "imports" {
     "aws_iam_role_policy_attachment.read"               = "${aws_iam_role.tasks.name}/${aws_iam_policy.read.arn}"
     "aws_iam_policy.read"                               = aws_iam_policy.read.arn
     "aws_iam_instance_profile.instances"                = aws_iam_instance_profile.instances.name
-    "aws_launch_template.instances"                     = aws_launch_template.instances.id
     "aws_ecs_cluster.main"                              = aws_ecs_cluster.main.name
     "aws_ecs_capacity_provider.instances"               = aws_ecs_capacity_provider.instances.arn
     "aws_ecs_cluster_capacity_providers.main"           = aws_ecs_cluster.main.name
