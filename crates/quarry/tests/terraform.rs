@@ -18,7 +18,7 @@ use std::path::Path;
 
 const EXE: &str = env!("CARGO_BIN_EXE_quarry");
 /// The folders, of growing size.
-const CONFIGURATIONS: [&str; 2] = ["network", "service"];
+const CONFIGURATIONS: [&str; 3] = ["network", "cluster", "service"];
 
 #[test]
 fn configurations_apply_settle_change_import_and_leave_nothing() {

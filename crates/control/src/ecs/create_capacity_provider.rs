@@ -45,6 +45,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateCapacityProviderRequest) -> Result
         scaling: providers::scaling(given.managed_scaling, &Default::default())?,
         termination_protection: providers::switch(protection, false, "managedTerminationProtection")?,
         draining: providers::switch(given.managed_draining.as_deref(), true, "managedDraining")?,
+        updated: false,
         tags: tags::read(input.tags)?,
         name,
     };

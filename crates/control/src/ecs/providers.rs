@@ -135,6 +135,7 @@ pub fn show(provider: &CapacityProvider, with_tags: bool) -> aws::CapacityProvid
         capacity_provider_arn: Some(provider.arn.clone()),
         name: Some(provider.name.clone()),
         status: Some("ACTIVE".into()),
+        update_status: provider.updated.then(|| "UPDATE_COMPLETE".into()),
         auto_scaling_group_provider: Some(aws::AutoScalingGroupProvider {
             auto_scaling_group_arn: Some(provider.group_arn.clone()),
             managed_scaling: Some(provider.scaling.clone()),

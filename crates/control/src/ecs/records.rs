@@ -194,6 +194,9 @@ pub struct CapacityProvider {
     pub scaling: aws::ManagedScaling,
     pub termination_protection: bool,
     pub draining: bool,
+    /// It was changed after it was made, which its `updateStatus` says.
+    #[serde(default)]
+    pub updated: bool,
     pub tags: Tags,
 }
 

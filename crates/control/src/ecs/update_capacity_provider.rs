@@ -22,6 +22,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: UpdateCapacityProviderRequest) -> Result
     let group = providers::group(ctx, &provider.group_arn)?;
     providers::check_protection(&provider, &group)?;
     set_hook(ctx, &provider)?;
+    provider.updated = true;
     ctx.tx.put(&provider)?;
     Ok(UpdateCapacityProviderResponse { capacity_provider: Some(providers::show(&provider, true)) })
 }

@@ -208,7 +208,9 @@ fn providers_are_changed_and_removed_and_nonsense_is_refused() {
         ..Default::default()
     };
     let shown = stage.world.call::<DescribeCapacityProviders>(named).unwrap();
-    let scaling = shown.capacity_providers.unwrap()[0].auto_scaling_group_provider.clone().unwrap();
+    let provider = shown.capacity_providers.unwrap().remove(0);
+    assert_eq!(provider.update_status.as_deref(), Some("UPDATE_COMPLETE"));
+    let scaling = provider.auto_scaling_group_provider.unwrap();
     let settings = scaling.managed_scaling.unwrap();
     assert_eq!((settings.target_capacity, settings.status.as_deref()), (Some(80), Some("ENABLED")));
     assert_eq!(shown.failures.unwrap().len(), 1);

@@ -219,13 +219,14 @@ resource "aws_ecr_repository" "app" {
   }
 }
 
+# The provider replaces it when its policy changes.
 resource "aws_ecr_lifecycle_policy" "app" {
   repository = aws_ecr_repository.app.name
   policy = jsonencode({
     rules = [{
       rulePriority = 1
       description  = "Keep the last"
-      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = var.change ? 20 : 10 }
+      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 10 }
       action       = { type = "expire" }
     }]
   })
