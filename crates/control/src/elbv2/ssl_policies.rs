@@ -1,7 +1,8 @@
 //! The security policies of HTTPS listeners: AWS's names, protocols and ciphers (its guide "Security
-//! policies for your Application Load Balancer"). The FIPS and post-quantum policies are not here, as
-//! what they promise beyond their ciphers is not kept. TLS 1.0 and 1.1 are not spoken, also where a
-//! policy would allow them.
+//! policies for your Application Load Balancer"). The FIPS policies are not here, as what they promise
+//! beyond their ciphers is not kept. The post-quantum ones (PQ) allow hybrid key exchanges beside the
+//! classical ones; here the classical ones are spoken. TLS 1.0 and 1.1 are not spoken, also where a policy
+//! would allow them.
 
 /// What a security policy allows.
 pub struct Policy {
@@ -62,6 +63,11 @@ const NEW: &[Group] = &[Tls13];
 
 /// All that are offered.
 pub const POLICIES: &[Policy] = &[
+    policy("ELBSecurityPolicy-TLS13-1-3-PQ-2025-09", &["TLSv1.3"], &[NEW]),
+    policy("ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09", &["TLSv1.3", "TLSv1.2"], &[NEW, SECRET]),
+    policy("ELBSecurityPolicy-TLS13-1-2-PQ-2025-09", &["TLSv1.3", "TLSv1.2"], &[NEW, SECRET_CBC]),
+    policy("ELBSecurityPolicy-TLS13-1-2-Ext1-PQ-2025-09", &["TLSv1.3", "TLSv1.2"], &[NEW, SECRET_CBC, STATIC]),
+    policy("ELBSecurityPolicy-TLS13-1-2-Ext2-PQ-2025-09", &["TLSv1.3", "TLSv1.2"], &[NEW, SECRET_ALL, STATIC_ALL]),
     policy("ELBSecurityPolicy-TLS13-1-3-2021-06", &["TLSv1.3"], &[NEW]),
     policy("ELBSecurityPolicy-TLS13-1-2-Res-2021-06", &["TLSv1.3", "TLSv1.2"], &[NEW, SECRET]),
     policy("ELBSecurityPolicy-TLS13-1-2-2021-06", &["TLSv1.3", "TLSv1.2"], &[NEW, SECRET_CBC]),

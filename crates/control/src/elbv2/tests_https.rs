@@ -155,7 +155,7 @@ fn security_policies_have_their_protocols_and_ciphers() {
         let policy = describe(Some(vec![format!("ELBSecurityPolicy-{name}")])).unwrap().remove(0);
         (policy.ssl_protocols.unwrap().len(), policy.ciphers.unwrap().len())
     };
-    assert_eq!(describe(None).unwrap().len(), 16);
+    assert_eq!(describe(None).unwrap().len(), 21);
     assert_eq!(count("2016-08"), (3, 18));
     assert_eq!(count("TLS13-1-2-2021-06"), (2, 11));
     assert_eq!(count("TLS13-1-2-Res-2021-06"), (2, 7));

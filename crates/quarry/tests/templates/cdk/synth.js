@@ -88,7 +88,7 @@ const apps = {
       domainName: 'app.example.com', validation: acm.CertificateValidation.fromDns(),
     });
     new patterns.ApplicationLoadBalancedFargateService(stack, 'Service', {
-      vpc, certificate, sslPolicy: elbv2.SslPolicy.TLS13_RES, redirectHTTP: true, protocol: elbv2.ApplicationProtocol.HTTPS, taskImageOptions: task(stack),
+      vpc, certificate, redirectHTTP: true, protocol: elbv2.ApplicationProtocol.HTTPS, taskImageOptions: task(stack),
     });
   },
 
