@@ -34,14 +34,16 @@ pub fn pick(
     let mut in_turn =
         (0..candidates).map(|n| &usable[(start + n) % candidates]).filter(|t| !tried.contains(&t.target.uid));
     let chosen = match algorithm {
-        Algorithm::RoundRobin if usable.iter().any(|t| t.ramp.is_some()) => {
-            let now = Instant::now();
+        Algorithm::RoundRobin => match in_turn.next() {
             // Who is in slow start passes on most of its turns at first.
-            let takes = |t: &&Usable, random: u64| t.ramp.is_none_or(|r| (random & 0xffff) < u64::from(r.share(now)));
-            let first = in_turn.next();
-            first.filter(|t| takes(t, random())).or_else(|| in_turn.find(|t| takes(t, random()))).or(first)
-        }
-        Algorithm::RoundRobin | Algorithm::WeightedRandom => in_turn.next(),
+            Some(first) if first.ramp.is_some() => {
+                let now = Instant::now();
+                let mut takes = |t: &&Usable| t.ramp.is_none_or(|r| (random() & 0xffff) < u64::from(r.share(now)));
+                if takes(&first) { Some(first) } else { in_turn.find(takes).or(Some(first)) }
+            }
+            first => first,
+        },
+        Algorithm::WeightedRandom => in_turn.next(),
         // A random start breaks ties evenly.
         Algorithm::LeastOutstandingRequests => in_turn.min_by_key(|t| t.target.in_flight()),
     };

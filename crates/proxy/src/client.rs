@@ -416,7 +416,10 @@ impl Conn {
     async fn finish(self, end: End) {
         let mut out = Vec::new();
         let linger = match end {
-            End::Close | End::TimedOut(Phase::Idle | Phase::Tunnel) => false,
+            End::Close | End::TimedOut(Phase::Idle | Phase::Tunnel) => {
+                self.stream.goodbye();
+                false
+            }
             End::Reset | End::TimedOut(Phase::Streaming) => {
                 self.stream.abort();
                 false
@@ -434,7 +437,7 @@ impl Conn {
         if !out.is_empty() {
             let _ = self.stream.try_write(&out);
         }
-        if !matches!(end, End::Reset | End::TimedOut(Phase::Streaming)) && self.stream.shutdown().is_ok() && linger {
+        if linger && self.stream.shutdown().is_ok() {
             // Closing with unread bytes would reset the connection and could take the answer with it.
             let _ = tokio::time::timeout(LINGER, async {
                 let mut lease = self.worker.lease();

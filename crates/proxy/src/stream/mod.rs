@@ -89,6 +89,14 @@ impl Stream {
         }
     }
 
+    /// Before it is dropped: what the other side needs to tell an end from a connection that broke off. Dropping a
+    /// socket or a pipe says it by itself.
+    pub fn goodbye(&self) {
+        if let Self::Tls(stream) = self {
+            stream.goodbye();
+        }
+    }
+
     /// When it is dropped after this, the other side sees an error instead of an end.
     pub fn abort(&self) {
         match self {

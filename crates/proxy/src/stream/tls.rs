@@ -170,9 +170,14 @@ impl Tls {
         Poll::Ready(Ok(()))
     }
 
-    pub fn shutdown(&self) -> io::Result<()> {
+    /// The alert `close_notify`, as far as the socket takes it.
+    pub fn goodbye(&self) {
         self.session.borrow_mut().send_close_notify();
         let _ = self.try_flush();
+    }
+
+    pub fn shutdown(&self) -> io::Result<()> {
+        self.goodbye();
         socket2::SockRef::from(&self.tcp).shutdown(Shutdown::Write)
     }
 
