@@ -3,7 +3,9 @@
 use crate::exchange::{self, Exchange, Job};
 use crate::http::answer::{self, Style};
 use crate::http::body::Body;
-use crate::http::request::{self, Forwarding, Growth, Head, MAX_COUNT, Parsed, View};
+use crate::http::forward::Forwarding;
+use crate::http::growth::Growth;
+use crate::http::request::{self, Head, MAX_COUNT, Parsed, View};
 use crate::http::response::Asked;
 use crate::http2;
 use crate::io::{Buf, Meter, write_all};

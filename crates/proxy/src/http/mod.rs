@@ -5,6 +5,8 @@
 
 pub mod answer;
 pub mod body;
+pub mod forward;
+pub mod growth;
 pub mod request;
 pub mod response;
 pub mod trace;
