@@ -8,7 +8,7 @@ use crate::wake::Wake;
 use quarry_domain::arn::Place;
 use quarry_domain::door::Door;
 use quarry_domain::image::{ImageCatalog, ImageStore};
-use quarry_domain::link::{Counters, ListenerStatus, TargetReport};
+use quarry_domain::link::{Counters, CutReport, ListenerStatus, TargetReport};
 use quarry_domain::snapshot::Hub;
 use quarry_domain::task::TaskRuntime;
 use std::collections::{BTreeMap, HashMap};
@@ -69,6 +69,8 @@ pub struct Live {
     pub applied: BTreeMap<String, u64>,
     /// By proxy.
     pub counters: BTreeMap<String, Counters>,
+    /// By connected proxy and cut: what it reported last.
+    pub cuts: BTreeMap<String, BTreeMap<String, CutReport>>,
 }
 
 impl Platform {

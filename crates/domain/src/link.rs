@@ -29,9 +29,96 @@ pub enum Up {
     Hello { proxy: String, pid: u32, version: u64 },
     /// The snapshot of this version is on disk and in force.
     Applied { proxy: String, version: u64, listeners: Vec<ListenerStatus> },
-    /// Sent at once when a target's health changes or a draining target's last request ends, and
-    /// otherwise every second: all targets and counters, as of snapshot `version`.
-    Report { proxy: String, version: u64, targets: Vec<TargetReport>, counters: Counters },
+    /// Sent at once when a target's health changes, a draining target's last request ends, the last write
+    /// in flight of a scope on hold ends, a scope's park overflows or its hold runs out, and otherwise
+    /// every second: all targets and counters, as of snapshot `version`; by cut id, the cuts in it.
+    Report {
+        proxy: String,
+        version: u64,
+        targets: Vec<TargetReport>,
+        counters: Counters,
+        #[serde(default)]
+        cuts: BTreeMap<String, CutReport>,
+    },
+}
+
+/// The state of a cut's scope in one proxy. Counts are since this proxy first saw the cut.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CutReport {
+    /// Of the scope in force.
+    pub version: u64,
+    /// Writes are parked now: the scope says hold, and its deadline has not passed.
+    pub holding: bool,
+    /// The hold's deadline passed: parked writes were let go by the rule's action. Until the next hold.
+    pub expired: bool,
+    /// Writes that wait now.
+    pub parked: u64,
+    /// Writes sent to a target whose answers have not come whole, and those of them that began before
+    /// this proxy knew of the cut (of any rule then: which belong to the scope is not known). During a
+    /// hold it only falls.
+    pub in_flight_writes: u64,
+    /// Of [`in_flight_writes`](Self::in_flight_writes), those of a scope with the contract that cannot be
+    /// sent again if the fence refuses them: their bodies are too large to be kept.
+    pub unrepeatable: u64,
+    /// More writes are (or were, in this hold) parked than there should be. They wait all the same.
+    pub overflow: bool,
+    /// Requests of the scope, answered or not.
+    pub reads: u64,
+    pub writes: u64,
+    /// Reads of the canary's share.
+    pub canary_reads: u64,
+    /// Answers 421 with `X-Cut-Fenced` after which the write was parked again.
+    pub fenced_again: u64,
+    /// Writes sent, of which no whole answer head came: they may or may not have been executed.
+    pub unknown_outcomes: u64,
+    /// Of parked writes, those whose clients left before they were let out: not executed.
+    pub left_while_parked: u64,
+    /// Of the last hold that ended: from its beginning until the last parked write was let out.
+    pub hold_micros_last: u64,
+    /// Of the last hold: the most writes that were parked at once.
+    pub parked_most: u64,
+    pub shadow: ShadowReport,
+}
+
+/// What came of the copies of reads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShadowReport {
+    /// Sent to the other group.
+    pub copied: u64,
+    /// Not sent, because too many were waiting.
+    pub dropped: u64,
+    /// Both answers came whole: the sum of the next three.
+    pub compared: u64,
+    pub equal: u64,
+    /// Also when asked again a little later.
+    pub different: u64,
+    /// Different only where the source differs from itself, or no longer when asked again.
+    pub noisy: u64,
+    /// No answer came, or one of more than 1 MiB.
+    pub failed: u64,
+    /// The newest of those that were different, newest last, at most [`SHADOW_EXAMPLES`].
+    pub examples: Vec<ShadowExample>,
+}
+
+/// Examples kept.
+pub const SHADOW_EXAMPLES: usize = 10;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowExample {
+    pub method: String,
+    /// With its query.
+    pub path: String,
+    pub source: ShadowAnswer,
+    pub destination: ShadowAnswer,
+    /// What differs first, in words: `status 200 and 404`, `header content-type: …`, `/posts/0/title: …`.
+    pub difference: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowAnswer {
+    pub status: u16,
+    /// The body's first 1024 characters.
+    pub body: String,
 }
 
 /// Where a listener really listens.

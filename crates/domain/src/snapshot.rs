@@ -151,6 +151,58 @@ pub struct Rule {
     /// All must hold.
     pub conditions: Vec<Condition>,
     pub action: Action,
+    /// A cut owns this rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<CutScope>,
+}
+
+/// What a cut asks of the balancer for the requests of one rule. A write is every method but GET, HEAD
+/// and OPTIONS. Rules of one cut, also on several listeners, carry the same value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutScope {
+    /// The cut's id. State in the proxy (parked writes, counters) belongs to it.
+    pub cut: String,
+    /// Grows with every change of this scope or of its rule's action. A proxy never puts a lower one in
+    /// force after a higher one of the same cut: it keeps scope and action that it has.
+    pub version: u64,
+    /// Sent as `X-Cut-Epoch` with every write.
+    pub epoch: u64,
+    /// Writes are parked, their bodies unread; reads go by the rule's action. Versions that hold one after
+    /// another are one hold.
+    pub hold: bool,
+    /// Milliseconds from the beginning of a hold (or the start of a proxy that finds one in its files)
+    /// after which parked writes go by the rule's action all the same. The fence keeps that safe.
+    pub hold_deadline_ms: u32,
+    /// The application answers 421 with `X-Cut-Fenced` for "not executed", and stores `Idempotency-Key`.
+    pub contract: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+}
+
+/// Copies of GETs for another target group; its answers are compared with those that clients got. Copies
+/// carry `X-Cut-Shadow: 1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    pub target_group_arn: String,
+    /// 0–100 of the scope's GETs.
+    pub share_percent: u8,
+    /// 0–100 of those that are copied: for them the rule's own group is asked a second time, and what
+    /// differs between its two answers is noise.
+    pub baseline_percent: u8,
+    /// Not compared: JSON pointers (`/posts/*/views`, where `*` is any key or index) and names of header
+    /// fields.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+}
+
+/// A share of reads for another target group, never of a client that has just written in the scope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    pub target_group_arn: String,
+    /// 0–100.
+    pub percent: u8,
 }
 
 /// Values within a condition are alternatives. `*` matches any run of characters, `?` exactly one.

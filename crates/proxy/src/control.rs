@@ -17,7 +17,7 @@ use quarry_domain::door::Door;
 use quarry_domain::health::Verdict;
 use quarry_domain::link::{BrokerRequest, Counters, Down, TargetReport, TargetState, Up};
 use quarry_domain::snapshot::{Hub, Snapshot};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -366,7 +366,13 @@ impl Control {
             load_balancers: self.registry.balancers.iter().map(|(arn, b)| (arn.clone(), b.total())).collect(),
             target_groups: self.registry.groups.iter().map(|(arn, g)| (arn.clone(), g.total())).collect(),
         };
-        self.send(Up::Report { proxy: self.id.clone(), version: self.snapshot.version, targets, counters });
+        self.send(Up::Report {
+            proxy: self.id.clone(),
+            version: self.snapshot.version,
+            targets,
+            counters,
+            cuts: BTreeMap::new(),
+        });
     }
 
     fn send(&mut self, message: Up) {

@@ -7,7 +7,7 @@ use crate::api::Operations;
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
 use crate::wake::{Wake, Woken};
-use quarry_domain::link::{Down, TargetReport, TargetState, Up};
+use quarry_domain::link::{CutReport, Down, TargetReport, TargetState, Up};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -208,7 +208,7 @@ impl Shared {
                 drop(live);
                 self.platform.seen.signal();
             }
-            Up::Report { proxy: name, version, targets, counters } => {
+            Up::Report { proxy: name, version, targets, counters, cuts } => {
                 let first = proxy.reported.is_none_or(|before| before < version);
                 proxy.reported = Some(version);
                 proxy.targets =
@@ -216,9 +216,11 @@ impl Shared {
                 let merged = merge(state.proxies.values().filter(|p| p.reported.is_some()).map(|p| &p.targets));
                 drop(state);
                 let mut live = self.platform.live();
-                let changed = differs(&live.targets, &merged);
+                let changed = differs(&live.targets, &merged)
+                    || live.cuts.get(&name).is_none_or(|before| cuts_differ(before, &cuts));
                 live.targets = merged;
-                live.counters.insert(name, counters);
+                live.counters.insert(name.clone(), counters);
+                live.cuts.insert(name, cuts);
                 drop(live);
                 if changed || first {
                     self.platform.seen.signal();
@@ -235,7 +237,9 @@ impl Shared {
         drop(state);
         tracing::info!(proxy = name, "proxy disconnected");
         if !again {
-            self.platform.live().applied.remove(&name);
+            let mut live = self.platform.live();
+            live.applied.remove(&name);
+            live.cuts.remove(&name);
         }
         self.platform.seen.signal();
     }
@@ -280,6 +284,15 @@ fn differs(old: &HashMap<(String, u64), TargetReport>, new: &HashMap<(String, u6
                 old.state != new.state || old.reason != new.reason || (old.in_flight > 0 && new.in_flight == 0)
             })
         })
+}
+
+/// Whether a cut's driver has to look: everything but counts that only grow.
+fn cuts_differ(old: &BTreeMap<String, CutReport>, new: &BTreeMap<String, CutReport>) -> bool {
+    let decisive = |report: &CutReport| {
+        let drained = report.in_flight_writes == 0;
+        (report.version, report.holding, report.expired, report.overflow, drained, report.unrepeatable == 0)
+    };
+    old.len() != new.len() || new.iter().any(|(cut, new)| old.get(cut).is_none_or(|old| decisive(old) != decisive(new)))
 }
 
 fn listen(path: &Path) -> std::io::Result<UnixListener> {

@@ -131,7 +131,13 @@ impl Behind {
 }
 
 fn rule(rule: Rule) -> snapshot::Rule {
-    snapshot::Rule { arn: rule.arn, priority: rule.priority, conditions: rule.conditions, action: rule.action.action }
+    snapshot::Rule {
+        arn: rule.arn,
+        priority: rule.priority,
+        conditions: rule.conditions,
+        action: rule.action.action,
+        cut: None,
+    }
 }
 
 /// A task at its private address, or a program on this machine. Nothing else is reached from here.

@@ -11,7 +11,7 @@ use quarry_aws::elbv2::{self as aws, op};
 use quarry_domain::link::{Counters, Down, ListenerStatus, TargetReport, TargetState, Up};
 use quarry_domain::snapshot::{Action, Condition, Endpoint, RelayListen, Snapshot};
 use quarry_domain::task::TaskEntry;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -82,7 +82,13 @@ impl FakeProxy {
     }
 
     fn report(&mut self, version: u64, targets: Vec<TargetReport>) {
-        self.say(&Up::Report { proxy: self.name.clone(), version, targets, counters: Counters::default() });
+        self.say(&Up::Report {
+            proxy: self.name.clone(),
+            version,
+            targets,
+            counters: Counters::default(),
+            cuts: BTreeMap::new(),
+        });
     }
 }
 

@@ -254,7 +254,7 @@ pub fn fixed(status: u16, body: &str) -> Action {
 
 pub fn path_rule(priority: u32, pattern: &str, action: Action) -> Rule {
     let conditions = vec![Condition::PathPattern(vec![pattern.into()])];
-    Rule { arn: format!("rule/{priority}"), priority, conditions, action }
+    Rule { arn: format!("rule/{priority}"), priority, conditions, action, cut: None }
 }
 
 /// A load balancer with one listener at `port`.
