@@ -8,6 +8,7 @@
 pub mod address;
 pub mod arn;
 pub mod container;
+pub mod cut;
 pub mod door;
 pub mod expiry;
 pub mod health;

@@ -46,6 +46,30 @@ impl Pattern {
         self.matches_rest(prefix, text)
     }
 
+    /// Whether some text matches both, byte by byte as they are compiled.
+    pub fn intersects(&self, other: &Self) -> bool {
+        let (a, b) = (&self.tokens, &other.tokens);
+        // reach[j]: some text matches the first i tokens of one and the first j of the other.
+        let mut reach = vec![false; b.len() + 1];
+        for i in 0..=a.len() {
+            let above = reach.clone();
+            for j in 0..=b.len() {
+                let one = i.checked_sub(1).map(|i| a[i]);
+                let two = j.checked_sub(1).map(|j| b[j]);
+                let both = match (one, two) {
+                    (Some(Token::Byte(x)), Some(Token::Byte(y))) => x == y && above[j - 1],
+                    (Some(Token::Byte(_) | Token::One), Some(Token::Byte(_) | Token::One)) => above[j - 1],
+                    _ => false,
+                };
+                // A run takes nothing, or one more character of the other.
+                let run_one = one == Some(Token::Run) && (above[j] || (j > 0 && reach[j - 1]));
+                let run_two = two == Some(Token::Run) && (reach[j - 1] || (i > 0 && above[j]));
+                reach[j] = (i == 0 && j == 0) || both || run_one || run_two;
+            }
+        }
+        reach[b.len()]
+    }
+
     /// Two-pointer matching: only the last `*` is ever gone back to, since an earlier one can take
     /// nothing that the last one could not.
     fn matches_rest(&self, start: usize, text: &[u8]) -> bool {
@@ -126,6 +150,23 @@ mod tests {
                 Pattern::case_sensitive(&pattern).matches(text.as_bytes()),
                 naive(pattern.as_bytes(), text.as_bytes())
             );
+        }
+
+        #[test]
+        fn patterns_intersect_if_a_text_matches_both(one in "[ab*?]{0,5}", other in "[ab*?]{0,5}") {
+            let (a, b) = (Pattern::case_sensitive(&one), Pattern::case_sensitive(&other));
+            // With two letters, a text that matches both needs no more letters than both have tokens.
+            let mut texts = vec![String::new()];
+            for length in 0..=8 {
+                let begin = texts.iter().position(|text| text.len() == length).unwrap_or(0);
+                let longer: Vec<_> = texts[begin..].iter().flat_map(|t| [format!("{t}a"), format!("{t}b")]).collect();
+                texts.extend(longer);
+            }
+            let some = texts.iter().any(|text| a.matches(text.as_bytes()) && b.matches(text.as_bytes()));
+            if some || one.len() + other.len() <= 8 {
+                prop_assert_eq!(a.intersects(&b), some, "{} and {}", one, other);
+            }
+            prop_assert_eq!(a.intersects(&b), b.intersects(&a));
         }
 
         #[test]
