@@ -13,7 +13,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("quarry-wire", &[]),
     ("quarry-aws", &["quarry-wire"]),
     ("quarry-domain", &["quarry-wire", "quarry-aws"]),
-    ("quarry-control", BELOW_DOING),
+    ("quarry-control", &["quarry-wire", "quarry-aws", "quarry-domain", "cut-kit"]),
     ("quarry-proxy", BELOW_DOING),
     ("quarry-dns", BELOW_DOING),
     ("quarry-registry", BELOW_DOING),
@@ -44,7 +44,8 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "quarry-cli",
         ],
     ),
-    ("board", &[]),
+    ("board", &["cut-kit"]),
+    ("cut-kit", &[]),
     ("shop", &[]),
     ("xtask", &[]),
 ];
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tests_see_the_testkit_and_the_board_sees_nothing() {
+    fn only_tests_see_the_testkit_and_the_board_sees_nothing_of_the_platform() {
         let kit = package("quarry-testkit", &[("quarry", None)]);
         let quarry = package("quarry", &[("quarry-testkit", Some("dev"))]);
         assert!(check(&[kit.clone(), quarry]).is_empty());

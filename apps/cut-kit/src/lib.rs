@@ -1,0 +1,9 @@
+//! What an application offers so that a path of it, and the tables behind that path, can move to
+//! another service while both are running, and back again.
+//!
+//! [`contract`] is the whole of the agreement as types: what the platform asks an application on
+//! its admin port. The features `sqlite` and `postgres` carry it out over a database, `http`
+//! listens. See the crate's README for how an application offers the contract, and `openapi.yaml`
+//! for the same in any other language.
+
+pub mod contract;
