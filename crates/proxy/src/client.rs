@@ -276,8 +276,7 @@ impl Conn {
             && self.opened.elapsed().as_secs() < u64::from(listener.attributes.client_keep_alive);
         let view = View(head.headers);
         let request = head.view(&view, self.origin.peer.ip().to_canonical());
-        let action = listener.rules.iter().find(|(conditions, _)| conditions.match_request(&request));
-        match action.map_or(&listener.default_action, |(_, action)| action) {
+        match listener.rules.first(&request).map_or(&listener.default_action, |rule| &listener.actions[rule]) {
             ActionEntry::Forward(forward) => {
                 let cookies = || head.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("cookie")).map(|h| h.value);
                 let millis = self.worker.shared.door.now_ms();

@@ -8,7 +8,7 @@ use crate::sticky::{GroupCookie, TargetCookie, hash};
 use crate::target::{Balancer, Group, Target};
 use crate::tls;
 use quarry_domain::link::TargetState;
-use quarry_domain::rule::Conditions;
+use quarry_domain::rule::Rules;
 use quarry_domain::snapshot::{
     Action, Algorithm, Forward, Listener, ListenerProtocol, LoadBalancer, LoadBalancerAttributes,
     MinimumHealthyTargets, ProtocolVersion, Redirect, Relay, RelayListen, Snapshot, Tls,
@@ -50,7 +50,9 @@ pub struct ListenerEntry {
     /// Lower case.
     pub dns_name: String,
     pub attributes: LoadBalancerAttributes,
-    pub rules: Vec<(Conditions, ActionEntry)>,
+    pub rules: Rules,
+    /// Of each rule.
+    pub actions: Vec<ActionEntry>,
     pub default_action: ActionEntry,
     /// The TLS settings of an HTTPS listener; `Some(None)` where they cannot be used.
     pub tls: Option<Option<Arc<ServerConfig>>>,
@@ -159,10 +161,8 @@ impl Config {
                     balancer: shared.clone(),
                     dns_name: lb.dns_name.to_ascii_lowercase(),
                     attributes: lb.attributes.clone(),
-                    rules: rules
-                        .into_iter()
-                        .map(|rule| (Conditions::compile(&rule.conditions), ActionEntry::compile(&rule.action, &index)))
-                        .collect(),
+                    rules: Rules::compile(rules.iter().map(|rule| rule.conditions.as_slice())),
+                    actions: rules.iter().map(|rule| ActionEntry::compile(&rule.action, &index)).collect(),
                     default_action: ActionEntry::compile(&listener.default_action, &index),
                     tls: listener.tls.as_ref().map(|settings| tls_settings(lb, listener, settings)),
                 });

@@ -4,10 +4,12 @@
 //! allocates while matching.
 
 mod cidr;
+mod index;
 mod redirect;
 mod wildcard;
 
 pub use cidr::Cidr;
+pub use index::Rules;
 pub use redirect::{RedirectFrom, location};
 pub use wildcard::Pattern;
 

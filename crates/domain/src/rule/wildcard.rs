@@ -70,6 +70,23 @@ impl Pattern {
         reach[b.len()]
     }
 
+    /// What every text that matches begins with; in lower case where case is ignored.
+    pub fn beginning(&self) -> Vec<u8> {
+        self.tokens.iter().map_while(Token::byte).collect()
+    }
+
+    /// What every text that matches ends with; in lower case where case is ignored.
+    pub fn end(&self) -> Vec<u8> {
+        let mut bytes: Vec<u8> = self.tokens.iter().rev().map_while(Token::byte).collect();
+        bytes.reverse();
+        bytes
+    }
+
+    /// The one text that matches; `None` if there are wildcards.
+    pub fn literal(&self) -> Option<Vec<u8>> {
+        (self.literal_prefix == self.tokens.len()).then(|| self.beginning())
+    }
+
     /// Two-pointer matching: only the last `*` is ever gone back to, since an earlier one can take
     /// nothing that the last one could not.
     fn matches_rest(&self, start: usize, text: &[u8]) -> bool {
@@ -121,6 +138,15 @@ impl Pattern {
         tokens.dedup_by(|a, b| *a == Token::Run && *b == Token::Run);
         let literal_prefix = tokens.iter().take_while(|t| matches!(t, Token::Byte(_))).count();
         Self { tokens, literal_prefix, ignore_case }
+    }
+}
+
+impl Token {
+    fn byte(&self) -> Option<u8> {
+        match self {
+            Self::Byte(byte) => Some(*byte),
+            Self::One | Self::Run => None,
+        }
     }
 }
 
