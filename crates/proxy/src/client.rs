@@ -3,6 +3,7 @@
 use crate::exchange::{self, Exchange, Job};
 use crate::http::answer::{self, Style};
 use crate::http::body::Body;
+use crate::http::desync::Class;
 use crate::http::forward::Forwarding;
 use crate::http::growth::Growth;
 use crate::http::request::{self, Head, MAX_COUNT, Parsed, View};
@@ -269,7 +270,8 @@ impl Conn {
             return self.refuse(out, status);
         }
         target::add(&listener.balancer.counters(self.worker.id).requests, 1);
-        let close_both = head.ambiguous && listener.attributes.desync_mode != DesyncMode::Monitor;
+        let close_both =
+            head.desync.class >= Class::Ambiguous && listener.attributes.desync_mode != DesyncMode::Monitor;
         let keep_alive = head.keep_alive
             && !close_both
             && !self.worker.stopping.get()

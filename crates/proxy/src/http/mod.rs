@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod desync;
 pub mod forward;
 pub mod growth;
 pub mod request;

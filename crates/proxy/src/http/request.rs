@@ -1,6 +1,7 @@
 //! A client's request: its head checked against the limits and the desync rules, its framing decided.
 
 use super::body::Body;
+use super::desync::{self, Class, Verdict};
 use super::{elements, has_token, parse_length};
 use quarry_domain::rule;
 use quarry_domain::snapshot::{DesyncMode, LoadBalancerAttributes, XffMode};
@@ -36,8 +37,8 @@ pub struct Head<'h, 'b> {
     /// Bytes of the head in the buffer.
     pub len: usize,
     pub body: Body,
-    /// Its framing could be understood in more than one way.
-    pub ambiguous: bool,
+    /// Whether it could be understood in more than one way.
+    pub desync: Verdict,
     pub keep_alive: bool,
     pub upgrade: bool,
     pub expects_continue: bool,
@@ -91,15 +92,18 @@ pub fn parse<'h, 'b>(bytes: &'b [u8], fields: &'h mut Fields<'b>) -> Parsed<'h, 
         headers,
         len,
         body: Body::None,
-        ambiguous: false,
+        desync: Verdict::default(),
         keep_alive: !http10,
         upgrade: false,
         expects_continue: false,
     };
-    match head.read_fields(authority) {
-        Ok(()) => Parsed::Whole(head),
-        Err(status) => Parsed::Refused(status),
+    let plain = head.read_fields(authority).map(|plain| plain && ends_in_cr_lf(bytes, target, headers, len));
+    match plain {
+        Ok(true) => {}
+        Ok(false) => head.desync = desync::classify(&bytes[..len]),
+        Err(status) => return Parsed::Refused(status),
     }
+    Parsed::Whole(head)
 }
 
 impl Head<'_, '_> {
@@ -122,7 +126,12 @@ impl Head<'_, '_> {
 
     /// 400 or 463 if the listener's settings forbid this request, though it could be understood.
     pub fn check(&self, attributes: &LoadBalancerAttributes) -> Result<(), u16> {
-        if self.ambiguous && attributes.desync_mode == DesyncMode::Strictest {
+        let allowed = match attributes.desync_mode {
+            DesyncMode::Monitor => Class::Severe,
+            DesyncMode::Defensive => Class::Ambiguous,
+            DesyncMode::Strictest => Class::Compliant,
+        };
+        if self.desync.class > allowed {
             return Err(400);
         }
         if attributes.xff_mode == XffMode::Append {
@@ -136,7 +145,9 @@ impl Head<'_, '_> {
 }
 
 impl<'b> Head<'_, 'b> {
-    fn read_fields(&mut self, authority: Option<&'b str>) -> Result<(), u16> {
+    /// `Ok(true)`: nothing in its method and its fields departs from the standard.
+    fn read_fields(&mut self, authority: Option<&'b str>) -> Result<bool, u16> {
+        let mut plain = true;
         let mut host: Option<&'b str> = None;
         let (mut length, mut coded, mut chunked) = (None, false, false);
         let (mut wants_upgrade, mut names_protocol) = (false, false);
@@ -168,7 +179,7 @@ impl<'b> Head<'_, 'b> {
                     let n = parse_length(value).ok_or(400u16)?;
                     match length.replace(n) {
                         Some(before) if before != n => return Err(400),
-                        Some(_) => self.ambiguous = true,
+                        Some(_) => plain = false,
                         None => {}
                     }
                 }
@@ -183,6 +194,7 @@ impl<'b> Head<'_, 'b> {
                         return Err(501);
                     }
                 }
+                13.. => plain &= desync::likeness(name.as_bytes()).is_none(),
                 _ => {}
             }
         }
@@ -192,14 +204,15 @@ impl<'b> Head<'_, 'b> {
             (None, None) if self.http10 => "",
             (None, None) => return Err(400),
         };
-        self.ambiguous |= coded && (length.is_some() || self.http10 || matches!(self.method, "GET" | "HEAD"));
+        plain &= !(coded && (length.is_some() || self.http10));
+        plain &= !((coded || length.is_some()) && matches!(self.method, "GET" | "HEAD"));
         self.body = match (chunked, length) {
             (true, _) => Body::chunked(),
             (false, Some(n)) => Body::Length(n),
             (false, None) => Body::None,
         };
         self.upgrade = wants_upgrade && names_protocol && !self.http10 && self.body.is_done();
-        Ok(())
+        Ok(plain)
     }
 }
 
@@ -209,6 +222,23 @@ impl rule::Headers for View<'_, '_> {
     }
 }
 
+/// Whether every line of a parsed head ends in CR LF. The parser takes LF alone as well; what it took is in the
+/// byte behind each line's last part.
+fn ends_in_cr_lf(bytes: &[u8], target: &str, headers: &[httparse::Header<'_>], len: usize) -> bool {
+    let behind = |part: &[u8], skip: usize| {
+        let end = (part.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize).wrapping_add(part.len() + skip);
+        let rest = bytes.get(end..len).unwrap_or_default();
+        rest.iter().find(|b| !matches!(b, b' ' | b'\t')) == Some(&b'\r')
+    };
+    bytes[..len].ends_with(b"\r\n")
+        && behind(target.as_bytes(), " HTTP/1.1".len())
+        && headers.iter().all(|h| match h.value.is_empty() {
+            true => behind(h.name.as_bytes(), ":".len()),
+            false => behind(h.value, 0),
+        })
+}
+
+/// Splits a request target into an authority, if it names one, and a path with its query.
 fn split_target<'b>(method: &str, target: &'b str) -> Option<(Option<&'b str>, &'b str)> {
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
         return Some((None, target));
