@@ -200,6 +200,9 @@ pub struct LoadBalancerCounters {
     pub elb_502: u64,
     pub elb_503: u64,
     pub elb_504: u64,
+    /// Requests that depart from RFC 9112, served or not.
+    #[serde(default)]
+    pub desync_non_compliant: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,9 +3,10 @@
 use crate::exchange::{self, Exchange, Job};
 use crate::http::answer::{self, Style};
 use crate::http::body::Body;
-use crate::http::desync::Class;
+use crate::http::desync::{self, Class, Verdict};
 use crate::http::forward::Forwarding;
 use crate::http::growth::Growth;
+use crate::http::mend::{Mended, mend};
 use crate::http::request::{self, Head, MAX_COUNT, Parsed, View};
 use crate::http::response::Asked;
 use crate::http2;
@@ -39,6 +40,8 @@ pub struct Conn {
     origin: Origin,
     opened: Instant,
     balancer: RefCell<Option<Arc<Balancer>>>,
+    /// Of the request in hand: class and reason for desync mitigation.
+    pub verdict: Cell<Verdict>,
 }
 
 /// Where a connection comes from and how it came in.
@@ -112,6 +115,7 @@ async fn serve_stream(worker: Rc<Worker>, stream: Stream, origin: Origin) {
         origin,
         opened: Instant::now(),
         balancer: RefCell::default(),
+        verdict: Cell::default(),
         worker,
         stream,
     };
@@ -251,9 +255,33 @@ impl Conn {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_COUNT];
         let head = match request::parse(bytes, &mut fields) {
             Parsed::Partial => return Decision::Partial,
-            Parsed::Refused(status) => return self.refuse(out, status),
+            Parsed::Refused(status) => return self.decide_odd(bytes, status, out),
             Parsed::Whole(head) => head,
         };
+        self.route(head, out)
+    }
+
+    /// A head that the parser refuses with this status: it may be one that can be repaired.
+    fn decide_odd(&self, bytes: &[u8], status: u16, out: &mut Vec<u8>) -> Decision {
+        let verdict = desync::classify(bytes);
+        match mend(bytes) {
+            Mended::Whole(mended, len) => {
+                let mut fields = [const { MaybeUninit::uninit() }; MAX_COUNT];
+                if let Parsed::Whole(mut head) = request::parse(&mended, &mut fields) {
+                    (head.len, head.desync) = (len, verdict);
+                    return self.route(head, out);
+                }
+            }
+            Mended::Partial => return Decision::Partial,
+            Mended::No => {}
+        }
+        self.verdict.set(verdict);
+        self.count_desync();
+        self.refuse(out, status)
+    }
+
+    fn route(&self, head: Head<'_, '_>, out: &mut Vec<u8>) -> Decision {
+        self.verdict.set(head.desync);
         let table = self.worker.shared.table.load_full();
         let listener = match table.config.find(&self.origin.place, head.host()) {
             Found::Listener(listener) => listener,
@@ -266,6 +294,7 @@ impl Conn {
             }
         };
         self.adopt(listener);
+        self.count_desync();
         if let Err(status) = head.check(&listener.attributes) {
             return self.refuse(out, status);
         }
@@ -366,6 +395,14 @@ impl Conn {
         target::add(&counters.active, 1);
         if let Some(before) = known.replace(listener.balancer.clone()) {
             target::sub(&before.counters(self.worker.id).active, 1);
+        }
+    }
+
+    fn count_desync(&self) {
+        let Verdict { class, reason: Some(reason) } = self.verdict.get() else { return };
+        tracing::debug!(class = class.name(), reason = reason.name(), peer = %self.origin.peer, "not by the standard");
+        if let Some(balancer) = &*self.balancer.borrow() {
+            target::add(&balancer.counters(self.worker.id).desync_non_compliant, 1);
         }
     }
 

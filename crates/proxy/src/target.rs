@@ -63,6 +63,8 @@ pub struct BalancerCounters {
     pub elb_502: AtomicU64,
     pub elb_503: AtomicU64,
     pub elb_504: AtomicU64,
+    /// Requests that depart from the standard.
+    pub desync_non_compliant: AtomicU64,
 }
 
 impl Target {
@@ -165,6 +167,7 @@ impl Balancer {
             elb_502: sum(|c| &c.elb_502),
             elb_503: sum(|c| &c.elb_503),
             elb_504: sum(|c| &c.elb_504),
+            desync_non_compliant: sum(|c| &c.desync_non_compliant),
         }
     }
 }

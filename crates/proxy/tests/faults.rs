@@ -100,14 +100,81 @@ fn two_framings_are_forwarded_as_one_and_closed() {
     assert_eq!(target.connections.load(Ordering::SeqCst), 2);
 }
 
-#[test]
-fn strictest_mode_refuses_what_is_ambiguous() {
+/// A proxy in this mode, and how often it said so far that a request departs from the standard.
+fn in_mode(mode: DesyncMode) -> (Proxy, Upstream, u16) {
     let (port, target) = (free_port(), Upstream::echo("t"));
     let mut snapshot = simple(port, &[target.endpoint()]);
-    snapshot.load_balancers[0].attributes.desync_mode = DesyncMode::Strictest;
-    let _proxy = Proxy::serving(&snapshot);
-    let bytes = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    assert_eq!(refused(port, bytes), 400);
+    snapshot.load_balancers[0].attributes.desync_mode = mode;
+    (Proxy::serving(&snapshot), target, port)
+}
+
+#[test]
+fn modes_let_classes_through() {
+    let requests = [
+        // Compliant, acceptable (bare LF, a control character, GET of length 0, HTTP/1.2) and ambiguous.
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n", 0),
+        ("GET / HTTP/1.1\nHost: a\r\n\r\n", 1),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: b\x01c\r\n\r\n", 1),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 1),
+        ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 1),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", 2),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi", 2),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 2),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\n\r\n", 2),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n", 2),
+        // Severe, though it can be read: what is no length looks like one.
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent_Length: x\r\n\r\n", 3),
+    ];
+    for mode in [DesyncMode::Monitor, DesyncMode::Defensive, DesyncMode::Strictest] {
+        let (proxy, target, port) = in_mode(mode);
+        for (bytes, class) in requests {
+            let refuses = match mode {
+                DesyncMode::Monitor => false,
+                DesyncMode::Defensive => class == 3,
+                DesyncMode::Strictest => class > 0,
+            };
+            if refuses {
+                assert_eq!(refused(port, bytes), 400, "{mode:?} {bytes:?}");
+                continue;
+            }
+            let mut client = Peer::local(port);
+            client.send(bytes);
+            let answer = client.response();
+            assert_eq!(answer.status(), 200, "{mode:?} {bytes:?}");
+            let closes = mode == DesyncMode::Defensive && class == 2;
+            assert_eq!(answer.header("connection"), Some(if closes { "close" } else { "keep-alive" }), "{bytes:?}");
+            assert_eq!(answer.text().contains("Connection: close\r\n"), closes, "{bytes:?}");
+            let before = target.connections.load(Ordering::SeqCst);
+            match closes {
+                true => assert!(client.is_closed(), "{bytes:?}"),
+                false => assert_eq!(client.get("/again").status(), 200, "{mode:?} {bytes:?}"),
+            }
+            if !closes {
+                assert_eq!(target.connections.load(Ordering::SeqCst), before, "{mode:?} {bytes:?}");
+            }
+        }
+        let counted = proxy.serve.wait(|up| match up {
+            quarry_domain::link::Up::Report { counters, .. } => {
+                counters.load_balancers.get("lb/lb").map(|c| c.desync_non_compliant).filter(|n| *n >= 10)
+            }
+            _ => None,
+        });
+        assert_eq!(counted, 10, "{mode:?}");
+    }
+}
+
+#[test]
+fn what_is_put_right_is_forwarded_so() {
+    let (_proxy, _target, port) = in_mode(DesyncMode::Defensive);
+    let mut client = Peer::local(port);
+    // In two parts: how a head is cut makes no difference.
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c: d\r\n");
+    std::thread::sleep(Duration::from_millis(20));
+    client.send("\tTransfer-Encoding: chunked\r\nY: e\x7ff\r\n\r\n");
+    let seen = client.response().text();
+    assert!(seen.contains("X: b c: d Transfer-Encoding: chunked\r\nY: e f\r\n"), "{seen}");
+    assert!(!seen.to_ascii_lowercase().contains("\r\ntransfer-encoding"), "{seen}");
+    assert!(client.is_closed());
 }
 
 #[test]

@@ -222,6 +222,7 @@ fn balancer_metrics(sample: &mut Sample, dimensions: &[(&str, &str)], c: &LoadBa
     sample.count("HTTPCode_ELB_502_Count", dimensions, c.elb_502);
     sample.count("HTTPCode_ELB_503_Count", dimensions, c.elb_503);
     sample.count("HTTPCode_ELB_504_Count", dimensions, c.elb_504);
+    sample.count("DesyncMitigationMode_NonCompliant_Request_Count", dimensions, c.desync_non_compliant);
     if c.active_connection_count > 0 {
         let level = c.active_connection_count as f64;
         sample.levels.push((metric("ActiveConnectionCount", dimensions), "Count", level));
@@ -260,7 +261,7 @@ fn rise_balancer(sum: &mut LoadBalancerCounters, before: Option<&LoadBalancerCou
     macro_rules! rise_all {
         ($($field:ident)*) => { $(rise(&mut sum.$field, before.map(|b| b.$field), now.$field);)* };
     }
-    rise_all!(request_count new_connection_count processed_bytes elb_3xx elb_4xx elb_5xx elb_502 elb_503 elb_504);
+    rise_all!(request_count new_connection_count processed_bytes elb_3xx elb_4xx elb_5xx elb_502 elb_503 elb_504 desync_non_compliant);
     sum.active_connection_count += now.active_connection_count;
 }
 

@@ -157,10 +157,6 @@ impl Verdict {
             (self.class, self.reason) = (reason.class(), Some(reason));
         }
     }
-
-    pub fn is_compliant(&self) -> bool {
-        self.class == Class::Compliant
-    }
 }
 
 /// Whether a name is one of the fields that frame a body, or becomes one when a server is generous: signs

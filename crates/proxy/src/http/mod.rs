@@ -8,6 +8,7 @@ pub mod body;
 pub mod desync;
 pub mod forward;
 pub mod growth;
+pub mod mend;
 pub mod request;
 pub mod response;
 pub mod trace;
