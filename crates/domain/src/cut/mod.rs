@@ -221,10 +221,11 @@ pub struct SideSeen {
     pub prepared: bool,
     pub owner: bool,
     pub epoch: u64,
-    /// The last change of its own feed.
-    pub position: u64,
+    /// Where its own feed ended when it gave the scope up in this epoch.
+    pub released: Option<Mark>,
     /// The last change of the other side's feed that it has.
     pub applied: u64,
+    /// Of its rows, as of [`applied`](Self::applied).
     pub digest: String,
 }
 
@@ -454,11 +455,11 @@ impl Progress {
 
     /// Who owns the scope, as far as the journal knows: from the decision on the new one.
     pub fn owner(&self) -> Side {
-        if self.state.is_switched() { self.to() } else { self.from }
+        if self.state.is_switched() { self.next_owner() } else { self.from }
     }
 
     /// Whom this move goes to.
-    pub fn to(&self) -> Side {
+    pub fn next_owner(&self) -> Side {
         self.from.other()
     }
 

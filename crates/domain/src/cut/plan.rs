@@ -1,8 +1,6 @@
 //! The state machine of one move, and of its abort.
 
-use super::{
-    Action, Data, Goal, Mark, Progress, Route, Seen, Side, SideSeen, Spec, State, Step, Stop, StopCode, Verified,
-};
+use super::{Action, Data, Goal, Progress, Route, Seen, Side, SideSeen, Spec, State, Step, Stop, StopCode, Verified};
 
 /// What comes next. Pure: the same journal and the same sight give the same step.
 pub fn step(spec: &Spec, progress: &Progress, seen: &Seen) -> Step {
@@ -35,12 +33,12 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn old(&self) -> Option<&SideSeen> {
+    fn loser(&self) -> Option<&SideSeen> {
         self.seen.side(self.now.from)
     }
 
-    fn new(&self) -> Option<&SideSeen> {
-        self.seen.side(self.now.to())
+    fn winner(&self) -> Option<&SideSeen> {
+        self.seen.side(self.now.next_owner())
     }
 
     fn has_data(&self) -> bool {
@@ -129,7 +127,7 @@ impl Plan<'_> {
         if let (None, Some(missing)) = (&self.now.stopped, &self.seen.missing) {
             return self.stop(StopCode::NotReady, missing.clone());
         }
-        let (Some(old), Some(new)) = (self.old(), self.new()) else { return Step::Act(act) };
+        let (Some(old), Some(new)) = (self.loser(), self.winner()) else { return Step::Act(act) };
         if self.now.stopped.is_some() || !old.prepared || !new.prepared {
             return Step::Act(act);
         }
@@ -226,7 +224,7 @@ impl Plan<'_> {
             return None;
         }
         let message = match self.seen.healthy {
-            false => format!("the {} has no healthy target", self.now.to().name()),
+            false => format!("the {} has no healthy target", self.now.next_owner().name()),
             true => format!("the lag did not close: {}", self.seen.lag),
         };
         Some(self.start_abort(Stop::new(StopCode::LagNeverCloses, message)))
@@ -343,7 +341,7 @@ impl Plan<'_> {
     fn start_fence(&self, mut passed: Vec<State>) -> Step {
         if !self.has_data() {
             let mut next = self.enter(State::Release);
-            next.route = self.route(true, self.now.to(), self.now.route.epoch);
+            next.route = self.route(true, self.now.next_owner(), self.now.route.epoch);
             passed.extend([State::Switch, State::Release]);
             return Step::Journal { next: Box::new(next), passed, why: None };
         }
@@ -362,12 +360,12 @@ impl Plan<'_> {
             act.extend(self.keep_up());
             Step::Act(act)
         };
-        let Some(old) = self.old() else { return act() };
-        if old.owner || old.epoch != self.now.top {
+        let Some(old) = self.loser() else { return act() };
+        if old.owner || old.epoch != self.now.top || old.released.is_none() {
             return act();
         }
         let mut next = self.enter(State::CatchUp);
-        next.mark = Some(Mark { position: old.position, digest: old.digest.clone() });
+        next.mark = old.released.clone();
         // Often everything is there already: then this is one entry with the decision.
         let caught_up = Plan { now: &next, ..*self }.has_caught_up();
         match caught_up {
@@ -378,7 +376,7 @@ impl Plan<'_> {
 
     /// The new side has all that the old one had, and the same.
     fn has_caught_up(&self) -> bool {
-        let (Some(mark), Some(new)) = (&self.now.mark, self.new()) else { return false };
+        let (Some(mark), Some(new)) = (&self.now.mark, self.winner()) else { return false };
         !new.owner && new.applied >= mark.position && new.digest == mark.digest
     }
 
@@ -389,7 +387,7 @@ impl Plan<'_> {
         if self.has_caught_up() {
             return self.start_activate(Vec::new());
         }
-        match (&self.now.mark, self.new()) {
+        match (&self.now.mark, self.winner()) {
             (Some(mark), Some(new)) if new.applied >= mark.position && new.digest != mark.digest => {
                 let message = format!(
                     "at change {} the digests differ: {} on the old side, {} on the new one",
@@ -410,8 +408,8 @@ impl Plan<'_> {
     }
 
     fn activate(&self) -> Step {
-        let to = self.now.to();
-        if self.new().is_some_and(|new| new.owner && new.epoch == self.now.top) {
+        let to = self.now.next_owner();
+        if self.winner().is_some_and(|new| new.owner && new.epoch == self.now.top) {
             let mut next = self.enter(State::Release);
             next.route = self.route(true, to, self.now.top);
             return journal(next, None);
@@ -425,7 +423,7 @@ impl Plan<'_> {
         if !self.seen.route.acknowledged {
             return Step::Act(Vec::new());
         }
-        let to = self.now.to();
+        let to = self.now.next_owner();
         if self.now.route.hold {
             let next = Progress { route: self.route(false, to, self.now.route.epoch), ..self.now.clone() };
             return journal(next, "reads are on the new side, the parked writes go out".to_owned());
@@ -505,7 +503,7 @@ impl Plan<'_> {
     fn abort(&self) -> Step {
         let from = self.now.from;
         if self.now.taking {
-            if self.old().is_some_and(|old| old.owner && old.epoch == self.now.top) {
+            if self.loser().is_some_and(|old| old.owner && old.epoch == self.now.top) {
                 let route = self.route(false, from, self.now.top);
                 let next = Progress { route, taking: false, ..self.now.clone() };
                 return journal(next, "the owner has the scope again".to_owned());

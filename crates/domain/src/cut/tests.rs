@@ -72,10 +72,11 @@ impl World {
                         Action::GiveUp { side, epoch } => {
                             let one = self.side(side);
                             (one.owner, one.epoch) = (false, epoch);
+                            one.released = Some(Mark { position: 0, digest: "d".into() });
                         }
                         Action::Take { side, epoch, .. } => {
                             let one = self.side(side);
-                            (one.owner, one.epoch) = (true, epoch);
+                            (one.owner, one.epoch, one.released) = (true, epoch, None);
                         }
                         Action::Retire { .. } => self.seen.retired = true,
                         _ => {}
@@ -385,7 +386,7 @@ fn any_side() -> impl Strategy<Value = Option<SideSeen>> {
             prepared,
             owner,
             epoch,
-            position,
+            released: (!owner).then(|| Mark { position, digest: digest.to_string() }),
             applied,
             digest: digest.to_string(),
         }),
@@ -449,7 +450,7 @@ proptest! {
                         }
                         Action::Take { side, epoch, .. } => {
                             let aborting = now.state == State::Abort && now.taking && side == now.from;
-                            let activating = now.state == State::Activate && side == now.to();
+                            let activating = now.state == State::Activate && side == now.next_owner();
                             prop_assert!(aborting || activating);
                             prop_assert_eq!(epoch, now.top);
                         }
@@ -474,7 +475,7 @@ proptest! {
                         }
                         // Decisions that cannot be taken back rest on what both databases said.
                         if passed.contains(&State::Switch) && data != Data::None {
-                            let (old, new) = (seen.side(now.from).unwrap(), seen.side(now.to()).unwrap());
+                            let (old, new) = (seen.side(now.from).unwrap(), seen.side(now.next_owner()).unwrap());
                             prop_assert!(!new.owner);
                             prop_assert!(now.state == State::CatchUp || (!old.owner && old.epoch == now.top));
                         }
