@@ -1,5 +1,7 @@
 //! Body framing: how many bytes belong to a message, and strict decoding of chunks.
 
+use super::is_token;
+
 /// What is still to come of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -44,6 +46,7 @@ enum State {
     DataCr,
     DataLf,
     TrailerStart,
+    TrailerName,
     Trailer,
     TrailerEnd,
     LastLf,
@@ -132,7 +135,11 @@ impl Chunks {
             (State::DataLf, b'\n') => State::Size,
             (State::TrailerStart, b'\r') => State::LastLf,
             (State::Trailer, b'\r') => State::TrailerEnd,
-            (State::TrailerStart | State::Trailer, b'\t' | 0x20..=0x7e | 0x80..) => {
+            (State::TrailerStart | State::TrailerName, _) if is_token(byte) => {
+                self.bounded(MAX_TRAILER)?;
+                State::TrailerName
+            }
+            (State::TrailerName, b':') | (State::Trailer, b'\t' | 0x20..=0x7e | 0x80..) => {
                 self.bounded(MAX_TRAILER)?;
                 State::Trailer
             }
@@ -200,6 +207,11 @@ mod tests {
             "1;\0\r\n",
             "g\r\n",
             "0\r\nA\rB\r\n\r\n",
+            "0\r\nA\r\n\r\n",
+            "0\r\n A: b\r\n\r\n",
+            "0\r\nA : b\r\n\r\n",
+            "0\r\nA: b\r\n c\r\n\r\n",
+            "0\r\n: b\r\n\r\n",
         ] {
             assert_eq!(decode(bad.as_bytes(), 1).err(), Some(Malformed), "{bad:?}");
         }

@@ -4,7 +4,7 @@
 //! request that it is compliant while it reads the fields; [`classify`] reads the others, any bytes at all,
 //! leniently.
 
-use super::{elements, parse_length};
+use super::{elements, is_token, parse_length};
 
 /// How much of a risk a request is, in rising order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -375,10 +375,6 @@ fn has_breaks(bytes: &[u8]) -> bool {
 
 fn is_control(byte: u8) -> bool {
     byte != b'\t' && byte.is_ascii_control()
-}
-
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// What is before and behind this place; all of it and nothing, if there is no such place.

@@ -28,6 +28,11 @@ pub fn has_token(value: &[u8], token: &[u8]) -> bool {
     elements(value).any(|e| e.eq_ignore_ascii_case(token))
 }
 
+/// Whether this may stand in the name of a method or of a field.
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// A Content-Length value: digits only.
 pub fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {

@@ -1,6 +1,8 @@
 //! A real proxy on free loopback ports, with a `serve` and targets that tests play themselves.
 #![allow(dead_code)]
 
+pub mod frames;
+pub mod recorder;
 pub mod tls;
 
 use quarry_domain::link::{Down, TargetReport, TargetState, Up};
@@ -387,7 +389,11 @@ impl Peer {
     }
 
     pub fn send(&mut self, text: &str) -> bool {
-        self.stream.write_all(text.as_bytes()).is_ok()
+        self.send_bytes(text.as_bytes())
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// Reads once more; `false` at the end, or if the connection broke.
@@ -500,8 +506,9 @@ impl Peer {
         self.buffer.is_empty() && !self.more()
     }
 
+    /// Says that nothing more comes; the other side may be gone already.
     pub fn finish_writing(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 }
 
