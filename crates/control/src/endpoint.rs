@@ -4,6 +4,7 @@
 //! reach a handler, inside a transaction of their own.
 
 use crate::api::{Caller, Ctx, Operations};
+use crate::cloudformation::wait;
 use crate::ecs::metadata::{self, Asker};
 use crate::platform::Platform;
 use crate::sts;
@@ -76,6 +77,9 @@ impl Endpoint {
         }
         if head.method == http::Method::GET && head.uri.path() == UNSERVED_PATH {
             return self.unserved();
+        }
+        if head.uri.path().starts_with(wait::PATH) {
+            return wait::receive(&self.platform, head, body);
         }
         let call = match server::identify(quarry_aws::SERVICES, &head.method, &head.uri, &head.headers, body) {
             Ok(call) => call,

@@ -14,8 +14,10 @@ use quarry_aws::autoscaling::{
     DescribeAutoScalingInstancesType, DetachInstancesAnswer, DetachInstancesQuery, Instance, SetInstanceHealthQuery,
     SetInstanceProtectionAnswer, SetInstanceProtectionQuery, TerminateInstanceInAutoScalingGroupType,
 };
+use quarry_aws::cloudformation::DescribeStackResourceInput;
+use quarry_aws::cloudformation::op::DescribeStackResource;
 use quarry_aws::ec2::Tag;
-use quarry_wire::Empty;
+use quarry_wire::{Empty, Operation};
 
 /// Launches one instance of a group and records it with its activity. A hook may hold it.
 pub fn launch(ctx: &mut Ctx<'_>, group: &GroupRecord, subnet: &SubnetRef, change: Change) -> Result<()> {
@@ -65,7 +67,7 @@ pub fn launch(ctx: &mut Ctx<'_>, group: &GroupRecord, subnet: &SubnetRef, change
         group: name,
         subnet: subnet.id.clone(),
         launched_ms: ctx.platform.now_ms(),
-        joins: user_data::cluster(&text),
+        joins: cluster(ctx, &text),
         signals: group.stack_resource(),
         waits,
         abandoned: false,
@@ -73,6 +75,20 @@ pub fn launch(ctx: &mut Ctx<'_>, group: &GroupRecord, subnet: &SubnetRef, change
         targets: Vec::new(),
     })?;
     activity::launched(ctx, group, &id, subnet, change)
+}
+
+/// The cluster that a script makes its instance join, by itself or by what `cfn-init` reads.
+fn cluster(ctx: &mut Ctx<'_>, script: &str) -> Option<String> {
+    let named = user_data::cluster(script);
+    let (stack, resource) = match (&named, user_data::cfn_init(script)) {
+        (None, Some(called)) => called,
+        _ => return named,
+    };
+    ctx.operations.find(DescribeStackResource::service().id, DescribeStackResource::NAME)?;
+    let input = DescribeStackResourceInput { stack_name: Some(stack), logical_resource_id: Some(resource) };
+    // What cannot be read joins nothing, as on AWS.
+    let described = ctx.invoke::<DescribeStackResource>(input).ok()?;
+    user_data::cluster_of_metadata(&described.stack_resource_detail?.metadata?)
 }
 
 /// Begins to end an instance: it is drained from its target groups, and the group's hooks may hold

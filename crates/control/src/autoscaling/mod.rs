@@ -3,7 +3,8 @@
 //!
 //! An instance's user data is not run. One setting is read from it: a line that contains
 //! `ECS_CLUSTER=<name>`, as in `echo ECS_CLUSTER=demo >> /etc/ecs/ecs.config`, names the cluster
-//! that the instance joins. An instance without it joins none.
+//! that the instance joins; it may also be in what a `cfn-init` there reads, the metadata of a stack's
+//! resource. An instance without it joins none.
 
 mod account;
 mod activity;

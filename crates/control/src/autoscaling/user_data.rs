@@ -1,7 +1,9 @@
-//! The one setting that is read from user data: the ECS cluster to join.
+//! The one setting that is read from user data: the ECS cluster to join. `cfn-init` in it takes the setting from the
+//! metadata of a stack's resource.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 /// The text of base64 user data; white space in it does not count. `None` if it is not base64.
 pub fn decode(encoded: &str) -> Option<String> {
@@ -13,6 +15,41 @@ pub fn decode(encoded: &str) -> Option<String> {
 /// `/etc/ecs/ecs.config`.
 pub fn cluster(text: &str) -> Option<String> {
     text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(setting).next_back()
+}
+
+/// The stack and the resource whose metadata a script's last `cfn-init` carries out.
+pub fn cfn_init(text: &str) -> Option<(String, String)> {
+    let whole = text.replace("\\\n", " ");
+    let call = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().skip_while(|word| !word.ends_with("cfn-init")).collect();
+        let after = |names: [&str; 2]| {
+            let of = |(at, word): (usize, &&str)| match word.split_once('=') {
+                Some((name, value)) if names.contains(&name) => Some(value.to_owned()),
+                _ if names.contains(word) => words.get(at + 1).map(|value| (*value).to_owned()),
+                _ => None,
+            };
+            words.iter().enumerate().find_map(of)
+        };
+        Some((after(["--stack", "-s"])?, after(["--resource", "-r"])?))
+    };
+    whole.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(call).next_back()
+}
+
+/// The cluster that metadata of a resource (JSON) tells instances to join: in a command or a file of
+/// `AWS::CloudFormation::Init`.
+pub fn cluster_of_metadata(metadata: &str) -> Option<String> {
+    fn texts(value: &Value, all: &mut Vec<String>) {
+        match value {
+            Value::String(text) => all.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|item| texts(item, all)),
+            Value::Object(members) => members.values().for_each(|member| texts(member, all)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let metadata: Value = serde_json::from_str(metadata).ok()?;
+    let mut all = Vec::new();
+    texts(&metadata["AWS::CloudFormation::Init"], &mut all);
+    cluster(&all.join("\n"))
 }
 
 fn setting(line: &str) -> Option<String> {
@@ -50,6 +87,19 @@ mod tests {
     }
 
     #[test]
+    fn cfn_init_leads_to_metadata() {
+        let script =
+            "yum install -y aws-cfn-bootstrap\n/opt/aws/bin/cfn-init -v --region r \\\n  --stack one --resource Two\n";
+        assert_eq!(cfn_init(script), Some(("one".into(), "Two".into())));
+        assert_eq!(cfn_init("cfn-init -r R -s=S || true"), Some(("S".into(), "R".into())));
+        assert_eq!(cfn_init("# cfn-init -r R -s S\ncfn-signal --stack a --resource b"), None);
+        let join = serde_json::json!({"command": "#!/bin/bash\necho ECS_CLUSTER=demo >> /etc/ecs/ecs.config\n"});
+        let init = serde_json::json!({"AWS::CloudFormation::Init": {"config": {"commands": {"01_join": join}}}});
+        assert_eq!(cluster_of_metadata(&init.to_string()).as_deref(), Some("demo"));
+        assert_eq!(cluster_of_metadata(r#"{"Other": "ECS_CLUSTER=demo"}"#), None);
+    }
+
+    #[test]
     fn user_data_is_base64() {
         assert_eq!(decode("ZWNo\nbw==").as_deref(), Some("echo"));
         assert_eq!(decode("#!/bin/sh"), None);
@@ -58,7 +108,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read(text in "(?s).{0,200}") {
-            let _ = (decode(&text), cluster(&text));
+            let _ = (decode(&text), cluster(&text), cfn_init(&text), cluster_of_metadata(&text));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::api::{Ctx, Result};
 use quarry_aws::cloudformation::{Parameter, RollbackConfiguration, Tag, error};
 use quarry_aws::ssm;
 use quarry_wire::ServiceError;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a template needs a capability: the capabilities, and AWS's sentence.
@@ -143,6 +143,10 @@ pub fn parse(text: &str) -> Result<Template> {
     }
     for (name, resource) in &template.resources {
         check_policies(name, resource)?;
+        let waits = resource.properties.contains_key("Handle") || resource.creation_policy.is_some();
+        if resource.type_name == "AWS::CloudFormation::WaitCondition" && !waits {
+            return Err(refused(format!("Template error: resource {name} must have a Handle or a CreationPolicy")));
+        }
     }
     let places = template.resources.values().flat_map(|r| {
         r.properties.iter().map(move |(name, value)| (format!("{}/Properties/{name}", r.type_name), value))
@@ -159,9 +163,29 @@ pub fn parse(text: &str) -> Result<Template> {
     Ok(template)
 }
 
+/// Members of AutoScalingRollingUpdate.
+const ROLLING: &[&str] = &[
+    "MaxBatchSize",
+    "MinActiveInstancesPercent",
+    "MinInstancesInService",
+    "MinSuccessfulInstancesPercent",
+    "PauseTime",
+    "SuspendProcesses",
+    "WaitOnResourceSignals",
+];
+
 /// Refuses members of CreationPolicy and UpdatePolicy that would have no effect.
 fn check_policies(name: &str, declared: &Declared) -> Result<()> {
     let group = declared.type_name == "AWS::AutoScaling::AutoScalingGroup";
+    if let Some(Value::Object(rolling)) =
+        declared.update_policy.as_ref().and_then(|policy| policy.get("AutoScalingRollingUpdate"))
+        && let Some(member) =
+            rolling.keys().find(|member| !ROLLING.contains(&member.as_str()) && !member.starts_with("Fn::"))
+    {
+        return Err(refused(format!(
+            "Template error: UpdatePolicy AutoScalingRollingUpdate of resource {name} has no member {member}"
+        )));
+    }
     let creation: &[&str] = if group { &["ResourceSignal", "AutoScalingCreationPolicy"] } else { &["ResourceSignal"] };
     let update: &[&str] = if group {
         &["AutoScalingReplacingUpdate", "AutoScalingRollingUpdate", "AutoScalingScheduledAction"]
@@ -236,8 +260,8 @@ pub fn rehearse(ctx: &mut Ctx<'_>, stack: &mut Stack, template: &Template) -> Re
     rule::assert_all(template.rules.iter(), &evaluator).map_err(wrong)?;
     for declared in template.resources.values().filter(|r| evaluator.holds(r.condition.as_deref())) {
         declared.properties.values().try_for_each(|value| evaluator.rehearse(value)).map_err(wrong)?;
-        let policies = [&declared.creation_policy, &declared.update_policy];
-        policies.into_iter().flatten().try_for_each(|value| evaluator.rehearse(value)).map_err(wrong)?;
+        let others = [&declared.creation_policy, &declared.update_policy, &declared.metadata];
+        others.into_iter().flatten().try_for_each(|value| evaluator.rehearse(value)).map_err(wrong)?;
     }
     for output in template.outputs.values().filter(|o| evaluator.holds(o.condition.as_deref())) {
         evaluator.rehearse(&output.value).map_err(wrong)?;

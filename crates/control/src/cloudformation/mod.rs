@@ -18,6 +18,7 @@ pub mod resource;
 pub mod template;
 pub mod updating;
 pub mod view;
+pub mod wait;
 pub mod world;
 
 mod cancel_update_stack;
@@ -105,3 +106,5 @@ mod tests_update;
 
 #[cfg(test)]
 mod tests_rollback;
+#[cfg(test)]
+mod tests_wait;

@@ -6,6 +6,7 @@
 use super::carry::{self, Parsed};
 use super::plan::{self, Step, Target};
 use super::records::{ResourceStatus, Stack, StackResource, StackStatus, Work};
+use super::resource::wait_condition;
 use super::view::view;
 use crate::api::{Caller, Ctx, Operations, Result, internally};
 use crate::platform::Platform;
@@ -117,6 +118,13 @@ impl Reconciler {
                 && matches!(record.status, ResourceStatus::CreateInProgress | ResourceStatus::UpdateInProgress)
                 && self.waited(platform, stack_id, &Target::resource(&record.logical_id))
                     < Duration::from_secs(awaited.timeout_seconds)
+            {
+                steps.retain(|step| *step != Step::Settle(record.logical_id.clone()));
+            }
+        }
+        for record in &records {
+            if let Some(quiet) = wait_condition::quiet_for(record, &records)
+                && self.waited(platform, stack_id, &Target::resource(&record.logical_id)) < quiet
             {
                 steps.retain(|step| *step != Step::Settle(record.logical_id.clone()));
             }

@@ -157,7 +157,7 @@ pub(super) fn events(world: &World, name: &str) -> Vec<StackEvent> {
     events
 }
 
-fn signal(world: &World, stack: &str, logical: &str, unique: &str, status: &str) -> Result<()> {
+pub(super) fn signal(world: &World, stack: &str, logical: &str, unique: &str, status: &str) -> Result<()> {
     let input = SignalResourceInput {
         stack_name: Some(stack.into()),
         logical_resource_id: Some(logical.into()),

@@ -86,7 +86,7 @@ pub fn change(ctx: &mut Ctx<'_>, stack: &Stack, parsed: &Parsed, id: &str) -> Re
                 leave(&mut record, old, false);
             }
             make(ctx, stack, &mut record, ResourceStatus::UpdateInProgress)?;
-            if ready_at_once(ctx, &record)? {
+            if ready_at_once(ctx, &mut record)? {
                 record.phase = Some(Phase::Done);
                 events::resource(ctx, stack, &mut record, ResourceStatus::UpdateComplete, None)?;
             }

@@ -1,6 +1,6 @@
 //! Making a resource, and waiting for what was made or changed.
 
-use super::{PATIENCE, Parsed, evaluated, existing, fresh, kind_of, made_of, random_suffix, refused_here, take_over};
+use super::{Parsed, evaluated, existing, fresh, kind_of, made_of, random_suffix, refused_here, take_over};
 use crate::api::{Ctx, Result};
 use crate::cloudformation::records::{
     AwaitedSignals, Phase, ResourceState, ResourceStatus, Stack, StackResource, StackStatus,
@@ -23,7 +23,7 @@ pub fn create(ctx: &mut Ctx<'_>, stack: &Stack, parsed: &Parsed, id: &str) -> Re
     record.state = evaluated(&evaluator, stack, parsed, id)?;
     events::note(ctx, stack, &record, None)?;
     make(ctx, stack, &mut record, ResourceStatus::CreateInProgress)?;
-    if ready_at_once(ctx, &record)? {
+    if ready_at_once(ctx, &mut record)? {
         events::resource(ctx, stack, &mut record, ResourceStatus::CreateComplete, None)?;
     }
     Ok(())
@@ -44,9 +44,18 @@ pub fn make(ctx: &mut Ctx<'_>, stack: &Stack, record: &mut StackResource, status
 }
 
 /// Whether what was just made needs no waiting for.
-pub fn ready_at_once(ctx: &mut Ctx<'_>, record: &StackResource) -> Result<bool> {
-    let kind = kind_of(&record.type_name)?;
-    Ok(record.awaited.is_none() && kind.settled(ctx, &made_of(&record.state))? == Progress::Done)
+pub fn ready_at_once(ctx: &mut Ctx<'_>, record: &mut StackResource) -> Result<bool> {
+    Ok(record.awaited.is_none() && ready(ctx, record, Duration::ZERO)? == Progress::Done)
+}
+
+/// Looks whether what was made is ready, and completes it when it is.
+fn ready(ctx: &mut Ctx<'_>, record: &mut StackResource, waited: Duration) -> Result<Progress> {
+    let mut made = made_of(&record.state);
+    let progress = kind_of(&record.type_name)?.settle(ctx, &mut made, &record.state.properties, waited)?;
+    if progress == Progress::Done {
+        take_over(&mut record.state, made);
+    }
+    Ok(progress)
 }
 
 /// Returns whether the resource is ready now. An error fails it.
@@ -58,12 +67,13 @@ pub fn settle(ctx: &mut Ctx<'_>, stack: &Stack, id: &str, waited: Duration) -> R
         _ => return Ok(true),
     };
     let made = record.status == ResourceStatus::CreateInProgress || record.phase == Some(Phase::Replace);
-    let progress = if made { made_so_far(ctx, &record, waited)? } else { updated(ctx, stack, &mut record, waited)? };
+    let progress = if made {
+        made_so_far(ctx, &mut record, waited)?
+    } else {
+        resource::in_time(updated(ctx, stack, &mut record, waited)?, waited)?
+    };
     if progress == Progress::Waiting {
-        if waited < PATIENCE {
-            return Ok(false);
-        }
-        return Err(refused_here("Resource timed out waiting for completion"));
+        return Ok(false);
     }
     if stack.status != StackStatus::CreateInProgress {
         record.phase = Some(Phase::Done);
@@ -86,7 +96,7 @@ pub fn updated(ctx: &mut Ctx<'_>, stack: &Stack, record: &mut StackResource, ela
     Ok(progress)
 }
 
-fn made_so_far(ctx: &mut Ctx<'_>, record: &StackResource, waited: Duration) -> Result<Progress> {
+fn made_so_far(ctx: &mut Ctx<'_>, record: &mut StackResource, waited: Duration) -> Result<Progress> {
     if let Some(awaited) = record.awaited {
         let good = record.signals.values().filter(|success| **success).count();
         let (count, percent) = (awaited.count as usize, awaited.percent);
@@ -109,7 +119,7 @@ fn made_so_far(ctx: &mut Ctx<'_>, record: &StackResource, waited: Duration) -> R
             }
         }
     }
-    kind_of(&record.type_name)?.settled(ctx, &made_of(&record.state))
+    ready(ctx, record, waited)
 }
 
 /// The signals that a CreationPolicy waits for.

@@ -1,11 +1,11 @@
 //! Deleting physical resources: a resource itself, or what was replaced.
 
-use super::{PATIENCE, existing, kind_of, made_of, refused_here};
+use super::{existing, kind_of, made_of};
 use crate::api::{Ctx, Result};
 use crate::cloudformation::events;
 use crate::cloudformation::plan::Target;
 use crate::cloudformation::records::{Leftover, ResourceState, ResourceStatus, Stack, StackResource};
-use crate::cloudformation::resource::Progress;
+use crate::cloudformation::resource::{Progress, in_time};
 use std::time::Duration;
 
 /// Deletes it, or looks how far its deletion is. Returns whether anything changed. An error fails it.
@@ -22,13 +22,12 @@ pub fn delete(ctx: &mut Ctx<'_>, stack: &Stack, target: &Target, waited: Duratio
     if begun {
         set(ctx, stack, &mut record, target, ResourceStatus::DeleteInProgress, None)?;
     }
-    match remove(ctx, &record, &state)? {
+    match in_time(remove(ctx, &record, &state)?, waited)? {
         Progress::Done => {
             set(ctx, stack, &mut record, target, ResourceStatus::DeleteComplete, None)?;
             Ok(true)
         }
-        Progress::Waiting if waited < PATIENCE => Ok(begun),
-        Progress::Waiting => Err(refused_here("Resource timed out waiting for completion")),
+        Progress::Waiting => Ok(begun),
     }
 }
 

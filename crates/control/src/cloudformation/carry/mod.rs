@@ -16,10 +16,6 @@ use super::world::refused;
 use super::{dynamic, events};
 use crate::api::{Ctx, Result};
 use quarry_wire::ServiceError;
-use std::time::Duration;
-
-/// How long a resource may take to be ready, or to be gone, where nothing else is said.
-pub const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// A template, read.
 #[derive(Default)]
@@ -143,6 +139,7 @@ pub fn evaluated(evaluator: &Evaluator<'_>, stack: &Stack, parsed: &Parsed, id: 
         stack_tags: stack.revision.tags.clone(),
         update_policy: value(&resource.update_policy)?,
         creation_policy: value(&resource.creation_policy)?,
+        metadata: value(&resource.metadata)?,
         ..declared(parsed, id)
     })
 }

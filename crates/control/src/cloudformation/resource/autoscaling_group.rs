@@ -7,6 +7,7 @@ use crate::api::{Ctx, Result};
 use crate::cloudformation::duration;
 use crate::cloudformation::template::text_of;
 use quarry_aws::autoscaling::op;
+use quarry_wire::Operation;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -105,6 +106,8 @@ impl ResourceType for AutoScalingGroup {
     }
 
     fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
+        // An update that is undone may have left them suspended.
+        suspend::<op::ResumeProcesses>(ctx, made, &suspended(old))?;
         let change = Change { made, old, new };
         let mut input = change.values(&[
             ("CapacityRebalance", false.into()),
@@ -164,7 +167,17 @@ impl ResourceType for AutoScalingGroup {
     fn updated(&self, ctx: &mut Ctx<'_>, made: &Made, new: &Wanted, ongoing: &mut Ongoing<'_>) -> Result<Progress> {
         let policy = new.update_policy.as_ref().map(|policy| policy["AutoScalingRollingUpdate"].clone());
         match policy {
-            Some(Value::Object(policy)) => roll(ctx, made, &policy, ongoing),
+            Some(Value::Object(policy)) => {
+                let held = suspended(new);
+                if ongoing.state.is_empty() {
+                    suspend::<op::SuspendProcesses>(ctx, made, &held)?;
+                }
+                let progress = roll(ctx, made, &policy, ongoing)?;
+                if progress == Progress::Done {
+                    suspend::<op::ResumeProcesses>(ctx, made, &held)?;
+                }
+                Ok(progress)
+            }
             _ => self.settled(ctx, made),
         }
     }
@@ -217,6 +230,21 @@ fn propagated(mut tag: Value) -> Value {
         tag["PropagateAtLaunch"] = true.into();
     }
     tag
+}
+
+/// The processes that stand still during a rolling update.
+fn suspended(wanted: &Wanted) -> Vec<Value> {
+    let policy = wanted.update_policy.as_ref().map(|policy| &policy["AutoScalingRollingUpdate"]["SuspendProcesses"]);
+    policy.and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// Suspends processes of a group, or resumes them; the operation is one of the two.
+fn suspend<O: Operation>(ctx: &mut Ctx<'_>, made: &Made, processes: &[Value]) -> Result<()> {
+    if !processes.is_empty() {
+        let input = json!({"AutoScalingGroupName": made.physical_id, "ScalingProcesses": processes});
+        call::<O>(ctx, input)?;
+    }
+    Ok(())
 }
 
 fn is_true(value: &Value) -> bool {
@@ -277,7 +305,8 @@ fn roll(ctx: &mut Ctx<'_>, made: &Made, policy: &Map<String, Value>, ongoing: &m
                 replaced - good
             )));
         }
-        if serving < desired || (!wait && waited < pause) {
+        let active = (desired * number("MinActiveInstancesPercent", 100).min(100)).div_ceil(100);
+        if serving < active || (!wait && waited < pause) {
             return Ok(Progress::Waiting);
         }
     }

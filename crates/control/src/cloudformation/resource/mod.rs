@@ -4,6 +4,7 @@
 pub mod alarm;
 pub mod autoscaling_group;
 pub mod autoscaling_hook;
+pub mod autoscaling_scheduled;
 pub mod call;
 pub mod cdk_metadata;
 pub mod certificate;
@@ -38,6 +39,7 @@ pub mod service_discovery;
 pub mod ssm_parameter;
 #[cfg(test)]
 pub mod thing;
+pub mod wait_condition;
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +75,17 @@ pub trait ResourceType: Sync {
     /// Whether what was made is ready for those who need it. An error fails the creation.
     fn settled(&self, _ctx: &mut Ctx<'_>, _made: &Made) -> Result<Progress> {
         Ok(Progress::Done)
+    }
+    /// Waits for what was made, for `waited` so far, and completes `made` when it is ready. An error fails the
+    /// creation, as does waiting for too long.
+    fn settle(
+        &self,
+        ctx: &mut Ctx<'_>,
+        made: &mut Made,
+        _properties: &Map<String, Value>,
+        waited: Duration,
+    ) -> Result<Progress> {
+        in_time(self.settled(ctx, made)?, waited)
     }
     /// The properties whose change [`update`](Self::update) carries out on what exists (AWS's
     /// documentation, "Update requires: No interruption" and "Some interruptions"). With `Tags` among
@@ -182,6 +195,17 @@ pub enum Progress {
     Waiting,
 }
 
+/// How long a resource may take to be ready, or to be gone, where nothing else is said.
+pub const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// Gives up what is waited for longer than [`PATIENCE`].
+pub fn in_time(progress: Progress, waited: Duration) -> Result<Progress> {
+    match progress {
+        Progress::Waiting if waited >= PATIENCE => Err(refused("Resource timed out waiting for completion")),
+        progress => Ok(progress),
+    }
+}
+
 /// What of a declaration there is no type for: an unknown type, or a form of one that is not offered, as far as
 /// its properties say so before their functions are carried out.
 pub fn unsupported(type_name: &str, declared: &Map<String, Value>) -> Option<String> {
@@ -208,6 +232,7 @@ static TYPES: &[&dyn ResourceType] = &[
     &alarm::Alarm,
     &autoscaling_group::AutoScalingGroup,
     &autoscaling_hook::LifecycleHook,
+    &autoscaling_scheduled::ScheduledAction,
     &launch_configuration::LaunchConfiguration,
     &cdk_metadata::Metadata,
     &certificate::Certificate,
@@ -241,6 +266,7 @@ static TYPES: &[&dyn ResourceType] = &[
     &iam_policy::Policy,
     &iam_policy::RolePolicy,
     &iam_role::Role,
+    &iam_service_linked_role::ServiceLinkedRole,
     &log_group::LogGroup,
     &log_stream::LogStream,
     &scaling::ScalableTarget,
@@ -252,6 +278,8 @@ static TYPES: &[&dyn ResourceType] = &[
     &service_discovery::PrivateDnsNamespace,
     &service_discovery::Service,
     &ssm_parameter::Parameter,
+    &wait_condition::WaitCondition,
+    &wait_condition::WaitConditionHandle,
     #[cfg(test)]
     &thing::Thing,
 ];

@@ -312,9 +312,8 @@ fn of_resource(resource: &Resource) -> Result<References, TemplateError> {
     let mut references = References::default();
     let none = BTreeSet::new();
     resource.properties.values().try_for_each(|value| references.collect(value, &none))?;
-    for policy in [&resource.creation_policy, &resource.update_policy].into_iter().flatten() {
-        references.collect(policy, &none)?;
-    }
+    let others = [&resource.creation_policy, &resource.update_policy, &resource.metadata];
+    others.into_iter().flatten().try_for_each(|value| references.collect(value, &none))?;
     Ok(references)
 }
 
