@@ -77,6 +77,23 @@ pub struct LoadBalancerAttributes {
     /// `routing.http.x_amzn_tls_version_and_cipher_suite.enabled`.
     #[serde(default)]
     pub tls_headers: bool,
+    /// `access_logs.s3.*`: a line per request, while enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_logs: Option<LogDestination>,
+    /// `connection_logs.s3.*`: a line per connection, while enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_logs: Option<LogDestination>,
+    /// `health_check_logs.s3.*`: a line per health check, while enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check_logs: Option<LogDestination>,
+}
+
+/// Where log files go: `s3/<bucket>/<prefix>` in the data directory stands for the bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LogDestination {
+    pub bucket: String,
+    /// Without slashes at its ends; may be empty.
+    pub prefix: String,
 }
 
 fn yes() -> bool {
@@ -110,6 +127,22 @@ pub struct Listener {
     /// Ascending priority.
     pub rules: Vec<Rule>,
     pub default_action: Action,
+    #[serde(default)]
+    pub attributes: ListenerAttributes,
+}
+
+/// What a listener changes in messages (`routing.http.request.*`, `routing.http.response.*`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerAttributes {
+    /// `routing.http.response.server.enabled`: the balancer's own answers say `Server: awselb/2.0`.
+    pub server: bool,
+    /// `routing.http.response.<name>.header_value`: header name and value that each answer gets, in place of what
+    /// the target says under that name.
+    pub response_headers: Vec<(String, String)>,
+    /// `routing.http.request.x_amzn_tls_version.header_name`.
+    pub tls_version_header: String,
+    /// `routing.http.request.x_amzn_tls_cipher_suite.header_name`.
+    pub tls_cipher_header: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -452,6 +485,20 @@ impl Default for LoadBalancerAttributes {
             desync_mode: DesyncMode::Defensive,
             http2: true,
             tls_headers: false,
+            access_logs: None,
+            connection_logs: None,
+            health_check_logs: None,
+        }
+    }
+}
+
+impl Default for ListenerAttributes {
+    fn default() -> Self {
+        Self {
+            server: true,
+            response_headers: Vec::new(),
+            tls_version_header: "X-Amzn-Tls-Version".into(),
+            tls_cipher_header: "X-Amzn-Tls-Cipher-Suite".into(),
         }
     }
 }

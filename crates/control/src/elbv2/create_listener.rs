@@ -5,6 +5,7 @@ use super::{actions, errors, find, limits, listeners, tags};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::{CreateListenerInput, CreateListenerOutput};
 use quarry_domain::arn::resource_part;
+use quarry_domain::snapshot::ListenerAttributes;
 
 pub fn handle(ctx: &mut Ctx<'_>, input: CreateListenerInput) -> Result<CreateListenerOutput> {
     let balancer: LoadBalancer = find::load_balancer(ctx.tx, input.load_balancer_arn.as_deref())?;
@@ -50,6 +51,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateListenerInput) -> Result<CreateLis
         protocol,
         tls,
         default_action,
+        attributes: ListenerAttributes::default(),
     };
     ctx.tx.put(&listener)?;
     tags::put(ctx.tx, &listener.arn, tags)?;

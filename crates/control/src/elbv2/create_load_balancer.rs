@@ -8,6 +8,7 @@ use super::{errors, find, limits, tags};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::{CreateLoadBalancerInput, CreateLoadBalancerOutput};
 use quarry_domain::snapshot::LoadBalancerAttributes;
+use std::collections::BTreeMap;
 
 pub fn handle(ctx: &mut Ctx<'_>, input: CreateLoadBalancerInput) -> Result<CreateLoadBalancerOutput> {
     let name = find::required(input.name, "name")?;
@@ -70,6 +71,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateLoadBalancerInput) -> Result<Creat
         address,
         hub_address,
         attributes: LoadBalancerAttributes::default(),
+        logs: BTreeMap::new(),
         deletion_protection: false,
     };
     ctx.tx.put(&balancer)?;

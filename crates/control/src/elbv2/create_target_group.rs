@@ -114,6 +114,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
         health_check,
         attributes: TargetGroupAttributes::default(),
         stickiness: BTreeMap::new(),
+        equal: BTreeMap::new(),
         created_ms: ctx.platform.now_ms(),
     };
     ctx.tx.put(&group)?;

@@ -5,6 +5,6 @@ use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::{DescribeListenerAttributesInput, DescribeListenerAttributesOutput};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: DescribeListenerAttributesInput) -> Result<DescribeListenerAttributesOutput> {
-    find::listener(ctx.tx, input.listener_arn.as_deref())?;
-    Ok(DescribeListenerAttributesOutput { attributes: Some(listener_attributes::show()) })
+    let listener = find::listener(ctx.tx, input.listener_arn.as_deref())?;
+    Ok(DescribeListenerAttributesOutput { attributes: Some(listener_attributes::show(&listener)) })
 }

@@ -1,7 +1,7 @@
 //! `ModifyListener`: what is not named stays.
 
 use super::records::{Listener, LoadBalancer};
-use super::{actions, errors, find, listeners};
+use super::{actions, errors, find, listener_attributes, listeners};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::{ModifyListenerInput, ModifyListenerOutput};
 
@@ -29,6 +29,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ModifyListenerInput) -> Result<ModifyLis
         listener.tls.as_ref(),
     )?;
     (listener.protocol, listener.tls) = (protocol, tls);
+    listener_attributes::retain(&mut listener);
     if let Some(actions) = input.default_actions.filter(|actions| !actions.is_empty()) {
         listener.default_action = actions::read(ctx.tx, &balancer, Some(actions), "defaultActions")?;
     }

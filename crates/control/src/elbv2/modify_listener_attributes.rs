@@ -1,16 +1,15 @@
-//! `ModifyListenerAttributes`: accepts AWS's defaults and refuses every other value.
+//! `ModifyListenerAttributes`.
 
-use super::load_balancer_attributes::only_default;
 use super::{errors, find, listener_attributes};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::{ModifyListenerAttributesInput, ModifyListenerAttributesOutput};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: ModifyListenerAttributesInput) -> Result<ModifyListenerAttributesOutput> {
-    find::listener(ctx.tx, input.listener_arn.as_deref())?;
+    let mut listener = find::listener(ctx.tx, input.listener_arn.as_deref())?;
     for attribute in input.attributes.unwrap_or_default() {
         let key = attribute.key.ok_or_else(|| errors::validation("An attribute key must be specified"))?;
-        let value = attribute.value.unwrap_or_default();
-        only_default("Listener", listener_attributes::FIXED, &key, &value)?;
+        listener_attributes::set(&mut listener, &key, attribute.value.as_deref().unwrap_or_default())?;
     }
-    Ok(ModifyListenerAttributesOutput { attributes: Some(listener_attributes::show()) })
+    ctx.tx.put(&listener)?;
+    Ok(ModifyListenerAttributesOutput { attributes: Some(listener_attributes::show(&listener)) })
 }

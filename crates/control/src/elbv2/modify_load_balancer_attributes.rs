@@ -1,6 +1,6 @@
 //! `ModifyLoadBalancerAttributes`.
 
-use super::{errors, find, load_balancer_attributes};
+use super::{find, load_balancer_attributes};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::{ModifyLoadBalancerAttributesInput, ModifyLoadBalancerAttributesOutput};
 
@@ -9,10 +9,7 @@ pub fn handle(
     input: ModifyLoadBalancerAttributesInput,
 ) -> Result<ModifyLoadBalancerAttributesOutput> {
     let mut balancer = find::load_balancer(ctx.tx, input.load_balancer_arn.as_deref())?;
-    for attribute in input.attributes.unwrap_or_default() {
-        let key = attribute.key.ok_or_else(|| errors::validation("An attribute key must be specified"))?;
-        load_balancer_attributes::set(&mut balancer, &key, attribute.value.as_deref().unwrap_or_default())?;
-    }
+    load_balancer_attributes::set(&mut balancer, input.attributes.unwrap_or_default())?;
     ctx.tx.put(&balancer)?;
     Ok(ModifyLoadBalancerAttributesOutput { attributes: Some(load_balancer_attributes::show(&balancer)) })
 }

@@ -2,8 +2,8 @@
 
 use crate::store::{Item, StoreError, Tx};
 use quarry_domain::snapshot::{
-    Action, Condition, Forward, HealthCheck, ListenerProtocol, LoadBalancerAttributes, ProtocolVersion,
-    TargetGroupAttributes,
+    Action, Condition, Forward, HealthCheck, ListenerAttributes, ListenerProtocol, LoadBalancerAttributes,
+    ProtocolVersion, TargetGroupAttributes,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,9 @@ pub struct LoadBalancer {
     /// Its own address on the hub network.
     pub hub_address: Ipv4Addr,
     pub attributes: LoadBalancerAttributes,
+    /// `*_logs.s3.*` as set, so that disabling a log keeps its other settings.
+    #[serde(default)]
+    pub logs: BTreeMap<String, String>,
     pub deletion_protection: bool,
 }
 
@@ -46,6 +49,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     pub default_rule_arn: String,
     pub default_action: RuleAction,
+    #[serde(default)]
+    pub attributes: ListenerAttributes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +95,9 @@ pub struct TargetGroup {
     pub attributes: TargetGroupAttributes,
     /// `stickiness.*` as set, so that disabling stickiness keeps its other settings.
     pub stickiness: BTreeMap<String, String>,
+    /// Attributes whose values mean the same here, as set.
+    #[serde(default)]
+    pub equal: BTreeMap<String, String>,
     pub created_ms: i64,
 }
 

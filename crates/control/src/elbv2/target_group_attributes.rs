@@ -11,10 +11,20 @@ use quarry_domain::snapshot::{Algorithm, Stickiness};
 
 const FIXED: &[(&str, &str)] = &[
     ("load_balancing.algorithm.anomaly_mitigation", "off"),
-    ("load_balancing.cross_zone.enabled", "use_load_balancer_configuration"),
-    ("target_group_health.dns_failover.minimum_healthy_targets.count", "1"),
-    ("target_group_health.dns_failover.minimum_healthy_targets.percentage", "off"),
 ];
+
+/// Attributes with AWS's defaults, of which several values mean the same here. Load balancers of applications
+/// balance across zones, so that `true` and their own configuration are one. A load balancer has one address for
+/// all its zones: it is answered whether the zones are healthy or all of them fail over.
+const EQUAL: &[(&str, &str)] = &[
+    (CROSS_ZONE, "use_load_balancer_configuration"),
+    (DNS_COUNT, "1"),
+    (DNS_PERCENTAGE, "off"),
+];
+
+const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
+const DNS_COUNT: &str = "target_group_health.dns_failover.minimum_healthy_targets.count";
+const DNS_PERCENTAGE: &str = "target_group_health.dns_failover.minimum_healthy_targets.percentage";
 
 const MINIMUM_COUNT: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count";
 const MINIMUM_PERCENTAGE: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage";
@@ -34,6 +44,7 @@ const WEEK: u32 = 604_800;
 pub fn show(group: &TargetGroup) -> Vec<TargetGroupAttribute> {
     let mut all: Vec<(&str, String)> = FIXED.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
     all.extend(STICKINESS.iter().map(|(key, _)| (*key, stickiness(group, key).to_owned())));
+    all.extend(EQUAL.iter().map(|(key, default)| (*key, group.equal.get(*key).map_or(*default, |v| v).to_owned())));
     all.push(("deregistration_delay.timeout_seconds", group.attributes.deregistration_delay.to_string()));
     all.push(("load_balancing.algorithm.type", algorithm_name(group.attributes.algorithm).to_owned()));
     all.push(("slow_start.duration_seconds", group.attributes.slow_start.to_string()));
@@ -59,6 +70,27 @@ pub fn set(group: &mut TargetGroup, wanted: Vec<TargetGroupAttribute>) -> Result
             "load_balancing.algorithm.type" => {
                 let all = [Algorithm::RoundRobin, Algorithm::LeastOutstandingRequests, Algorithm::WeightedRandom];
                 group.attributes.algorithm = one_of(&key, &value, &all.map(|a| (algorithm_name(a), a)))?;
+            }
+            CROSS_ZONE => {
+                if value == "false" {
+                    return Err(errors::validation(format!(
+                        "Target group attribute '{key}' cannot be set to 'false' here; targets of all zones are used"
+                    )));
+                }
+                one_of(&key, &value, &[("true", ()), ("use_load_balancer_configuration", ())])?;
+                group.equal.insert(key, value);
+            }
+            DNS_COUNT => {
+                if value != "off" {
+                    number(&key, &value, 1, limits::TARGETS_PER_GROUP as u32)?;
+                }
+                group.equal.insert(key, value);
+            }
+            DNS_PERCENTAGE => {
+                if value != "off" {
+                    number(&key, &value, 1, 100)?;
+                }
+                group.equal.insert(key, value);
             }
             MINIMUM_COUNT => {
                 group.attributes.minimum_healthy_targets.count =

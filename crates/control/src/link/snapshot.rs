@@ -56,6 +56,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
                 tls,
                 rules: rules.into_iter().map(rule).collect(),
                 default_action: listener.default_action.action,
+                attributes: listener.attributes,
             });
         }
         let hub_address = config.hub.as_ref().map(|_| balancer.hub_address);

@@ -79,8 +79,7 @@ impl ResourceType for Listener {
             input.insert("ListenerArn".into(), made.physical_id.clone().into());
             call::<op::ModifyListener>(ctx, input.into())?;
         }
-        let attributes =
-            change.attributes("ListenerAttributes", &[("routing.http.response.server.enabled", "true")])?;
+        let attributes = change.attributes("ListenerAttributes", DEFAULTS)?;
         if !attributes.is_empty() {
             let input = json!({"ListenerArn": made.physical_id, "Attributes": attributes});
             call::<op::ModifyListenerAttributes>(ctx, input)?;
@@ -97,6 +96,23 @@ impl ResourceType for Listener {
         deleted(call::<op::DeleteListener>(ctx, json!({"ListenerArn": made.physical_id})))
     }
 }
+
+/// What attributes are that nobody set. An empty header name brings the default back.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("routing.http.request.x_amzn_tls_cipher_suite.header_name", ""),
+    ("routing.http.request.x_amzn_tls_version.header_name", ""),
+    ("routing.http.response.access_control_allow_credentials.header_value", ""),
+    ("routing.http.response.access_control_allow_headers.header_value", ""),
+    ("routing.http.response.access_control_allow_methods.header_value", ""),
+    ("routing.http.response.access_control_allow_origin.header_value", ""),
+    ("routing.http.response.access_control_expose_headers.header_value", ""),
+    ("routing.http.response.access_control_max_age.header_value", ""),
+    ("routing.http.response.content_security_policy.header_value", ""),
+    ("routing.http.response.server.enabled", "true"),
+    ("routing.http.response.strict_transport_security.header_value", ""),
+    ("routing.http.response.x_content_type_options.header_value", ""),
+    ("routing.http.response.x_frame_options.header_value", ""),
+];
 
 /// `AWS::ElasticLoadBalancingV2::ListenerRule`.
 pub struct ListenerRule;

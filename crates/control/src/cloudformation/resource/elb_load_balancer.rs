@@ -114,10 +114,17 @@ impl ResourceType for LoadBalancer {
 
 /// What attributes are that nobody set.
 const DEFAULTS: &[(&str, &str)] = &[
+    ("access_logs.s3.bucket", ""),
     ("access_logs.s3.enabled", "false"),
+    ("access_logs.s3.prefix", ""),
     ("client_keep_alive.seconds", "3600"),
+    ("connection_logs.s3.bucket", ""),
     ("connection_logs.s3.enabled", "false"),
+    ("connection_logs.s3.prefix", ""),
     ("deletion_protection.enabled", "false"),
+    ("health_check_logs.s3.bucket", ""),
+    ("health_check_logs.s3.enabled", "false"),
+    ("health_check_logs.s3.prefix", ""),
     ("idle_timeout.timeout_seconds", "60"),
     ("routing.http.desync_mitigation_mode", "defensive"),
     ("routing.http.drop_invalid_header_fields.enabled", "false"),
