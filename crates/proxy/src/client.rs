@@ -1,6 +1,7 @@
 //! A client's connection: requests one after another, each answered or forwarded.
 
 use crate::exchange::{self, Exchange, Job};
+use crate::front::{Front, UNEDITED};
 use crate::http::answer::{self, Style};
 use crate::http::body::Body;
 use crate::http::desync::{self, Class, Verdict};
@@ -15,7 +16,7 @@ use crate::secure;
 use crate::sticky::Sticky;
 use crate::stream::{Stream, TlsInfo};
 use crate::table::{ActionEntry, Found, ListenerEntry, Place};
-use crate::target::{self, Balancer};
+use crate::target;
 use crate::watch::{Phase, Watch};
 use crate::worker::{Lease, Worker};
 use quarry_domain::rule::{RedirectFrom, location};
@@ -39,7 +40,7 @@ pub struct Conn {
     pub watch: Watch,
     origin: Origin,
     opened: Instant,
-    balancer: RefCell<Option<Arc<Balancer>>>,
+    front: RefCell<Option<Arc<Front>>>,
     /// Of the request in hand: class and reason for desync mitigation.
     pub verdict: Cell<Verdict>,
 }
@@ -114,7 +115,7 @@ async fn serve_stream(worker: Rc<Worker>, stream: Stream, origin: Origin) {
         watch: Watch::new(FIRST_LIMIT),
         origin,
         opened: Instant::now(),
-        balancer: RefCell::default(),
+        front: RefCell::default(),
         verdict: Cell::default(),
         worker,
         stream,
@@ -289,7 +290,7 @@ impl Conn {
             Found::NoSuchHost => {
                 let text = "Several load balancers share this address: send the Host header of one of them.\n";
                 let head_only = head.method == "HEAD";
-                self.worker.with_date(|date| answer::refusal(out, text, &Style { date, keep_alive: false, head_only }));
+                self.with_style(false, head_only, |style| answer::refusal(out, text, style));
                 return Decision::Answer { consumed: head.len, body: Body::None, keep_alive: false };
             }
         };
@@ -298,7 +299,7 @@ impl Conn {
         if let Err(status) = head.check(&listener.attributes) {
             return self.refuse(out, status);
         }
-        target::add(&listener.balancer.counters(self.worker.id).requests, 1);
+        target::add(&listener.front.balancer.counters(self.worker.id).requests, 1);
         let close_both =
             head.desync.class >= Class::Ambiguous && listener.attributes.desync_mode != DesyncMode::Monitor;
         let keep_alive = head.keep_alive
@@ -327,6 +328,7 @@ impl Conn {
                         scheme: self.origin.scheme(),
                         tls: self.origin.tls.as_deref(),
                         attributes: &listener.attributes,
+                        listener: &listener.own,
                         dns_name: &listener.dns_name,
                         unix_seconds: (millis / 1000) as u32,
                         random: (self.worker.random(), self.worker.random() as u32),
@@ -349,7 +351,7 @@ impl Conn {
                     repeatable: matches!(head.method, "GET" | "HEAD" | "OPTIONS") && head.body.is_done(),
                     close_target: close_both,
                     body: head.body,
-                    balancer: listener.balancer.clone(),
+                    front: listener.front.clone(),
                     group,
                     table: table.clone(),
                 };
@@ -357,7 +359,7 @@ impl Conn {
             }
             ActionEntry::Fixed { status, rest } => {
                 let head_only = head.method == "HEAD";
-                self.worker.with_date(|date| answer::fixed(out, *status, rest, &Style { date, keep_alive, head_only }));
+                self.with_style(keep_alive, head_only, |style| answer::fixed(out, *status, rest, style));
                 self.count(*status);
                 Decision::Answer { consumed: head.len, body: head.body, keep_alive }
             }
@@ -374,9 +376,7 @@ impl Conn {
                 };
                 let location = location(redirect, &from);
                 let (status, head_only) = (redirect.status, head.method == "HEAD");
-                self.worker.with_date(|date| {
-                    answer::redirect(out, status, &location, &Style { date, keep_alive, head_only });
-                });
+                self.with_style(keep_alive, head_only, |style| answer::redirect(out, status, &location, style));
                 self.count(redirect.status);
                 Decision::Answer { consumed: head.len, body: head.body, keep_alive }
             }
@@ -386,23 +386,28 @@ impl Conn {
     /// Takes a listener's settings over, and counts this connection for its load balancer once.
     fn adopt(&self, listener: &ListenerEntry) {
         self.watch.set_limit(Duration::from_secs(u64::from(listener.attributes.idle_timeout.max(1))));
-        let mut known = self.balancer.borrow_mut();
-        if known.as_ref().is_some_and(|b| Arc::ptr_eq(b, &listener.balancer)) {
+        let mut known = self.front.borrow_mut();
+        if known.as_ref().is_some_and(|front| Arc::ptr_eq(front, &listener.front)) {
             return;
         }
-        let counters = listener.balancer.counters(self.worker.id);
+        let before = known.replace(listener.front.clone());
+        // The same load balancer as another table has it.
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(&before.balancer, &listener.front.balancer)) {
+            return;
+        }
+        let counters = listener.front.balancer.counters(self.worker.id);
         target::add(&counters.connections, 1);
         target::add(&counters.active, 1);
-        if let Some(before) = known.replace(listener.balancer.clone()) {
-            target::sub(&before.counters(self.worker.id).active, 1);
+        if let Some(before) = before {
+            target::sub(&before.balancer.counters(self.worker.id).active, 1);
         }
     }
 
     fn count_desync(&self) {
         let Verdict { class, reason: Some(reason) } = self.verdict.get() else { return };
         tracing::debug!(class = class.name(), reason = reason.name(), peer = %self.origin.peer, "not by the standard");
-        if let Some(balancer) = &*self.balancer.borrow() {
-            target::add(&balancer.counters(self.worker.id).desync_non_compliant, 1);
+        if let Some(front) = &*self.front.borrow() {
+            target::add(&front.balancer.counters(self.worker.id).desync_non_compliant, 1);
         }
     }
 
@@ -418,14 +423,21 @@ impl Conn {
     }
 
     fn error(&self, out: &mut Vec<u8>, status: u16, keep_alive: bool, head_only: bool) {
-        self.worker.with_date(|date| answer::error(out, status, &Style { date, keep_alive, head_only }));
+        self.with_style(keep_alive, head_only, |style| answer::error(out, status, style));
         self.count(status);
     }
 
     fn count(&self, status: u16) {
-        if let Some(balancer) = &*self.balancer.borrow() {
-            balancer.counters(self.worker.id).answered(status);
+        if let Some(front) = &*self.front.borrow() {
+            front.balancer.counters(self.worker.id).answered(status);
         }
+    }
+
+    /// Calls `f` with what answers of our own have in common.
+    fn with_style(&self, keep_alive: bool, head_only: bool, f: impl FnOnce(&Style<'_>)) {
+        let front = self.front.borrow();
+        let edits = front.as_ref().map_or(&UNEDITED, |front| &front.edits);
+        self.worker.with_date(|date| f(&Style { date, keep_alive, head_only, edits }));
     }
 
     /// Sends an answer of our own; the request's body is read past if it is short.
@@ -493,8 +505,8 @@ impl Conn {
             })
             .await;
         }
-        if let Some(balancer) = self.balancer.borrow_mut().take() {
-            target::sub(&balancer.counters(self.worker.id).active, 1);
+        if let Some(front) = self.front.borrow_mut().take() {
+            target::sub(&front.balancer.counters(self.worker.id).active, 1);
         }
     }
 }

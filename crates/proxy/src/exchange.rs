@@ -4,6 +4,7 @@
 use crate::balance::{Pick, pick};
 use crate::client::Conn;
 use crate::connect::{ConnectError, connect_target};
+use crate::front::{Edits, Front};
 use crate::http::body::Body;
 use crate::http::response::{self, Answer, Asked, Extra, Parsed};
 use crate::io::{Buf, Meter, RelayError, relay, tunnel, write_all};
@@ -24,7 +25,7 @@ pub struct Job {
     pub table: Arc<Table>,
     /// Index of the target group in the table.
     pub group: usize,
-    pub balancer: Arc<Balancer>,
+    pub front: Arc<Front>,
     pub asked: Asked,
     /// What is still to come of the request's body.
     pub body: Body,
@@ -169,6 +170,8 @@ async fn attempt(
     let chunk = matches!(job.body, Body::Chunked(_));
     let now = conn.worker.shared.door.now_ms() / 1000;
     let extra = job.sticky.extra(target.registration, now, fixdate);
+    let front = job.front.clone();
+    let edits = &front.edits;
     let before = job.body.clone();
     let (uploaded, downloaded);
     if whole_body_is_here {
@@ -179,7 +182,7 @@ async fn attempt(
             return Attempt::Again;
         }
         let whole = Cell::new(true);
-        downloaded = download(conn, &stream, &mut answers, asked, expects, &extra, &whole, &down).await;
+        downloaded = download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, &down).await;
     } else {
         let whole = Cell::new(false);
         let mut upload = pin!(async {
@@ -187,7 +190,7 @@ async fn attempt(
             whole.set(end.is_ok());
             end
         });
-        let mut download = pin!(download(conn, &stream, &mut answers, asked, expects, &extra, &whole, &down));
+        let mut download = pin!(download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, &down));
         let mut upload_end = None;
         downloaded = loop {
             tokio::select! {
@@ -208,14 +211,14 @@ async fn attempt(
         .unwrap_or(Err(Failure::Unanswered));
         uploaded = upload_end;
         if matches!(uploaded, Some(Err(RelayError::Malformed | RelayError::SourceEnded))) {
-            count_bytes(conn, &job.balancer, &up, &down);
+            count_bytes(conn, &job.front.balancer, &up, &down);
             return Attempt::Ended(match down.written.get() {
                 0 => Exchange::Answer(400),
                 _ => Exchange::Cut { reset: true },
             });
         }
     }
-    count_bytes(conn, &job.balancer, &up, &down);
+    count_bytes(conn, &job.front.balancer, &up, &down);
     match downloaded {
         Ok((answer, sent_at, came_at)) => {
             target::add(&counters.requests, 1);
@@ -223,7 +226,7 @@ async fn attempt(
             if answer.status == 101 {
                 conn.watch.enter(Phase::Tunnel);
                 let bytes = tunnel(&conn.stream, buffer, &stream, &mut answers, &conn.watch).await;
-                target::add(&job.balancer.counters(conn.worker.id).bytes, bytes);
+                target::add(&job.front.balancer.counters(conn.worker.id).bytes, bytes);
                 return Attempt::Ended(Exchange::Done { keep_alive: false });
             }
             let sent_whole = matches!(uploaded, Some(Ok(())));
@@ -256,6 +259,7 @@ async fn download(
     asked: Asked,
     expects_continue: bool,
     extra: &Extra,
+    edits: &Edits,
     request_whole: &Cell<bool>,
     meter: &Meter<'_>,
 ) -> Result<(Answer, Instant, Instant), Failure> {
@@ -278,7 +282,7 @@ async fn download(
             // An answer that comes before the whole request has gone out ends the connection: what the
             // client still sends could not be told from its next request.
             let asked = Asked { keep_alive: asked.keep_alive && request_whole.get(), ..asked };
-            match response::parse(answers.bytes(), asked, extra, &mut out) {
+            match response::parse(answers.bytes(), asked, extra, edits, &mut out) {
                 Parsed::Partial => break,
                 Parsed::Malformed => return Err(Failure::Broken),
                 Parsed::Interim { status, head_len } => {

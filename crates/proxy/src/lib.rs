@@ -11,6 +11,7 @@ mod client;
 mod connect;
 mod control;
 mod exchange;
+mod front;
 mod http;
 mod http2;
 mod io;

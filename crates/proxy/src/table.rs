@@ -2,6 +2,7 @@
 //! Immutable; a change of configuration or of health makes a new one.
 
 use crate::connect::Speaks;
+use crate::front::{Edits, Front};
 use crate::http::answer;
 use crate::slow_start::{Ramp, SlowStart};
 use crate::sticky::{GroupCookie, TargetCookie, hash};
@@ -10,7 +11,7 @@ use crate::tls;
 use quarry_domain::link::TargetState;
 use quarry_domain::rule::Rules;
 use quarry_domain::snapshot::{
-    Action, Algorithm, Forward, Listener, ListenerProtocol, LoadBalancer, LoadBalancerAttributes,
+    Action, Algorithm, Forward, Listener, ListenerAttributes, ListenerProtocol, LoadBalancer, LoadBalancerAttributes,
     MinimumHealthyTargets, ProtocolVersion, Redirect, Relay, RelayListen, Snapshot, Tls,
 };
 use rustls::ServerConfig;
@@ -46,10 +47,11 @@ pub struct Config {
 pub struct ListenerEntry {
     pub arn: String,
     pub port: u16,
-    pub balancer: Arc<Balancer>,
+    pub front: Arc<Front>,
     /// Lower case.
     pub dns_name: String,
     pub attributes: LoadBalancerAttributes,
+    pub own: ListenerAttributes,
     pub rules: Rules,
     /// Of each rule.
     pub actions: Vec<ActionEntry>,
@@ -158,9 +160,10 @@ impl Config {
                         .flat_map(|c| c.names.clone())
                         .collect(),
                     port: listener.port,
-                    balancer: shared.clone(),
+                    front: Arc::new(Front { balancer: shared.clone(), edits: Edits::new(&listener.attributes) }),
                     dns_name: lb.dns_name.to_ascii_lowercase(),
                     attributes: lb.attributes.clone(),
+                    own: listener.attributes.clone(),
                     rules: Rules::compile(rules.iter().map(|rule| rule.conditions.as_slice())),
                     actions: rules.iter().map(|rule| ActionEntry::compile(&rule.action, &index)).collect(),
                     default_action: ActionEntry::compile(&listener.default_action, &index),

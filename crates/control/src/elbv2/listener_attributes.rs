@@ -27,11 +27,7 @@ const RESPONSE: &[(&str, &str, &[&str])] = &[
     ("routing.http.response.content_security_policy.header_value", "Content-Security-Policy", &[]),
     ("routing.http.response.strict_transport_security.header_value", "Strict-Transport-Security", &[]),
     ("routing.http.response.x_content_type_options.header_value", "X-Content-Type-Options", &["nosniff"]),
-    (
-        "routing.http.response.x_frame_options.header_value",
-        "X-Frame-Options",
-        &["DENY", "SAMEORIGIN"],
-    ),
+    ("routing.http.response.x_frame_options.header_value", "X-Frame-Options", &["DENY", "SAMEORIGIN"]),
 ];
 
 const MAX_AGE: &str = "routing.http.response.access_control_max_age.header_value";
@@ -41,10 +37,7 @@ const CERTIFICATES: &[(&str, &str)] = &[
     ("routing.http.request.x_amzn_mtls_clientcert.header_name", "X-Amzn-Mtls-Clientcert"),
     ("routing.http.request.x_amzn_mtls_clientcert_issuer.header_name", "X-Amzn-Mtls-Clientcert-Issuer"),
     ("routing.http.request.x_amzn_mtls_clientcert_leaf.header_name", "X-Amzn-Mtls-Clientcert-Leaf"),
-    (
-        "routing.http.request.x_amzn_mtls_clientcert_serial_number.header_name",
-        "X-Amzn-Mtls-Clientcert-Serial-Number",
-    ),
+    ("routing.http.request.x_amzn_mtls_clientcert_serial_number.header_name", "X-Amzn-Mtls-Clientcert-Serial-Number"),
     ("routing.http.request.x_amzn_mtls_clientcert_subject.header_name", "X-Amzn-Mtls-Clientcert-Subject"),
     ("routing.http.request.x_amzn_mtls_clientcert_validity.header_name", "X-Amzn-Mtls-Clientcert-Validity"),
 ];

@@ -60,6 +60,8 @@ pub mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
+mod tests_attributes;
+#[cfg(test)]
 mod tests_https;
 
 use crate::api::Operations;

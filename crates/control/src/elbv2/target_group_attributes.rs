@@ -9,18 +9,13 @@ use crate::api::Result;
 use quarry_aws::elbv2::TargetGroupAttribute;
 use quarry_domain::snapshot::{Algorithm, Stickiness};
 
-const FIXED: &[(&str, &str)] = &[
-    ("load_balancing.algorithm.anomaly_mitigation", "off"),
-];
+const FIXED: &[(&str, &str)] = &[("load_balancing.algorithm.anomaly_mitigation", "off")];
 
 /// Attributes with AWS's defaults, of which several values mean the same here. Load balancers of applications
 /// balance across zones, so that `true` and their own configuration are one. A load balancer has one address for
 /// all its zones: it is answered whether the zones are healthy or all of them fail over.
-const EQUAL: &[(&str, &str)] = &[
-    (CROSS_ZONE, "use_load_balancer_configuration"),
-    (DNS_COUNT, "1"),
-    (DNS_PERCENTAGE, "off"),
-];
+const EQUAL: &[(&str, &str)] =
+    &[(CROSS_ZONE, "use_load_balancer_configuration"), (DNS_COUNT, "1"), (DNS_PERCENTAGE, "off")];
 
 const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
 const DNS_COUNT: &str = "target_group_health.dns_failover.minimum_healthy_targets.count";
@@ -74,7 +69,7 @@ pub fn set(group: &mut TargetGroup, wanted: Vec<TargetGroupAttribute>) -> Result
             CROSS_ZONE => {
                 if value == "false" {
                     return Err(errors::validation(format!(
-                        "Target group attribute '{key}' cannot be set to 'false' here; targets of all zones are used"
+                        "Target group attribute '{key}' cannot be set to 'false' here; only targets of all zones together can be used"
                     )));
                 }
                 one_of(&key, &value, &[("true", ()), ("use_load_balancer_configuration", ())])?;

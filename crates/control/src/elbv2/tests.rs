@@ -307,7 +307,6 @@ fn attributes_act_or_are_refused() {
         })
     };
     refused(set("idle_timeout.timeout_seconds", "0"), "ValidationError", "between '1-4000'");
-    refused(set("access_logs.s3.enabled", "true"), "ValidationError", "only 'false' is supported");
     refused(set("no.such.attribute", "1"), "ValidationError", "not recognized");
     refused(set("routing.http.xff_header_processing.mode", "keep"), "ValidationError", "append, preserve, remove");
     set("access_logs.s3.enabled", "false").unwrap();

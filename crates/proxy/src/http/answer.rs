@@ -2,6 +2,7 @@
 //! Balancer words them.
 
 use super::push_number;
+use crate::front::Edits;
 use quarry_domain::snapshot::FixedResponse;
 
 /// Parts of an answer's head that differ between requests.
@@ -11,6 +12,8 @@ pub struct Style<'a> {
     pub keep_alive: bool,
     /// The request was a HEAD: no body follows.
     pub head_only: bool,
+    /// What the listener changes.
+    pub edits: &'a Edits,
 }
 
 /// An error with the balancer's small HTML page.
@@ -117,12 +120,16 @@ fn begin(out: &mut Vec<u8>, status: u16, style: &Style<'_>) {
     push_number(out, u64::from(status));
     out.push(b' ');
     out.extend_from_slice(reason(status).as_bytes());
-    out.extend_from_slice(b"\r\nServer: awselb/2.0\r\nDate: ");
+    out.extend_from_slice(match style.edits.server {
+        true => b"\r\nServer: awselb/2.0\r\nDate: ".as_slice(),
+        false => b"\r\nDate: ",
+    });
     out.extend_from_slice(style.date);
     out.extend_from_slice(match style.keep_alive {
         true => b"\r\nConnection: keep-alive\r\n".as_slice(),
         false => b"\r\nConnection: close\r\n",
     });
+    out.extend_from_slice(style.edits.lines.as_bytes());
 }
 
 fn page(status: u16) -> String {
@@ -135,8 +142,10 @@ fn page(status: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::UNEDITED;
 
-    const STYLE: Style<'static> = Style { date: b"Thu, 01 Jan 1970 00:00:00 GMT", keep_alive: true, head_only: false };
+    const STYLE: Style<'static> =
+        Style { date: b"Thu, 01 Jan 1970 00:00:00 GMT", keep_alive: true, head_only: false, edits: &UNEDITED };
 
     #[test]
     fn an_error_page_has_its_length() {

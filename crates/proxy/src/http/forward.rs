@@ -4,7 +4,7 @@ use super::request::{Head, without_port};
 use super::{elements, push_number, trace};
 use crate::http::body::Body;
 use crate::stream::TlsInfo;
-use quarry_domain::snapshot::{LoadBalancerAttributes, XffMode};
+use quarry_domain::snapshot::{ListenerAttributes, LoadBalancerAttributes, XffMode};
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -17,6 +17,7 @@ pub struct Forwarding<'a> {
     pub scheme: &'static str,
     pub tls: Option<&'a TlsInfo>,
     pub attributes: &'a LoadBalancerAttributes,
+    pub listener: &'a ListenerAttributes,
     /// Stands in for a missing Host header.
     pub dns_name: &'a str,
     pub unix_seconds: u32,
@@ -44,7 +45,7 @@ impl Head<'_, '_> {
             named.extend(elements(field.value).filter(|e| !known.iter().any(|k| k.eq_ignore_ascii_case(e))));
         }
         for field in self.headers {
-            if with.attributes.tls_headers && is_tls_field(field.name) {
+            if with.attributes.tls_headers && is_tls_field(field.name, with.listener) {
                 continue;
             }
             if own(field.name) || (!self.upgrade && field.name.eq_ignore_ascii_case("upgrade")) {
@@ -123,15 +124,19 @@ impl Head<'_, '_> {
         trace::push_trace_id(out, traced.map(|h| h.value), &id);
         out.extend_from_slice(b"\r\n");
         if let Some(tls) = with.tls.filter(|_| with.attributes.tls_headers) {
-            for part in ["X-Amzn-Tls-Version: ", tls.version, "\r\nX-Amzn-Tls-Cipher-Suite: ", &tls.cipher, "\r\n"] {
+            let (version, cipher) = (&with.listener.tls_version_header, &with.listener.tls_cipher_header);
+            for part in [version, ": ", tls.version, "\r\n", cipher, ": ", &tls.cipher, "\r\n"] {
                 out.extend_from_slice(part.as_bytes());
             }
         }
     }
 }
 
-fn is_tls_field(name: &str) -> bool {
-    name.eq_ignore_ascii_case("x-amzn-tls-version") || name.eq_ignore_ascii_case("x-amzn-tls-cipher-suite")
+/// Whether only the balancer itself may say this, by its usual name or by the listener's.
+fn is_tls_field(name: &str, listener: &ListenerAttributes) -> bool {
+    let all =
+        ["x-amzn-tls-version", "x-amzn-tls-cipher-suite", &listener.tls_version_header, &listener.tls_cipher_header];
+    all.iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
 /// Fields that are written anew or belong to the client's connection only.
@@ -173,6 +178,7 @@ mod tests {
             tls: None,
             port: 80,
             attributes: &attributes,
+            listener: &ListenerAttributes::default(),
             dns_name: "lb.test",
             unix_seconds: 1,
             random: (2, 3),

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::{elements, parse_length, push_number};
+use crate::front::Edits;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ pub enum Parsed {
 
 /// Parses an answer's head at the start of `bytes` and, if it is whole, writes the head for the client
 /// to `out`.
-pub fn parse(bytes: &[u8], asked: Asked, extra: &Extra, out: &mut Vec<u8>) -> Parsed {
+pub fn parse(bytes: &[u8], asked: Asked, extra: &Extra, edits: &Edits, out: &mut Vec<u8>) -> Parsed {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed =
@@ -134,6 +135,9 @@ pub fn parse(bytes: &[u8], asked: Asked, extra: &Extra, out: &mut Vec<u8>) -> Pa
         if dropped(field.name, switching) || named.iter().any(|n| n.eq_ignore_ascii_case(field.name.as_bytes())) {
             continue;
         }
+        if !interim && edits.replaces(field.name) {
+            continue;
+        }
         if field.name.eq_ignore_ascii_case("content-length") {
             // One length, only where it is true, and never beside chunks.
             if chunked || status < 200 || status == 204 || length_written {
@@ -151,6 +155,7 @@ pub fn parse(bytes: &[u8], asked: Asked, extra: &Extra, out: &mut Vec<u8>) -> Pa
     }
     if !interim {
         out.extend_from_slice(extra.lines.as_bytes());
+        out.extend_from_slice(edits.lines.as_bytes());
         if let Some((cookie, lines)) = &extra.beside_cookie
             && response.headers.iter().any(|field| sets(field, cookie))
         {
@@ -200,12 +205,13 @@ fn dropped(name: &str, switching: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::UNEDITED;
 
     const ASKED: Asked = Asked { head: false, http10: false, upgrade: false, keep_alive: true };
 
     fn answer(text: &str, asked: Asked) -> (Answer, String) {
         let mut out = Vec::new();
-        match parse(text.as_bytes(), asked, &Extra::default(), &mut out) {
+        match parse(text.as_bytes(), asked, &Extra::default(), &UNEDITED, &mut out) {
             Parsed::Final(answer) => (answer, String::from_utf8(out).unwrap()),
             other => panic!("{other:?} for {text:?}"),
         }
@@ -253,9 +259,13 @@ mod tests {
             "HTTP/3.0 200 OK\r\n\r\n",
             "hello\r\n\r\n",
         ] {
-            assert_eq!(parse(bad.as_bytes(), ASKED, &Extra::default(), &mut Vec::new()), Parsed::Malformed, "{bad:?}");
+            assert_eq!(
+                parse(bad.as_bytes(), ASKED, &Extra::default(), &UNEDITED, &mut Vec::new()),
+                Parsed::Malformed,
+                "{bad:?}"
+            );
         }
         let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(MAX_HEAD));
-        assert_eq!(parse(long.as_bytes(), ASKED, &Extra::default(), &mut Vec::new()), Parsed::Malformed);
+        assert_eq!(parse(long.as_bytes(), ASKED, &Extra::default(), &UNEDITED, &mut Vec::new()), Parsed::Malformed);
     }
 }

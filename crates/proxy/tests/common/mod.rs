@@ -276,6 +276,7 @@ pub fn balancer(name: &str, port: u16, rules: Vec<Rule>, default_action: Action)
             tls: None,
             rules,
             default_action,
+            attributes: ListenerAttributes::default(),
         }],
     }
 }
