@@ -1,5 +1,8 @@
 //! A client's connection: requests one after another, each answered or forwarded.
 
+use crate::cut;
+use crate::cut::kept::Kept;
+use crate::cut::write::{Carried, Write, carry};
 use crate::exchange::{self, Exchange, Job};
 use crate::front::{Front, UNEDITED};
 use crate::http::answer::{self, Style};
@@ -13,7 +16,7 @@ use crate::http::response::Asked;
 use crate::http2;
 use crate::io::{Buf, Meter, write_all};
 use crate::secure;
-use crate::sticky::Sticky;
+use crate::sticky::{self, Sticky};
 use crate::stream::{Stream, TlsInfo};
 use crate::table::{ActionEntry, Found, ListenerEntry, Place};
 use crate::target;
@@ -39,6 +42,8 @@ pub struct Conn {
     pub stream: Stream,
     pub watch: Watch,
     origin: Origin,
+    /// When a write of a cut's scope was answered last.
+    wrote: Cell<Option<Instant>>,
     opened: Instant,
     front: RefCell<Option<Arc<Front>>>,
     /// Of the request in hand: class and reason for desync mitigation.
@@ -53,6 +58,8 @@ pub struct Origin {
     pub place: Rc<Place>,
     pub tls: Option<Rc<TlsInfo>>,
     pub http2: bool,
+    /// As [`Conn::wrote`], of all streams of an HTTP/2 connection.
+    pub wrote: Option<Rc<Cell<Option<Instant>>>>,
 }
 
 /// How a connection ends.
@@ -68,7 +75,7 @@ enum End {
 }
 
 /// What a request head came to.
-enum Decision {
+pub enum Decision {
     Partial,
     Close,
     /// The answer is in the out buffer.
@@ -88,13 +95,15 @@ enum Decision {
 const FIRST_LIMIT: Duration = Duration::from_secs(60);
 /// Of a request's body that nobody wants, this much is read to keep the connection.
 const MAX_DISCARD: u64 = 64 * 1024;
+/// For so long a client that has written reads from where it wrote.
+const WROTE: Duration = Duration::from_secs(sticky::WROTE_SECONDS);
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Rc<Place>) {
     worker.opened();
     let local_port = stream.local_addr().map_or(0, |a| a.port());
-    let origin = Origin { peer, local_port, place, tls: None, http2: false };
+    let origin = Origin { peer, local_port, place, tls: None, http2: false, wrote: None };
     match secure::enter(&worker, stream, origin).await {
         Ok((stream, origin)) if origin.http2 => http2::from_client::serve(&worker, stream, origin).await,
         Ok((stream, origin)) => serve_stream(worker.clone(), stream, origin).await,
@@ -114,6 +123,7 @@ async fn serve_stream(worker: Rc<Worker>, stream: Stream, origin: Origin) {
     let conn = Conn {
         watch: Watch::new(FIRST_LIMIT),
         origin,
+        wrote: Cell::new(None),
         opened: Instant::now(),
         front: RefCell::default(),
         verdict: Cell::default(),
@@ -191,7 +201,7 @@ impl Conn {
                     return End::Close;
                 }
             }
-            let buffer = &mut **lease.get_or_insert_with(|| self.worker.lease());
+            let buffer = lease.get_or_insert_with(|| self.worker.lease());
             out.clear();
             let end = match self.next(buffer, &mut out).await {
                 Decision::Partial | Decision::Close => Some(End::Close),
@@ -200,11 +210,27 @@ impl Conn {
                     self.answer(buffer, &out, body, keep_alive).await
                 }
                 Decision::Forward { consumed, mut job } => {
-                    buffer.consume(consumed);
-                    match exchange::forward(self, buffer, &out, &mut job).await {
+                    let exchange = match job.cut {
+                        None => {
+                            buffer.consume(consumed);
+                            exchange::forward(self, buffer, &out, &mut job).await
+                        }
+                        Some(_) => match carry(self, buffer, &mut out, consumed, &mut job).await {
+                            Carried::Exchanged(exchange) => exchange,
+                            Carried::Answer { body, keep_alive } => {
+                                match self.answer(buffer, &out, body, keep_alive).await {
+                                    None => continue,
+                                    Some(end) => return end,
+                                }
+                            }
+                            Carried::Gone => return End::Close,
+                        },
+                    };
+                    match exchange {
                         Exchange::Done { keep_alive: true } => None,
                         Exchange::Done { keep_alive: false } => Some(End::Linger),
                         Exchange::Cut { reset } => Some(if reset { End::Reset } else { End::Close }),
+                        Exchange::Fenced | Exchange::Unanswered => unreachable!("of cuts alone, and settled there"),
                         Exchange::Answer(status) => {
                             let keep_alive = job.asked.keep_alive && job.body.is_done();
                             out.clear();
@@ -238,7 +264,7 @@ impl Conn {
                     },
                 }
             }
-            match self.decide(buffer.bytes(), out) {
+            match self.decide(buffer.bytes(), out, false) {
                 Decision::Partial => {}
                 decision => return decision,
             }
@@ -252,25 +278,26 @@ impl Conn {
         }
     }
 
-    fn decide(&self, bytes: &[u8], out: &mut Vec<u8>) -> Decision {
+    /// Decides about the request whose head is in front in `bytes`; `again`: once more, by a newer table.
+    pub fn decide(&self, bytes: &[u8], out: &mut Vec<u8>, again: bool) -> Decision {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_COUNT];
         let head = match request::parse(bytes, &mut fields) {
             Parsed::Partial => return Decision::Partial,
-            Parsed::Refused(status) => return self.decide_odd(bytes, status, out),
+            Parsed::Refused(status) => return self.decide_odd(bytes, status, out, again),
             Parsed::Whole(head) => head,
         };
-        self.route(head, out)
+        self.route(head, out, again)
     }
 
     /// A head that the parser refuses with this status: it may be one that can be repaired.
-    fn decide_odd(&self, bytes: &[u8], status: u16, out: &mut Vec<u8>) -> Decision {
+    fn decide_odd(&self, bytes: &[u8], status: u16, out: &mut Vec<u8>, again: bool) -> Decision {
         let verdict = desync::classify(bytes);
         match mend(bytes) {
             Mended::Whole(mended, len) => {
                 let mut fields = [const { MaybeUninit::uninit() }; MAX_COUNT];
                 if let Parsed::Whole(mut head) = request::parse(&mended, &mut fields) {
                     (head.len, head.desync) = (len, verdict);
-                    return self.route(head, out);
+                    return self.route(head, out, again);
                 }
             }
             Mended::Partial => return Decision::Partial,
@@ -281,7 +308,7 @@ impl Conn {
         self.refuse(out, status)
     }
 
-    fn route(&self, head: Head<'_, '_>, out: &mut Vec<u8>) -> Decision {
+    fn route(&self, head: Head<'_, '_>, out: &mut Vec<u8>, again: bool) -> Decision {
         self.verdict.set(head.desync);
         let table = self.worker.shared.table.load_full();
         let listener = match table.config.find(&self.origin.place, head.host()) {
@@ -295,11 +322,15 @@ impl Conn {
             }
         };
         self.adopt(listener);
-        self.count_desync();
+        if !again {
+            self.count_desync();
+        }
         if let Err(status) = head.check(&listener.attributes) {
             return self.refuse(out, status);
         }
-        target::add(&listener.front.balancer.counters(self.worker.id).requests, 1);
+        if !again {
+            target::add(&listener.front.balancer.counters(self.worker.id).requests, 1);
+        }
         let close_both =
             head.desync.class >= Class::Ambiguous && listener.attributes.desync_mode != DesyncMode::Monitor;
         let keep_alive = head.keep_alive
@@ -308,12 +339,20 @@ impl Conn {
             && self.opened.elapsed().as_secs() < u64::from(listener.attributes.client_keep_alive);
         let view = View(head.headers);
         let request = head.view(&view, self.origin.peer.ip().to_canonical());
-        match listener.rules.first(&request).map_or(&listener.default_action, |rule| &listener.actions[rule]) {
+        let rule = listener.rules.first(&request).map(|rule| &listener.actions[rule]);
+        let cut = rule.and_then(|rule| rule.cut.as_ref());
+        let is_read = cut::is_read(head.method);
+        match rule.map_or(&listener.default_action, |rule| &rule.action) {
             ActionEntry::Forward(forward) => {
                 let cookies = || head.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("cookie")).map(|h| h.value);
                 let millis = self.worker.shared.door.now_ms();
-                let stay = forward.stay(cookies(), millis / 1000);
-                let Some(group) = stay.and_then(|(_, group)| group).or_else(|| forward.choose()) else {
+                let canary = match cut {
+                    Some(cut) => cut.begin(is_read, again, || self.has_written(cookies()), || self.worker.random()),
+                    None => None,
+                };
+                let stay = if canary.is_some() { None } else { forward.stay(cookies(), millis / 1000) };
+                let own = || stay.and_then(|(_, group)| group).or_else(|| forward.choose());
+                let Some(group) = canary.or_else(own) else {
                     return self.answered(out, &head, 503, keep_alive);
                 };
                 let entry = &table.config.groups[group];
@@ -333,9 +372,16 @@ impl Conn {
                         unix_seconds: (millis / 1000) as u32,
                         random: (self.worker.random(), self.worker.random() as u32),
                         close: close_both,
+                        cut_epoch: cut.filter(|_| !is_read).map(|cut| cut.epoch),
                     },
                 );
-                let mut sticky = Sticky::read(entry.cookie.as_ref(), cookies(), millis / 1000);
+                let mut sticky = match canary {
+                    Some(_) => Sticky::default(),
+                    None => Sticky::read(entry.cookie.as_ref(), cookies(), millis / 1000),
+                };
+                if !is_read && cut.is_some_and(|cut| cut.has_canary()) {
+                    sticky = sticky.with_written();
+                }
                 if let Some((cookie, _)) = stay {
                     sticky = sticky.with_group(cookie, &entry.shared.arn);
                 }
@@ -354,6 +400,12 @@ impl Conn {
                     front: listener.front.clone(),
                     group,
                     table: table.clone(),
+                    kept: cut.filter(|cut| !is_read && cut.contract).map(|cut| Kept::new(cut.scope.clone())),
+                    cut: cut.filter(|_| !is_read).map(|cut| Write {
+                        entry: cut.clone(),
+                        has_key: head.headers.iter().any(|h| h.name.eq_ignore_ascii_case("idempotency-key")),
+                    }),
+                    _era: (!is_read).then(|| self.worker.eras.now()),
                 };
                 Decision::Forward { consumed: head.len, job }
             }
@@ -381,6 +433,21 @@ impl Conn {
                 Decision::Answer { consumed: head.len, body: head.body, keep_alive }
             }
         }
+    }
+
+    /// A write of this cut has been sent.
+    pub fn wrote(&self) {
+        let now = Some(Instant::now());
+        self.wrote.set(now);
+        if let Some(of_all) = &self.origin.wrote {
+            of_all.set(now);
+        }
+    }
+
+    /// The client has written in a cut's scope just now, here or on another connection.
+    fn has_written<'a>(&self, cookies: impl Iterator<Item = &'a [u8]>) -> bool {
+        let here = self.origin.wrote.as_deref().unwrap_or(&self.wrote).get();
+        here.is_some_and(|at| at.elapsed() < WROTE) || sticky::has_written(cookies)
     }
 
     /// Takes a listener's settings over, and counts this connection for its load balancer once.
@@ -480,7 +547,7 @@ impl Conn {
                 self.error(&mut out, 408, false, false);
                 true
             }
-            End::TimedOut(Phase::Answer) => {
+            End::TimedOut(Phase::Answer | Phase::Parked) => {
                 self.error(&mut out, 504, false, false);
                 true
             }

@@ -1,6 +1,7 @@
 //! The control thread: puts snapshots in force, keeps the routing table in step with health, reports.
 
 use crate::broker::Brokers;
+use crate::cut::{self, Cuts};
 use crate::link::{self, Event};
 use crate::listen::Listening;
 use crate::names;
@@ -17,7 +18,7 @@ use quarry_domain::door::Door;
 use quarry_domain::health::Verdict;
 use quarry_domain::link::{BrokerRequest, Counters, Down, TargetReport, TargetState, Up};
 use quarry_domain::snapshot::{Hub, Snapshot};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ struct Control {
     shared: Arc<Shared>,
     workers: Vec<UnboundedSender<Command>>,
     registry: Registry,
+    cuts: Cuts,
     prober: Prober,
     slow_start: SlowStart,
     listening: Listening,
@@ -98,6 +100,7 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             store,
             names: config.names,
             registry: Registry::new(count, shared.wake.clone()),
+            cuts: Cuts::new(count, shared.wake.clone()),
             prober: Prober::new(shared.door.clone(), brokers.clone()),
             slow_start: SlowStart::default(),
             listening: Listening::new(workers.clone(), brokers.clone()),
@@ -137,11 +140,13 @@ impl Control {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let changed = self.prober.changed.clone();
         let wake = self.shared.wake.clone();
-        loop {
+        let mut stopping = false;
+        // What is parked by a cut would end with this process: a hold is short, and is waited for.
+        while !(stopping && !self.cuts.holding()) {
             tokio::select! {
                 biased;
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => stopping = true,
+                _ = interrupt.recv() => stopping = true,
                 _ = changed.notified() => {
                     self.renew_table();
                     self.report();
@@ -154,7 +159,7 @@ impl Control {
                     }
                     Some(Event::Disconnected) => self.serve = None,
                     Some(Event::Down(down)) => match *down {
-                        Down::Stop => return Ok(()),
+                        Down::Stop => stopping = true,
                         Down::Snapshot(snapshot) => self.receive(*snapshot).await,
                     },
                     None => return Ok(()),
@@ -162,6 +167,7 @@ impl Control {
                 _ = tick.tick() => self.tick().await,
             }
         }
+        Ok(())
     }
 
     /// Routes as before the last end, without waiting for `serve`.
@@ -188,7 +194,7 @@ impl Control {
         self.report();
     }
 
-    async fn receive(&mut self, snapshot: Snapshot) {
+    async fn receive(&mut self, mut snapshot: Snapshot) {
         if snapshot.version < self.snapshot.version {
             tracing::warn!(
                 version = snapshot.version,
@@ -197,6 +203,7 @@ impl Control {
             );
             return;
         }
+        cut::keep_newer(&self.snapshot, &mut snapshot);
         let again = *self.snapshot == snapshot;
         if !again {
             self.saved = false;
@@ -252,6 +259,7 @@ impl Control {
     async fn route(&mut self, snapshot: Arc<Snapshot>) {
         let registry = &mut self.registry;
         let closed = registry.enter(&snapshot);
+        let scopes = self.cuts.prepare(&snapshot);
         let (tls_settings, key) = (&mut self.tls, || self.store.key());
         let mut tls_errors = HashMap::new();
         let config = Config::compile(
@@ -260,6 +268,7 @@ impl Control {
             &mut |arn| registry.groups[arn].clone(),
             &mut |arn, target| registry.targets[&(arn.to_owned(), target.registration)].clone(),
             &mut |lb, listener, tls| tls_settings.get(&listener.arn, tls, lb.attributes.http2, &key, &mut tls_errors),
+            &mut |cut| self.cuts.scope(cut),
         );
         let is_there = |arn: &str| tls_errors.contains_key(arn) || config.has_listener(arn);
         self.tls.retain(is_there);
@@ -267,10 +276,11 @@ impl Control {
         self.prober.update(&snapshot);
         self.snapshot = snapshot;
         self.publish(Arc::new(config));
+        self.cuts.enforce(&self.snapshot);
         let mut answers = Vec::new();
         for worker in &self.workers {
             let (done, answer) = oneshot::channel();
-            let _ = worker.send(Command::Purge { targets: closed.clone(), done });
+            let _ = worker.send(Command::Purge { targets: closed.clone(), scopes: scopes.clone(), done });
             answers.push(answer);
         }
         for answer in answers {
@@ -371,7 +381,7 @@ impl Control {
             version: self.snapshot.version,
             targets,
             counters,
-            cuts: BTreeMap::new(),
+            cuts: self.cuts.report(),
         });
     }
 
@@ -443,6 +453,7 @@ fn empty_table() -> Table {
         &mut |_| unreachable!("{unreachable}"),
         &mut |_, _| unreachable!("{unreachable}"),
         &mut |_, _, _| unreachable!("{unreachable}"),
+        &mut |_| unreachable!("{unreachable}"),
     );
     Table::new(Arc::new(config), &|_| TargetState::Unused, &SlowStart::default(), Instant::now())
 }

@@ -4,6 +4,9 @@
 use crate::balance::{Pick, pick};
 use crate::client::Conn;
 use crate::connect::{ConnectError, connect_target};
+use crate::cut::era::Era;
+use crate::cut::kept::{self, Kept};
+use crate::cut::write::Write;
 use crate::front::{Edits, Front};
 use crate::http::body::Body;
 use crate::http::response::{self, Answer, Asked, Extra, Parsed};
@@ -17,6 +20,7 @@ use crate::worker::fixdate;
 use std::cell::Cell;
 use std::io::IoSlice;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +40,12 @@ pub struct Job {
     pub sticky: Sticky,
     /// The target's connection is not reused afterwards.
     pub close_target: bool,
+    /// It is a write of a cut's scope.
+    pub cut: Option<Write>,
+    /// What has been taken of such a write's body, if it may be sent again.
+    pub kept: Option<Kept>,
+    /// Of a write of any rule.
+    pub _era: Option<Rc<Era>>,
 }
 
 /// How an exchange ended.
@@ -45,6 +55,10 @@ pub enum Exchange {
     },
     /// Nothing was sent to the client: answer with this error.
     Answer(u16),
+    /// A cut's fence refused the write, which can be sent again. Nothing was sent to the client.
+    Fenced,
+    /// A cut's write was sent, or a part of it, and no sound answer came. Nothing was sent to the client.
+    Unanswered,
     /// The client has part of an answer. `reset`: only a reset shows that it is not whole.
     Cut {
         reset: bool,
@@ -64,6 +78,8 @@ enum Failure {
     Unanswered,
     /// The answer broke off or broke the rules before any of it was passed on.
     Broken,
+    /// The write can be sent again.
+    Fenced,
     Cut {
         reset: bool,
     },
@@ -133,13 +149,18 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
     }
 }
 
-/// Loads the table in force. `false` if the group is no longer in it.
-async fn renew(conn: &Conn, job: &mut Job, group: &Arc<Group>, times: u32) -> bool {
-    // The new table follows within moments of the closing that made the old one stale.
+/// Before the table is loaded again for the `times`-th time: the new one follows within moments of what made
+/// the old one stale.
+pub async fn pause_for_table(times: u32) {
     match times {
         0..=8 => tokio::task::yield_now().await,
         _ => tokio::time::sleep(Duration::from_millis(1)).await,
     }
+}
+
+/// Loads the table in force. `false` if the group is no longer in it.
+async fn renew(conn: &Conn, job: &mut Job, group: &Arc<Group>, times: u32) -> bool {
+    pause_for_table(times).await;
     let table = conn.worker.shared.table.load_full();
     let Some(index) = table.config.groups.iter().position(|g| g.shared.arn == group.arn) else { return false };
     (job.table, job.group) = (table, index);
@@ -173,24 +194,36 @@ async fn attempt(
     let front = job.front.clone();
     let edits = &front.edits;
     let before = job.body.clone();
+    let whole_kept = job.kept.as_ref().map(Kept::whole);
+    let fence = whole_kept.as_deref();
+    let (body, kept) = (&mut job.body, &mut job.kept);
+    let upload = async {
+        match kept {
+            None => relay(head, &conn.stream, buffer, body, &stream, chunk, &up).await,
+            Some(kept) => kept::relay(head, &conn.stream, buffer, body, &stream, &up, kept).await,
+        }
+    };
     let (uploaded, downloaded);
     if whole_body_is_here {
-        uploaded = Some(relay(head, &conn.stream, buffer, &mut job.body, &stream, chunk, &up).await);
+        uploaded = Some(upload.await);
         // Not a byte went out on a kept connection: it was closed before, and nobody saw the request.
         if matches!(uploaded, Some(Err(RelayError::Sink))) && up.written.get() == 0 && reused {
-            job.body = before;
+            if job.kept.is_none() {
+                job.body = before;
+            }
             return Attempt::Again;
         }
         let whole = Cell::new(true);
-        downloaded = download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, &down).await;
+        downloaded = download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, fence, &down).await;
     } else {
         let whole = Cell::new(false);
         let mut upload = pin!(async {
-            let end = relay(head, &conn.stream, buffer, &mut job.body, &stream, chunk, &up).await;
+            let end = upload.await;
             whole.set(end.is_ok());
             end
         });
-        let mut download = pin!(download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, &down));
+        let mut download =
+            pin!(download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, fence, &down));
         let mut upload_end = None;
         downloaded = loop {
             tokio::select! {
@@ -240,8 +273,9 @@ async fn attempt(
         Err(Failure::Unanswered | Failure::Broken) => {
             target::add(&counters.requests, 1);
             target::add(&counters.connection_errors, 1);
-            Attempt::Ended(Exchange::Answer(502))
+            Attempt::Ended(if job.cut.is_some() { Exchange::Unanswered } else { Exchange::Answer(502) })
         }
+        Err(Failure::Fenced) => Attempt::Ended(Exchange::Fenced),
         Err(Failure::Cut { reset }) => {
             target::add(&counters.requests, 1);
             Attempt::Ended(Exchange::Cut { reset })
@@ -261,6 +295,7 @@ async fn download(
     extra: &Extra,
     edits: &Edits,
     request_whole: &Cell<bool>,
+    fence: Option<&Cell<bool>>,
     meter: &Meter<'_>,
 ) -> Result<(Answer, Instant, Instant), Failure> {
     let sent_at = conn.watch.touch();
@@ -298,6 +333,9 @@ async fn download(
                     }
                 }
                 Parsed::Final(mut answer) => {
+                    if answer.fenced && fence.is_some_and(Cell::get) {
+                        return Err(Failure::Fenced);
+                    }
                     answers.consume(answer.head_len);
                     conn.watch.enter(Phase::Streaming);
                     let (body, chunk) = (&mut answer.body, answer.rechunk);

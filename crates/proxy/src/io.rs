@@ -45,6 +45,20 @@ impl Buf {
         Self { data, start: 0, end: 0 }
     }
 
+    /// With these bytes, and no room for more.
+    pub fn holding(bytes: &[u8]) -> Self {
+        Self { data: bytes.to_vec(), start: 0, end: bytes.len() }
+    }
+
+    /// Puts bytes behind those that are there.
+    pub fn put(&mut self, bytes: &[u8]) {
+        if self.end + bytes.len() > self.data.len() {
+            self.data.resize(self.end + bytes.len(), 0);
+        }
+        self.data[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
     /// Gives the storage back for reuse.
     pub fn into_storage(self) -> Vec<u8> {
         self.data

@@ -10,6 +10,7 @@ mod broker;
 mod client;
 mod connect;
 mod control;
+mod cut;
 mod exchange;
 mod front;
 mod http;

@@ -34,6 +34,8 @@ pub struct Sticky {
     renew: bool,
     /// The cookie of the chosen target group, and that group.
     group: Option<(GroupCookie, u64)>,
+    /// The client has written in a cut's scope: it will be known by a cookie.
+    wrote: bool,
     /// The registration that the client's cookie names.
     pub wanted: Option<u64>,
 }
@@ -41,6 +43,9 @@ pub struct Sticky {
 const TARGET: [&str; 2] = ["AWSALB", "AWSALBCORS"];
 const GROUP: [&str; 2] = ["AWSALBTG", "AWSALBTGCORS"];
 const APPLICATION: &str = "AWSALBAPP-0";
+const WROTE: &str = "QUARRYCUTWROTE";
+/// For so many seconds a client that has written in a cut's scope is known by a cookie.
+pub const WROTE_SECONDS: u64 = 10;
 /// Seconds that the cookies live with the client.
 const WEEK: i64 = 604_800;
 /// Hexadecimal digits of a value: three numbers.
@@ -90,7 +95,7 @@ impl Sticky {
         }
         let wanted = wanted.filter(|_| session);
         let renew = target.application.is_none() || wanted.is_some();
-        Self { target: Some(target.clone()), renew, group: None, wanted }
+        Self { target: Some(target.clone()), renew, group: None, wrote: false, wanted }
     }
 
     /// The client stays with this target group of a forward action.
@@ -99,10 +104,20 @@ impl Sticky {
         self
     }
 
+    /// The request is a write in a cut's scope: see [`has_written`].
+    pub fn with_written(mut self) -> Self {
+        self.wrote = true;
+        self
+    }
+
     /// The Set-Cookie lines that keep a client with this registration. `date` formats a time in Unix
     /// seconds as an IMF-fixdate.
     pub fn extra(&self, registration: u64, now: i64, date: impl Fn(i64) -> String) -> Extra {
         let mut extra = Extra::default();
+        if self.wrote {
+            let age = WROTE_SECONDS;
+            write!(extra.lines, "Set-Cookie: {WROTE}=1; Max-Age={age}; Path=/; HttpOnly\r\n").expect("memory");
+        }
         if self.target.is_none() && self.group.is_none() {
             return extra;
         }
@@ -131,6 +146,11 @@ impl Sticky {
         }
         extra
     }
+}
+
+/// Whether the client has written in a cut's scope within [`WROTE_SECONDS`].
+pub fn has_written<'a>(cookies: impl Iterator<Item = &'a [u8]>) -> bool {
+    pairs(cookies).any(|(name, _)| name == WROTE.as_bytes())
 }
 
 fn pairs<'a>(cookies: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {

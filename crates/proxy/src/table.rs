@@ -2,6 +2,8 @@
 //! Immutable; a change of configuration or of health makes a new one.
 
 use crate::connect::Speaks;
+use crate::cut::entry::CutEntry;
+use crate::cut::scope::Scope;
 use crate::front::{Edits, Front};
 use crate::http::answer;
 use crate::slow_start::{Ramp, SlowStart};
@@ -54,12 +56,18 @@ pub struct ListenerEntry {
     pub own: ListenerAttributes,
     pub rules: Rules,
     /// Of each rule.
-    pub actions: Vec<ActionEntry>,
+    pub actions: Vec<RuleAction>,
     pub default_action: ActionEntry,
     /// The TLS settings of an HTTPS listener; `Some(None)` where they cannot be used.
     pub tls: Option<Option<Arc<ServerConfig>>>,
     /// The names of its certificates.
     tls_names: Vec<String>,
+}
+
+pub struct RuleAction {
+    pub action: ActionEntry,
+    /// The cut that owns the rule.
+    pub cut: Option<Arc<CutEntry>>,
 }
 
 pub enum ActionEntry {
@@ -122,6 +130,7 @@ impl Config {
         group: &mut dyn FnMut(&str) -> Arc<Group>,
         target: &mut dyn FnMut(&str, &quarry_domain::snapshot::Target) -> Arc<Target>,
         tls_settings: &mut TlsOf<'_>,
+        scope: &mut dyn FnMut(&str) -> Arc<Scope>,
     ) -> Self {
         let mut groups = Vec::with_capacity(snapshot.target_groups.len());
         let mut index = HashMap::new();
@@ -165,7 +174,13 @@ impl Config {
                     attributes: lb.attributes.clone(),
                     own: listener.attributes.clone(),
                     rules: Rules::compile(rules.iter().map(|rule| rule.conditions.as_slice())),
-                    actions: rules.iter().map(|rule| ActionEntry::compile(&rule.action, &index)).collect(),
+                    actions: rules
+                        .iter()
+                        .map(|rule| RuleAction {
+                            action: ActionEntry::compile(&rule.action, &index),
+                            cut: rule.cut.as_ref().map(|cut| CutEntry::compile(cut, scope(&cut.cut), &index).into()),
+                        })
+                        .collect(),
                     default_action: ActionEntry::compile(&listener.default_action, &index),
                     tls: listener.tls.as_ref().map(|settings| tls_settings(lb, listener, settings)),
                 });

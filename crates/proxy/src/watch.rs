@@ -12,6 +12,9 @@ pub enum Phase {
     Head,
     /// Waiting for more of a request's body: 408.
     Upload,
+    /// A write of a cut on hold, waiting to go on. The hold has a deadline of its own, and what the fence refused
+    /// is tried for a limited time: this is beyond both.
+    Parked,
     /// Waiting for the target: 504.
     Answer,
     /// An answer is on its way: cut off.
@@ -26,6 +29,8 @@ pub struct Watch {
     limit: Cell<Duration>,
     phase: Cell<Phase>,
 }
+
+const PARKED: Duration = Duration::from_secs(3600);
 
 impl Watch {
     pub fn new(limit: Duration) -> Self {
@@ -61,6 +66,7 @@ impl Watch {
     }
 
     pub fn deadline(&self) -> Instant {
-        self.last.get() + self.limit.get()
+        let limit = if self.phase.get() == Phase::Parked { PARKED } else { self.limit.get() };
+        self.last.get() + limit
     }
 }

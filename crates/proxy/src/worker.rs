@@ -3,6 +3,8 @@
 
 use crate::broker::Brokers;
 use crate::client;
+use crate::cut::era::Eras;
+use crate::cut::scope::Scope;
 use crate::http2::to_target;
 use crate::io::{BUFFER, Buf};
 use crate::pool::Pool;
@@ -50,6 +52,8 @@ pub enum Command {
     /// nothing left that was begun under an older table and not yet counted.
     Purge {
         targets: Vec<u64>,
+        /// Of cuts that are new: they wait for the end of all writes begun before.
+        scopes: Vec<Arc<Scope>>,
         done: oneshot::Sender<()>,
     },
     /// Take no more connections, finish what is in flight, end by the deadline.
@@ -65,6 +69,7 @@ pub struct Worker {
     pub pool: Pool,
     pub http2: to_target::Connections,
     pub brokers: Brokers,
+    pub eras: Eras,
     pub stopping: Cell<bool>,
     /// Rung for all connections when stopping begins.
     pub stop: Notify,
@@ -123,7 +128,8 @@ async fn main(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>
                     task.abort();
                 }
             }
-            Some(Command::Purge { targets, done }) => {
+            Some(Command::Purge { targets, scopes, done }) => {
+                worker.eras.turn(&scopes);
                 for target in targets {
                     worker.pool.close(target);
                     worker.http2.close(target);
@@ -178,6 +184,7 @@ impl Worker {
             pool: Pool::default(),
             http2: to_target::Connections::default(),
             brokers: Brokers::default(),
+            eras: Eras::default(),
             stopping: Cell::new(false),
             stop: Notify::new(),
             storage: RefCell::default(),
@@ -232,6 +239,30 @@ impl Worker {
     }
 }
 
+impl Lease {
+    /// Keeps what is unread in as little memory as it needs, for a long wait.
+    pub fn stow(&mut self) {
+        let unread = Buf::holding(self.bytes());
+        self.give_back(Some(unread));
+    }
+
+    /// Undoes [`stow`](Self::stow).
+    pub fn unstow(&mut self) {
+        let mut buffer = Buf::new(self.worker.storage.borrow_mut().pop().unwrap_or_default());
+        buffer.put(self.bytes());
+        self.buffer = Some(buffer);
+    }
+
+    fn give_back(&mut self, instead: Option<Buf>) {
+        let Some(buffer) = std::mem::replace(&mut self.buffer, instead) else { return };
+        let storage = buffer.into_storage();
+        let mut stored = self.worker.storage.borrow_mut();
+        if storage.len() == BUFFER && stored.len() < MAX_STORED {
+            stored.push(storage);
+        }
+    }
+}
+
 /// A time in Unix seconds as an IMF-fixdate.
 pub fn fixdate(second: i64) -> String {
     let time = time::OffsetDateTime::from_unix_timestamp(second).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
@@ -254,11 +285,6 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(buffer) = self.buffer.take() else { return };
-        let storage = buffer.into_storage();
-        let mut stored = self.worker.storage.borrow_mut();
-        if storage.len() == BUFFER && stored.len() < MAX_STORED {
-            stored.push(storage);
-        }
+        self.give_back(None);
     }
 }

@@ -24,6 +24,8 @@ pub struct Forwarding<'a> {
     pub random: (u64, u32),
     /// Ask the target to close after this request.
     pub close: bool,
+    /// Of a write that belongs to a cut.
+    pub cut_epoch: Option<u64>,
 }
 
 impl Head<'_, '_> {
@@ -48,7 +50,10 @@ impl Head<'_, '_> {
             if with.attributes.tls_headers && is_tls_field(field.name, with.listener) {
                 continue;
             }
-            if own(field.name) || (!self.upgrade && field.name.eq_ignore_ascii_case("upgrade")) {
+            if own(field.name)
+                || is_cut_field(field.name)
+                || (!self.upgrade && field.name.eq_ignore_ascii_case("upgrade"))
+            {
                 continue;
             }
             if named.iter().any(|n| n.eq_ignore_ascii_case(field.name.as_bytes())) {
@@ -71,6 +76,11 @@ impl Head<'_, '_> {
             }
             Body::Chunked(_) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
             Body::None | Body::UntilClose => {}
+        }
+        if let Some(epoch) = with.cut_epoch {
+            out.extend_from_slice(b"X-Cut-Epoch: ");
+            push_number(out, epoch);
+            out.extend_from_slice(b"\r\n");
         }
         if self.upgrade {
             out.extend_from_slice(b"Connection: upgrade\r\n");
@@ -132,6 +142,11 @@ impl Head<'_, '_> {
     }
 }
 
+/// `X-Cut-…`, also with underscores, which some applications read as the same: only the balancer says these.
+fn is_cut_field(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'x' | b'X', b'-' | b'_', b'c' | b'C', b'u' | b'U', b't' | b'T', b'-' | b'_', ..])
+}
+
 /// Whether only the balancer itself may say this, by its usual name or by the listener's.
 fn is_tls_field(name: &str, listener: &ListenerAttributes) -> bool {
     let all =
@@ -183,6 +198,7 @@ mod tests {
             unix_seconds: 1,
             random: (2, 3),
             close: false,
+            cut_epoch: None,
         };
         let mut out = Vec::new();
         head.forward(&mut out, &with);

@@ -41,6 +41,8 @@ pub struct Answer {
     pub client_keep_alive: bool,
     /// The target's connection stays open afterwards.
     pub target_keep_alive: bool,
+    /// A cut's fence refused the request: it was not executed (421 with `X-Cut-Fenced`).
+    pub fenced: bool,
     /// `Keep-Alive: timeout=…` in seconds, if the target said so.
     pub target_patience: Option<u64>,
 }
@@ -82,7 +84,7 @@ pub fn parse(bytes: &[u8], asked: Asked, extra: &Extra, edits: &Edits, out: &mut
     }
     let (mut length, mut length_written) = (None, false);
     let (mut chunked, mut close, mut keep, mut patience) = (false, false, false, None);
-    let mut named: Vec<&[u8]> = Vec::new();
+    let (mut named, mut fenced): (Vec<&[u8]>, bool) = (Vec::new(), false);
     for field in response.headers.iter() {
         let name = field.name;
         if name.eq_ignore_ascii_case("content-length") {
@@ -108,6 +110,8 @@ pub fn parse(bytes: &[u8], asked: Asked, extra: &Extra, edits: &Edits, out: &mut
             }
         } else if name.eq_ignore_ascii_case("keep-alive") {
             patience = elements(field.value).find_map(|e| parse_length(e.strip_prefix(b"timeout=")?));
+        } else if status == 421 && name.eq_ignore_ascii_case("x-cut-fenced") {
+            fenced = true;
         }
     }
     let interim = status < 200 && !switching;
@@ -181,6 +185,7 @@ pub fn parse(bytes: &[u8], asked: Asked, extra: &Extra, edits: &Edits, out: &mut
         rechunk,
         client_keep_alive,
         target_keep_alive,
+        fenced,
         target_patience: patience,
     })
 }
@@ -190,12 +195,13 @@ fn sets(field: &httparse::Header<'_>, cookie: &str) -> bool {
     field.name.eq_ignore_ascii_case("set-cookie") && value.is_some_and(|rest| rest.first() == Some(&b'='))
 }
 
-/// Fields that belong to one connection only.
+/// Fields that belong to one connection only, or are between an application and the balancer.
 fn dropped(name: &str, switching: bool) -> bool {
     match name.len() {
         2 => name.eq_ignore_ascii_case("te"),
         7 => (name.eq_ignore_ascii_case("upgrade") && !switching) || name.eq_ignore_ascii_case("trailer"),
         10 => name.eq_ignore_ascii_case("connection") || name.eq_ignore_ascii_case("keep-alive"),
+        12 => name.eq_ignore_ascii_case("x-cut-fenced"),
         16 => name.eq_ignore_ascii_case("proxy-connection"),
         17 => name.eq_ignore_ascii_case("transfer-encoding"),
         _ => false,

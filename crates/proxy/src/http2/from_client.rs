@@ -38,6 +38,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
+    let origin = Origin { wrote: Some(Rc::default()), ..origin };
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS)

@@ -9,6 +9,7 @@ mod tls;
 pub use pipe::{Pipe, pipe};
 pub use tls::{Tls, TlsInfo};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
@@ -75,6 +76,18 @@ impl Stream {
             Self::Tls(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
             Self::Pipe(stream) => poll_fn(|cx| stream.poll_writable(cx)).await,
         }
+    }
+
+    /// The other side has ended or broken its direction, even if what it sent before is unread. Costs a system call.
+    pub fn is_left(&self) -> bool {
+        let tcp = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.tcp(),
+            Self::Pipe(stream) => return stream.is_left(),
+        };
+        let mut looked = [PollFd::new(tcp, PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut looked, Some(&now)), Ok(1..))
     }
 
     /// Says that nothing more will be written; reading goes on.

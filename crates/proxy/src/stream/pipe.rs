@@ -82,6 +82,11 @@ impl Pipe {
         Poll::Ready(Ok(()))
     }
 
+    /// The other end broke off or is gone.
+    pub fn is_left(&self) -> bool {
+        self.incoming.borrow().aborted || self.outgoing.borrow().unread
+    }
+
     /// The other side reads the end after what was written.
     pub fn end(&self) {
         let mut channel = self.outgoing.borrow_mut();

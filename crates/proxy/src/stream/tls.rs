@@ -80,6 +80,11 @@ impl Tls {
         Ok(tls)
     }
 
+    /// The socket under the session.
+    pub fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     /// What the handshake came to.
     pub fn info(&self) -> TlsInfo {
         let session = self.session.borrow();

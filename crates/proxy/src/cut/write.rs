@@ -1,0 +1,168 @@
+//! A write of a scope, from its head to its answer: parked while the scope is on hold, counted while it is
+//! in flight, and sent again, by the newest version, where that is known to be safe:
+//!
+//! - nothing of it was sent;
+//! - the fence refused it, which means that it was not executed;
+//! - its outcome is unknown, but it carries an idempotency key, which an application with the contract
+//!   stores with the answer.
+
+use super::entry::CutEntry;
+use super::kept::Kept;
+use super::scope::{Enter, Pass, Scope};
+use crate::client::{Conn, Decision};
+use crate::exchange::{self, Exchange, Job};
+use crate::http::body::Body;
+use crate::watch::Phase;
+use crate::worker::Lease;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a request is to its scope, beside what every request is.
+pub struct Write {
+    pub entry: Arc<CutEntry>,
+    /// It carries an idempotency key.
+    pub has_key: bool,
+}
+
+/// What became of a write.
+pub enum Carried {
+    Exchanged(Exchange),
+    /// The listener's rules have changed: this answer of ours is in the out buffer.
+    Answer {
+        body: Body,
+        keep_alive: bool,
+    },
+    /// There is nobody to answer.
+    Gone,
+}
+
+/// As long as this says so, a write may have been executed without anyone knowing.
+struct Outcome<'a> {
+    scope: &'a Scope,
+    unknown: Cell<bool>,
+}
+
+/// A write that the fence refuses is sent again so often, with pauses that grow from [`FIRST_PAUSE`] to
+/// [`LAST_PAUSE`] and end with a new version of the scope. Then it is a 503: it was not executed.
+const FENCED: u32 = 20;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// A write with a key whose outcome is unknown is sent again so often.
+const LOST: u32 = 3;
+
+/// Carries a write out, whose head is in front in `lease` and is `consumed` bytes long; `out` and `job` are what
+/// was decided about it.
+pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: usize, job: &mut Job) -> Carried {
+    let head = lease.bytes()[..consumed].to_vec();
+    lease.consume(consumed);
+    let (mut ticket, mut pass): (Option<u64>, Option<Pass>) = (None, None);
+    let (mut fenced, mut lost, mut stale) = (0, 0, 0);
+    loop {
+        // Without a cut any more, what was kept is still to be sent.
+        let entry = job.cut.as_ref().map(|write| write.entry.clone());
+        let entered = entry.as_ref().map(|entry| entry.scope.enter(entry.version, pass.is_some()));
+        let flight = match (entered, &entry) {
+            (Some(Enter::Held), Some(entry)) => {
+                drop(pass.take());
+                conn.watch.enter(Phase::Parked);
+                lease.stow();
+                pass = Some(entry.scope.park(&mut ticket).await);
+                if conn.stream.is_left() {
+                    add(&entry.scope.counts.left_while_parked);
+                    return Carried::Gone;
+                }
+                lease.unstow();
+                if let Some(ended) = decide_again(conn, &head, out, job) {
+                    return ended;
+                }
+                continue;
+            }
+            (Some(Enter::Stale), _) => {
+                stale += 1;
+                exchange::pause_for_table(stale).await;
+                if let Some(ended) = decide_again(conn, &head, out, job) {
+                    return ended;
+                }
+                continue;
+            }
+            (Some(Enter::Go(flight)), _) => Some(flight),
+            (Some(Enter::Held) | None, _) => None,
+        };
+        let outcome = entry.as_ref().map(|entry| Outcome { scope: &entry.scope, unknown: Cell::new(true) });
+        let exchange = exchange::forward(conn, lease, out, job).await;
+        drop(flight);
+        conn.wrote();
+        let again = job.kept.as_ref().is_some_and(Kept::is_whole);
+        match (exchange, &entry) {
+            (Exchange::Fenced, Some(entry)) => {
+                settle(outcome);
+                add(&entry.scope.counts.fenced_again);
+                fenced += 1;
+                if fenced > FENCED {
+                    return Carried::Exchanged(Exchange::Answer(503));
+                }
+                drop(pass.take());
+                conn.watch.enter(Phase::Parked);
+                let pause = (FIRST_PAUSE * (1 << fenced.min(10))).min(LAST_PAUSE);
+                let _ = tokio::time::timeout(pause, entry.scope.changed_from(entry.version)).await;
+            }
+            (Exchange::Unanswered, Some(_)) if again && lost < LOST && has_key(job) => {
+                settle(outcome);
+                lost += 1;
+            }
+            // Counted as unknown by being dropped.
+            (Exchange::Unanswered, _) => return Carried::Exchanged(Exchange::Answer(502)),
+            (exchange @ Exchange::Answer(_), _) if lost > 0 => return Carried::Exchanged(exchange),
+            (exchange, _) => {
+                settle(outcome);
+                return Carried::Exchanged(exchange);
+            }
+        }
+        if let Some(ended) = decide_again(conn, &head, out, job) {
+            return ended;
+        }
+    }
+}
+
+/// Routes by the newest table; what has been taken of the body stays with the request. Returns how it ends if it
+/// is not forwarded any more.
+fn decide_again(conn: &Conn, head: &[u8], out: &mut Vec<u8>, job: &mut Job) -> Option<Carried> {
+    out.clear();
+    match conn.decide(head, out, true) {
+        Decision::Forward { job: mut new, .. } => {
+            new.body = std::mem::replace(&mut job.body, Body::None);
+            new.kept = job.kept.take().or(new.kept);
+            *job = new;
+            None
+        }
+        Decision::Answer { keep_alive, .. } => {
+            let body = std::mem::replace(&mut job.body, Body::None);
+            Some(Carried::Answer { body, keep_alive })
+        }
+        Decision::Partial | Decision::Close => Some(Carried::Gone),
+    }
+}
+
+fn has_key(job: &Job) -> bool {
+    job.cut.as_ref().is_some_and(|write| write.has_key)
+}
+
+fn settle(outcome: Option<Outcome<'_>>) {
+    if let Some(outcome) = outcome {
+        outcome.unknown.set(false);
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Drop for Outcome<'_> {
+    fn drop(&mut self) {
+        if self.unknown.get() {
+            add(&self.scope.counts.unknown_outcomes);
+        }
+    }
+}
