@@ -142,7 +142,7 @@ impl Control {
         let wake = self.shared.wake.clone();
         let mut stopping = false;
         // What is parked by a cut would end with this process: a hold is short, and is waited for.
-        while !(stopping && !self.cuts.holding()) {
+        while !stopping || self.cuts.holding() {
             tokio::select! {
                 biased;
                 _ = terminate.recv() => stopping = true,

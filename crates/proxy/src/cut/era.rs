@@ -53,9 +53,9 @@ mod tests {
         let new = || Scope::new(1, Arc::new(Notify::new()));
         let (eras, one, two) = (Eras::default(), new(), new());
         let first = eras.now();
-        eras.turn(&[one.clone()]);
+        eras.turn(std::slice::from_ref(&one));
         let second = eras.now();
-        eras.turn(&[two.clone()]);
+        eras.turn(std::slice::from_ref(&two));
         let third = eras.now();
         drop(second);
         assert_eq!((one.in_flight(), two.in_flight()), (1, 1));

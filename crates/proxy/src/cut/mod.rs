@@ -115,14 +115,13 @@ fn cuts(snapshot: &Snapshot) -> impl Iterator<Item = &CutScope> {
 }
 
 async fn run(scope: Arc<Scope>, timer: Timer) {
-    let open = match timer {
-        Timer::Deadline { hold, within } => {
-            tokio::time::sleep(within).await;
-            scope.expire(hold)
+    if let Timer::Deadline { hold, within } = timer {
+        tokio::time::sleep(within).await;
+        if !scope.expire(hold) {
+            return;
         }
-        Timer::Widen => true,
-    };
-    while open {
+    }
+    loop {
         tokio::time::sleep(WIDEN).await;
         if !scope.widen() {
             return;

@@ -1,6 +1,7 @@
 //! A real proxy on free loopback ports, with a `serve` and targets that tests play themselves.
 #![allow(dead_code)]
 
+pub mod cut;
 pub mod frames;
 pub mod recorder;
 pub mod tls;
@@ -157,7 +158,11 @@ impl Proxy {
     }
 
     pub fn with_names(names: NameService) -> Self {
-        let dir = Dir::new();
+        Self::on(Dir::new(), names)
+    }
+
+    /// On files that are there.
+    pub fn on(dir: Dir, names: NameService) -> Self {
         let serve = Serve::start(&dir.0);
         let config = ProxyConfig { data_dir: dir.0.clone(), workers: 2, names };
         let thread = Some(std::thread::spawn(move || quarry_proxy::run(config)));
@@ -181,8 +186,13 @@ impl Proxy {
         self.thread = Some(std::thread::spawn(move || quarry_proxy::run(config)));
     }
 
-    pub fn stop(mut self) {
+    pub fn stop(self) {
         self.serve.send(&Down::Stop);
+        self.ended();
+    }
+
+    /// Waits for the end of a proxy that has been told to stop.
+    pub fn ended(mut self) {
         self.thread.take().unwrap().join().unwrap().unwrap();
     }
 }
