@@ -118,7 +118,10 @@ impl Play {
         };
         let mut rule = path_rule(1, "/posts*", weighted(true));
         rule.cut = Some(scope.clone());
-        let groups = vec![group("source", &[source.clone()]), group("destination", &[destination.clone()])];
+        let groups = vec![
+            group("source", std::slice::from_ref(source)),
+            group("destination", std::slice::from_ref(destination)),
+        ];
         Self { scope, balancer: balancer(name, port, vec![rule], forward("source")), groups, version: 1 }
     }
 
