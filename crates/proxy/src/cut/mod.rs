@@ -158,6 +158,7 @@ mod tests {
             port: 80,
             protocol: ListenerProtocol::Http,
             tls: None,
+            attributes: ListenerAttributes::default(),
             rules: vec![rule("of-the-cut", Some(cut)), rule("other", None)],
             default_action: action.clone(),
         };
