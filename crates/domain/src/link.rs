@@ -30,8 +30,9 @@ pub enum Up {
     /// The snapshot of this version is on disk and in force.
     Applied { proxy: String, version: u64, listeners: Vec<ListenerStatus> },
     /// Sent at once when a target's health changes, a draining target's last request ends, the last write
-    /// in flight of a scope on hold ends, a scope's park overflows or its hold runs out, and otherwise
-    /// every second: all targets and counters, as of snapshot `version`; by cut id, the cuts in it.
+    /// in flight of a scope on hold ends, its park overflows, its hold runs out, or the last write that it
+    /// had parked is let out; and otherwise every second: all targets and counters, as of snapshot
+    /// `version`; by cut id, the cuts in it.
     Report {
         proxy: String,
         version: u64,

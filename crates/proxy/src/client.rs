@@ -2,6 +2,7 @@
 
 use crate::cut;
 use crate::cut::kept::Kept;
+use crate::cut::shadow::ReadCopy;
 use crate::cut::write::{Carried, Write, carry};
 use crate::exchange::{self, Exchange, Job};
 use crate::front::{Front, UNEDITED};
@@ -226,6 +227,9 @@ impl Conn {
                             Carried::Gone => return End::Close,
                         },
                     };
+                    if let (Exchange::Done { .. }, Some(copy)) = (&exchange, job.copy.take()) {
+                        copy.send(&self.worker.shared.shadows, &self.worker.shared);
+                    }
                     match exchange {
                         Exchange::Done { keep_alive: true } => None,
                         Exchange::Done { keep_alive: false } => Some(End::Linger),
@@ -385,7 +389,14 @@ impl Conn {
                 if let Some((cookie, _)) = stay {
                     sticky = sticky.with_group(cookie, &entry.shared.arn);
                 }
+                let copy = match cut.and_then(|cut| Some((cut, cut.shadow.as_ref()?))) {
+                    Some((cut, shadow)) if canary.is_none() && head.may_be_copied() => {
+                        ReadCopy::draw(&cut.scope, shadow, &entry.shared.arn, out, || self.worker.random())
+                    }
+                    Some(_) | None => None,
+                };
                 let job = Job {
+                    copy,
                     sticky,
                     asked: Asked {
                         head: head.method == "HEAD",
@@ -509,7 +520,7 @@ impl Conn {
 
     /// Sends an answer of our own; the request's body is read past if it is short.
     async fn answer(&self, buffer: &mut Buf, out: &[u8], mut body: Body, keep_alive: bool) -> Option<End> {
-        let meter = Meter { watch: &self.watch, phases: (Phase::Upload, Phase::Streaming), written: Cell::new(0) };
+        let meter = Meter::new(&self.watch, (Phase::Upload, Phase::Streaming));
         self.watch.enter(Phase::Streaming);
         if write_all(&self.stream, &mut [IoSlice::new(out)], &meter).await.is_err() {
             return Some(End::Close);

@@ -1,6 +1,7 @@
 //! The control thread: puts snapshots in force, keeps the routing table in step with health, reports.
 
 use crate::broker::Brokers;
+use crate::cut::shadow::Shadows;
 use crate::cut::{self, Cuts};
 use crate::link::{self, Event};
 use crate::listen::Listening;
@@ -81,6 +82,7 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
         table: ArcSwap::from_pointee(empty_table()),
         wake: Arc::new(Notify::new()),
         door: Door::system(),
+        shadows: Shadows::default(),
     });
     let mut workers = Vec::new();
     let mut threads: Vec<JoinHandle<std::io::Result<()>>> = Vec::new();

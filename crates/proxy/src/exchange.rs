@@ -6,6 +6,7 @@ use crate::client::Conn;
 use crate::connect::{ConnectError, connect_target};
 use crate::cut::era::Era;
 use crate::cut::kept::{self, Kept};
+use crate::cut::shadow::ReadCopy;
 use crate::cut::write::Write;
 use crate::front::{Edits, Front};
 use crate::http::body::Body;
@@ -43,7 +44,9 @@ pub struct Job {
     /// It is a write of a cut's scope.
     pub cut: Option<Write>,
     /// What has been taken of such a write's body, if it may be sent again.
-    pub kept: Option<Kept>,
+    pub kept: Option<Box<Kept>>,
+    /// It is a read of a cut's scope, and is to be copied.
+    pub copy: Option<Box<ReadCopy>>,
     /// Of a write of any rule.
     pub _era: Option<Rc<Era>>,
 }
@@ -178,8 +181,9 @@ async fn attempt(
     reused: bool,
     counters: &GroupCounters,
 ) -> Attempt {
-    let up = Meter { watch: &conn.watch, phases: (Phase::Upload, Phase::Answer), written: Cell::new(0) };
-    let down = Meter { watch: &conn.watch, phases: (Phase::Answer, Phase::Streaming), written: Cell::new(0) };
+    let up = Meter::new(&conn.watch, (Phase::Upload, Phase::Answer));
+    let copy = job.copy.as_ref().map(|copy| &copy.capture);
+    let down = Meter { copy, ..Meter::new(&conn.watch, (Phase::Answer, Phase::Streaming)) };
     let mut answers = conn.worker.lease();
     let asked = job.asked;
     let expects = job.expects_continue;
@@ -194,7 +198,7 @@ async fn attempt(
     let front = job.front.clone();
     let edits = &front.edits;
     let before = job.body.clone();
-    let whole_kept = job.kept.as_ref().map(Kept::whole);
+    let whole_kept = job.kept.as_ref().map(|kept| kept.whole());
     let fence = whole_kept.as_deref();
     let (body, kept) = (&mut job.body, &mut job.kept);
     let upload = async {
@@ -336,6 +340,9 @@ async fn download(
                     if answer.fenced && fence.is_some_and(Cell::get) {
                         return Err(Failure::Fenced);
                     }
+                    if let Some(copy) = meter.copy {
+                        copy.head(&answers.bytes()[..answer.head_len]);
+                    }
                     answers.consume(answer.head_len);
                     conn.watch.enter(Phase::Streaming);
                     let (body, chunk) = (&mut answer.body, answer.rechunk);
@@ -355,7 +362,7 @@ async fn download(
 
 /// A meter for bytes that are not yet the answer.
 fn uncounted<'a>(meter: &Meter<'a>) -> Meter<'a> {
-    Meter { watch: meter.watch, phases: meter.phases, written: Cell::new(0) }
+    Meter::new(meter.watch, meter.phases)
 }
 
 fn count_bytes(conn: &Conn, balancer: &Balancer, up: &Meter<'_>, down: &Meter<'_>) {

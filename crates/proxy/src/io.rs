@@ -1,5 +1,6 @@
 //! Buffers, and moving bytes between sockets in constant memory.
 
+use crate::cut::shadow::Capture;
 use crate::http::body::Body;
 use crate::stream::Stream;
 use crate::watch::{Phase, Watch};
@@ -23,6 +24,8 @@ pub struct Meter<'a> {
     pub phases: (Phase, Phase),
     /// Bytes that the receiving socket has taken.
     pub written: Cell<u64>,
+    /// Where the payload is to be copied.
+    pub copy: Option<&'a Capture>,
 }
 
 /// Why a body did not get across.
@@ -34,6 +37,12 @@ pub enum RelayError {
     Malformed,
     /// The receiver closed or broke.
     Sink,
+}
+
+impl<'a> Meter<'a> {
+    pub fn new(watch: &'a Watch, phases: (Phase, Phase)) -> Self {
+        Self { watch, phases, written: Cell::new(0), copy: None }
+    }
 }
 
 impl Buf {
@@ -163,6 +172,9 @@ pub async fn relay(
             _ => b"",
         };
         let data = &buffer.bytes()[..step.data];
+        if let Some(copy) = meter.copy {
+            copy.push(data);
+        }
         if !(head.is_empty() && data.is_empty() && tail.is_empty()) {
             let mut slices = [IoSlice::new(head), IoSlice::new(size), IoSlice::new(data), IoSlice::new(tail)];
             // Without chunks, an empty slice in the middle would cost a vectored write.
@@ -206,7 +218,7 @@ pub fn chunk_size(space: &mut [u8; 18], n: usize) -> &[u8] {
 
 /// Bytes in both directions until both sides have ended; each end is passed on.
 pub async fn tunnel(a: &Stream, a_buffer: &mut Buf, b: &Stream, b_buffer: &mut Buf, watch: &Watch) -> u64 {
-    let meter = |watch| Meter { watch, phases: (Phase::Tunnel, Phase::Tunnel), written: Cell::new(0) };
+    let meter = |watch| Meter::new(watch, (Phase::Tunnel, Phase::Tunnel));
     let (there, back) = (meter(watch), meter(watch));
     let one = |from, buffer, to, meter| async move {
         let mut body = Body::UntilClose;

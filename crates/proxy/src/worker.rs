@@ -5,6 +5,7 @@ use crate::broker::Brokers;
 use crate::client;
 use crate::cut::era::Eras;
 use crate::cut::scope::Scope;
+use crate::cut::shadow::Shadows;
 use crate::http2::to_target;
 use crate::io::{BUFFER, Buf};
 use crate::pool::Pool;
@@ -31,6 +32,7 @@ pub struct Shared {
     /// Rung when `serve` should hear of something at once.
     pub wake: Arc<Notify>,
     pub door: Door,
+    pub shadows: Shadows,
 }
 
 /// What the control thread tells a worker.

@@ -1,6 +1,7 @@
 //! A rule's cut, compiled: what the routing table says of it.
 
 use super::scope::Scope;
+use super::shadow::ShadowEntry;
 use quarry_domain::snapshot::CutScope;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub struct CutEntry {
     pub epoch: u64,
     /// See [`CutScope::contract`].
     pub contract: bool,
+    pub shadow: Option<Arc<ShadowEntry>>,
     canary: Option<Share>,
 }
 
@@ -30,6 +32,7 @@ impl CutEntry {
             version: cut.version,
             epoch: cut.epoch,
             contract: cut.contract,
+            shadow: cut.shadow.as_ref().map(|shadow| Arc::new(ShadowEntry::compile(shadow))),
             canary: cut.canary.as_ref().and_then(|c| share(&c.target_group_arn, c.percent)),
         }
     }

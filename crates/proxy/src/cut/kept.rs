@@ -25,8 +25,8 @@ pub const MAX_KEPT: usize = 256 * 1024;
 const MAX_KEPT_TOGETHER: usize = 64 * 1024 * 1024;
 
 impl Kept {
-    pub fn new(scope: Arc<Scope>) -> Self {
-        Self { scope, body: Vec::new(), counted: 0, whole: Rc::new(Cell::new(true)) }
+    pub fn new(scope: Arc<Scope>) -> Box<Self> {
+        Box::new(Self { scope, body: Vec::new(), counted: 0, whole: Rc::new(Cell::new(true)) })
     }
 
     /// Nothing is missing of what was taken: the write can be sent again.

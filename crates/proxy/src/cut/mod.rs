@@ -6,6 +6,7 @@
 //! - [`entry`]: what the routing table says of a rule's cut.
 //! - [`era`]: which writes began before a cut was known.
 //! - [`write`]: a write from its head to its answer.
+//! - [`shadow`]: copies of reads, and what the other side's answers differ in.
 //! - [`kept`]: the body of a write in flight, kept so that it can be sent again.
 //!
 //! A request of a rule without a cut meets none of this.
@@ -14,6 +15,7 @@ pub mod entry;
 pub mod era;
 pub mod kept;
 pub mod scope;
+pub mod shadow;
 pub mod write;
 
 use quarry_domain::link::CutReport;

@@ -3,6 +3,7 @@
 //! A write raises the count of writes in flight before it reads the state, and a hold is written into the
 //! state before anyone reads the count: whoever sees none in flight during a hold knows that none follows.
 
+use super::shadow::Results;
 use quarry_domain::link::CutReport;
 use quarry_domain::snapshot::CutScope;
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub struct Scope {
     versions: watch::Sender<u64>,
     wake: Arc<Notify>,
     pub counts: Counts,
+    pub shadow: Arc<Results>,
 }
 
 /// What is counted, by all workers together.
@@ -123,6 +125,7 @@ impl Scope {
             versions: watch::Sender::new(0),
             wake,
             counts: Counts::default(),
+            shadow: Arc::default(),
         })
     }
 
@@ -266,7 +269,7 @@ impl Scope {
             left_while_parked: get(&self.counts.left_while_parked),
             hold_micros_last: queue.hold_micros_last,
             parked_most: queue.most as u64,
-            shadow: quarry_domain::link::ShadowReport::default(),
+            shadow: self.shadow.report(),
         }
     }
 
@@ -309,6 +312,7 @@ impl Scope {
             && let Some(since) = queue.held_since.take()
         {
             queue.hold_micros_last = since.elapsed().as_micros() as u64;
+            self.wake.notify_one();
         }
     }
 
@@ -342,6 +346,142 @@ impl Drop for Parked<'_> {
         let mut queue = self.scope.lock();
         if queue.waiting.remove(&self.ticket).is_some() {
             self.scope.advance(&mut queue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn cut(version: u64, hold: bool) -> CutScope {
+        CutScope {
+            cut: "cut-1".into(),
+            version,
+            epoch: version,
+            hold,
+            hold_deadline_ms: 1000,
+            contract: true,
+            shadow: None,
+            canary: None,
+        }
+    }
+
+    fn scope(version: u64, hold: bool) -> Arc<Scope> {
+        let scope = Scope::new(0, Arc::new(Notify::new()));
+        scope.enforce(&cut(version, hold));
+        scope
+    }
+
+    type Waiting = Pin<Box<dyn Future<Output = Pass>>>;
+
+    fn wait(scope: &Arc<Scope>) -> Waiting {
+        let scope = scope.clone();
+        let mut waiting: Waiting = Box::pin(async move { scope.park(&mut None).await });
+        assert!(poll(&mut waiting).is_none());
+        waiting
+    }
+
+    fn poll(waiting: &mut Waiting) -> Option<Pass> {
+        match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(pass) => Some(pass),
+            Poll::Pending => None,
+        }
+    }
+
+    fn is_go(scope: &Arc<Scope>, version: u64, pass: bool) -> bool {
+        matches!(scope.enter(version, pass), Enter::Go(_))
+    }
+
+    #[test]
+    fn parked_writes_are_let_out_in_order_and_some_at_a_time_and_others_queue_behind_them() {
+        let scope = scope(1, true);
+        let mut waiting: Vec<_> = (0..FIRST_OUT + 3).map(|_| wait(&scope)).collect();
+        assert_eq!(scope.enforce(&cut(2, false)), Some(Timer::Widen));
+        let mut passes: Vec<_> = waiting.iter_mut().map(poll).collect();
+        assert!(passes.iter().position(Option::is_none) == Some(FIRST_OUT), "the oldest ones");
+        assert!(!is_go(&scope, 2, false) && is_go(&scope, 2, true));
+        passes[5] = None;
+        let next = poll(&mut waiting[FIRST_OUT]);
+        assert!(next.is_some(), "one has ended, the next one goes");
+        assert!(poll(&mut waiting[FIRST_OUT + 1]).is_none());
+        assert!(scope.widen());
+        for late in &mut waiting[FIRST_OUT + 1..] {
+            assert!(poll(late).is_some());
+        }
+        assert!(is_go(&scope, 2, false) && !scope.widen());
+        assert!(scope.report().hold_micros_last > 0);
+    }
+
+    #[test]
+    fn another_hold_before_all_are_let_out_keeps_their_places() {
+        let scope = scope(1, true);
+        let mut waiting: Vec<_> = (0..FIRST_OUT + 2).map(|_| wait(&scope)).collect();
+        scope.enforce(&cut(2, false));
+        let passes: Vec<_> = waiting[..FIRST_OUT].iter_mut().map(|w| poll(w).unwrap()).collect();
+        scope.enforce(&cut(3, true));
+        // The first of those let out had not begun yet: it comes back with its ticket.
+        assert!(matches!(scope.enter(2, true), Enter::Stale) && matches!(scope.enter(3, true), Enter::Held));
+        let again = scope.clone();
+        let mut first: Waiting = Box::pin(async move { again.park(&mut Some(0)).await });
+        assert!(poll(&mut first).is_none());
+        drop(passes);
+        assert_eq!(scope.report().parked, 3);
+        let last = wait(&scope);
+        scope.enforce(&cut(4, false));
+        assert_eq!(*scope.lock().waiting.keys().next().unwrap_or(&0), 0);
+        assert!(poll(&mut first).is_some() && poll(&mut waiting[FIRST_OUT]).is_some());
+        drop(last);
+        assert_eq!(scope.report().parked, 0);
+    }
+
+    #[test]
+    fn a_park_that_overflows_says_so_and_keeps_all() {
+        let scope = scope(1, true);
+        let waiting: Vec<_> = (0..PARK_LIMIT).map(|_| wait(&scope)).collect();
+        assert!(!scope.report().overflow);
+        let more = wait(&scope);
+        let report = scope.report();
+        assert!(report.overflow && report.parked == PARK_LIMIT as u64 + 1);
+        drop((waiting, more));
+        assert_eq!(scope.report().parked, 0, "who leaves is forgotten");
+    }
+
+    #[test]
+    fn a_deadline_ends_its_own_hold_only_and_the_next_version_on_hold_does_not_bring_it_back() {
+        let scope = Scope::new(0, Arc::new(Notify::new()));
+        let first = scope.enforce(&cut(1, true));
+        assert_eq!(first, Some(Timer::Deadline { hold: 1, within: Duration::from_secs(1) }));
+        scope.enforce(&cut(2, false));
+        assert!(scope.enforce(&cut(3, true)).is_some());
+        assert!(!scope.expire(1) && !is_go(&scope, 3, false));
+        assert!(scope.expire(2) && is_go(&scope, 3, false));
+        assert_eq!(scope.enforce(&cut(4, true)), None);
+        let report = scope.report();
+        assert!(is_go(&scope, 4, false) && report.expired && !report.holding && report.version == 4);
+        scope.enforce(&cut(5, false));
+        assert!(!scope.report().expired && scope.enforce(&cut(6, true)).is_some());
+    }
+
+    /// Whoever puts a hold in force and then sees nothing in flight must never see a write afterwards.
+    #[test]
+    fn none_in_flight_during_a_hold_is_final() {
+        for _ in 0..300 {
+            let scope = scope(1, false);
+            let racer = scope.clone();
+            let thread = std::thread::spawn(move || match racer.enter(1, false) {
+                Enter::Go(flight) => {
+                    std::mem::forget(flight);
+                    true
+                }
+                Enter::Held | Enter::Stale => false,
+            });
+            scope.enforce(&cut(2, true));
+            let seen = scope.in_flight();
+            let began = thread.join().unwrap();
+            assert!(!(seen == 0 && began), "a write began after none was seen");
         }
     }
 }

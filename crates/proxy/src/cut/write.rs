@@ -7,7 +7,6 @@
 //!   stores with the answer.
 
 use super::entry::CutEntry;
-use super::kept::Kept;
 use super::scope::{Enter, Pass, Scope};
 use crate::client::{Conn, Decision};
 use crate::exchange::{self, Exchange, Job};
@@ -94,7 +93,7 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
         let exchange = exchange::forward(conn, lease, out, job).await;
         drop(flight);
         conn.wrote();
-        let again = job.kept.as_ref().is_some_and(Kept::is_whole);
+        let again = job.kept.as_ref().is_some_and(|kept| kept.is_whole());
         match (exchange, &entry) {
             (Exchange::Fenced, Some(entry)) => {
                 settle(outcome);

@@ -112,6 +112,15 @@ impl Head<'_, '_> {
         without_port(self.authority)
     }
 
+    /// A GET that asks for the whole answer, whatever the client has: two sides can be asked the same.
+    pub fn may_be_copied(&self) -> bool {
+        let conditional = |name: &str| name.len() > 3 && name.as_bytes()[..3].eq_ignore_ascii_case(b"if-");
+        self.method == "GET"
+            && !self.upgrade
+            && self.body.is_done()
+            && !self.headers.iter().any(|h| conditional(h.name) || h.name.eq_ignore_ascii_case("range"))
+    }
+
     /// What rules look at.
     pub fn view<'a>(&'a self, fields: &'a View<'_, '_>, source: IpAddr) -> rule::Request<'a> {
         rule::Request {

@@ -144,7 +144,7 @@ async fn one(
     let ours = Stream::Pipe(ours);
     tokio::task::spawn_local(client::serve_pipe(worker.clone(), Stream::Pipe(theirs), origin));
     let watch = Watch::new(Duration::MAX);
-    let meter = Meter { watch: &watch, phases: (Phase::Streaming, Phase::Streaming), written: Cell::new(0) };
+    let meter = Meter::new(&watch, (Phase::Streaming, Phase::Streaming));
     let upload = async {
         let mut first = [IoSlice::new(&head)];
         if crate::io::write_all(&ours, &mut first, &meter).await.is_err() {

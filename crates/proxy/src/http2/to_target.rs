@@ -10,7 +10,7 @@ use crate::watch::{Phase, Watch};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Write};
@@ -113,7 +113,7 @@ async fn exchange(ours: &Stream, mut send: SendRequest<Bytes>) -> Option<()> {
         let (parts, mut body) = answer.await.ok()?.into_parts();
         let (head, chunk) = write_head(&Response::from_parts(parts, ()), head_only, body.is_end_stream());
         let watch = Watch::new(Duration::MAX);
-        let meter = Meter { watch: &watch, phases: (Phase::Streaming, Phase::Streaming), written: Cell::new(0) };
+        let meter = Meter::new(&watch, (Phase::Streaming, Phase::Streaming));
         write_all(ours, &mut [IoSlice::new(&head)], &meter).await.ok()?;
         if !body.is_end_stream() {
             from_frames(&mut body, ours, chunk, &meter).await.ok()?;
