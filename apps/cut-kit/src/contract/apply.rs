@@ -12,6 +12,7 @@ use super::{Chunk, Digest, Event};
 /// - A chunk needs `from == to`, both the stored position, and `after` where the copy of the table stands. Without
 ///   a stored position, the first chunk of the first table sets it.
 /// - Rows beyond what has been copied of a table are left to its later chunks.
+/// - At the owner, only a request without events and rows is taken: the position of a feed in which nothing happens.
 /// - An event whose row is not as the event says (`before` differs, an insert's key exists) is refused
 ///   ([`super::Code::Diverged`]) and nothing of the request is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ pub struct ApplyRequest {
 pub struct Applied {
     /// The stored position now.
     pub position: u64,
-    /// The rows of the scope here now.
+    /// The rows of the scope here now. At an owner it says nothing: its rows are told by its own feed.
     pub digest: Digest,
     /// The epoch of the newest mark that came by.
     pub mark_epoch: Option<u64>,

@@ -17,7 +17,7 @@ pub enum Value {
     Integer(i64),
     /// A JSON string.
     Text(String),
-    /// `{"real": "0.5"}`: 17 significant digits, so that it reads back as the same number.
+    /// `{"real": "0.5"}`: digits that read back as the same number of 64 bits.
     Real {
         /// The digits.
         real: String,
