@@ -2,8 +2,10 @@
 //!
 //! - `models --botocore DIR`: extract the shapes of the operations we serve.
 //! - `codegen [--check]`: write `crates/aws/src` from `models/`, or fail on a difference.
+//! - `clients [--json]`: run the suites of boto3, the aws CLI and Terraform, and print what passed, per operation.
 //! - `layering`: fail when a crate depends on one it must not see.
 
+mod clients;
 mod codegen;
 mod layering;
 mod models;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask models --botocore DIR | codegen [--check] | layering";
+const USAGE: &str = "usage: cargo xtask models --botocore DIR | codegen [--check] | clients [--json] | layering";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +35,8 @@ fn run(args: &[String]) -> Result<()> {
         ["models", "--botocore", dir] => models::extract(&root(), Path::new(dir)),
         ["codegen"] => codegen::run(&root(), false),
         ["codegen", "--check"] => codegen::run(&root(), true),
+        ["clients"] => clients::run(&root(), false),
+        ["clients", "--json"] => clients::run(&root(), true),
         ["layering"] => layering::run(&root()),
         _ => bail!("{USAGE}"),
     }

@@ -1,5 +1,5 @@
-//! What no AWS API tells and Quarry's endpoint does: where load balancers really listen, and what was
-//! called that is not served.
+//! What no AWS API tells and Quarry's endpoint does: where load balancers really listen, how calls were answered,
+//! and what was called that is not served.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -24,6 +24,16 @@ pub struct ListenerView {
     pub error: Option<String>,
 }
 
+/// Answers of one operation since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    pub answered: u64,
+    /// Status 4xx.
+    pub refused: u64,
+    /// Status 5xx.
+    pub failed: u64,
+}
+
 /// Why the listeners are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
@@ -43,6 +53,11 @@ pub async fn listeners(endpoint: &str) -> Result<Vec<ListenerView>, StatusError>
 /// How often each operation was called that is not served, since the start: by service and operation.
 pub async fn unserved(endpoint: &str) -> Result<BTreeMap<String, BTreeMap<String, u64>>, StatusError> {
     get(endpoint, "/_quarry/v1/unserved").await
+}
+
+/// How each served operation was answered that was called, by service and operation.
+pub async fn calls(endpoint: &str) -> Result<BTreeMap<String, BTreeMap<String, Answers>>, StatusError> {
+    get(endpoint, "/_quarry/v1/calls").await
 }
 
 async fn get<T: DeserializeOwned>(endpoint: &str, path: &str) -> Result<T, StatusError> {

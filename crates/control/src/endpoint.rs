@@ -4,6 +4,7 @@
 //! reach a handler, inside a transaction of their own.
 
 use crate::api::{Caller, Ctx, Operations};
+use crate::calls::{Calls, Unserved};
 use crate::cloudformation::wait;
 use crate::ecs::metadata::{self, Asker};
 use crate::platform::Platform;
@@ -12,8 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
 use quarry_wire::sigv4::{self, Credentials, Expected};
 use quarry_wire::{ServiceError, Timestamp, server};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Whether signatures are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +30,14 @@ pub struct Endpoint {
     auth: Auth,
     /// The installation's own access key.
     key: Credentials,
+    calls: Calls,
     unserved: Unserved,
 }
 
-/// Calls of operations that are not served, by service and operation, since the start.
-#[derive(Default)]
-struct Unserved(Mutex<BTreeMap<(String, String), u64>>);
-
-/// Most operations that are told apart; names come from whoever calls.
-const MAX_UNSERVED: usize = 1000;
-/// Most characters of a name that are kept.
-const MAX_NAME: usize = 100;
-
-/// Path of what [`Endpoint::unserved`] says. It needs no signature: whoever asks is on this machine.
+/// How often each served operation was answered, refused and failed, as JSON by service and operation. Like
+/// [`UNSERVED_PATH`] it needs no signature: whoever asks is on this machine.
+pub const CALLS_PATH: &str = "/_quarry/v1/calls";
+/// How often each operation was called that is not served, as JSON by service and operation.
 pub const UNSERVED_PATH: &str = "/_quarry/v1/unserved";
 
 /// What clients put before the endpoint's host for Cloud Map's DiscoverInstances, unless told not to.
@@ -55,28 +50,20 @@ impl Endpoint {
     /// `key`: access key id and secret of the installation's user.
     pub fn new(platform: Arc<Platform>, operations: Arc<Operations>, auth: Auth, key: (String, String)) -> Self {
         let key = Credentials { access_key_id: key.0, secret_access_key: key.1, session_token: None };
-        Self { platform, operations, auth, key, unserved: Unserved::default() }
-    }
-
-    /// How often each operation was called that is not served, as JSON: service, then operation.
-    fn unserved(&self) -> Response<Bytes> {
-        let mut told: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for ((service, operation), count) in self.unserved.counts().iter() {
-            told.entry(service.clone()).or_default().insert(operation.clone(), *count);
-        }
-        let mut response = Response::new(Bytes::from(serde_json::json!(told).to_string()));
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-        response
+        let calls = Calls::new(&operations);
+        Self { platform, operations, auth, key, calls, unserved: Unserved::default() }
     }
 
     /// Answers one whole request. Blocks for as long as the transaction takes.
     pub fn answer(&self, head: &request::Parts, body: &[u8]) -> Response<Bytes> {
         let request_id = self.platform.door.uuid();
-        if head.method == http::Method::GET && head.uri.path() == crate::status::PATH {
-            return crate::status::answer(&self.platform);
-        }
-        if head.method == http::Method::GET && head.uri.path() == UNSERVED_PATH {
-            return self.unserved();
+        if head.method == http::Method::GET {
+            match head.uri.path() {
+                crate::status::PATH => return crate::status::answer(&self.platform),
+                CALLS_PATH => return json(&serde_json::json!(self.calls.told())),
+                UNSERVED_PATH => return json(&serde_json::json!(self.unserved.told())),
+                _ => {}
+            }
         }
         if head.uri.path().starts_with(wait::PATH) {
             return wait::receive(&self.platform, head, body);
@@ -109,13 +96,15 @@ impl Endpoint {
                 self.platform.store.write(|tx| run(tx, input))
             }
         });
-        respond(match outcome {
+        let reply = match outcome {
             Ok(output) => server::reply(call.protocol, call.service, call.operation, output.seen(), &request_id),
             Err(error) => {
                 tracing::debug!(operation = call.operation.name, %error, "refused");
                 server::reply_error(call.protocol, call.service, &error, &request_id)
             }
-        })
+        };
+        self.calls.count(call.service.id, call.operation.name, reply.status);
+        respond(reply)
     }
 
     /// What a task is told of itself, see [`crate::ecs::metadata`].
@@ -164,22 +153,6 @@ impl Endpoint {
     }
 }
 
-impl Unserved {
-    fn count(&self, service: &str, operation: &str) {
-        let kept = |name: &str| name.chars().take(MAX_NAME).filter(|c| c.is_ascii_graphic()).collect::<String>();
-        let mut counts = self.counts();
-        let key = (kept(service), kept(operation));
-        if counts.len() < MAX_UNSERVED || counts.contains_key(&key) {
-            *counts.entry(key).or_default() += 1;
-        }
-    }
-
-    fn counts(&self) -> MutexGuard<'_, BTreeMap<(String, String), u64>> {
-        // A count is whole whatever happened.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Operations that only look run on the last commit and wait for no writer.
 fn reads_only(operation: &str) -> bool {
     // The day on which a secret was read is written down.
@@ -199,6 +172,12 @@ fn respond(reply: server::Reply) -> Response<Bytes> {
         *broken.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         broken
     })
+}
+
+fn json(value: &serde_json::Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(value.to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
 }
 
 /// Refuses what a web page of another site could send: a foreign Host (a name that was made to lead

@@ -5,6 +5,7 @@ pub mod acm;
 pub mod api;
 pub mod applicationautoscaling;
 pub mod autoscaling;
+pub mod calls;
 pub mod cloudformation;
 pub mod cloudwatch;
 pub mod ec2;

@@ -21,6 +21,8 @@ mod registry;
 mod shell;
 #[path = "clients/stacks.rs"]
 mod stacks;
+#[path = "clients/suites.rs"]
+mod suites;
 #[path = "clients/tutorial.rs"]
 mod tutorial;
 

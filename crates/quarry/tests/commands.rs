@@ -153,6 +153,14 @@ fn calls_of_what_is_not_served_are_counted() {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
+    // What is served is counted by how it was answered; without a signature it is refused.
+    let mut stream = std::net::TcpStream::connect(&authority).unwrap();
+    let target = "AmazonEC2ContainerServiceV20141113.ListClusters";
+    write!(stream, "POST / HTTP/1.1\r\nHost: {authority}\r\nX-Amz-Target: {target}\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
+    stream.read_to_string(&mut String::new()).unwrap();
+    let calls = ask(&platform, "/_quarry/v1/calls", "");
+    assert!(calls.ends_with(r#"{"ecs":{"ListClusters":{"answered":0,"failed":0,"refused":1}}}"#), "{calls}");
+
     let printed = platform.quarry(&["coverage", "--json"]).unwrap();
     let table: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
     let service = |id: &str| table["services"].as_array().unwrap().iter().find(|s| s["service"] == id).unwrap().clone();

@@ -9,6 +9,8 @@
 
 #[path = "terraform/leftovers.rs"]
 mod leftovers;
+#[path = "terraform/outcome.rs"]
+mod outcome;
 #[path = "terraform/project.rs"]
 mod project;
 
@@ -28,7 +30,8 @@ fn configurations_apply_settle_change_import_and_leave_nothing() {
     let outcomes = std::thread::scope(|scope| {
         let run = |name: &'static str| {
             let (platform, terraform, mirror) = (&platform, terraform.as_path(), mirror.as_path());
-            scope.spawn(move || life(platform, terraform, mirror, name).map_err(|said| format!("{name}: {said}")))
+            let life = move || life(platform, terraform, mirror, name).map_err(|said| format!("{name}: {said}"));
+            scope.spawn(move || (name, life()))
         };
         // TERRAFORM_ONLY narrows the run while a configuration is being written.
         let only = std::env::var("TERRAFORM_ONLY").ok();
@@ -36,7 +39,8 @@ fn configurations_apply_settle_change_import_and_leave_nothing() {
         let threads: Vec<_> = wanted.map(run).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
     });
-    let failed: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
+    outcome::keep(&platform, &terraform, &outcomes);
+    let failed: Vec<String> = outcomes.into_iter().filter_map(|(_, outcome)| outcome.err()).collect();
     assert!(failed.is_empty(), "{}\n{}", failed.join("\n\n"), platform.log());
     assert_eq!(leftovers::seen(&platform), before, "something is left");
 }

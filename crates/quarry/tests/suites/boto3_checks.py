@@ -1,13 +1,9 @@
 """The API as boto3 sees it, over all services: pages, waiters, errors, retries, tags, tokens, dry runs,
-and what a signature must be. Prints a line per check and service, then a table of passed and failed.
-
-Run it against any endpoint: `eval "$(quarry env)"; python3 crates/quarry/tests/clients/api.py`.
+and what a signature must be.
 """
 
 import datetime
-import sys
 import time
-import traceback
 import urllib.error
 import urllib.request
 
@@ -441,30 +437,3 @@ def _():
 def _():
     error = refused("ClusterNotFoundException", boto3.client("ecs").list_tasks, cluster="nobody")
     assert error.response["ResponseMetadata"]["RetryAttempts"] == 0
-
-
-def main():
-    only = sys.argv[1:]
-    tally, failures = {}, []
-    for service, operation, run in CHECKS:
-        if only and service not in only:
-            continue
-        passed, failed = tally.get(service, (0, 0))
-        try:
-            run()
-            print(f"passed  {service:<18} {operation}")
-            tally[service] = (passed + 1, failed)
-        except Exception as error:  # noqa: BLE001 the next checks are told of, too
-            print(f"FAILED  {service:<18} {operation}: {type(error).__name__}: {error}")
-            failures.append(f"{service} {operation}\n{traceback.format_exc()}")
-            tally[service] = (passed, failed + 1)
-    print(f"\n| Service | passed | failed |\n|---|---|---|")
-    for service, (passed, failed) in sorted(tally.items()):
-        print(f"| {service} | {passed} | {failed} |")
-    print(f"| all | {sum(p for p, _ in tally.values())} | {sum(f for _, f in tally.values())} |")
-    if failures:
-        sys.exit("\n".join(failures))
-
-
-if __name__ == "__main__":
-    main()

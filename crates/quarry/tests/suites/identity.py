@@ -1,0 +1,113 @@
+"""IAM and STS."""
+
+import json
+
+from clients import scenarios
+
+STEPS, step = scenarios()
+
+
+def trust(**principal):
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+TASKS = trust(Service="ecs-tasks.amazonaws.com")
+READ = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ecr:Get*", "Resource": "*"}]})
+LIST = READ.replace("Get*", "List*")
+MANAGED = "arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
+
+
+@step("a role, its policies and tags")
+def _(aws):
+    iam = aws.iam
+    role = iam.CreateRole(RoleName="suite", AssumeRolePolicyDocument=TASKS, Description="a")["Role"]
+    aws.wait("iam", "role_exists", RoleName="suite")
+    assert any(r["Arn"] == role["Arn"] for r in iam.ListRoles()["Roles"])
+    iam.UpdateRole(RoleName="suite", MaxSessionDuration=7200)
+    iam.UpdateRoleDescription(RoleName="suite", Description="b")
+    found = iam.GetRole(RoleName="suite")["Role"]
+    assert (found["MaxSessionDuration"], found["Description"]) == (7200, "b"), found
+    iam.UpdateAssumeRolePolicy(RoleName="suite", PolicyDocument=trust(Service="ec2.amazonaws.com"))
+    iam.PutRolePolicy(RoleName="suite", PolicyName="inline", PolicyDocument=READ)
+    assert iam.GetRolePolicy(RoleName="suite", PolicyName="inline")["PolicyDocument"] == json.loads(READ)
+    assert iam.ListRolePolicies(RoleName="suite")["PolicyNames"] == ["inline"]
+    iam.AttachRolePolicy(RoleName="suite", PolicyArn=MANAGED)
+    attached = iam.ListAttachedRolePolicies(RoleName="suite")["AttachedPolicies"]
+    assert [p["PolicyArn"] for p in attached] == [MANAGED], attached
+    aws.refused("DeleteConflict", iam.DeleteRole, RoleName="suite")
+    iam.DetachRolePolicy(RoleName="suite", PolicyArn=MANAGED)
+    iam.DeleteRolePolicy(RoleName="suite", PolicyName="inline")
+    iam.TagRole(RoleName="suite", Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
+    iam.UntagRole(RoleName="suite", TagKeys=["b"])
+    assert iam.ListRoleTags(RoleName="suite")["Tags"] == [{"Key": "a", "Value": "1"}]
+    iam.DeleteRole(RoleName="suite")
+    aws.refused("NoSuchEntity", iam.GetRole, RoleName="suite")
+
+
+@step("a managed policy and its versions")
+def _(aws):
+    iam = aws.iam
+    arn = iam.CreatePolicy(PolicyName="suite", PolicyDocument=READ)["Policy"]["Arn"]
+    aws.wait("iam", "policy_exists", PolicyArn=arn)
+    iam.CreatePolicyVersion(PolicyArn=arn, PolicyDocument=LIST)
+    iam.SetDefaultPolicyVersion(PolicyArn=arn, VersionId="v2")
+    assert iam.GetPolicy(PolicyArn=arn)["Policy"]["DefaultVersionId"] == "v2"
+    assert iam.GetPolicyVersion(PolicyArn=arn, VersionId="v2")["PolicyVersion"]["Document"] == json.loads(LIST)
+    iam.DeletePolicyVersion(PolicyArn=arn, VersionId="v1")
+    assert [v["VersionId"] for v in iam.ListPolicyVersions(PolicyArn=arn)["Versions"]] == ["v2"]
+    assert [p["Arn"] for p in iam.ListPolicies(Scope="Local")["Policies"] if p["PolicyName"] == "suite"] == [arn]
+    iam.TagPolicy(PolicyArn=arn, Tags=[{"Key": "a", "Value": "1"}])
+    assert iam.ListPolicyTags(PolicyArn=arn)["Tags"] == [{"Key": "a", "Value": "1"}]
+    iam.UntagPolicy(PolicyArn=arn, TagKeys=["a"])
+    iam.CreateRole(RoleName="bounded", AssumeRolePolicyDocument=TASKS)
+    iam.PutRolePermissionsBoundary(RoleName="bounded", PermissionsBoundary=arn)
+    iam.AttachRolePolicy(RoleName="bounded", PolicyArn=arn)
+    entities = iam.ListEntitiesForPolicy(PolicyArn=arn)
+    assert [r["RoleName"] for r in entities["PolicyRoles"]] == ["bounded"], entities
+    iam.DetachRolePolicy(RoleName="bounded", PolicyArn=arn)
+    iam.DeleteRolePermissionsBoundary(RoleName="bounded")
+    iam.DeleteRole(RoleName="bounded")
+    iam.DeletePolicy(PolicyArn=arn)
+
+
+@step("instance profiles")
+def _(aws):
+    iam = aws.iam
+    iam.CreateRole(RoleName="instances", AssumeRolePolicyDocument=trust(Service="ec2.amazonaws.com"))
+    iam.CreateInstanceProfile(InstanceProfileName="suite")
+    aws.wait("iam", "instance_profile_exists", InstanceProfileName="suite")
+    iam.AddRoleToInstanceProfile(InstanceProfileName="suite", RoleName="instances")
+    found = iam.GetInstanceProfile(InstanceProfileName="suite")["InstanceProfile"]
+    assert found["Roles"][0]["RoleName"] == "instances", found
+    assert any(p["InstanceProfileName"] == "suite" for p in iam.ListInstanceProfiles()["InstanceProfiles"])
+    of_role = iam.ListInstanceProfilesForRole(RoleName="instances")["InstanceProfiles"]
+    assert [p["InstanceProfileName"] for p in of_role] == ["suite"], of_role
+    iam.TagInstanceProfile(InstanceProfileName="suite", Tags=[{"Key": "a", "Value": "1"}])
+    assert iam.ListInstanceProfileTags(InstanceProfileName="suite")["Tags"] == [{"Key": "a", "Value": "1"}]
+    iam.UntagInstanceProfile(InstanceProfileName="suite", TagKeys=["a"])
+    iam.RemoveRoleFromInstanceProfile(InstanceProfileName="suite", RoleName="instances")
+    iam.DeleteInstanceProfile(InstanceProfileName="suite")
+    iam.DeleteRole(RoleName="instances")
+
+
+@step("service-linked roles, the user, aliases")
+def _(aws):
+    iam = aws.iam
+    iam.CreateServiceLinkedRole(AWSServiceName="ecs.application-autoscaling.amazonaws.com")
+    task = iam.DeleteServiceLinkedRole(RoleName="AWSServiceRoleForApplicationAutoScaling_ECSService")["DeletionTaskId"]
+    assert iam.GetServiceLinkedRoleDeletionStatus(DeletionTaskId=task)["Status"] == "SUCCEEDED"
+    iam.GetUser()
+    assert iam.ListAccountAliases()["AccountAliases"] == []
+
+
+@step("roles are assumed")
+def _(aws):
+    account = aws.sts.GetCallerIdentity()["Account"]
+    role = aws.iam.CreateRole(RoleName="taken-on", AssumeRolePolicyDocument=trust(AWS=f"arn:aws:iam::{account}:root"))
+    keys = aws.sts.AssumeRole(RoleArn=role["Role"]["Arn"], RoleSessionName="suite", DurationSeconds=900)["Credentials"]
+    assert keys["AccessKeyId"].startswith("ASIA"), keys["AccessKeyId"]
+    closed = aws.iam.CreateRole(RoleName="closed", AssumeRolePolicyDocument=TASKS)["Role"]["Arn"]
+    aws.refused("AccessDenied", aws.sts.AssumeRole, RoleArn=closed, RoleSessionName="suite")
+    for name in ("taken-on", "closed"):
+        aws.iam.DeleteRole(RoleName=name)

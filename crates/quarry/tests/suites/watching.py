@@ -1,0 +1,68 @@
+"""CloudWatch and CloudWatch Logs."""
+
+import time
+
+from clients import scenarios
+
+STEPS, step = scenarios()
+
+
+@step("metrics")
+def _(aws):
+    watch = aws.cloudwatch
+    now = int(time.time())
+    stamp = lambda at: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))  # noqa: E731
+    watch.PutMetricData(Namespace="Suite", MetricData=[
+        {"MetricName": "Orders", "Value": float(n), "Timestamp": stamp(now - 120)} for n in (1, 2, 3)])
+    assert [m["MetricName"] for m in watch.ListMetrics(Namespace="Suite")["Metrics"]] == ["Orders"]
+    span = {"StartTime": stamp(now - 600), "EndTime": stamp(now + 60)}
+    points = watch.GetMetricStatistics(Namespace="Suite", MetricName="Orders", Period=60, Statistics=["Sum"], **span)
+    assert sum(p["Sum"] for p in points["Datapoints"]) == 6, points
+    query = {"Id": "m", "MetricStat": {"Metric": {"Namespace": "Suite", "MetricName": "Orders"}, "Period": 60, "Stat": "Maximum"}}
+    results = watch.GetMetricData(MetricDataQueries=[query, {"Id": "e", "Expression": "m * 2"}], **span)
+    assert {r["Id"]: r["Values"] for r in results["MetricDataResults"]} == {"m": [3.0], "e": [6.0]}, results
+
+
+@step("alarms")
+def _(aws):
+    watch = aws.cloudwatch
+    watch.PutMetricAlarm(AlarmName="suite", Namespace="Suite", MetricName="Errors", Statistic="Sum", Period=60,
+                         EvaluationPeriods=1, Threshold=1.0, ComparisonOperator="GreaterThanThreshold")
+    arn = watch.DescribeAlarms(AlarmNames=["suite"])["MetricAlarms"][0]["AlarmArn"]
+    assert watch.DescribeAlarmsForMetric(Namespace="Suite", MetricName="Errors")["MetricAlarms"][0]["AlarmArn"] == arn
+    watch.DisableAlarmActions(AlarmNames=["suite"])
+    watch.EnableAlarmActions(AlarmNames=["suite"])
+    watch.SetAlarmState(AlarmName="suite", StateValue="ALARM", StateReason="a test")
+    assert watch.DescribeAlarmHistory(AlarmName="suite")["AlarmHistoryItems"]
+    watch.TagResource(ResourceARN=arn, Tags=[{"Key": "a", "Value": "1"}])
+    assert watch.ListTagsForResource(ResourceARN=arn)["Tags"] == [{"Key": "a", "Value": "1"}]
+    watch.UntagResource(ResourceARN=arn, TagKeys=["a"])
+    watch.DeleteAlarms(AlarmNames=["suite"])
+    assert watch.DescribeAlarms(AlarmNames=["suite"])["MetricAlarms"] == []
+
+
+@step("log groups, streams and events")
+def _(aws):
+    logs = aws.logs
+    logs.CreateLogGroup(logGroupName="/suite")
+    logs.PutRetentionPolicy(logGroupName="/suite", retentionInDays=7)
+    found = logs.DescribeLogGroups(logGroupNamePrefix="/suite")["logGroups"][0]
+    assert found["retentionInDays"] == 7, found
+    logs.DeleteRetentionPolicy(logGroupName="/suite")
+    logs.CreateLogStream(logGroupName="/suite", logStreamName="one")
+    stream = {"logGroupName": "/suite", "logStreamName": "one"}
+    now = int(time.time() * 1000)
+    logs.PutLogEvents(**stream, logEvents=[{"timestamp": now, "message": "hello"}, {"timestamp": now + 1, "message": "error"}])
+    assert [s["logStreamName"] for s in logs.DescribeLogStreams(logGroupName="/suite")["logStreams"]] == ["one"]
+    assert [e["message"] for e in logs.GetLogEvents(**stream, startFromHead=True)["events"]] == ["hello", "error"]
+    events = logs.FilterLogEvents(logGroupName="/suite", filterPattern="error")["events"]
+    assert [e["message"] for e in events] == ["error"], events
+    logs.TagResource(resourceArn=found["logGroupArn"], tags={"a": "1"})
+    assert logs.ListTagsForResource(resourceArn=found["logGroupArn"])["tags"] == {"a": "1"}
+    logs.UntagResource(resourceArn=found["logGroupArn"], tagKeys=["a"])
+    logs.TagLogGroup(logGroupName="/suite", tags={"b": "2"})
+    assert logs.ListTagsLogGroup(logGroupName="/suite")["tags"] == {"b": "2"}
+    logs.UntagLogGroup(logGroupName="/suite", tags=["b"])
+    logs.DeleteLogStream(**stream)
+    logs.DeleteLogGroup(logGroupName="/suite")
+    aws.refused("ResourceNotFoundException", logs.DeleteLogGroup, logGroupName="/suite")

@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# How far the files of deploy/ get where Quarry is not: cfn-lint and `terraform validate`, then their deployment
+# against moto server and ministack. Nothing of it reaches AWS or the network: each of the two runs, with its
+# clients, in a network namespace of its own that has only a loopback.
+#
+# Needs bash, python3, the aws CLI, terraform, unshare and ip (util-linux, iproute2). moto, ministack and cfn-lint are
+# installed into a virtual environment in the cache directory when they are not there (PEERS names another's bin).
+# The AWS provider comes from the mirror that QUARRY_TF_MIRROR or /opt/tf-plugins holds, else from the registry.
+#
+# Exit status 1 when cfn-lint or `terraform validate` object; how far the others get is printed, not judged.
+set -euo pipefail
+shopt -s inherit_errexit
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+template=$root/deploy/cloudformation/ecs.yml
+peers=${PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/quarry-bench/peers/bin}
+port=4599
+
+# ---- inside the namespace: one implementation, both deployments ----------------------------------
+
+# Starts it; sets `server`.
+start() {
+  case $1 in
+    moto) "$peers/moto_server" -p "$port" >"$scratch/$1.log" 2>&1 & ;;
+    ministack) GATEWAY_PORT=$port MINISTACK_PORT=$port PORT=$port "$peers/ministack" >"$scratch/$1.log" 2>&1 & ;;
+  esac
+  server=$!
+  for ((i = 0; i < 300; i++)); do
+    if aws sts get-caller-identity >/dev/null 2>&1; then return; fi
+    kill -0 "$server" 2>/dev/null || break
+    sleep 0.2
+  done
+  tail -5 "$scratch/$1.log" >&2
+  echo "$1 did not answer" >&2
+  return 1
+}
+
+cloudformation() {
+  local said status reason
+  if ! said=$(aws cloudformation create-stack --stack-name elsewhere --capabilities CAPABILITY_NAMED_IAM \
+    --template-body "file://$template" 2>&1 >/dev/null); then
+    echo "cloudformation/ecs.yml: refused: $(tail -1 <<<"$said" | cut -c1-400)"
+    return
+  fi
+  for ((i = 0; i < 120; i++)); do
+    status=$(aws cloudformation describe-stacks --stack-name elsewhere --query 'Stacks[0].StackStatus' --output text 2>&1) || true
+    case $status in *_IN_PROGRESS) sleep 1 ;; *) break ;; esac
+  done
+  echo "cloudformation/ecs.yml: $status"
+  reason=$(aws cloudformation describe-stack-events --stack-name elsewhere --output text \
+    --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]" 2>/dev/null) || true
+  [ -z "$reason" ] || sed 's/^/  /' <<<"$reason"
+}
+
+shop() {
+  local wanted status=0
+  local images='images={user="user:v1",order="order:v1",gateway="gateway:v1"}'
+  cd "$scratch/terraform/shop"
+  wanted=$(terraform plan -no-color -input=false -var "$images" -state="$scratch/$1.tfstate" 2>&1 | sed -n 's/^Plan: \([0-9]*\) to add.*/\1/p')
+  timeout 300 terraform apply -no-color -input=false -auto-approve -var "$images" -state="$scratch/$1.tfstate" \
+    >"$scratch/$1.apply" 2>&1 || status=$?
+  echo "terraform/shop: $(terraform state list -state="$scratch/$1.tfstate" 2>/dev/null | grep -vc '^data\.\|\.data\.') of ${wanted:-?} resources made, exit status $status"
+  grep -A1 '^Error: ' "$scratch/$1.apply" | grep '^Error: ' | cut -c1-400 | sed 's/^/  /' || true
+}
+
+if [ "${1-}" = --inside ]; then
+  scratch=$3
+  ip link set lo up
+  start "$2"
+  trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true' EXIT
+  echo "$("$peers/python" -c "import importlib.metadata as m; print('$2', m.version('$2'))")"
+  cloudformation | sed 's/^/  /'
+  shop "$2" | sed 's/^/  /'
+  exit
+fi
+
+# ---- outside ------------------------------------------------------------------------------------
+
+for program in python3 aws terraform unshare ip; do
+  command -v "$program" >/dev/null || { echo "check-elsewhere.sh: $program not found" >&2; exit 1; }
+done
+if [ -z "${PEERS-}" ] && ! [ -x "$peers/moto_server" -a -x "$peers/ministack" -a -x "$peers/cfn-lint" ]; then
+  python3 -m venv "${peers%/bin}"
+  "$peers/pip" install --quiet 'moto[server]' ministack cfn-lint
+fi
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cp -r "$root/deploy/terraform" "$scratch/terraform"
+
+# Only the loopback of a namespace is behind this endpoint, and dummy keys.
+export AWS_ENDPOINT_URL=http://127.0.0.1:$port AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1
+export AWS_DEFAULT_REGION=us-east-1 AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_PAGER=
+export AWS_EC2_METADATA_DISABLED=true AWS_DISABLE_HOST_PREFIX_INJECTION=true CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1
+unset AWS_PROFILE AWS_SESSION_TOKEN TF_PLUGIN_CACHE_DIR
+mirror=${QUARRY_TF_MIRROR:-/opt/tf-plugins}
+if [ -d "$mirror" ]; then
+  printf 'provider_installation {\n  filesystem_mirror {\n    path = "%s"\n  }\n}\n' "$mirror" >"$scratch/terraform.rc"
+  export TF_CLI_CONFIG_FILE=$scratch/terraform.rc
+fi
+
+failed=0
+judge() {
+  local name=$1 said
+  shift
+  if said=$("$@" 2>&1); then echo "passed  $name"; else
+    echo "FAILED  $name"
+    echo "$said"
+    failed=1
+  fi
+}
+linter=$(command -v cfn-lint || echo "$peers/cfn-lint")
+judge "cfn-lint deploy/cloudformation/ecs.yml" "$linter" --non-zero-exit-code error "$template"
+terraform -chdir="$scratch/terraform/shop" init -no-color -input=false >/dev/null
+judge "terraform validate deploy/terraform/shop" terraform -chdir="$scratch/terraform/shop" validate -no-color
+
+names=(--net)
+[ "$(id -u)" = 0 ] || names+=(--map-root-user)
+for peer in moto ministack; do
+  unshare "${names[@]}" -- "${BASH_SOURCE[0]}" --inside "$peer" "$scratch" || echo "$peer was not run to its end"
+done
+exit "$failed"
