@@ -283,3 +283,45 @@ fn a_target_group_of_http2_shares_a_connection_and_refuses_http1() {
     let answer = common::tls::ask(&mut old, request).unwrap();
     assert!(answer.starts_with("HTTP/1.1 464 "), "{answer}");
 }
+
+#[test]
+fn on_hold_a_stream_waits_by_itself_and_one_that_is_reset_is_not_served() {
+    use common::cut::{Play, Side, report};
+    let (a, b) = (Side::start("a", true, 1), Side::start("b", false, 1));
+    let (cert, der) = certificate("cert/1", &["one.example"]);
+    let port = free_port();
+    let mut play = Play::new("held", port, &a.target.endpoint(), &b.target.endpoint());
+    secure(&mut play.balancer.listeners[0], vec![cert]);
+    let proxy = Proxy::start();
+    put_key(&proxy.dir);
+    proxy.serve.apply_healthy(&play.snapshot());
+    proxy.serve.apply(&play.hold());
+    block_on(async {
+        let (send, _connection) = connect(port, &der).await;
+        let post = async |body: &'static [u8], ends| {
+            let mut send = send.clone().ready().await.unwrap();
+            let request = Request::post("https://one.example/posts").body(()).unwrap();
+            let (answer, mut stream) = send.send_request(request, false).unwrap();
+            stream.send_data(Bytes::from_static(body), ends).unwrap();
+            (answer, stream)
+        };
+        let (kept, _) = post(b"kept", true).await;
+        let (_, mut reset) = post(b"reset", true).await;
+        let (answer, mut slow) = post(b"sl", false).await;
+        assert_eq!(get(&send, "/posts?x").await.0, 200, "a read beside them");
+        report(&proxy.serve, play.scope.version, |r| r.parked == 3);
+        reset.send_reset(h2::Reason::CANCEL);
+        assert_eq!(get(&send, "/posts?x").await.0, 200);
+        slow.send_data(Bytes::from_static(b"ow"), true).unwrap();
+        proxy.serve.apply(&play.next(|play| play.scope.hold = false));
+        for (answer, body) in [(kept, "kept"), (answer, "slow")] {
+            let (status, _, text) = read(answer.await.unwrap()).await;
+            assert_eq!((status, text), (StatusCode::CREATED, body.as_bytes().to_vec()));
+        }
+    });
+    let last = report(&proxy.serve, play.scope.version, |r| r.in_flight_writes == 0 && r.left_while_parked == 1);
+    assert_eq!((last.writes, last.unknown_outcomes), (3, 0));
+    let mut rows = a.rows();
+    rows.sort();
+    assert_eq!(rows, ["kept", "slow"]);
+}
