@@ -15,7 +15,7 @@ use crate::http::mend::{Mended, mend};
 use crate::http::request::{self, Head, MAX_COUNT, Parsed, View};
 use crate::http::response::Asked;
 use crate::http2;
-use crate::io::{Buf, Meter, write_all};
+use crate::io::{Buf, Meter, linger, write_all};
 use crate::secure;
 use crate::sticky::{self, Sticky};
 use crate::stream::{Stream, TlsInfo};
@@ -98,7 +98,6 @@ const FIRST_LIMIT: Duration = Duration::from_secs(60);
 const MAX_DISCARD: u64 = 64 * 1024;
 /// For so long a client that has written reads from where it wrote.
 const WROTE: Duration = Duration::from_secs(sticky::WROTE_SECONDS);
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Rc<Place>) {
@@ -545,7 +544,7 @@ impl Conn {
 
     async fn finish(self, end: End) {
         let mut out = Vec::new();
-        let linger = match end {
+        let lingers = match end {
             End::Close | End::TimedOut(Phase::Idle | Phase::Tunnel) => {
                 self.stream.goodbye();
                 false
@@ -567,21 +566,8 @@ impl Conn {
         if !out.is_empty() {
             let _ = self.stream.try_write(&out);
         }
-        if linger && self.stream.shutdown().is_ok() {
-            // Closing with unread bytes would reset the connection and could take the answer with it.
-            let _ = tokio::time::timeout(LINGER, async {
-                let mut lease = self.worker.lease();
-                let mut read = 0;
-                while read < 4 * 1024 * 1024 {
-                    match lease.fill(&self.stream).await {
-                        Ok(0) | Err(_) => break,
-                        Ok(n) => read += n,
-                    }
-                    let held = lease.bytes().len();
-                    lease.consume(held);
-                }
-            })
-            .await;
+        if lingers {
+            linger(&self.stream, &mut self.worker.lease()).await;
         }
         if let Some(front) = self.front.borrow_mut().take() {
             target::sub(&front.balancer.counters(self.worker.id).active, 1);

@@ -6,6 +6,7 @@ use crate::stream::Stream;
 use crate::watch::{Phase, Watch};
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice};
+use std::time::Duration;
 
 /// Size of a buffer at rest; only heads may make it grow.
 pub const BUFFER: usize = 32 * 1024;
@@ -204,6 +205,28 @@ pub async fn relay(
             }
         }
     }
+}
+
+/// Ends a connection whose last bytes must arrive although the other side may still be sending: closing with
+/// unread bytes would reset it and could take them along.
+pub async fn linger(stream: &Stream, buffer: &mut Buf) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    const MOST: usize = 4 * 1024 * 1024;
+    if stream.shutdown().is_err() {
+        return;
+    }
+    let _ = tokio::time::timeout(LONGEST, async {
+        let mut read = 0;
+        while read < MOST {
+            match buffer.fill(stream).await {
+                Ok(0) | Err(_) => break,
+                Ok(n) => read += n,
+            }
+            let held = buffer.bytes().len();
+            buffer.consume(held);
+        }
+    })
+    .await;
 }
 
 /// `<hexadecimal size> CR LF`.

@@ -10,7 +10,6 @@ use http::{Method, Request, Response, StatusCode};
 use quarry_domain::snapshot::*;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::future::poll_fn;
-use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -166,50 +165,6 @@ fn a_broken_answer_resets_its_stream_and_no_other() {
     });
 }
 
-#[test]
-fn a_client_that_opens_and_resets_without_end_is_cut_off_and_others_go_on() {
-    let (port, target) = (free_port(), Upstream::echo("t"));
-    let (_proxy, der) = serving("calm", port, group("g", &[target.endpoint()]));
-    let mut client = common::tls::connect(port, "one.example", &trusting(&der, &["h2"]));
-    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
-    let flood: Vec<u8> = (0..20_000u32)
-        .flat_map(|n| {
-            let id = (2 * n + 1).to_be_bytes();
-            // GET https://one.example/ by HPACK's static table, then RST_STREAM with CANCEL.
-            let head = [&b"\0\0\x10\x01\x05"[..], &id, b"\x82\x87\x84\x41\x0bone.example"].concat();
-            [&head[..], b"\0\0\x04\x03\0", &id, b"\0\0\0\x08"].concat()
-        })
-        .collect();
-    // Cut off in the middle: then writing fails, and what was said before may be lost with it.
-    let taken = client.write_all(&flood).is_ok();
-    let mut said = Vec::new();
-    let _ = client.read_to_end(&mut said);
-    // GOAWAY ends in its reason: ENHANCE_YOUR_CALM.
-    let calm = said.windows(4).any(|w| w == [0, 0, 0, 0xb]);
-    assert!(!taken || calm, "{} bytes were taken, {} came back", flood.len(), said.len());
-    block_on(async {
-        let (send, _connection) = connect(port, &der).await;
-        assert_eq!(get(&send, "/").await.0, 200);
-    });
-}
-
-#[test]
-fn fields_without_end_are_cut_off() {
-    let (port, target) = (free_port(), Upstream::echo("t"));
-    let (_proxy, der) = serving("flood", port, group("g", &[target.endpoint()]));
-    let mut client = common::tls::connect(port, "one.example", &trusting(&der, &["h2"]));
-    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
-    // HEADERS without END_HEADERS, then CONTINUATION after CONTINUATION.
-    client.write_all(b"\0\0\x01\x01\0\0\0\0\x01\x82").unwrap();
-    let frame = [&b"\0\x40\0\x09\0\0\0\0\x01"[..], &[0x82; 0x4000]].concat();
-    let cut = (0..1000).find(|_| client.write_all(&frame).is_err());
-    assert!(cut.is_some(), "16 MB of fields were taken");
-    block_on(async {
-        let (send, _connection) = connect(port, &der).await;
-        assert_eq!(get(&send, "/").await.0, 200);
-    });
-}
-
 /// A target that speaks HTTP/2 without TLS, and how many connections it has seen.
 fn http2_target(delay: Duration) -> (Endpoint, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -324,4 +279,62 @@ fn on_hold_a_stream_waits_by_itself_and_one_that_is_reset_is_not_served() {
     let mut rows = a.rows();
     rows.sort();
     assert_eq!(rows, ["kept", "slow"]);
+}
+
+#[test]
+fn a_stream_that_a_target_does_not_answer_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let endpoint = Endpoint::Tcp(listener.local_addr().unwrap());
+    let (told, resets) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let told = told.clone();
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        if request.uri().path() == "/health" {
+                            respond.send_response(Response::new(()), true).unwrap();
+                            continue;
+                        }
+                        let told = told.clone();
+                        tokio::spawn(async move {
+                            // The request's body is never read: its window is used up.
+                            let reset = poll_fn(|cx| respond.poll_reset(cx)).await;
+                            drop(request);
+                            let _ = told.send(reset.is_ok());
+                        });
+                    }
+                });
+            }
+        });
+    });
+    let port = free_port();
+    let mut g = group("g", &[endpoint]);
+    g.protocol_version = ProtocolVersion::Http2;
+    let (cert, der) = certificate("cert/1", &["one.example"]);
+    let mut lb = balancer("silent", port, vec![], forward("g"));
+    lb.attributes.idle_timeout = 1;
+    secure(&mut lb.listeners[0], vec![cert]);
+    let proxy = Proxy::start();
+    put_key(&proxy.dir);
+    proxy.serve.apply_healthy(&snapshot(1, vec![lb], vec![g]));
+    block_on(async {
+        let (send, _connection) = connect(port, &der).await;
+        let (status, ..) = get(&send, "/").await;
+        assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
+        let mut send = send.ready().await.unwrap();
+        let request = Request::post("https://one.example/up").body(()).unwrap();
+        let (answer, mut body) = send.send_request(request, false).unwrap();
+        // More than the target's window and everything in between takes.
+        body.send_data(Bytes::from(vec![b'x'; 4_000_000]), true).unwrap();
+        let status = answer.await.map(|answer| answer.status());
+        assert!(matches!(status, Ok(StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT) | Err(_)), "{status:?}");
+    });
+    for _ in 0..2 {
+        assert!(resets.recv_timeout(PATIENCE).unwrap(), "the target hears of it");
+    }
 }

@@ -1,10 +1,11 @@
 //! Clients that speak HTTP/2: one connection, many streams, each a request of its own.
 
+use super::guard::Guard;
 use super::{from_frames, is_connection_field, to_frames};
 use crate::client::{self, Origin};
 use crate::http::body::Body;
 use crate::http::parse_length;
-use crate::io::Meter;
+use crate::io::{Meter, linger};
 use crate::stream::{Stream, pipe};
 use crate::watch::{Phase, Watch};
 use crate::worker::Worker;
@@ -35,6 +36,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// The preface and the first settings must come within this time.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
+/// An ended connection on which nothing goes on is closed after this time, whatever the client does.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
@@ -48,12 +51,15 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(Some(RESETS));
-    let shaken = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(stream)).await;
+    let guard = Guard::new();
+    let shaken = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(guard.over(&stream))).await;
     let Ok(Ok(mut connection)) = shaken else { return };
     let opened = Instant::now();
     let busy = Rc::new(Busy { streams: Cell::new(0), since: Cell::new(opened), given_up: Cell::new(0) });
     let mut look = tokio::time::interval(LOOK);
-    let mut ending = false;
+    // Since when no new request is taken, and whether the client was told to calm down.
+    let mut ending: Option<Instant> = None;
+    let mut calmed = false;
     loop {
         tokio::select! {
             biased;
@@ -64,32 +70,49 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
                     break;
                 }
                 Some(Ok((request, respond))) => {
-                    let guard = Busy::enter(&busy);
+                    let entered = Busy::enter(&busy);
                     let one = one(worker.clone(), origin.clone(), request, respond);
                     tokio::task::spawn_local(async move {
                         let whole = one.await;
-                        guard.ended(whole);
+                        entered.ended(whole);
                     });
-                    if busy.given_up.get() > GIVEN_UP && !ending {
-                        ending = true;
+                    if busy.given_up.get() > GIVEN_UP && !calmed {
+                        (ending, calmed) = (Some(Instant::now()), true);
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     }
                 }
             },
-            _ = worker.stop.notified(), if !ending => {
-                ending = true;
+            _ = worker.stop.notified(), if ending.is_none() => {
+                ending = Some(Instant::now());
                 connection.graceful_shutdown();
             }
-            _ = look.tick(), if !ending => {
+            _ = guard.alarm.notified(), if !calmed => {
+                let reason = guard.fault().unwrap_or(Reason::ENHANCE_YOUR_CALM);
+                tracing::debug!(peer = %origin.peer, %reason, "an HTTP/2 client is cut off");
+                (ending, calmed) = (Some(Instant::now()), true);
+                connection.abrupt_shutdown(reason);
+            }
+            _ = look.tick() => {
+                guard.refill();
+                if let Some(since) = ending {
+                    // A client that does not read does not see that it is over.
+                    let quiet = busy.streams.get() == 0 && busy.since.get().elapsed() >= GRACE;
+                    if since.elapsed() >= GRACE && (calmed || quiet) {
+                        break;
+                    }
+                    continue;
+                }
                 let (idle, age) = origin.limits(worker);
                 let is_idle = busy.streams.get() == 0 && busy.since.get().elapsed() >= idle;
                 if is_idle || opened.elapsed() >= age || worker.stopping.get() {
-                    ending = true;
+                    ending = Some(Instant::now());
                     connection.graceful_shutdown();
                 }
             }
         }
     }
+    drop(connection);
+    linger(&stream, &mut worker.lease()).await;
 }
 
 /// How many streams are open, and since when it is that many.
@@ -142,6 +165,7 @@ async fn one(
     };
     let (ours, theirs) = pipe();
     let ours = Stream::Pipe(ours);
+    let (patience, _) = origin.limits(&worker);
     tokio::task::spawn_local(client::serve_pipe(worker.clone(), Stream::Pipe(theirs), origin));
     let watch = Watch::new(Duration::MAX);
     let meter = Meter::new(&watch, (Phase::Streaming, Phase::Streaming));
@@ -152,7 +176,7 @@ async fn one(
         }
         body.is_end_stream() || from_frames(&mut body, &ours, chunk, &meter).await.is_ok()
     };
-    let download = answer(&worker, &ours, &mut respond, parts.method == Method::HEAD);
+    let download = answer(&worker, &ours, &mut respond, parts.method == Method::HEAD, patience);
     let (mut upload, mut download) = (pin!(upload), pin!(download));
     let mut sending = true;
     let answered = loop {
@@ -173,7 +197,13 @@ async fn one(
 }
 
 /// Reads the answer from the pipe and sends it. `false`: it broke off.
-async fn answer(worker: &Rc<Worker>, from: &Stream, respond: &mut SendResponse<Bytes>, head_only: bool) -> bool {
+async fn answer(
+    worker: &Rc<Worker>,
+    from: &Stream,
+    respond: &mut SendResponse<Bytes>,
+    head_only: bool,
+    patience: Duration,
+) -> bool {
     let mut buffer = worker.lease();
     loop {
         let filled = tokio::select! {
@@ -192,7 +222,7 @@ async fn answer(worker: &Rc<Worker>, from: &Stream, respond: &mut SendResponse<B
                 continue;
             }
             let Ok(mut send) = respond.send_response(response, body.is_done()) else { return false };
-            let whole = body.is_done() || to_frames(from, &mut buffer, &mut body, &mut send).await.is_ok();
+            let whole = body.is_done() || to_frames(from, &mut buffer, &mut body, &mut send, patience).await.is_ok();
             if !whole {
                 send.send_reset(Reason::INTERNAL_ERROR);
             }
@@ -267,7 +297,11 @@ fn head(parts: &request::Parts, ends: bool) -> Result<(Vec<u8>, bool), StatusCod
             continue;
         }
         if is_connection_field(name.as_str()) {
-            return Err(bad);
+            // The one that HTTP/2 allows, and gRPC sends; trailers are dropped all the same.
+            match name == http::header::TE && value.as_bytes().eq_ignore_ascii_case(b"trailers") {
+                true => continue,
+                false => return Err(bad),
+            }
         }
         if name == http::header::CONTENT_LENGTH && length.replace(value).is_some() {
             return Err(bad);

@@ -6,12 +6,14 @@
 //! HTTP/1.1 would read as framing cannot come through.
 
 pub mod from_client;
+mod guard;
 pub mod to_target;
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use std::future::poll_fn;
 use std::io::IoSlice;
+use std::time::Duration;
 
 use crate::http::body::Body;
 use crate::io::{Buf, RelayError, write_all};
@@ -45,12 +47,14 @@ async fn from_frames(body: &mut RecvStream, to: &Stream, chunk: bool, meter: &Me
     Ok(())
 }
 
-/// Moves the body of an HTTP/1.1 message from a pipe into frames, and ends the stream.
+/// Moves the body of an HTTP/1.1 message from a pipe into frames, and ends the stream. For room the other side
+/// gets `patience` each time.
 async fn to_frames(
     from: &Stream,
     buffer: &mut Buf,
     body: &mut Body,
     to: &mut SendStream<Bytes>,
+    patience: Duration,
 ) -> Result<(), RelayError> {
     loop {
         let step = body.step(buffer.bytes_mut()).map_err(|_| RelayError::Malformed)?;
@@ -58,7 +62,12 @@ async fn to_frames(
         buffer.consume(step.consumed);
         while !data.is_empty() {
             to.reserve_capacity(data.len());
-            let room = poll_fn(|cx| to.poll_capacity(cx)).await;
+            let room = tokio::select! {
+                biased;
+                room = poll_fn(|cx| to.poll_capacity(cx)) => room,
+                _ = from.broken() => return Err(RelayError::SourceEnded),
+                _ = tokio::time::sleep(patience) => None,
+            };
             let room = room.and_then(Result::ok).ok_or(RelayError::Sink)?;
             let part = data.split_to(room.min(data.len()));
             let last = step.done && data.is_empty();

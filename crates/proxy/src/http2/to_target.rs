@@ -108,7 +108,8 @@ async fn exchange(ours: &Stream, mut send: SendRequest<Bytes>) -> Option<()> {
     };
     let head_only = head.method() == Method::HEAD;
     let (answer, mut frames) = send.send_request(head, body.is_done()).ok()?;
-    let upload = async { body.is_done() || to_frames(ours, &mut buffer, &mut body, &mut frames).await.is_ok() };
+    let upload =
+        async { body.is_done() || to_frames(ours, &mut buffer, &mut body, &mut frames, Duration::MAX).await.is_ok() };
     let download = async {
         let (parts, mut body) = answer.await.ok()?.into_parts();
         let (head, chunk) = write_head(&Response::from_parts(parts, ()), head_only, body.is_end_stream());
@@ -126,6 +127,8 @@ async fn exchange(ours: &Stream, mut send: SendRequest<Bytes>) -> Option<()> {
         tokio::select! {
             biased;
             answered = &mut download => return answered,
+            // Whoever asked has given up: so does this stream.
+            _ = ours.unread() => return None,
             whole = &mut upload, if sending => match whole {
                 true => sending = false,
                 false => return None,

@@ -110,6 +110,22 @@ impl Stream {
         }
     }
 
+    /// Waits until the other side of a pipe has broken off.
+    pub async fn broken(&self) {
+        match self {
+            Self::Pipe(stream) => poll_fn(|cx| stream.poll_broken(cx)).await,
+            Self::Tcp(_) | Self::Tls(_) => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the other side of a pipe reads no more.
+    pub async fn unread(&self) {
+        match self {
+            Self::Pipe(stream) => poll_fn(|cx| stream.poll_unread(cx)).await,
+            Self::Tcp(_) | Self::Tls(_) => std::future::pending().await,
+        }
+    }
+
     /// When it is dropped after this, the other side sees an error instead of an end.
     pub fn abort(&self) {
         match self {
@@ -144,7 +160,7 @@ impl From<TcpStream> for Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for &Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.try_read(into.initialize_unfilled()) {
@@ -160,7 +176,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for &Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             match self.try_write(bytes) {
@@ -201,5 +217,37 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(cx))?;
         Poll::Ready(self.shutdown())
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_shutdown(cx)
     }
 }

@@ -87,6 +87,26 @@ impl Pipe {
         self.incoming.borrow().aborted || self.outgoing.borrow().unread
     }
 
+    /// The other side has broken off, though what it wrote before may still be read.
+    pub fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut channel = self.incoming.borrow_mut();
+        if !channel.aborted {
+            channel.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// The other side will not read what is written, or no more of it.
+    pub fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut channel = self.outgoing.borrow_mut();
+        if !channel.unread {
+            channel.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
     /// The other side reads the end after what was written.
     pub fn end(&self) {
         let mut channel = self.outgoing.borrow_mut();

@@ -60,12 +60,17 @@ pub enum Ended {
     Gone(u32),
     /// The end without a word.
     Closed,
+    /// Nothing came in time.
+    Waiting,
 }
 
 /// The client's side of a connection.
 pub struct Client {
     pub stream: Secure,
     buffer: Vec<u8>,
+    /// The last GOAWAY's error.
+    gone: Option<u32>,
+    closed: bool,
 }
 
 pub fn serve(name: &str, mode: DesyncMode, target: Endpoint, change: impl FnOnce(&mut LoadBalancer)) -> Served {
@@ -88,14 +93,15 @@ impl Served {
     pub fn connect(&self) -> Client {
         let stream = connect(self.secure_port, "one.example", &trusting(&self.certificate, &["h2"]));
         stream.sock.set_nodelay(true).unwrap();
-        Client { stream, buffer: Vec::new() }
+        Client { stream, buffer: Vec::new(), gone: None, closed: false }
     }
 
-    /// A connection with the preface and settings sent: no compression of what comes back.
+    /// A connection with the preface and settings sent: no compression of what comes back, and room for all of it.
     pub fn open(&self) -> Client {
         let mut client = self.connect();
         let settings = frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]);
-        assert!(client.send(&[PREFACE, &settings].concat()));
+        let window = frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0]);
+        assert!(client.send(&[PREFACE, &settings, &window].concat()));
         client
     }
 
@@ -163,13 +169,23 @@ impl Client {
                 if self.buffer.len() >= 9 + length {
                     let all: Vec<u8> = self.buffer.drain(..9 + length).collect();
                     let id = u32::from_be_bytes([all[5] & 0x7f, all[6], all[7], all[8]]);
-                    return Some(Frame { kind: all[3], flags: all[4], id, payload: all[9..].to_vec() });
+                    let frame = Frame { kind: all[3], flags: all[4], id, payload: all[9..].to_vec() };
+                    if frame.kind == GOAWAY {
+                        self.gone = Some(error(&frame.payload[4..]));
+                    }
+                    return Some(frame);
                 }
             }
             let mut bytes = [0; 16384];
             match self.stream.read(&mut bytes) {
                 Ok(n) if n > 0 => self.buffer.extend_from_slice(&bytes[..n]),
-                _ => return None,
+                other => {
+                    let waits = |e: &std::io::Error| {
+                        matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+                    };
+                    self.closed = !other.is_err_and(|e| waits(&e));
+                    return None;
+                }
             }
         }
     }
@@ -187,12 +203,8 @@ impl Client {
     /// How each of these streams ended.
     pub fn ends(&mut self, ids: &[u32]) -> Vec<Ended> {
         let mut open: Vec<(u16, Vec<u8>, Option<Ended>)> = ids.iter().map(|_| (0, Vec::new(), None)).collect();
-        let mut last = Ended::Closed;
         while open.iter().any(|o| o.2.is_none()) {
             let Some(frame) = self.frame() else { break };
-            if frame.kind == GOAWAY {
-                last = Ended::Gone(error(&frame.payload[4..]));
-            }
             let Some(at) = ids.iter().position(|id| *id == frame.id) else { continue };
             let (status, body, ended) = &mut open[at];
             match frame.kind {
@@ -206,6 +218,11 @@ impl Client {
                 ended.get_or_insert(Ended::Answered(*status, text));
             }
         }
+        let last = match (self.closed, self.gone) {
+            (false, _) => Ended::Waiting,
+            (true, None) => Ended::Closed,
+            (true, Some(code)) => Ended::Gone(code),
+        };
         open.into_iter().map(|(.., ended)| ended.unwrap_or_else(|| last.clone())).collect()
     }
 
@@ -214,11 +231,12 @@ impl Client {
         self.ends(&[u32::MAX]).remove(0)
     }
 
-    /// Reads on in short steps, so that the other side never waits for us.
-    pub fn drain(&mut self, wait: Duration) {
+    /// Reads what comes within this time; whether the other side has said that it is over.
+    pub fn drain(&mut self, wait: Duration) -> bool {
         self.stream.sock.set_read_timeout(Some(wait)).unwrap();
         while self.frame().is_some() {}
         self.stream.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.gone.is_some()
     }
 }
 
