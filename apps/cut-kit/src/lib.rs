@@ -10,6 +10,8 @@ pub mod contract;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod digest;
 pub mod fence;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod scope;
 #[cfg(feature = "sqlite")]

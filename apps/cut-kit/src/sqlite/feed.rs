@@ -43,7 +43,7 @@ impl Sqlite {
     }
 
     /// `GET /changes`, without waiting: the caller asks again.
-    pub fn changes(&self, query: &ChangesQuery) -> Result<Changes> {
+    pub fn changes_now(&self, query: &ChangesQuery) -> Result<Changes> {
         let scope = self.scope(&query.scope)?;
         self.forget(scope, query.after)?;
         let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);

@@ -66,7 +66,7 @@ impl Side {
     }
 
     fn changes(&self, after: u64, until: Option<u64>, limit: Option<u32>) -> Result<Changes> {
-        self.kit.changes(&ChangesQuery { scope: "posts".into(), after, limit, wait_ms: None, until })
+        self.kit.changes_now(&ChangesQuery { scope: "posts".into(), after, limit, wait_ms: None, until })
     }
 
     /// Every row of the scope, as text.
