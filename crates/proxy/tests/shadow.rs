@@ -137,3 +137,32 @@ fn answers_of_every_framing_are_compared_and_long_ones_are_not() {
     let seen = shadow(&proxy, |s| s.compared + s.failed == 5);
     assert_eq!((seen.equal, seen.failed, seen.different), (4, 1, 0), "{seen:?}");
 }
+
+/// Times of reads of a rule without a cut, with one, and with copies of every tenth read.
+#[test]
+#[ignore = "a measurement: run it alone, with --nocapture"]
+fn what_a_cut_costs_reads() {
+    let answer = |path: &str| (200, format!(r#"{{"path":"{path}","text":"{}"}}"#, "x".repeat(1000)));
+    let ((source, _), (destination, _)) = (side(answer), side(answer));
+    let (proxy, mut play, port) = shadowing("cost", &source, &destination, &[]);
+    let shadow = Shadow { share_percent: 10, ..play.scope.shadow.take().unwrap() };
+    for round in 0..3 {
+        let mut plain = play.next(|play| play.scope.shadow = None);
+        plain.load_balancers[0].listeners[0].rules[0].cut = None;
+        let with = play.next(|_| {});
+        let copied = play.next(|play| play.scope.shadow = Some(shadow.clone()));
+        for (name, snapshot) in [("no cut", plain), ("a cut", with), ("a shadow of 10 %", copied)] {
+            proxy.serve.apply(&snapshot);
+            let mut peer = Peer::local(port);
+            let mut times: Vec<Duration> = (0..3000)
+                .map(|_| {
+                    let began = Instant::now();
+                    assert_eq!(peer.get("/posts/1").status(), 200);
+                    began.elapsed()
+                })
+                .collect();
+            times.sort();
+            println!("round {round}, {name}: p50 {:?}, p99 {:?}", times[1500], times[2970]);
+        }
+    }
+}

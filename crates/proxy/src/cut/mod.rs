@@ -63,7 +63,13 @@ impl Cuts {
     /// Puts the scopes of a snapshot in force whose table is published; those that are gone let their
     /// writes go. To be called on a local set: it leaves timers behind.
     pub fn enforce(&mut self, snapshot: &Snapshot) {
-        let wanted: HashMap<&str, &CutScope> = cuts(snapshot).map(|c| (c.cut.as_str(), c)).collect();
+        let mut wanted: HashMap<&str, &CutScope> = HashMap::new();
+        for cut in cuts(snapshot) {
+            let newest = wanted.entry(&cut.cut).or_insert(cut);
+            if newest.version < cut.version {
+                *newest = cut;
+            }
+        }
         self.scopes.retain(|cut, scope| {
             let timer = match wanted.get(cut.as_str()) {
                 Some(wanted) => scope.enforce(wanted),

@@ -48,6 +48,8 @@ struct Outcome<'a> {
 const FENCED: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// The table that belongs to a scope's version is looked for so often: it is there within moments.
+const STALE: u32 = 1000;
 /// A write with a key whose outcome is unknown is sent again so often.
 const LOST: u32 = 3;
 
@@ -80,6 +82,9 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
             }
             (Some(Enter::Stale), _) => {
                 stale += 1;
+                if stale > STALE {
+                    return Carried::Exchanged(Exchange::Answer(503));
+                }
                 exchange::pause_for_table(stale).await;
                 if let Some(ended) = decide_again(conn, &head, out, job) {
                     return ended;
