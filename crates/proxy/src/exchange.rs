@@ -199,7 +199,7 @@ async fn attempt(
     let edits = &front.edits;
     let before = job.body.clone();
     let whole_kept = job.kept.as_ref().map(|kept| kept.whole());
-    let fence = whole_kept.as_deref();
+    let fence = whole_kept.as_deref().filter(|_| job.cut.is_some());
     let (body, kept) = (&mut job.body, &mut job.kept);
     let upload = async {
         match kept {

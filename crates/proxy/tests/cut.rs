@@ -366,6 +366,32 @@ fn a_canary_takes_its_share_of_reads_but_not_of_who_has_just_written() {
     assert_eq!((last.canary_reads, last.writes), (share as u64, 1));
 }
 
+#[test]
+fn a_cut_that_is_gone_lets_its_writes_go_by_the_rules_that_are_left() {
+    let (a, b) = (Side::start("a", true, 1), Side::start("b", false, 1));
+    let (proxy, mut play, port) = serving("gone", &a, &b);
+    proxy.serve.apply(&play.hold());
+    let (mut parked_one, mut refused) = (Peer::local(port), Peer::local(port));
+    parked_one.send(&post("/posts", "", "parked"));
+    parked(&proxy, &play, 1);
+    proxy.serve.apply(&play.next(|play| play.scope.hold = false));
+    assert_eq!(parked_one.response().status(), 201);
+    a.set(false, 2);
+    refused.send(&post("/posts", "", "refused"));
+    report(&proxy.serve, play.scope.version, |r| r.fenced_again > 0);
+    proxy.serve.apply(&play.hold());
+    parked_one.send(&post("/posts", "", "again"));
+    parked(&proxy, &play, 2);
+    let mut ended = play.next(|_| {});
+    ended.load_balancers[0].listeners[0].rules.clear();
+    proxy.serve.apply(&ended);
+    // Without its cut, what the side says is passed on; what it means stays between the two.
+    for mut peer in [parked_one, refused] {
+        let answer = peer.response();
+        assert_eq!((answer.status(), answer.header("x-cut-fenced")), (421, None));
+    }
+}
+
 /// Numbers that look random (SplitMix64), the same for one seed.
 struct Numbers(u64);
 
