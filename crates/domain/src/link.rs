@@ -27,6 +27,9 @@ pub enum Down {
 pub enum Up {
     /// First on every connection.
     Hello { proxy: String, pid: u32, version: u64 },
+    /// Another proxy has taken over: this one listens nowhere any more and ends with its last connection. What it
+    /// says of listeners from now on does not count.
+    Retiring { proxy: String },
     /// The snapshot of this version is on disk and in force.
     Applied { proxy: String, version: u64, listeners: Vec<ListenerStatus> },
     /// Sent at once when a target's health changes, a draining target's last request ends, the last write

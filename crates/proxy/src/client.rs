@@ -27,7 +27,7 @@ use quarry_domain::rule::{RedirectFrom, location};
 use quarry_domain::snapshot::DesyncMode;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -100,9 +100,8 @@ const MAX_DISCARD: u64 = 64 * 1024;
 const WROTE: Duration = Duration::from_secs(sticky::WROTE_SECONDS);
 
 /// Serves a connection until it ends.
-pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, place: Rc<Place>) {
+pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, local_port: u16, place: Rc<Place>) {
     worker.opened();
-    let local_port = stream.local_addr().map_or(0, |a| a.port());
     let origin = Origin { peer, local_port, place, tls: None, http2: false, wrote: None };
     match secure::enter(&worker, stream, origin).await {
         Ok((stream, origin)) if origin.http2 => http2::from_client::serve(&worker, stream, origin).await,
@@ -194,14 +193,13 @@ impl Conn {
         let mut lease: Option<Lease> = None;
         loop {
             self.watch.enter(Phase::Idle);
-            if lease.as_ref().is_none_or(|buffer| buffer.is_empty()) {
-                // An idle connection holds no buffer.
-                lease = None;
-                if self.worker.stopping.get() || self.stream.readable().await.is_err() {
-                    return End::Close;
-                }
-            }
-            let buffer = lease.get_or_insert_with(|| self.worker.lease());
+            let buffer = match lease.take_if(|buffer| !buffer.is_empty()) {
+                Some(kept) => lease.insert(kept),
+                None => match self.begin().await {
+                    Some(begun) => lease.insert(begun),
+                    None => return End::Close,
+                },
+            };
             out.clear();
             let end = match self.next(buffer, &mut out).await {
                 Decision::Partial | Decision::Close => Some(End::Close),
@@ -231,6 +229,12 @@ impl Conn {
                     }
                     match exchange {
                         Exchange::Done { keep_alive: true } => None,
+                        // Who said that this was the last request sends nothing more.
+                        Exchange::Done { keep_alive: false }
+                            if job.asked.last && job.body.is_done() && buffer.is_empty() =>
+                        {
+                            Some(End::Close)
+                        }
                         Exchange::Done { keep_alive: false } => Some(End::Linger),
                         Exchange::Cut { reset } => Some(if reset { End::Reset } else { End::Close }),
                         Exchange::Fenced | Exchange::Unanswered => unreachable!("of cuts alone, and settled there"),
@@ -249,34 +253,44 @@ impl Conn {
         }
     }
 
+    /// Waits for a request's first bytes. Who waits holds no buffer. `None`: none will come.
+    async fn begin(&self) -> Option<Lease> {
+        while !self.worker.stopping.get() && self.stream.readable().await.is_ok() {
+            let mut buffer = self.worker.lease();
+            match buffer.try_fill(&self.stream) {
+                Ok(0) => return None,
+                Ok(_) => return Some(buffer),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
     /// Reads until a request's head is whole, and decides about it.
     async fn next(&self, buffer: &mut Buf, out: &mut Vec<u8>) -> Decision {
         let mut growth = Growth::default();
-        // Most heads arrive whole: the first look is a parse. After that, only an empty line is
-        // reason to parse again.
-        let mut parse = !buffer.is_empty();
         loop {
-            if !parse {
-                match buffer.fill(&self.stream).await {
-                    Ok(0) | Err(_) => return Decision::Close,
-                    Ok(_) if growth.is_new() => {}
-                    Ok(_) => match growth.advance(buffer.bytes()) {
-                        Err(status) => return self.refuse(out, status),
-                        Ok(false) => continue,
-                        Ok(true) => {}
-                    },
-                }
-            }
             match self.decide(buffer.bytes(), out, false) {
                 Decision::Partial => {}
                 decision => return decision,
             }
-            parse = false;
             if growth.is_new() {
                 if let Err(status) = growth.advance(buffer.bytes()) {
                     return self.refuse(out, status);
                 }
                 self.watch.enter(Phase::Head);
+            }
+            // Most heads arrive whole. After that, only an empty line is reason to parse again.
+            loop {
+                match buffer.fill(&self.stream).await {
+                    Ok(0) | Err(_) => return Decision::Close,
+                    Ok(_) => match growth.advance(buffer.bytes()) {
+                        Err(status) => return self.refuse(out, status),
+                        Ok(false) => {}
+                        Ok(true) => break,
+                    },
+                }
             }
         }
     }
@@ -338,7 +352,7 @@ impl Conn {
             head.desync.class >= Class::Ambiguous && listener.attributes.desync_mode != DesyncMode::Monitor;
         let keep_alive = head.keep_alive
             && !close_both
-            && !self.worker.stopping.get()
+            && !self.worker.is_leaving()
             && self.opened.elapsed().as_secs() < u64::from(listener.attributes.client_keep_alive);
         let view = View(head.headers);
         let request = head.view(&view, self.origin.peer.ip().to_canonical());
@@ -402,6 +416,7 @@ impl Conn {
                         http10: head.http10,
                         upgrade: head.upgrade,
                         keep_alive,
+                        last: !head.keep_alive,
                     },
                     expects_continue: head.expects_continue,
                     repeatable: matches!(head.method, "GET" | "HEAD" | "OPTIONS") && head.body.is_done(),

@@ -3,6 +3,7 @@
 use crate::broker::Brokers;
 use crate::cut::shadow::Shadows;
 use crate::cut::{self, Cuts};
+use crate::handover::{self, Letter, Taker};
 use crate::link::{self, Event};
 use crate::listen::Listening;
 use crate::names;
@@ -21,11 +22,12 @@ use quarry_domain::link::{BrokerRequest, Counters, Down, TargetReport, TargetSta
 use quarry_domain::snapshot::{Hub, Snapshot};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
@@ -51,6 +53,8 @@ struct Control {
     saved: bool,
     serve: Option<mpsc::Sender<Up>>,
     name_server: Option<NameServer>,
+    /// Another proxy has taken over: nothing listens here any more, and nothing is written.
+    retired: bool,
 }
 
 /// What survives snapshot changes, by ARN and registration.
@@ -66,17 +70,29 @@ struct Registry {
 struct NameServer {
     hub: Hub,
     tasks: Vec<AbortHandle>,
+    /// What the tasks have too: kept to be handed over.
+    udp: OwnedFd,
+    tcp: OwnedFd,
 }
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests in flight may take this long to finish when the proxy is asked to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// After another proxy has taken over, connections may go on for so long: tunnels, downloads.
+const RETIRE_WITHIN: Duration = Duration::from_secs(3600);
 /// At start, targets get this long to show their health before the first connection is accepted.
-const FIRST_PROBES: Duration = Duration::from_millis(400);
+const FIRST_PROBES: Duration = Duration::from_millis(120);
 
 /// Runs the control thread's part on this thread.
 pub fn run(config: ProxyConfig) -> Result<(), Error> {
-    let store = Store::open(&config.data_dir)?;
+    let taker = match config.replace {
+        true => Taker::ask(&config.data_dir.join("proxy")).map_err(Error::Handover)?,
+        false => None,
+    };
+    let store = match taker {
+        Some(_) => Store::join(&config.data_dir)?,
+        None => Store::open(&config.data_dir)?,
+    };
     let count = config.workers.max(1);
     let shared = Arc::new(Shared {
         table: ArcSwap::from_pointee(empty_table()),
@@ -115,8 +131,9 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             saved: true,
             serve: None,
             name_server: None,
+            retired: false,
         };
-        control.run(config.data_dir.join("control.sock")).await
+        control.run(config.data_dir.join("control.sock"), taker).await
     });
     for worker in &workers {
         let _ = worker.send(Command::Stop { within: STOP_WITHIN });
@@ -132,10 +149,18 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
 }
 
 impl Control {
-    async fn run(mut self, socket: std::path::PathBuf) -> Result<(), Error> {
+    async fn run(mut self, socket: std::path::PathBuf, taker: Option<Taker>) -> Result<(), Error> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        self.start_from_disk().await;
+        match taker {
+            Some(taker) => self.take_over(taker).await?,
+            None => self.start_from_disk().await,
+        }
+        let successors = handover::listen(self.store.directory());
+        if let Err(error) = &successors {
+            tracing::warn!(%error, "nobody can take over from this proxy");
+        }
+        let successors = successors.ok();
         let (events, mut incoming) = mpsc::channel(16);
         tokio::task::spawn_local(link::run(socket, events));
         let mut tick = tokio::time::interval(REPORT_INTERVAL);
@@ -166,6 +191,8 @@ impl Control {
                     },
                     None => return Ok(()),
                 },
+                successor = accept(successors.as_ref()), if !self.retired => self.hand_over(successor).await,
+                _ = ended(&self.workers), if self.retired => return Ok(()),
                 _ = tick.tick() => self.tick().await,
             }
         }
@@ -187,9 +214,76 @@ impl Control {
         self.listen().await;
     }
 
+    /// Goes on where another proxy stops.
+    async fn take_over(&mut self, mut taker: Taker) -> Result<(), Error> {
+        let letter = &mut taker.letter;
+        let (pid, names, sockets) = (letter.pid, letter.names, std::mem::take(&mut letter.sockets));
+        tracing::info!(pid, version = letter.snapshot.version, "taking over from a running proxy");
+        self.prober.resume(std::mem::take(&mut letter.health));
+        self.route(Arc::new(std::mem::take(&mut letter.snapshot))).await;
+        for socket in sockets {
+            let descriptors = taker.descriptors.by_ref().take(socket.count);
+            let listeners = descriptors.map(std::net::TcpListener::from).collect();
+            self.listening.adopt(socket, listeners);
+        }
+        if let (true, Some(hub), Some(udp), Some(tcp)) =
+            (names, self.snapshot.hub.clone(), taker.descriptors.next(), taker.descriptors.next())
+        {
+            self.answer_names(hub, udp, tcp).map_err(Error::Handover)?;
+        }
+        taker.accepts().and_then(|()| self.store.take_over()).map_err(Error::Handover)?;
+        let snapshot = self.snapshot.clone();
+        self.save(&snapshot).await;
+        self.listen().await;
+        Ok(())
+    }
+
+    /// Lets another proxy take over. If it breaks off before it accepts connections, this one goes on.
+    async fn hand_over(&mut self, mut successor: UnixStream) {
+        let names = self.name_server.as_ref().map(|names| [names.udp.as_fd(), names.tcp.as_fd()]);
+        let (sockets, mut descriptors) = self.listening.sockets();
+        descriptors.extend(names.into_iter().flatten());
+        let letter = Letter {
+            pid: std::process::id(),
+            snapshot: Snapshot::clone(&self.snapshot),
+            health: self.prober.known(),
+            sockets,
+            names: names.is_some(),
+        };
+        let given = match self.store.share(true) {
+            Ok(()) => handover::give(&mut successor, &letter, &descriptors).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = given {
+            drop(successor);
+            tracing::warn!(%error, "another proxy could not take over; this one goes on");
+            if let Err(error) = self.store.share(false) {
+                tracing::error!(%error, "the lock could not be taken back");
+            }
+            return;
+        }
+        tracing::info!("another proxy has taken over; this one ends with its last connection");
+        self.retired = true;
+        for worker in &self.workers {
+            let _ = worker.send(Command::Retire { within: RETIRE_WITHIN });
+        }
+        self.listening.retire();
+        if let Some(names) = self.name_server.take() {
+            names.tasks.iter().for_each(AbortHandle::abort);
+        }
+        self.store.give_up();
+        if let Err(error) = handover::stopped(&mut successor).await {
+            tracing::error!(%error, "the proxy that took over was not told");
+        }
+        self.send(Up::Retiring { proxy: self.id.clone() });
+    }
+
     fn greet(&mut self) {
         let version = self.snapshot.version;
         self.send(Up::Hello { proxy: self.id.clone(), pid: std::process::id(), version });
+        if self.retired {
+            self.send(Up::Retiring { proxy: self.id.clone() });
+        }
         if version > 0 && self.saved {
             self.acknowledge();
         }
@@ -236,7 +330,7 @@ impl Control {
                 old.tasks.iter().for_each(AbortHandle::abort);
             }
         }
-        let name_server_missing = self.snapshot.hub.is_some() && self.name_server.is_none();
+        let name_server_missing = self.snapshot.hub.is_some() && self.name_server.is_none() && !self.retired;
         if self.listening.has_failures() || name_server_missing {
             let before = self.listening.statuses(&self.snapshot, &self.tls_errors);
             self.listen().await;
@@ -248,6 +342,11 @@ impl Control {
     }
 
     async fn save(&mut self, snapshot: &Arc<Snapshot>) {
+        // Who took over writes it down.
+        if self.retired {
+            self.saved = true;
+            return;
+        }
         let (path, snapshot) = (self.store.snapshot_path(), snapshot.clone());
         let written = tokio::task::spawn_blocking(move || store::save(&path, &snapshot)).await;
         match written.map_err(std::io::Error::other).flatten() {
@@ -291,6 +390,9 @@ impl Control {
     }
 
     async fn listen(&mut self) {
+        if self.retired {
+            return;
+        }
         self.listening.update(&self.snapshot.clone()).await;
         self.serve_names().await;
     }
@@ -325,22 +427,27 @@ impl Control {
         let opened = async {
             let udp = self.brokers.descriptor(&hub.broker, &BrokerRequest::Datagram { address }).await?;
             let tcp = self.brokers.descriptor(&hub.broker, &BrokerRequest::Listen { address }).await?;
-            let (udp, tcp) = (std::net::UdpSocket::from(udp), std::net::TcpListener::from(tcp));
-            udp.set_nonblocking(true)?;
-            tcp.set_nonblocking(true)?;
-            std::io::Result::Ok((UdpSocket::from_std(udp)?, TcpListener::from_std(tcp)?))
+            std::io::Result::Ok((udp, tcp))
         };
-        match opened.await {
-            Ok((udp, tcp)) => {
-                let answers = names::Answers::new(self.names.clone(), self.shared.clone());
-                let udp = names::serve_udp(udp, answers.clone());
-                let tcp = names::serve_tcp(tcp, answers);
-                let tasks =
-                    vec![tokio::task::spawn_local(udp).abort_handle(), tokio::task::spawn_local(tcp).abort_handle()];
-                self.name_server = Some(NameServer { hub, tasks });
-            }
-            Err(error) => tracing::warn!(%address, %error, "the name server cannot listen; tried again every second"),
+        let answered = opened.await.and_then(|(udp, tcp)| self.answer_names(hub, udp, tcp));
+        if let Err(error) = answered {
+            tracing::warn!(%address, %error, "the name server cannot listen; tried again every second");
         }
+    }
+
+    /// Answers on the name server's sockets.
+    fn answer_names(&mut self, hub: Hub, udp: OwnedFd, tcp: OwnedFd) -> std::io::Result<()> {
+        let (own_udp, own_tcp) = (std::net::UdpSocket::from(udp), std::net::TcpListener::from(tcp));
+        own_udp.set_nonblocking(true)?;
+        own_tcp.set_nonblocking(true)?;
+        let (udp, tcp) = (own_udp.try_clone()?.into(), own_tcp.try_clone()?.into());
+        let answers = names::Answers::new(self.names.clone(), self.shared.clone());
+        let over_udp = names::serve_udp(UdpSocket::from_std(own_udp)?, answers.clone());
+        let over_tcp = names::serve_tcp(TcpListener::from_std(own_tcp)?, answers);
+        let tasks =
+            vec![tokio::task::spawn_local(over_udp).abort_handle(), tokio::task::spawn_local(over_tcp).abort_handle()];
+        self.name_server = Some(NameServer { hub, tasks, udp, tcp });
+        Ok(())
     }
 
     fn acknowledge(&mut self) {
@@ -444,6 +551,24 @@ impl Registry {
             closed.push(gone.uid);
         }
         closed
+    }
+}
+
+/// The next one that wants to take over.
+async fn accept(successors: Option<&UnixListener>) -> UnixStream {
+    loop {
+        let Some(successors) = successors else { std::future::pending().await };
+        match successors.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(_) => tokio::time::sleep(REPORT_INTERVAL).await,
+        }
+    }
+}
+
+/// All workers have ended.
+async fn ended(workers: &[UnboundedSender<Command>]) {
+    for worker in workers {
+        worker.closed().await;
     }
 }
 

@@ -93,9 +93,20 @@ impl Buf {
         }
     }
 
-    /// Reads once, waiting if need be; 0 is the end. Makes room first: what is unused moves to the
-    /// front, and if the buffer is full it doubles.
+    /// Reads once, waiting if need be; 0 is the end.
     pub async fn fill(&mut self, from: &Stream) -> io::Result<usize> {
+        loop {
+            match self.try_fill(from) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => from.readable().await?,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Reads once; 0 is the end. Makes room first: what is unused moves to the front, and if the buffer is full it
+    /// doubles.
+    pub fn try_fill(&mut self, from: &Stream) -> io::Result<usize> {
         if self.end == self.data.len() {
             if self.start > 0 {
                 self.data.copy_within(self.start..self.end, 0);
@@ -104,17 +115,9 @@ impl Buf {
                 self.data.resize(self.data.len() * 2, 0);
             }
         }
-        loop {
-            match from.try_read(&mut self.data[self.end..]) {
-                Ok(n) => {
-                    self.end += n;
-                    return Ok(n);
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => from.readable().await?,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
+        let n = from.try_read(&mut self.data[self.end..])?;
+        self.end += n;
+        Ok(n)
     }
 }
 

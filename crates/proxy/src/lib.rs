@@ -13,6 +13,7 @@ mod control;
 mod cut;
 mod exchange;
 mod front;
+mod handover;
 mod http;
 mod http2;
 mod io;
@@ -51,6 +52,8 @@ pub struct ProxyConfig {
     pub data_dir: PathBuf,
     /// Threads that carry traffic; at least 1.
     pub workers: usize,
+    /// Take over from the proxy that runs, if one does, and let it finish: no connection is refused or cut.
+    pub replace: bool,
     pub names: NameService,
 }
 
@@ -61,6 +64,8 @@ pub enum Error {
     Locked { path: PathBuf, holder: String },
     #[error("{} cannot be used: {source}", path.display())]
     Directory { path: PathBuf, source: std::io::Error },
+    #[error("the running proxy could not be replaced and goes on: {0}")]
+    Handover(std::io::Error),
     #[error("the proxy could not start its threads: {0}")]
     Threads(#[from] std::io::Error),
 }

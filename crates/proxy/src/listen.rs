@@ -2,20 +2,23 @@
 //! listeners of a port together on 127.0.0.1, and each on the hub.
 
 use crate::broker::Brokers;
+use crate::handover;
 use crate::table::Place;
 use crate::worker::Command;
 use quarry_domain::link::{BrokerRequest, ListenerStatus};
 use quarry_domain::snapshot::{RelayListen, Snapshot};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// A socket that should listen.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Want {
     /// A listener's port at its load balancer's own address.
     Own {
@@ -54,6 +57,8 @@ struct Bound {
     address: SocketAddr,
     /// Why it is not the port that was asked for.
     moved: Option<String>,
+    /// What the workers have too: kept to be handed over.
+    sockets: Vec<TcpListener>,
 }
 
 /// Where a port may not be bound, this much is added first.
@@ -74,6 +79,29 @@ impl Listening {
             self.close(&want);
             self.failed.insert(want, "The hub network is being set up again.".into());
         }
+    }
+
+    /// All sockets, as another proxy may go on with them.
+    pub fn sockets(&self) -> (Vec<handover::Socket>, Vec<BorrowedFd<'_>>) {
+        let told = |(want, bound): (&Want, &Bound)| handover::Socket {
+            want: want.clone(),
+            address: bound.address,
+            moved: bound.moved.clone(),
+            count: bound.sockets.len(),
+        };
+        let descriptors = self.bound.values().flat_map(|bound| bound.sockets.iter().map(AsFd::as_fd));
+        (self.bound.iter().map(told).collect(), descriptors.collect())
+    }
+
+    /// Goes on with the sockets of another proxy.
+    pub fn adopt(&mut self, socket: handover::Socket, sockets: Vec<TcpListener>) {
+        self.hand_out(socket.want, socket.address, socket.moved, sockets);
+    }
+
+    /// Lets go of all sockets without closing them where another proxy has them.
+    pub fn retire(&mut self) {
+        self.bound.clear();
+        self.failed.clear();
     }
 
     /// Whether something that should listen does not.
@@ -205,6 +233,7 @@ impl Listening {
     fn hand_out(&mut self, want: Want, address: SocketAddr, moved: Option<String>, sockets: Vec<TcpListener>) {
         let id = self.next_id;
         self.next_id += 1;
+        let kept = sockets.iter().map(TcpListener::try_clone).collect::<io::Result<_>>();
         for (n, listener) in sockets.into_iter().enumerate() {
             let command = match &want {
                 Want::Own { arn, .. } | Want::Hub { arn, .. } => {
@@ -217,7 +246,8 @@ impl Listening {
             let worker = (n + id as usize) % self.workers.len();
             let _ = self.workers[worker].send(command);
         }
-        self.bound.insert(want, Bound { id, address, moved });
+        // Out of descriptors it is not kept: then it is opened anew by who takes over.
+        self.bound.insert(want, Bound { id, address, moved, sockets: kept.unwrap_or_default() });
     }
 
     fn close(&mut self, want: &Want) {

@@ -24,14 +24,14 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_secs(1);
 
 impl Pool {
-    /// A connection that was open when last looked at. `fresh`: only one that was in use just now.
+    /// A connection that was open when last looked at. `fresh`: only one that was in use just now and is open still.
     pub fn take(&self, target: u64, fresh: bool) -> Option<Stream> {
         let mut pool = self.0.borrow_mut();
         let idle = pool.get_mut(&target)?;
         let now = Instant::now();
         // The most recently used comes first, so if it is not fresh none is.
         while let Some(candidate) = idle.pop_if(|newest| !fresh || newest.since + FRESH > now) {
-            if candidate.until > now && is_quiet(&candidate.stream) {
+            if candidate.until > now && is_quiet(&candidate.stream) && !(fresh && candidate.stream.is_left()) {
                 return Some(candidate.stream);
             }
         }

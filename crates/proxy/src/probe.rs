@@ -5,7 +5,7 @@ use crate::connect::{ConnectError, Speaks, connect_target};
 use crate::http2::to_target;
 use crate::stream::Stream;
 use quarry_domain::door::Door;
-use quarry_domain::health::{Monitor, Outcome, Verdict};
+use quarry_domain::health::{Known, Monitor, Outcome, Verdict};
 use quarry_domain::link::{TargetReason, TargetState};
 use quarry_domain::snapshot::{Endpoint, HealthCheck, ListenerProtocol, ProtocolVersion, Snapshot};
 use std::cell::RefCell;
@@ -22,6 +22,8 @@ pub type Key = (String, u64);
 /// Probes all targets of the snapshot in force.
 pub struct Prober {
     probes: HashMap<Key, Probe>,
+    /// What another proxy knew, until the targets are met here.
+    resumed: HashMap<Key, Known>,
     /// Rung when a verdict has changed.
     pub changed: Rc<Notify>,
     brokers: Rc<Brokers>,
@@ -43,7 +45,7 @@ const OWN_FAULT: Duration = Duration::from_millis(200);
 
 impl Prober {
     pub fn new(door: Door, brokers: Rc<Brokers>) -> Self {
-        Self { probes: HashMap::new(), changed: Rc::new(Notify::new()), brokers, door }
+        Self { probes: HashMap::new(), resumed: HashMap::new(), changed: Rc::new(Notify::new()), brokers, door }
     }
 
     /// Starts, changes and ends probes so that they are those of `snapshot`. What is known of a
@@ -67,7 +69,11 @@ impl Prober {
                         self.start(probe.monitor, group.health_check.clone(), endpoint, speaks)
                     }
                     None => {
-                        let monitor = Monitor::new(&group.health_check, self.door.clock.monotonic());
+                        let now = self.door.clock.monotonic();
+                        let monitor = match self.resumed.remove(&key) {
+                            Some(known) => Monitor::resume(&group.health_check, known, now),
+                            None => Monitor::new(&group.health_check, now),
+                        };
                         self.start(Rc::new(RefCell::new(monitor)), group.health_check.clone(), endpoint, speaks)
                     }
                 };
@@ -75,6 +81,17 @@ impl Prober {
             }
         }
         before.into_values().for_each(|probe| probe.task.abort());
+        self.resumed.clear();
+    }
+
+    /// The next [`update`](Self::update) goes on from what another proxy knew.
+    pub fn resume(&mut self, known: Vec<(String, u64, Known)>) {
+        self.resumed = known.into_iter().map(|(arn, registration, known)| ((arn, registration), known)).collect();
+    }
+
+    /// What is known of each target, for another proxy.
+    pub fn known(&self) -> Vec<(String, u64, Known)> {
+        self.probes.iter().map(|((arn, n), p)| (arn.clone(), *n, p.monitor.borrow().known())).collect()
     }
 
     /// `None` for a target that is not probed.

@@ -30,6 +30,7 @@ pub async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, listen:
 
 async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
     let Some(relay) = worker.shared.table.load().config.relays.get(&listen).cloned() else { return };
+    let _relaying = worker.relaying();
     let to = &relay.to;
     let _ = client.set_nodelay(true);
     let opened = match relay.tells_source {

@@ -6,19 +6,76 @@ use quarry_domain::sealed::Key;
 use quarry_domain::snapshot::Snapshot;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// `<data>/proxy`, locked for as long as this value lives.
+/// `<data>/proxy`, locked for as long as this value lives or until the lock is given up.
 pub struct Store {
     directory: PathBuf,
-    _lock: File,
+    lock: Option<File>,
 }
+
+/// Until a lock that is being handed over is there.
+const HANDED_OVER: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Makes the directory if it is missing and takes its lock.
     pub fn open(data_dir: &Path) -> Result<Self, Error> {
+        let mut store = Self::lock(data_dir, FlockOperation::NonBlockingLockExclusive)?;
+        store.name_holder();
+        Ok(store)
+    }
+
+    /// Shares the lock of a proxy that hands over.
+    pub fn join(data_dir: &Path) -> Result<Self, Error> {
+        Self::lock(data_dir, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Lets another proxy share the lock, or takes it back for itself. Waits a little for one that shares it no more.
+    pub fn share(&mut self, share: bool) -> io::Result<()> {
+        let Some(lock) = &self.lock else { return Err(io::ErrorKind::NotFound.into()) };
+        let operation = match share {
+            true => FlockOperation::NonBlockingLockShared,
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        let deadline = Instant::now() + HANDED_OVER;
+        loop {
+            match flock(lock, operation) {
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                result => break Ok(result?),
+            }
+        }
+    }
+
+    /// Takes the lock over that was shared, in its own name.
+    pub fn take_over(&mut self) -> io::Result<()> {
+        self.share(false)?;
+        self.name_holder();
+        Ok(())
+    }
+
+    /// Gives the lock up, and with it the right to write here.
+    pub fn give_up(&mut self) {
+        self.lock = None;
+    }
+
+    /// Where this proxy's files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn name_holder(&mut self) {
+        if let Some(lock) = &mut self.lock {
+            let _ =
+                lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        }
+    }
+
+    fn lock(data_dir: &Path, operation: FlockOperation) -> Result<Self, Error> {
         let directory = data_dir.join("proxy");
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -26,9 +83,9 @@ impl Store {
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(at(&directory))?;
         let path = directory.join("lock");
-        let mut lock =
+        let lock =
             File::options().create(true).truncate(false).write(true).read(true).open(&path).map_err(at(&path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match flock(&lock, operation) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
@@ -36,8 +93,7 @@ impl Store {
             }
             Err(e) => return Err(at(&path)(e.into())),
         }
-        let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { directory, _lock: lock })
+        Ok(Self { directory, lock: Some(lock) })
     }
 
     /// The last snapshot in force; `None` if there is none that can be read.

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tokio::net::TcpListener;
@@ -58,6 +58,11 @@ pub enum Command {
         scopes: Vec<Arc<Scope>>,
         done: oneshot::Sender<()>,
     },
+    /// Another proxy accepts from now on: take no more connections, let those that are here come to their end, each
+    /// with its next answer or when it has been idle; end by the deadline.
+    Retire {
+        within: Duration,
+    },
     /// Take no more connections, finish what is in flight, end by the deadline.
     Stop {
         within: Duration,
@@ -73,12 +78,15 @@ pub struct Worker {
     pub brokers: Brokers,
     pub eras: Eras,
     pub stopping: Cell<bool>,
+    retiring: Cell<bool>,
     /// Rung for all connections when stopping begins.
     pub stop: Notify,
     storage: RefCell<Vec<Vec<u8>>>,
     random: Cell<u64>,
     date: RefCell<(UnixMillis, String)>,
     connections: Cell<usize>,
+    /// Connections that are relayed byte for byte.
+    relayed: Cell<usize>,
     last_closed: Notify,
 }
 
@@ -87,6 +95,9 @@ pub struct Lease {
     buffer: Option<Buf>,
     worker: Rc<Worker>,
 }
+
+/// A connection that is relayed.
+pub struct Relaying(Rc<Worker>);
 
 /// Buffers kept for reuse at most.
 const MAX_STORED: usize = 256;
@@ -103,9 +114,15 @@ pub fn run(id: usize, shared: Arc<Shared>, commands: mpsc::UnboundedReceiver<Com
 }
 
 async fn main(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut listening: HashMap<u64, AbortHandle> = HashMap::new();
+    let mut listening: HashMap<u64, Vec<AbortHandle>> = HashMap::new();
+    let mut retired: Option<Instant> = None;
     let mut sweep = tokio::time::interval(SWEEP);
     let within = loop {
+        let until = match retired {
+            Some(_) if worker.connections.get() + worker.relayed.get() == 0 => break Duration::ZERO,
+            Some(until) => until,
+            None => Instant::now() + SWEEP,
+        };
         let command = tokio::select! {
             command = commands.recv() => command,
             _ = sweep.tick() => {
@@ -113,22 +130,27 @@ async fn main(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>
                 worker.brokers.retain(&worker.shared.table.load().config.snapshot);
                 continue;
             }
+            _ = worker.last_closed.notified(), if retired.is_some() => continue,
+            _ = tokio::time::sleep_until(until.into()), if retired.is_some() => break Duration::ZERO,
         };
         match command {
             None => break Duration::ZERO,
             Some(Command::Stop { within }) => break within,
+            Some(Command::Retire { within }) => {
+                worker.retiring.set(true);
+                listening.drain().flat_map(|(_, tasks)| tasks).for_each(|task| task.abort());
+                retired = Some(Instant::now() + within);
+            }
             Some(Command::Listen { id, listener, place }) => {
                 let task = tokio::task::spawn_local(accept(worker.clone(), listener, Rc::new(place)));
-                listening.insert(id, task.abort_handle());
+                listening.entry(id).or_default().push(task.abort_handle());
             }
             Some(Command::Relay { id, listener, listen }) => {
                 let task = tokio::task::spawn_local(relay::accept(worker.clone(), listener, listen));
-                listening.insert(id, task.abort_handle());
+                listening.entry(id).or_default().push(task.abort_handle());
             }
             Some(Command::Close { id }) => {
-                if let Some(task) = listening.remove(&id) {
-                    task.abort();
-                }
+                listening.remove(&id).into_iter().flatten().for_each(|task| task.abort());
             }
             Some(Command::Purge { targets, scopes, done }) => {
                 worker.eras.turn(&scopes);
@@ -150,7 +172,7 @@ async fn main(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>
         }
     })
     .await;
-    listening.into_values().for_each(|task| task.abort());
+    listening.into_values().flatten().for_each(|task| task.abort());
 }
 
 async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, place: Rc<Place>) {
@@ -158,6 +180,9 @@ async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, place: Rc<P
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a listening socket could not be used"),
     };
+    // Accepted sockets have it from the listening one.
+    let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
+    let port = listener.local_addr().map_or(0, |address| address.port());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -167,8 +192,7 @@ async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, place: Rc<P
         };
         match accepted {
             Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                let connection = client::serve(worker.clone(), stream, peer, place.clone());
+                let connection = client::serve(worker.clone(), stream, peer, port, place.clone());
                 tokio::task::spawn_local(connection);
             }
             Err(error) => worker.accept_failed(&error).await,
@@ -188,11 +212,13 @@ impl Worker {
             brokers: Brokers::default(),
             eras: Eras::default(),
             stopping: Cell::new(false),
+            retiring: Cell::new(false),
             stop: Notify::new(),
             storage: RefCell::default(),
             random: Cell::new(u64::from_ne_bytes(seed)),
             date: RefCell::new((-1, String::new())),
             connections: Cell::new(0),
+            relayed: Cell::new(0),
             last_closed: Notify::new(),
         }
     }
@@ -222,13 +248,24 @@ impl Worker {
         Lease { buffer: Some(Buf::new(storage)), worker: self.clone() }
     }
 
+    /// No connection is kept for a further request.
+    pub fn is_leaving(&self) -> bool {
+        self.stopping.get() || self.retiring.get()
+    }
+
+    /// Counts a relayed connection for as long as the result lives.
+    pub fn relaying(self: &Rc<Self>) -> Relaying {
+        self.relayed.set(self.relayed.get() + 1);
+        Relaying(self.clone())
+    }
+
     pub fn opened(&self) {
         self.connections.set(self.connections.get() + 1);
     }
 
     pub fn closed(&self) {
         self.connections.set(self.connections.get() - 1);
-        if self.connections.get() == 0 {
+        if self.connections.get() + self.relayed.get() == 0 || (self.stopping.get() && self.connections.get() == 0) {
             self.last_closed.notify_one();
         }
     }
@@ -261,6 +298,16 @@ impl Lease {
         let mut stored = self.worker.storage.borrow_mut();
         if storage.len() == BUFFER && stored.len() < MAX_STORED {
             stored.push(storage);
+        }
+    }
+}
+
+impl Drop for Relaying {
+    fn drop(&mut self) {
+        let worker = &self.0;
+        worker.relayed.set(worker.relayed.get() - 1);
+        if worker.connections.get() + worker.relayed.get() == 0 {
+            worker.last_closed.notify_one();
         }
     }
 }

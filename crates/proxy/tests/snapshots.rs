@@ -213,8 +213,12 @@ fn proxy_process() {
         let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
         rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
     }
-    let config =
-        quarry_proxy::ProxyConfig { data_dir: dir.into(), workers: 2, names: Arc::new(|_| Arc::new(|_, _, _| None)) };
+    let config = quarry_proxy::ProxyConfig {
+        data_dir: dir.into(),
+        workers: 2,
+        replace: false,
+        names: Arc::new(|_| Arc::new(|_, _, _| None)),
+    };
     quarry_proxy::run(config).unwrap();
 }
 
@@ -289,6 +293,7 @@ fn a_killed_proxy_comes_back_and_routes_without_serve() {
     serve.apply_healthy(&simple(port, &[target.endpoint()]));
     assert_eq!(get(port, "/").status(), 200);
     first.kill();
+    let killed = Instant::now();
     // Nobody answers at the control socket any more.
     std::fs::remove_file(dir.0.join("control.sock")).unwrap();
     let mut second = spawn(&dir);
@@ -299,10 +304,12 @@ fn a_killed_proxy_comes_back_and_routes_without_serve() {
     }
     // The first connection that is accepted is served: health is known by then.
     assert_eq!(get(port, "/").status(), 200);
+    println!("serving again {} ms after the kill", killed.elapsed().as_millis());
+    assert!(killed.elapsed() < Duration::from_secs(3), "{:?}", killed.elapsed());
     let again = Serve::start(&dir.0);
     let version = again.wait(|up| match up {
         Up::Hello { version, .. } => Some(*version),
-        Up::Applied { .. } | Up::Report { .. } => None,
+        Up::Applied { .. } | Up::Report { .. } | Up::Retiring { .. } => None,
     });
     assert_eq!(version, 1);
     rustix::process::kill_process(rustix::process::Pid::from_child(&second.0), rustix::process::Signal::TERM).unwrap();

@@ -83,6 +83,13 @@ enum Command {
         data: DataDir,
         #[arg(long)]
         workers: Option<usize>,
+        /// Start a proxy that takes over from the running one, and return when it has: no connection is refused or
+        /// cut, the old one ends with its last connection.
+        #[arg(long)]
+        replace: bool,
+        /// The proxy that `--replace` starts.
+        #[arg(long, hide = true)]
+        takes_over: bool,
     },
 }
 
@@ -142,10 +149,13 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             coverage::run(&data.path()?, form)?;
         }
         Command::Client(command) => return client(command),
-        Command::Proxy { data, workers } => {
+        Command::Proxy { data, workers, replace: true, .. } => {
+            println!("{}", roles::proxy::replace(&data.path()?, workers)?);
+        }
+        Command::Proxy { data, workers, replace: false, takes_over } => {
             log_to_stderr();
             let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
-            roles::proxy::run(&data.path()?, workers)?;
+            roles::proxy::run(&data.path()?, workers, takes_over)?;
         }
     }
     Ok(ExitCode::SUCCESS)

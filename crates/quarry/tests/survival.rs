@@ -81,6 +81,15 @@ fn what_was_acknowledged_survives() {
     let aws = stage.platform.client().unwrap();
     let after: Vec<_> = SERVICES.map(|s| stage.tasks(&aws, s)).into();
     assert_eq!(before, after, "a restart of serve changed tasks");
+
+    // The proxy is replaced in place: the reader notices nothing, and `serve` goes on with the new one.
+    let old = stage.holder_of("proxy/lock");
+    let said = stage.platform.quarry(&["proxy", "--replace"]).unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert_ne!(stage.holder_of("proxy/lock"), old, "{said:?}");
+    let asked_before = asked.load(Ordering::Relaxed);
+    wait_for("the new proxy serves", || (asked.load(Ordering::Relaxed) > asked_before + 100).then_some(()));
+    wait_for("the old proxy ends", || (!std::path::Path::new(&format!("/proc/{old}")).exists()).then_some(()));
     stop.store(true, Ordering::Relaxed);
     reader.join().unwrap();
     assert_eq!(failed.load(Ordering::Relaxed), 0, "of {} requests some failed", asked.load(Ordering::Relaxed));

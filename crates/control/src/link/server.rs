@@ -66,6 +66,8 @@ struct Proxy {
     /// Its name, once it said hello.
     name: Option<String>,
     applied: u64,
+    /// Another one has taken over its sockets.
+    retiring: bool,
     /// The version as of which it reported last.
     reported: Option<u64>,
     targets: HashMap<(String, u64), TargetReport>,
@@ -188,11 +190,18 @@ impl Shared {
                     self.platform.store.changed.signal();
                 }
             }
-            Up::Applied { proxy: name, version, listeners } => {
+            Up::Retiring { proxy: name } => {
+                proxy.retiring = true;
+                tracing::info!(proxy = name, "proxy retires; another has taken over");
+            }
+            Up::Applied { proxy: name, version, mut listeners } => {
                 proxy.applied = version;
+                let retiring = proxy.retiring;
                 drop(state);
                 let mut live = self.platform.live();
-                if version >= known {
+                if retiring {
+                    listeners.clear();
+                } else if version >= known {
                     live.listeners.retain(|arn, _| listeners.iter().any(|status| status.listener_arn == *arn));
                 }
                 for status in listeners {

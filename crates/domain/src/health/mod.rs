@@ -11,6 +11,7 @@ pub use matcher::CodeMatcher;
 
 use crate::link::{TargetReason, TargetState};
 use crate::snapshot::HealthCheck;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What one probe saw.
@@ -25,11 +26,20 @@ pub enum Outcome {
 }
 
 /// State, reason and description as `DescribeTargetHealth` shows them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     pub state: TargetState,
     pub reason: Option<TargetReason>,
     pub description: Option<String>,
+}
+
+/// What is known of a target, for another process that goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    pub verdict: Verdict,
+    /// Checks in a row.
+    pub passes: u32,
+    pub failures: u32,
 }
 
 /// Follows the health of one target. Times are monotonic, from the same origin in all calls.
@@ -84,6 +94,21 @@ impl Monitor {
         };
         let tick = now + check.interval;
         Self { check, verdict, passes: 0, failures: 0, tick, due: now, backoff: FIRST_RETRY }
+    }
+
+    /// A target of which this much is known from elsewhere, to be probed at once.
+    pub fn resume(check: &HealthCheck, known: Known, now: Duration) -> Self {
+        let new = Self::new(check, now);
+        // Whether it is probed at all may have changed meanwhile.
+        let was_probed = known.verdict.state != TargetState::Unavailable;
+        if was_probed != new.check.enabled {
+            return new;
+        }
+        Self { verdict: known.verdict, passes: known.passes, failures: known.failures, ..new }
+    }
+
+    pub fn known(&self) -> Known {
+        Known { verdict: self.verdict.clone(), passes: self.passes, failures: self.failures }
     }
 
     /// Takes changed settings over; the state stays and the next probe is due at once.
@@ -311,6 +336,26 @@ mod tests {
         assert_eq!(monitor.verdict().description.as_deref(), Some("Request timed out"));
         let json = serde_json::to_string(&Verdict::draining().reason).unwrap();
         assert_eq!(json, "\"Target.DeregistrationInProgress\"");
+    }
+
+    #[test]
+    fn what_is_known_goes_on_in_another_process() {
+        let (check, now) = (check(), Duration::from_secs(5));
+        let mut first = Monitor::new(&check, Duration::ZERO);
+        first.observe(&Outcome::Status(200), Duration::ZERO, Duration::ZERO);
+        first.observe(&Outcome::TimedOut, Duration::ZERO, now);
+        let text = serde_json::to_string(&first.known()).unwrap();
+        let mut second = Monitor::resume(&check, serde_json::from_str(&text).unwrap(), now);
+        assert_eq!((second.verdict(), second.next_probe()), (first.verdict(), Some(now)));
+        // Its failures in a row are counted on.
+        for monitor in [&mut first, &mut second] {
+            for _ in 1..check.unhealthy_threshold {
+                monitor.observe(&Outcome::TimedOut, now, now);
+            }
+            assert_eq!(monitor.verdict().state, TargetState::Unhealthy);
+        }
+        let off = HealthCheck { enabled: false, ..check };
+        assert_eq!(Monitor::resume(&off, first.known(), now).verdict().state, TargetState::Unavailable);
     }
 
     #[test]

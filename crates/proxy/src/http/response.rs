@@ -18,6 +18,8 @@ pub struct Asked {
     pub upgrade: bool,
     /// The client's connection may stay open after this answer.
     pub keep_alive: bool,
+    /// The client said that this is its last request.
+    pub last: bool,
 }
 
 /// Whole header lines to be added to a final answer.
@@ -213,7 +215,7 @@ mod tests {
     use super::*;
     use crate::front::UNEDITED;
 
-    const ASKED: Asked = Asked { head: false, http10: false, upgrade: false, keep_alive: true };
+    const ASKED: Asked = Asked { head: false, http10: false, upgrade: false, keep_alive: true, last: false };
 
     fn answer(text: &str, asked: Asked) -> (Answer, String) {
         let mut out = Vec::new();

@@ -104,7 +104,7 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
                 }
                 let (idle, age) = origin.limits(worker);
                 let is_idle = busy.streams.get() == 0 && busy.since.get().elapsed() >= idle;
-                if is_idle || opened.elapsed() >= age || worker.stopping.get() {
+                if is_idle || opened.elapsed() >= age || worker.is_leaving() {
                     ending = Some(Instant::now());
                     connection.graceful_shutdown();
                 }

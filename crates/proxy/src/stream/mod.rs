@@ -10,13 +10,14 @@ pub use pipe::{Pipe, pipe};
 pub use tls::{Tls, TlsInfo};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::RecvFlags;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Both directions of a connection. No method may be called by two tasks at once.
@@ -30,7 +31,7 @@ impl Stream {
     /// 0 is the end.
     pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_read(into),
+            Self::Tcp(stream) => try_read(stream, into),
             Self::Tls(stream) => stream.try_read(into),
             Self::Pipe(stream) => stream.try_read(into),
         }
@@ -152,6 +153,21 @@ impl Stream {
             Self::Pipe(stream) => stream.poll_writable(cx),
         }
     }
+}
+
+/// Reads what a socket has. Where that is less than there is room for, the socket is empty, and the next attempt waits
+/// for an event instead of asking the system in vain. An end that came with the bytes is not forgotten by that.
+fn try_read(tcp: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    let mut short = None;
+    let result = tcp.try_io(Interest::READABLE, || {
+        let n = rustix::net::recv(tcp, &mut *into, RecvFlags::empty())?.0;
+        if n == 0 || n == into.len() {
+            return Ok(n);
+        }
+        short = Some(n);
+        Err(ErrorKind::WouldBlock.into())
+    });
+    short.map_or(result, Ok)
 }
 
 impl From<TcpStream> for Stream {

@@ -213,7 +213,7 @@ impl Tls {
 
 impl Read for Raw<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(into)
+        super::try_read(self.0, into)
     }
 }
 

@@ -164,7 +164,7 @@ impl Proxy {
     /// On files that are there.
     pub fn on(dir: Dir, names: NameService) -> Self {
         let serve = Serve::start(&dir.0);
-        let config = ProxyConfig { data_dir: dir.0.clone(), workers: 2, names };
+        let config = ProxyConfig { data_dir: dir.0.clone(), workers: 2, replace: false, names };
         let thread = Some(std::thread::spawn(move || quarry_proxy::run(config)));
         Self { dir, serve, thread }
     }
@@ -181,8 +181,12 @@ impl Proxy {
         self.serve.send(&Down::Stop);
         self.thread.take().unwrap().join().unwrap().unwrap();
         self.serve.state.inner.lock().unwrap().proxy = None;
-        let config =
-            ProxyConfig { data_dir: self.dir.0.clone(), workers: 2, names: Arc::new(|_| Arc::new(|_, _, _| None)) };
+        let config = ProxyConfig {
+            data_dir: self.dir.0.clone(),
+            workers: 2,
+            replace: false,
+            names: Arc::new(|_| Arc::new(|_, _, _| None)),
+        };
         self.thread = Some(std::thread::spawn(move || quarry_proxy::run(config)));
     }
 

@@ -14,12 +14,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Runs the data plane until SIGTERM.
-pub fn run(data_dir: &Path, workers: usize) -> Result<()> {
+/// Runs the data plane until SIGTERM. With `replace` it takes over from the one that runs.
+pub fn run(data_dir: &Path, workers: usize, replace: bool) -> Result<()> {
     super::raise_open_files();
     let config = ProxyConfig {
         data_dir: data_dir.to_owned(),
         workers,
+        replace,
         names: Arc::new(|snapshot| {
             let names = Names::new(snapshot);
             Arc::new(move |packet, from, over_tcp| {
@@ -29,6 +30,21 @@ pub fn run(data_dir: &Path, workers: usize) -> Result<()> {
         }),
     };
     quarry_proxy::run(config).context("the proxy ended")
+}
+
+/// Replaces the running proxy by one of this program, and says so. Without one that runs, it just starts one.
+pub fn replace(data_dir: &Path, workers: Option<usize>) -> Result<String> {
+    let before = lock::holder(&lock_path(data_dir));
+    let mut arguments = vec!["--takes-over".to_owned()];
+    arguments.extend(workers.map(|n| format!("--workers={n}")));
+    let now = spawn(data_dir, &arguments, true)?;
+    Ok(match before {
+        Some(before) => format!(
+            "The proxy of process {now} has taken over from process {}, which ends with its last connection.",
+            before.as_raw_nonzero()
+        ),
+        None => format!("No proxy was running; process {now} is one."),
+    })
 }
 
 /// Watches over the proxy of a data directory from `serve`.
@@ -118,20 +134,31 @@ fn holder(data_dir: &Path) -> Option<OwnedFd> {
 
 /// Starts a detached proxy and waits until it holds its lock.
 fn start(data_dir: &Path) -> Result<()> {
+    spawn(data_dir, &[], false).map(drop)
+}
+
+/// The same; returns its process id. With `takes_over`, the lock may be held by another one at first.
+fn spawn(data_dir: &Path, arguments: &[String], takes_over: bool) -> Result<u32> {
     let log = File::options().create(true).append(true).open(data_dir.join("log/proxy.log"))?;
     let mut child = Command::new(std::env::current_exe()?)
         .arg("proxy")
         .arg("--data-dir")
         .arg(data_dir)
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0)
         .spawn()
         .context("cannot start the proxy")?;
+    let id = child.id();
     let deadline = Instant::now() + STARTS;
     let failed = loop {
-        if is_running(data_dir) {
+        let holds = match takes_over {
+            true => lock::holder(&lock_path(data_dir)).is_some_and(|holder| holder.as_raw_nonzero().get() as u32 == id),
+            false => is_running(data_dir),
+        };
+        if holds {
             break None;
         }
         if let Some(status) = child.try_wait()? {
@@ -145,7 +172,7 @@ fn start(data_dir: &Path) -> Result<()> {
     // Reaped here while `serve` lives; by init afterwards.
     std::thread::Builder::new().name("proxy-reaper".into()).stack_size(64 << 10).spawn(move || child.wait())?;
     match failed {
-        None => Ok(()),
+        None => Ok(id),
         Some(how) => anyhow::bail!("the proxy {how}: see {}", data_dir.join("log/proxy.log").display()),
     }
 }

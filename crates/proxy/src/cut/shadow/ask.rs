@@ -82,7 +82,7 @@ async fn converse(stream: &Stream, head: &[u8]) -> Option<(Answered, bool, Optio
     let watch = Watch::new(PATIENCE);
     let meter = Meter::new(&watch, (Phase::Streaming, Phase::Streaming));
     write_all(stream, &mut [IoSlice::new(head)], &meter).await.ok()?;
-    let asked = Asked { head: false, http10: false, upgrade: false, keep_alive: true };
+    let asked = Asked { head: false, http10: false, upgrade: false, keep_alive: true, last: false };
     let (mut buffer, mut out) = (Buf::new(Vec::new()), Vec::new());
     let (mut answered, mut answer) = loop {
         if !matches!(buffer.fill(stream).await, Ok(1..)) {
