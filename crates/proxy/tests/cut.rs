@@ -346,6 +346,30 @@ fn writes_from_before_the_cut_was_known_count_as_in_flight() {
 }
 
 #[test]
+fn without_the_contract_a_slow_upload_does_not_keep_a_hold_waiting() {
+    let (a, b) = (Side::start("a", true, 1), Side::start("b", false, 1));
+    let (proxy, mut play, port) = serving("slow", &a, &b);
+    proxy.serve.apply(&play.next(|play| play.scope.contract = false));
+    let large = "x".repeat(200_000);
+    let (mut slow, mut broken) = (Peer::local(port), Peer::local(port));
+    for peer in [&mut slow, &mut broken] {
+        peer.send(&post("/posts", "", &large)[..150_000]);
+    }
+    report(&proxy.serve, play.scope.version, |r| r.writes == 2);
+    broken.finish_writing();
+    assert_eq!(broken.response().status(), 400);
+    proxy.serve.apply(&play.hold());
+    report(&proxy.serve, play.scope.version, |r| r.holding && r.in_flight_writes == 0);
+    slow.send(&post("/posts", "", &large)[150_000..]);
+    parked(&proxy, &play, 1);
+    proxy.serve.apply(&play.next(|play| play.scope.hold = false));
+    assert_eq!((slow.response().text(), a.rows().len()), (large, 1));
+    // The connection goes on.
+    slow.send(&post("/posts", "", "more"));
+    assert_eq!(slow.response().status(), 201);
+}
+
+#[test]
 fn a_canary_takes_its_share_of_reads_but_not_of_who_has_just_written() {
     let (a, b) = (Side::start("a", true, 1), Side::start("b", false, 1));
     let (proxy, mut play, port) = serving("canary", &a, &b);

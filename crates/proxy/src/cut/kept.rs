@@ -19,6 +19,12 @@ pub struct Kept {
     whole: Rc<Cell<bool>>,
 }
 
+/// Room for a body that is read before its write begins, until it is dropped.
+pub struct Room {
+    scope: Arc<Scope>,
+    bytes: usize,
+}
+
 /// Longer bodies are not kept.
 pub const MAX_KEPT: usize = 256 * 1024;
 /// Bytes kept for all writes of a scope together.
@@ -59,6 +65,22 @@ impl Kept {
     fn forget(&mut self) {
         self.body = Vec::new();
         self.scope.counts.kept_bytes.fetch_sub(std::mem::take(&mut self.counted), Ordering::Relaxed);
+    }
+}
+
+impl Room {
+    /// `None`: the body is too long, or too much is kept already.
+    pub fn take(scope: &Arc<Scope>, bytes: u64) -> Option<Self> {
+        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= MAX_KEPT)?;
+        let room = Self { scope: scope.clone(), bytes };
+        let together = scope.counts.kept_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (together <= MAX_KEPT_TOGETHER).then_some(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.scope.counts.kept_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

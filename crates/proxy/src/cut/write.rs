@@ -7,6 +7,7 @@
 //!   stores with the answer.
 
 use super::entry::CutEntry;
+use super::kept::Room;
 use super::scope::{Enter, Pass, Scope};
 use crate::client::{Conn, Decision};
 use crate::exchange::{self, Exchange, Job};
@@ -60,9 +61,15 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
     lease.consume(consumed);
     let (mut ticket, mut pass): (Option<u64>, Option<Pass>) = (None, None);
     let (mut fenced, mut lost, mut stale) = (0, 0, 0);
+    let mut room = None;
     loop {
         // Without a cut any more, what was kept is still to be sent.
         let entry = job.cut.as_ref().map(|write| write.entry.clone());
+        if let Some(entry) = entry.as_ref().filter(|entry| !entry.contract && !entry.scope.is_held())
+            && let Err(status) = gather(conn, lease, job, &entry.scope, &mut room).await
+        {
+            return Carried::Exchanged(Exchange::Answer(status));
+        }
         let entered = entry.as_ref().map(|entry| entry.scope.enter(entry.version, pass.is_some()));
         let flight = match (entered, &entry) {
             (Some(Enter::Held), Some(entry)) => {
@@ -128,6 +135,35 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
             return ended;
         }
     }
+}
+
+/// Without the contract nothing can be sent again, and a hold waits for all that is in flight: so a write whose body is
+/// short begins only when the body is here, and a slow client does not keep a hold waiting.
+async fn gather(
+    conn: &Conn,
+    lease: &mut Lease,
+    job: &Job,
+    scope: &Arc<Scope>,
+    room: &mut Option<Room>,
+) -> Result<(), u16> {
+    let Body::Length(bytes) = job.body else { return Ok(()) };
+    if job.expects_continue || lease.bytes().len() as u64 >= bytes {
+        return Ok(());
+    }
+    if room.is_none() {
+        *room = Room::take(scope, bytes);
+    }
+    if room.is_some() {
+        conn.watch.enter(Phase::Upload);
+        while (lease.bytes().len() as u64) < bytes {
+            // The same answer as to a body that breaks off on its way to a target.
+            if !matches!(lease.fill(&conn.stream).await, Ok(1..)) {
+                return Err(400);
+            }
+            conn.watch.touch();
+        }
+    }
+    Ok(())
 }
 
 /// Routes by the newest table; what has been taken of the body stays with the request. Returns how it ends if it
