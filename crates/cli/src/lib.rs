@@ -2,11 +2,13 @@
 //! environment names another endpoint.
 
 mod connection;
+mod cut;
 mod logs;
 mod ls;
 mod table;
 
 pub use connection::Connection;
+pub use cut::CutCommand;
 pub use quarry_client::status::listeners;
 
 use anyhow::Result;
@@ -38,6 +40,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Move one path of a running service, and the data behind it, to a service of its own, and back.
+    #[command(subcommand)]
+    Cut(CutCommand),
 }
 
 /// Which Quarry a command speaks to.
@@ -60,6 +65,10 @@ pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>
             Command::Logs { service, target, cluster, follow, json } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;
                 logs::run(&connection, &logs::Request { service, cluster, follow, json }).await?;
+            }
+            Command::Cut(command) => {
+                let connection = Connection::choose(command.target().data_dir.as_deref(), local)?;
+                return cut::run(&connection, command).await;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use quarry_wire::{Operation, ServiceError, Structure as _, Timestamp, View, sigv
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::credentials::Credentials;
-use crate::http::{Endpoint, InvalidEndpoint, TransportError};
+use crate::http::{Answer, Endpoint, InvalidEndpoint, TransportError};
 
 /// Calls before giving up.
 const ATTEMPTS: u32 = 4;
@@ -99,17 +99,11 @@ impl Client {
         body: Bytes,
     ) -> Result<O::Output, CallError> {
         let mut headers = HeaderMap::new();
-        put(&mut headers, "host", self.endpoint.authority())?;
         for (name, value) in request_headers {
             put(&mut headers, name, value)?;
         }
-        let unsigned = sigv4::Request { method: "POST", path, query: "", headers: &headers, body: &body };
         let service = O::service();
-        let signature = sigv4::sign(&unsigned, now(), &self.region, service.signing_name, self.credentials.signing());
-        for (name, value) in &signature {
-            put(&mut headers, name, value)?;
-        }
-        let answer = self.endpoint.send(Method::POST, path, headers, body).await.map_err(CallError::Transport)?;
+        let answer = self.sign_and_send(Method::POST, path, "", service.signing_name, headers, body).await?;
         let status = answer.status.as_u16();
         codec::answer(service.protocol, O::model(), status, &answer.headers, &answer.body).map_err(
             |error| match error {
@@ -121,6 +115,43 @@ impl Client {
                 }),
             },
         )
+    }
+}
+
+impl Client {
+    /// One signed exchange outside AWS's operations; no retries.
+    pub(crate) async fn signed(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        service: &str,
+        body: Bytes,
+    ) -> Result<Answer, CallError> {
+        let mut headers = HeaderMap::new();
+        if !body.is_empty() {
+            put(&mut headers, "content-type", "application/json")?;
+        }
+        self.sign_and_send(method, path, query, service, headers, body).await
+    }
+
+    async fn sign_and_send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+        service: &str,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, CallError> {
+        put(&mut headers, "host", self.endpoint.authority())?;
+        let unsigned = sigv4::Request { method: method.as_str(), path, query, headers: &headers, body: &body };
+        let signature = sigv4::sign(&unsigned, now(), &self.region, service, self.credentials.signing());
+        for (name, value) in &signature {
+            put(&mut headers, name, value)?;
+        }
+        let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+        self.endpoint.send(method, &target, headers, body).await.map_err(CallError::Transport)
     }
 }
 

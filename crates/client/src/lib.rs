@@ -11,6 +11,7 @@
 
 mod call;
 mod credentials;
+pub mod cuts;
 mod http;
 pub mod oci;
 pub mod status;
