@@ -3,8 +3,8 @@
 use crate::PathSpec;
 use crate::record::FailureKind;
 use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
@@ -22,8 +22,15 @@ pub(crate) struct Connection<'a> {
     open: Option<Open>,
 }
 
+/// A whole answer.
+pub(crate) struct Exchange {
+    pub status: u16,
+    pub location: Option<String>,
+    pub body: Bytes,
+}
+
 struct Open {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     driver: AbortHandle,
 }
 
@@ -37,16 +44,30 @@ impl<'a> Connection<'a> {
         self.open = None;
     }
 
-    /// Sends one request and reads its whole answer.
+    /// Reads a path and judges the answer.
     pub(crate) async fn get(&mut self, spec: &PathSpec) -> Result<(), FailureKind> {
+        let answer = self.exchange(|| Request::get(&spec.path).body(Bytes::new())).await?;
+        if answer.status != spec.status {
+            return Err(FailureKind::Status(answer.status));
+        }
+        match &spec.check {
+            Some(check) => check(&answer.body).map_err(FailureKind::Body),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends one request and reads its whole answer.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: impl Fn() -> http::Result<Request<Bytes>>,
+    ) -> Result<Exchange, FailureKind> {
         let mut stale = 0;
         let response = loop {
-            let request = Request::get(&spec.path)
-                .header(header::HOST, self.host)
-                .header(header::USER_AGENT, "quarry-load")
-                .header(header::ACCEPT, "*/*")
-                .body(Empty::new())
-                .map_err(|error| FailureKind::Malformed(error.to_string()))?;
+            let mut request = request().map_err(|error| FailureKind::Malformed(error.to_string()))?.map(Full::new);
+            let host = HeaderValue::from_str(self.host).map_err(|error| FailureKind::Malformed(error.to_string()))?;
+            request.headers_mut().insert(header::HOST, host);
+            request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("quarry-load"));
+            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
             let sender = self.ready().await?;
             match sender.try_send_request(request).await {
                 Ok(response) => break response,
@@ -59,18 +80,14 @@ impl<'a> Connection<'a> {
             }
         };
         let status = response.status().as_u16();
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let location = location.map(str::to_owned);
         let body = response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes();
-        if status != spec.status {
-            return Err(FailureKind::Status(status));
-        }
-        match &spec.check {
-            Some(check) => check(&body).map_err(FailureKind::Body),
-            None => Ok(()),
-        }
+        Ok(Exchange { status, location, body })
     }
 
     /// The connection, opened if there is none that takes requests.
-    async fn ready(&mut self) -> Result<&mut SendRequest<Empty<Bytes>>, FailureKind> {
+    async fn ready(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, FailureKind> {
         let usable = match &mut self.open {
             Some(open) => open.sender.ready().await.is_ok(),
             None => false,

@@ -1,4 +1,5 @@
-//! A load generator: a steady stream of reads over kept-alive HTTP/1.1 connections, with an honest account of it.
+//! A load generator: a steady stream of reads over kept-alive HTTP/1.1 connections, with an honest account of it;
+//! and a [`Ledger`] of writes.
 //!
 //! Honest means:
 //! - the pace is kept from outside (an open loop): a request that had to wait for a free connection has waited, and
@@ -24,10 +25,12 @@
 
 mod connection;
 mod histogram;
+mod ledger;
 mod record;
 mod schedule;
 
 pub use histogram::{Histogram, Latency};
+pub use ledger::{Account, Body, Ledger, LedgerConfig, LedgerHandle, Outcome, Verdict};
 pub use record::{Counts, Failure, FailureKind, Phase, Report};
 
 use bytes::Bytes;
