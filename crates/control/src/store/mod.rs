@@ -139,17 +139,20 @@ impl Tx<'_> {
     /// Stores the item, replacing the one with the same key. An unchanged item costs no write.
     pub fn put<T: Item>(&self, item: &T) -> Result<(), StoreError> {
         let body = serde_json::to_string(item).map_err(|source| StoreError::Damaged { kind: T::KIND, source })?;
-        let changed = self
+        let (key, parent) = (item.key(), item.parent());
+        // Asked first: an INSERT takes a number of the sequence, and so is a write, even where it turns out to conflict.
+        let same: Option<bool> = self
             .connection
-            .prepare_cached(
-                "INSERT INTO item (kind, key, parent, body) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (kind, key) DO UPDATE SET parent = excluded.parent, body = excluded.body
-                 WHERE body <> excluded.body OR parent <> excluded.parent",
-            )?
-            .execute(params![T::KIND, item.key(), item.parent(), body])?;
-        if changed > 0 {
-            self.dirty.set(true);
-        }
+            .prepare_cached("SELECT body = ?3 AND parent = ?4 FROM item WHERE kind = ?1 AND key = ?2")?
+            .query_row(params![T::KIND, key, body, parent], |row| row.get(0))
+            .optional()?;
+        let statement = match same {
+            Some(true) => return Ok(()),
+            Some(false) => "UPDATE item SET body = ?3, parent = ?4 WHERE kind = ?1 AND key = ?2",
+            None => "INSERT INTO item (kind, key, body, parent) VALUES (?1, ?2, ?3, ?4)",
+        };
+        self.connection.prepare_cached(statement)?.execute(params![T::KIND, key, body, parent])?;
+        self.dirty.set(true);
         Ok(())
     }
 
@@ -266,8 +269,11 @@ mod tests {
                 Err(StoreError::Sqlite(rusqlite::Error::InvalidQuery))
             });
             assert!(undone.is_err());
-            // The same value again is no change, so nobody is woken for it.
+            // The same value again is no change: nothing is written, and nobody is woken for it.
+            let written = || std::fs::read(path.with_extension("db-wal")).unwrap();
+            let before = written();
             store.write(|tx| tx.put(&thing("a", "x", 2))).unwrap();
+            assert_eq!(written(), before);
             assert_eq!(store.changed.wait(&mut seen, Duration::ZERO), crate::wake::Woken::Timer);
         }
         let store = Store::open(&path).unwrap();
