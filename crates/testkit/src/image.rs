@@ -27,8 +27,12 @@ pub fn compile_binary(package: &str, binary: &str, target_directory: &Path) -> R
 
 /// An image of one program, which is its entry point.
 pub fn of_program(program: &Path) -> Result<BuiltImage> {
-    let dockerfile = "FROM scratch\nCOPY program /program\nENTRYPOINT [\"/program\"]\n";
-    let context = Context::default().with_file("program", program, 0o755);
+    built("FROM scratch\nCOPY program /program\nENTRYPOINT [\"/program\"]\n", "program", program)
+}
+
+/// An image by a Dockerfile that finds a program under this name.
+pub fn built(dockerfile: &str, name: &str, program: &Path) -> Result<BuiltImage> {
+    let context = Context::default().with_file(name, program, 0o755);
     Ok(quarry_deploy_kit::build("Dockerfile", dockerfile, &context, &Options::default())?)
 }
 

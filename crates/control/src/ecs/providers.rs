@@ -27,6 +27,21 @@ pub fn of_group(tx: &Tx<'_>, cluster: &Cluster, group: &str) -> Result<Option<Ca
     Ok(all.into_iter().find(|p| p.group == group && cluster.capacity_providers.contains(&p.name)))
 }
 
+/// Gives a provider the instances of its group that joined the cluster before the provider did. On AWS an instance takes
+/// minutes to start, so that stacks that make the group first and the provider next never meet this.
+pub fn adopt(ctx: &mut Ctx<'_>, cluster_arn: &str, name: &str) -> Result<()> {
+    let Some(provider) = find(ctx, name)? else { return Ok(()) };
+    let ids: Vec<String> =
+        group(ctx, &provider.group)?.instances.into_iter().flatten().filter_map(|i| i.instance_id).collect();
+    for mut instance in ctx.tx.children::<ContainerInstance>(cluster_arn)? {
+        if instance.capacity_provider.is_none() && ids.contains(&instance.ec2_instance_id) {
+            instance.capacity_provider = Some(provider.name.clone());
+            ctx.tx.put(&instance)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether tasks that find no room wait for this provider's group to grow.
 pub fn grows(tx: &Tx<'_>, name: &str) -> Result<bool, StoreError> {
     Ok(tx.all::<CapacityProvider>()?.iter().any(|provider| provider.name == name && provider.scales()))

@@ -19,5 +19,8 @@ pub fn handle(
     cluster.capacity_providers = providers;
     cluster.default_strategy = strategy;
     ctx.tx.put(&cluster)?;
+    for name in &cluster.capacity_providers {
+        providers::adopt(ctx, &cluster.arn, name)?;
+    }
     Ok(PutClusterCapacityProvidersResponse { cluster: Some(view::cluster(ctx.tx, &cluster, &[])?) })
 }

@@ -115,6 +115,8 @@ pub fn in_place(
         record.before.get_or_insert(Box::new(before));
     }
     record.phase = Some(Phase::Modify);
+    // The creation's signals have come.
+    record.awaited = None;
     record.signals.clear();
     record.ongoing.clear();
     record.drift = None;

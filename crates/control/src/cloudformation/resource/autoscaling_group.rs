@@ -232,6 +232,12 @@ fn propagated(mut tag: Value) -> Value {
     tag
 }
 
+fn resize(ctx: &mut Ctx<'_>, made: &Made, least: &Value, desired: &Value) -> Result<()> {
+    let input = json!({"AutoScalingGroupName": made.physical_id, "MinSize": least, "DesiredCapacity": desired});
+    call::<op::UpdateAutoScalingGroup>(ctx, input)?;
+    Ok(())
+}
+
 /// The processes that stand still during a rolling update.
 fn suspended(wanted: &Wanted) -> Vec<Value> {
     let policy = wanted.update_policy.as_ref().map(|policy| &policy["AutoScalingRollingUpdate"]["SuspendProcesses"]);
@@ -260,16 +266,32 @@ fn roll(ctx: &mut Ctx<'_>, made: &Made, policy: &Map<String, Value>, ongoing: &m
     let group = describe(ctx, &made.physical_id)?.ok_or_else(|| absent("The group is not there"))?;
     let instances = group["Instances"].as_array().cloned().unwrap_or_default();
     let ids = |instances: &[Value]| -> Vec<Value> { instances.iter().map(|i| i["InstanceId"].clone()).collect() };
+    let size = |name: &str| group[name].as_u64().unwrap_or(0);
+    let desired = size("DesiredCapacity");
+    let (minimum, batch) = (number("MinInstancesInService", 0), number("MaxBatchSize", 1).max(1));
     if !ongoing.state.contains_key("old") {
+        if instances.len() as u64 > desired {
+            // First it shrinks, if it is to.
+            return Ok(Progress::Waiting);
+        }
         let same = |instance: &&Value| {
             ["LaunchConfigurationName", "LaunchTemplate"].iter().all(|name| instance[name] == group[name])
         };
         let old: Vec<Value> = instances.iter().filter(|i| !same(i)).cloned().collect();
+        // With no instance to spare, the group has more of them for the time being.
+        let needed = (minimum + batch.min(old.len() as u64)).min(size("MaxSize"));
+        let added = if old.is_empty() { 0 } else { needed.saturating_sub(desired) };
+        if added > 0 {
+            ongoing.state.insert("sizes".into(), json!([group["MinSize"], desired]));
+            resize(ctx, made, &json!(needed), &json!(needed))?;
+        }
         ongoing.state.insert("old".into(), ids(&old).into());
-        ongoing.state.insert("replaced".into(), 0.into());
+        ongoing.state.insert("replaced".into(), added.into());
         ongoing.state.insert("since".into(), 0.into());
+        if added > 0 {
+            return Ok(Progress::Waiting);
+        }
     }
-    let desired = group["DesiredCapacity"].as_u64().unwrap_or(0);
     let old = ongoing.state["old"].as_array().cloned().unwrap_or_default();
     let left: Vec<Value> = ids(&instances).into_iter().filter(|id| old.contains(id)).collect();
     let serving = instances.iter().filter(|i| i["LifecycleState"] == "InService").count() as u64;
@@ -311,12 +333,17 @@ fn roll(ctx: &mut Ctx<'_>, made: &Made, policy: &Map<String, Value>, ongoing: &m
         }
     }
     if left.is_empty() {
-        return Ok(if serving >= desired { Progress::Done } else { Progress::Waiting });
+        if serving < desired {
+            return Ok(Progress::Waiting);
+        }
+        if let Some(sizes) = ongoing.state.remove("sizes") {
+            resize(ctx, made, &sizes[0], &sizes[1])?;
+        }
+        return Ok(Progress::Done);
     }
-    let minimum = number("MinInstancesInService", 0);
-    let room = serving.saturating_sub(minimum).min(number("MaxBatchSize", 1).max(1)) as usize;
+    let room = serving.saturating_sub(minimum).min(batch) as usize;
     if room == 0 && serving >= desired {
-        return Err(refused("MinInstancesInService must be less than the group's desired capacity"));
+        return Err(refused("MinInstancesInService must be less than the autoscaling group's MaxSize"));
     }
     for id in left.iter().take(room) {
         let input = json!({"InstanceId": id, "ShouldDecrementDesiredCapacity": false});

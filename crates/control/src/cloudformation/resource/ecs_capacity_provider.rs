@@ -155,6 +155,8 @@ impl ResourceType for Associations {
             "defaultCapacityProviderStrategy": [],
         });
         match call::<op::PutClusterCapacityProviders>(ctx, none) {
+            // By services that go with the stack, or their last tasks.
+            Err(error) if error.code == "ResourceInUseException" => Ok(Progress::Waiting),
             Err(error) if !is_absent(&error) && error.code != "ClusterNotFoundException" => Err(error),
             _ => Ok(Progress::Done),
         }
