@@ -5,7 +5,8 @@ use super::reconcile::Reconciler;
 use super::records::StackStatus;
 use crate::autoscaling;
 use crate::testing::World;
-use quarry_aws::cloudformation::{CreateStackInput, DeleteStackInput, DescribeStacksInput, op};
+use quarry_aws::autoscaling::AutoScalingGroup;
+use quarry_aws::cloudformation::{CreateStackInput, DeleteStackInput, DescribeStacksInput, UpdateStackInput, op};
 use quarry_aws::ecs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,97 @@ fn the_cluster_comes_up_with_its_instances_and_goes() {
         .call::<op::DeleteStack>(DeleteStackInput { stack_name: Some("demo-stack".into()), ..Default::default() })
         .unwrap();
     run_until(StackStatus::DeleteComplete);
+}
+
+/// A group of two that joins its cluster by what `cfn-init` reads.
+const GROUP: &str = r#"
+Resources:
+  Vpc: {Type: AWS::EC2::VPC, Properties: {CidrBlock: 10.0.0.0/16}}
+  Subnet: {Type: AWS::EC2::Subnet, Properties: {VpcId: !Ref Vpc, CidrBlock: 10.0.1.0/24}}
+  Cluster: {Type: AWS::ECS::Cluster, Properties: {ClusterName: demo}}
+  Launch:
+    Type: AWS::AutoScaling::LaunchConfiguration
+    Metadata:
+      AWS::CloudFormation::Init:
+        config: {commands: {01_join: {command: !Sub 'echo ECS_CLUSTER=${Cluster} >> /etc/ecs/ecs.config'}}}
+    Properties:
+      ImageId: ami-0123456789abcdef0
+      InstanceType: t3.small
+      UserData: {'Fn::Base64': !Sub 'cfn-init --stack ${AWS::StackName} --resource Launch'}
+  Group:
+    Type: AWS::AutoScaling::AutoScalingGroup
+    CreationPolicy: {ResourceSignal: {Count: 2}}
+    UpdatePolicy:
+      AutoScalingRollingUpdate:
+        MinInstancesInService: 2
+        WaitOnResourceSignals: true
+        PauseTime: PT5M
+        SuspendProcesses: [HealthCheck, AZRebalance]
+    Properties:
+      {LaunchConfigurationName: !Ref Launch, VPCZoneIdentifier: [!Ref Subnet], MinSize: 2, MaxSize: 3, DesiredCapacity: 2}
+"#;
+
+fn group(world: &World) -> AutoScalingGroup {
+    let groups = world.call::<quarry_aws::autoscaling::op::DescribeAutoScalingGroups>(Default::default()).unwrap();
+    groups.auto_scaling_groups.unwrap().remove(0)
+}
+
+#[test]
+fn instances_are_replaced_one_by_one_with_none_to_spare() {
+    let world = world();
+    let input = CreateStackInput {
+        stack_name: Some("demo-stack".into()),
+        template_body: Some(GROUP.into()),
+        ..Default::default()
+    };
+    let id = world.call::<op::CreateStack>(input).unwrap().stack_id.unwrap();
+    let mut stacks = Reconciler::default();
+    let mut groups = autoscaling::reconcile::Reconciler::new(world.platform.clone(), world.operations.clone());
+    let mut run_until = |wanted: &str, look: &mut dyn FnMut(AutoScalingGroup)| {
+        for _ in 0..40 {
+            stacks.pass(&world.platform, &world.operations);
+            groups.pass().unwrap();
+            world.door.advance(Duration::from_secs(1));
+            look(group(&world));
+            if status(&world, &id) == wanted {
+                return;
+            }
+        }
+        panic!("not {wanted}:\n{}", story(&world, &id));
+    };
+    run_until("CREATE_COMPLETE", &mut |_| {});
+    let input = ecs::DescribeClustersRequest { clusters: Some(vec!["demo".into()]), ..Default::default() };
+    let cluster = world.call::<ecs::op::DescribeClusters>(input).unwrap().clusters.unwrap().remove(0);
+    assert_eq!(cluster.registered_container_instances_count, Some(2));
+
+    let ids = |group: AutoScalingGroup| -> Vec<String> {
+        group.instances.into_iter().flatten().filter_map(|instance| instance.instance_id).collect()
+    };
+    let old = ids(group(&world));
+    let input = UpdateStackInput {
+        stack_name: Some("demo-stack".into()),
+        template_body: Some(GROUP.replace("t3.small", "t3.medium")),
+        ..Default::default()
+    };
+    world.call::<op::UpdateStack>(input).unwrap();
+    let (mut most, mut least, mut suspended) = (0, usize::MAX, 0);
+    run_until("UPDATE_COMPLETE", &mut |group| {
+        suspended = suspended.max(group.suspended_processes.as_ref().map_or(0, Vec::len));
+        let serving = group.instances.iter().flatten().filter(|i| i.lifecycle_state.as_deref() == Some("InService"));
+        let serving = serving.count();
+        (most, least) = (most.max(serving), least.min(serving));
+    });
+    assert_eq!((least, most, suspended), (2, 3, 2));
+    groups_settle(&world);
+    let group = group(&world);
+    assert_eq!((group.min_size, group.desired_capacity), (Some(2), Some(2)));
+    assert_eq!(group.suspended_processes.as_ref().map_or(0, Vec::len), 0);
+    let new = ids(group);
+    assert!(new.len() == 2 && !new.iter().any(|id| old.contains(id)), "{old:?} {new:?}");
+}
+
+fn groups_settle(world: &World) {
+    autoscaling::reconcile::Reconciler::new(world.platform.clone(), world.operations.clone()).pass().unwrap();
 }
 
 #[test]

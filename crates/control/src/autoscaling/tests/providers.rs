@@ -172,6 +172,30 @@ fn what_runs_tasks_is_protected_and_what_is_ended_is_drained_first() {
 }
 
 #[test]
+fn instances_that_came_before_their_provider_belong_to_it() {
+    let mut stage = Stage::new();
+    stage.create_cluster();
+    stage.configuration("one").unwrap();
+    stage.create(|input| (input.min_size, input.desired_capacity) = (Some(2), Some(2))).unwrap();
+    stage.pass();
+    let named = |stage: &Stage| {
+        let input = ecs::ListContainerInstancesRequest { cluster: Some("demo".into()), ..Default::default() };
+        let arns = stage.world.call::<ListContainerInstances>(input).unwrap().container_instance_arns;
+        let input = ecs::DescribeContainerInstancesRequest {
+            cluster: Some("demo".into()),
+            container_instances: arns,
+            ..Default::default()
+        };
+        let described = stage.world.call::<DescribeContainerInstances>(input).unwrap().container_instances.unwrap();
+        described.into_iter().filter_map(|instance| instance.capacity_provider_name).collect::<Vec<_>>()
+    };
+    provider(&stage, |_| {}).unwrap();
+    assert!(named(&stage).is_empty());
+    associate(&stage, &["hosts"]).unwrap();
+    assert_eq!(named(&stage), ["hosts", "hosts"]);
+}
+
+#[test]
 fn providers_are_changed_and_removed_and_nonsense_is_refused() {
     let (stage, _) = ready();
     let unknown = provider(&stage, |given| given.auto_scaling_group_arn = Some("arn:aws:none".into()));

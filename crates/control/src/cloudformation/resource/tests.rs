@@ -259,6 +259,32 @@ fn load_balancers() {
         })
     };
     stage.life("AWS::ElasticLoadBalancingV2::ListenerRule", rule(1, "/a*"), rule(2, "/b*"));
+    let certificates = ["a", "b", "c"].map(|name| {
+        let properties = json!({"DomainName": format!("{name}.example.com")});
+        stage.reference("AWS::CertificateManager::Certificate", properties)
+    });
+    let of = |arn: &str| json!([{"CertificateArn": arn}]);
+    let mut secure = listener(443, &fixed("404"));
+    secure["Protocol"] = "HTTPS".into();
+    secure["Certificates"] = of(&certificates[0]);
+    let secure = stage.reference("AWS::ElasticLoadBalancingV2::Listener", secure);
+    let further = |arn: &str| json!({"ListenerArn": secure, "Certificates": of(arn)});
+    let kind = "AWS::ElasticLoadBalancingV2::ListenerCertificate";
+    let one = stage.make(kind, further(&certificates[1]));
+    let two = stage.make(kind, further(&certificates[2]));
+    let shown = |stage: &Stage| {
+        let describe = |ctx: &mut crate::api::Ctx<'_>| {
+            super::call::call::<quarry_aws::elbv2::op::DescribeListenerCertificates>(
+                ctx,
+                json!({"ListenerArn": secure}),
+            )
+        };
+        stage.world.transact(describe).unwrap()["Certificates"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(shown(&stage), 3);
+    stage.delete(&one);
+    assert_eq!(shown(&stage), 2);
+    stage.delete(&two);
     stage.delete(&made);
 }
 
@@ -291,6 +317,50 @@ fn identities() {
     stage.life("AWS::IAM::RolePolicy", on_role("s3:*"), on_role("ec2:*"));
     let profile = |role: &str| json!({"Roles": [role]});
     stage.life("AWS::IAM::InstanceProfile", profile(&roles[0]), profile(&roles[1]));
+    let linked = |text: &str| json!({"AWSServiceName": "ecs.amazonaws.com", "Description": text});
+    let mut role = stage.make("AWS::IAM::ServiceLinkedRole", linked("a"));
+    assert_eq!(role.made.physical_id, "AWSServiceRoleForECS");
+    stage.change(&mut role, linked("b"));
+    stage.delete(&role);
+}
+
+#[test]
+fn groups_with_hooks_and_scheduled_actions() {
+    let mut stage = Stage::new();
+    let vpc = stage.reference("AWS::EC2::VPC", json!({"CidrBlock": "10.0.0.0/16"}));
+    let subnet = stage.reference("AWS::EC2::Subnet", json!({"VpcId": vpc, "CidrBlock": "10.0.1.0/24"}));
+    let launch = json!({"InstanceType": "t3.micro", "ImageId": "ami-0123456789abcdef0"});
+    stage.life("AWS::AutoScaling::LaunchConfiguration", launch.clone(), launch.clone());
+    let launch = stage.reference("AWS::AutoScaling::LaunchConfiguration", launch);
+    let sized = |most: u32| {
+        json!({
+            "LaunchConfigurationName": launch, "VPCZoneIdentifier": [subnet], "MinSize": "0", "MaxSize": most,
+            "DesiredCapacity": 0,
+        })
+    };
+    let mut group = stage.make("AWS::AutoScaling::AutoScalingGroup", sized(2));
+    stage.change(&mut group, sized(3));
+    let name = group.made.physical_id.clone();
+    let hook = |seconds: u32, result: &str| {
+        json!({
+            "AutoScalingGroupName": name, "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
+            "HeartbeatTimeout": seconds, "DefaultResult": result, "NotificationMetadata": "drain",
+        })
+    };
+    stage.life("AWS::AutoScaling::LifecycleHook", hook(60, "ABANDON"), hook(90, "CONTINUE"));
+    let action = |recurrence: &str, least: u32| {
+        json!({
+            "AutoScalingGroupName": name, "Recurrence": recurrence, "MinSize": least, "MaxSize": 3,
+            "TimeZone": "Europe/Berlin",
+        })
+    };
+    stage.life("AWS::AutoScaling::ScheduledAction", action("0 8 * * *", 1), action("0 9 * * *", 2));
+    let gone = stage.make("AWS::AutoScaling::ScheduledAction", action("0 8 * * *", 1));
+    stage.delete(&group);
+    // Its actions went with it.
+    let kind = find("AWS::AutoScaling::ScheduledAction").unwrap();
+    let deleted = stage.world.transact(|ctx| kind.delete(ctx, &gone.made, &gone.wanted.properties)).unwrap();
+    assert_eq!(deleted, Progress::Done);
 }
 
 #[test]
