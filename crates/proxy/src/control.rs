@@ -240,6 +240,11 @@ impl Control {
 
     /// Lets another proxy take over. If it breaks off before it accepts connections, this one goes on.
     async fn hand_over(&mut self, mut successor: UnixStream) {
+        if self.cuts.holding() {
+            tracing::warn!("a cut has parked writes here: no other proxy takes over now");
+            let _ = handover::refuse(&mut successor).await;
+            return;
+        }
         let names = self.name_server.as_ref().map(|names| [names.udp.as_fd(), names.tcp.as_fd()]);
         let (sockets, mut descriptors) = self.listening.sockets();
         descriptors.extend(names.into_iter().flatten());

@@ -62,6 +62,8 @@ const TOGETHER: usize = 128;
 /// The new proxy accepts connections; the old one has stopped to.
 const ACCEPTS: u8 = b'A';
 const STOPPED: u8 = b'S';
+/// In place of a letter: not now.
+const HOLDING: u8 = b'H';
 
 /// Where a proxy can be taken over from.
 pub fn path(directory: &Path) -> PathBuf {
@@ -98,6 +100,11 @@ pub async fn give(
         }
     };
     tokio::time::timeout(PATIENCE, exchange).await.unwrap_or(Err(ErrorKind::TimedOut.into()))
+}
+
+/// Gives nothing away: the writes that a cut has parked here would be two proxies' affair.
+pub async fn refuse(stream: &mut tokio::net::UnixStream) -> io::Result<()> {
+    stream.write_u8(HOLDING).await
 }
 
 /// Says that this side has stopped accepting and holds the lock no more.
@@ -149,7 +156,11 @@ fn send(stream: BorrowedFd<'_>, descriptors: &[BorrowedFd<'_>]) -> io::Result<()
 fn receive(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(TOGETHER))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(stream, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut word = [0];
+    let received = recvmsg(stream, &mut [IoSliceMut::new(&mut word)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 1 && word == [HOLDING] {
+        return Err(io::Error::new(ErrorKind::ResourceBusy, "a cut has parked writes there; try again in a moment"));
+    }
     let mut descriptors = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

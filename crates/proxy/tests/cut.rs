@@ -173,6 +173,7 @@ fn a_write_that_the_fence_refuses_is_sent_again_by_the_newest_version() {
     a.set(false, 2);
     b.set(true, 3);
     proxy.serve.apply(&play.next(|play| play.route(false)));
+    assert_eq!(get(port, "/posts").header("x-side"), Some("b"), "reads go first");
     sized.send("-sent");
     // It was refused, and waits again: its client hears nothing of that.
     report(&proxy.serve, play.scope.version, |r| r.fenced_again == 1 && r.parked == 2);

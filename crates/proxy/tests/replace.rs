@@ -217,3 +217,30 @@ fn without_a_proxy_to_replace_it_just_starts() {
     serve.send(&quarry_domain::link::Down::Stop);
     proxy.join().unwrap().unwrap();
 }
+
+#[test]
+fn nobody_takes_over_in_a_hold() {
+    use common::cut::{Play, Side, post, report};
+    let (port, dir) = (free_port(), Dir::new());
+    let (a, b) = (Side::start("a", true, 1), Side::start("b", false, 1));
+    let mut play = Play::new("replaced", port, &a.target.endpoint(), &b.target.endpoint());
+    let serve = Serve::start(&dir.0);
+    let first = start(&dir.0, 2, false);
+    serve.apply_healthy(&play.snapshot());
+    serve.apply(&play.hold());
+    let mut writer = Peer::local(port);
+    writer.send(&post("/posts", "", "one"));
+    report(&serve, play.scope.version, |r| r.parked == 1);
+    let error = start(&dir.0, 2, true).join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("a cut has parked writes"), "{error}");
+    serve.apply(&play.next(|play| play.scope.hold = false));
+    assert_eq!(writer.response().status(), 201);
+    // Afterwards it may.
+    drop(writer);
+    serve.forget();
+    let second = start(&dir.0, 2, true);
+    successor(&serve);
+    first.join().unwrap().unwrap();
+    serve.send(&quarry_domain::link::Down::Stop);
+    second.join().unwrap().unwrap();
+}
