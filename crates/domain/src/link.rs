@@ -207,6 +207,30 @@ pub struct LoadBalancerCounters {
     /// Requests that depart from RFC 9112, served or not.
     #[serde(default)]
     pub desync_non_compliant: u64,
+    /// Rules that were looked at before one matched, in their order; the default rule is not counted.
+    #[serde(default)]
+    pub rule_evaluations: u64,
+    #[serde(default)]
+    pub fixed_responses: u64,
+    #[serde(default)]
+    pub redirects: u64,
+    /// Redirects whose URL would have been longer than 8 KiB.
+    #[serde(default)]
+    pub redirect_url_limit_exceeded: u64,
+    /// Handshakes that clients began and that failed.
+    #[serde(default)]
+    pub client_tls_errors: u64,
+    /// Connections over the proxy's limit.
+    #[serde(default)]
+    pub rejected_connections: u64,
+    /// Requests of which header fields were dropped.
+    #[serde(default)]
+    pub dropped_invalid_headers: u64,
+    #[serde(default)]
+    pub elb_500: u64,
+    /// Lines of access and connection logs that could not be written.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -217,6 +241,15 @@ pub struct TargetGroupCounters {
     pub target_4xx: u64,
     pub target_5xx: u64,
     pub connection_errors: u64,
+    /// Of these, handshakes that failed.
+    #[serde(default)]
+    pub tls_errors: u64,
+    /// Requests with stickiness that came without a usable cookie.
+    #[serde(default)]
+    pub non_sticky: u64,
+    /// Requests that went to targets although too few were healthy (fail open).
+    #[serde(default)]
+    pub unhealthy_routing: u64,
     /// Sum of times from the request leaving to the response's head arriving, in microseconds.
     pub response_time_micros: u64,
     /// How many of these times fell into which bucket ([`time_bucket`]); empty buckets are left out.

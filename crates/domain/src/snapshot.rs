@@ -83,9 +83,6 @@ pub struct LoadBalancerAttributes {
     /// `connection_logs.s3.*`: a line per connection, while enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_logs: Option<LogDestination>,
-    /// `health_check_logs.s3.*`: a line per health check, while enabled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_check_logs: Option<LogDestination>,
 }
 
 /// Where log files go: `s3/<bucket>/<prefix>` in the data directory stands for the bucket.
@@ -487,7 +484,6 @@ impl Default for LoadBalancerAttributes {
             tls_headers: false,
             access_logs: None,
             connection_logs: None,
-            health_check_logs: None,
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::http::request::{self, Head, MAX_COUNT, Parsed, View};
 use crate::http::response::Asked;
 use crate::http2;
 use crate::io::{Buf, Meter, linger, write_all};
+use crate::logs::access::{Began, Entry};
+use crate::logs::connection::{self, Connection};
+use crate::logs::text::push_escaped;
 use crate::secure;
 use crate::sticky::{self, Sticky};
 use crate::stream::{Stream, TlsInfo};
@@ -47,6 +50,8 @@ pub struct Conn {
     wrote: Cell<Option<Instant>>,
     opened: Instant,
     front: RefCell<Option<Arc<Front>>>,
+    /// Of the request in hand, where its load balancer has an access log.
+    entry: RefCell<Option<Box<Entry>>>,
     /// Of the request in hand: class and reason for desync mitigation.
     pub verdict: Cell<Verdict>,
 }
@@ -61,6 +66,8 @@ pub struct Origin {
     pub http2: bool,
     /// As [`Conn::wrote`], of all streams of an HTTP/2 connection.
     pub wrote: Option<Rc<Cell<Option<Instant>>>>,
+    /// By which the lines of its connection are found in the logs.
+    pub id: (u64, u64),
 }
 
 /// How a connection ends.
@@ -98,17 +105,41 @@ const FIRST_LIMIT: Duration = Duration::from_secs(60);
 const MAX_DISCARD: u64 = 64 * 1024;
 /// For so long a client that has written reads from where it wrote.
 const WROTE: Duration = Duration::from_secs(sticky::WROTE_SECONDS);
+/// A redirect to a longer URL is not made.
+const MAX_LOCATION: usize = 8 * 1024;
 
 /// Serves a connection until it ends.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, local_port: u16, place: Rc<Place>) {
     worker.opened();
-    let origin = Origin { peer, local_port, place, tls: None, http2: false, wrote: None };
+    let id = (worker.random(), worker.random());
+    let origin = Origin { peer, local_port, place: place.clone(), tls: None, http2: false, wrote: None, id };
+    worker.sockets.set(worker.sockets.get() + 1);
     match secure::enter(&worker, stream, origin).await {
-        Ok((stream, origin)) if origin.http2 => http2::from_client::serve(&worker, stream, origin).await,
+        Ok((stream, origin)) if origin.http2 => {
+            if let Found::Listener(listener) = worker.shared.table.load().config.find(&origin.place, "") {
+                origin.log(&worker, &listener.front);
+            }
+            http2::from_client::serve(&worker, stream, origin).await;
+        }
         Ok((stream, origin)) => serve_stream(worker.clone(), stream, origin).await,
-        Err(error) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+        Err(error) => {
+            tracing::debug!(%error, %peer, "a TLS handshake failed");
+            handshake_failed(&worker, peer, &place, id);
+        }
     }
+    worker.sockets.set(worker.sockets.get() - 1);
     worker.closed();
+}
+
+fn handshake_failed(worker: &Rc<Worker>, peer: SocketAddr, place: &Place, id: (u64, u64)) {
+    let table = worker.shared.table.load();
+    let Some(listener) = table.config.at(place).find(|listener| listener.tls.is_some()) else { return };
+    target::add(&listener.front.balancer.counters(worker.id).client_tls_errors, 1);
+    if let Some(log) = &listener.front.connection_log {
+        let unix_millis = worker.shared.door.now_ms();
+        let line = Connection { unix_millis, peer, port: listener.port, tls: connection::Tls::Failed, id };
+        worker.log(log, |out| line.write(out));
+    }
 }
 
 /// Serves one request of an HTTP/2 stream, written on a pipe as HTTP/1.1.
@@ -125,6 +156,7 @@ async fn serve_stream(worker: Rc<Worker>, stream: Stream, origin: Origin) {
         wrote: Cell::new(None),
         opened: Instant::now(),
         front: RefCell::default(),
+        entry: RefCell::default(),
         verdict: Cell::default(),
         worker,
         stream,
@@ -139,6 +171,15 @@ async fn serve_stream(worker: Rc<Worker>, stream: Stream, origin: Origin) {
 impl Origin {
     fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Puts the connection into its load balancer's connection log.
+    fn log(&self, worker: &Rc<Worker>, front: &Front) {
+        let Some(log) = &front.connection_log else { return };
+        let unix_millis = worker.shared.door.now_ms();
+        let tls = self.tls.as_deref().map_or(connection::Tls::None, connection::Tls::Made);
+        let line = Connection { unix_millis, peer: self.peer, port: front.port, tls, id: self.id };
+        worker.log(log, |out| line.write(out));
     }
 
     /// How long an HTTP/2 connection may be idle, and how old it may become.
@@ -201,6 +242,7 @@ impl Conn {
                 },
             };
             out.clear();
+            let taken = buffer.taken();
             let end = match self.next(buffer, &mut out).await {
                 Decision::Partial | Decision::Close => Some(End::Close),
                 Decision::Answer { consumed, body, keep_alive } => {
@@ -216,7 +258,9 @@ impl Conn {
                         Some(_) => match carry(self, buffer, &mut out, consumed, &mut job).await {
                             Carried::Exchanged(exchange) => exchange,
                             Carried::Answer { body, keep_alive } => {
-                                match self.answer(buffer, &out, body, keep_alive).await {
+                                let end = self.answer(buffer, &out, body, keep_alive).await;
+                                self.end_entry(Some(buffer.taken() - taken));
+                                match end {
                                     None => continue,
                                     Some(end) => return end,
                                 }
@@ -247,6 +291,7 @@ impl Conn {
                     }
                 }
             };
+            self.end_entry(Some(buffer.taken() - taken));
             if let Some(end) = end {
                 return end;
             }
@@ -342,6 +387,10 @@ impl Conn {
         if !again {
             self.count_desync();
         }
+        if let Some(log) = &listener.front.access_log {
+            let entry = || Entry::new(log.clone(), self.began(), &head, &listener.dns_name, listener.port);
+            self.entry.borrow_mut().get_or_insert_with(|| Box::new(entry()));
+        }
         if let Err(status) = head.check(&listener.attributes) {
             return self.refuse(out, status);
         }
@@ -356,7 +405,13 @@ impl Conn {
             && self.opened.elapsed().as_secs() < u64::from(listener.attributes.client_keep_alive);
         let view = View(head.headers);
         let request = head.view(&view, self.origin.peer.ip().to_canonical());
-        let rule = listener.rules.first(&request).map(|rule| &listener.actions[rule]);
+        let rule = listener.rules.first(&request);
+        if !again {
+            let evaluated = rule.map_or(listener.actions.len(), |rule| rule + 1) as u64;
+            target::add(&listener.front.balancer.counters(self.worker.id).rule_evaluations, evaluated);
+        }
+        let rule = rule.map(|rule| &listener.actions[rule]);
+        self.note(|entry| entry.rule = Some(rule.map_or(0, |rule| rule.priority)));
         let cut = rule.and_then(|rule| rule.cut.as_ref());
         let is_read = cut::is_read(head.method);
         match rule.map_or(&listener.default_action, |rule| &rule.action) {
@@ -372,11 +427,18 @@ impl Conn {
                 let Some(group) = canary.or_else(own) else {
                     return self.answered(out, &head, 503, keep_alive);
                 };
-                let entry = &table.config.groups[group];
+                let config = &table.config;
+                let entry = &config.groups[group];
                 if entry.speaks.http2 && !self.origin.http2 {
                     return self.answered(out, &head, 464, keep_alive);
                 }
-                head.forward(
+                let random = (self.worker.random(), self.worker.random() as u32);
+                self.note(|entry| {
+                    (entry.action, entry.group) = ("forward", Some(config.groups[group].shared.clone()));
+                    entry.trace_id.clear();
+                    head.push_trace_id(&mut entry.trace_id, (millis / 1000) as u32, random);
+                });
+                let dropped = head.forward(
                     out,
                     &Forwarding {
                         peer: self.origin.peer,
@@ -387,11 +449,14 @@ impl Conn {
                         listener: &listener.own,
                         dns_name: &listener.dns_name,
                         unix_seconds: (millis / 1000) as u32,
-                        random: (self.worker.random(), self.worker.random() as u32),
+                        random,
                         close: close_both,
                         cut_epoch: cut.filter(|_| !is_read).map(|cut| cut.epoch),
                     },
                 );
+                if dropped && !again {
+                    target::add(&listener.front.balancer.counters(self.worker.id).dropped_invalid_headers, 1);
+                }
                 let mut sticky = match canary {
                     Some(_) => Sticky::default(),
                     None => Sticky::read(entry.cookie.as_ref(), cookies(), millis / 1000),
@@ -437,6 +502,11 @@ impl Conn {
             ActionEntry::Fixed { status, rest } => {
                 let head_only = head.method == "HEAD";
                 self.with_style(keep_alive, head_only, |style| answer::fixed(out, *status, rest, style));
+                self.note(|entry| {
+                    entry.action = "fixed-response";
+                    self.make_trace_id(&head, entry);
+                });
+                target::add(&listener.front.balancer.counters(self.worker.id).fixed_responses, 1);
                 self.count(*status);
                 Decision::Answer { consumed: head.len, body: head.body, keep_alive }
             }
@@ -453,6 +523,17 @@ impl Conn {
                 };
                 let location = location(redirect, &from);
                 let (status, head_only) = (redirect.status, head.method == "HEAD");
+                self.note(|entry| {
+                    entry.action = "redirect";
+                    self.make_trace_id(&head, entry);
+                });
+                let counters = listener.front.balancer.counters(self.worker.id);
+                if location.len() > MAX_LOCATION {
+                    target::add(&counters.redirect_url_limit_exceeded, 1);
+                    return self.answered(out, &head, 500, keep_alive);
+                }
+                target::add(&counters.redirects, 1);
+                self.note(|entry| push_escaped(&mut entry.redirect_url, location.as_bytes()));
                 self.with_style(keep_alive, head_only, |style| answer::redirect(out, status, &location, style));
                 self.count(redirect.status);
                 Decision::Answer { consumed: head.len, body: head.body, keep_alive }
@@ -486,6 +567,9 @@ impl Conn {
         // The same load balancer as another table has it.
         if before.as_ref().is_some_and(|before| Arc::ptr_eq(&before.balancer, &listener.front.balancer)) {
             return;
+        }
+        if !self.origin.http2 {
+            self.origin.log(&self.worker, &listener.front);
         }
         let counters = listener.front.balancer.counters(self.worker.id);
         target::add(&counters.connections, 1);
@@ -522,7 +606,57 @@ impl Conn {
     fn count(&self, status: u16) {
         if let Some(front) = &*self.front.borrow() {
             front.balancer.counters(self.worker.id).answered(status);
+            if front.access_log.is_some() {
+                self.begin_malformed(front);
+            }
         }
+        self.note(|entry| entry.status = status);
+    }
+
+    /// Nobody waits for the answer any more.
+    pub fn client_left(&self) {
+        self.count(460);
+    }
+
+    /// Notes something for the access log, where there is one.
+    pub fn note(&self, f: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = &mut *self.entry.borrow_mut() {
+            f(entry);
+        }
+    }
+
+    /// What comes next belongs to a request that was not understood, unless one is in hand.
+    fn begin_malformed(&self, front: &Front) {
+        if let Some(log) = &front.access_log {
+            let mut entry = self.entry.borrow_mut();
+            let malformed = || Entry::malformed(log.clone(), self.began(), &front.dns_name, front.port);
+            entry.get_or_insert_with(|| Box::new(malformed()));
+        }
+    }
+
+    fn began(&self) -> Began {
+        let now = Instant::now();
+        // A head that came in parts began with the first.
+        let at = if self.watch.phase() == Phase::Head { self.watch.last() } else { now };
+        let unix_millis = self.worker.shared.door.now_ms() - at.elapsed().as_millis() as i64;
+        let Origin { peer, tls, http2, id, .. } = self.origin.clone();
+        Began { at, unix_millis, peer, tls, http2, connection: id }
+    }
+
+    fn make_trace_id(&self, head: &Head<'_, '_>, entry: &mut Entry) {
+        let seconds = (self.worker.shared.door.now_ms() / 1000) as u32;
+        let random = (self.worker.random(), self.worker.random() as u32);
+        head.push_trace_id(&mut entry.trace_id, seconds, random);
+    }
+
+    /// The request has ended: its line goes to the access log. `received`: bytes, where they are known.
+    fn end_entry(&self, received: Option<u64>) {
+        let Some(mut entry) = self.entry.borrow_mut().take() else { return };
+        entry.received = received.unwrap_or(entry.received);
+        entry.verdict = self.verdict.get();
+        let now = self.worker.shared.door.now_ms();
+        let sink = entry.sink.clone();
+        self.worker.log(&sink, |out| entry.write(out, now));
     }
 
     /// Calls `f` with what answers of our own have in common.
@@ -536,7 +670,9 @@ impl Conn {
     async fn answer(&self, buffer: &mut Buf, out: &[u8], mut body: Body, keep_alive: bool) -> Option<End> {
         let meter = Meter::new(&self.watch, (Phase::Upload, Phase::Streaming));
         self.watch.enter(Phase::Streaming);
-        if write_all(&self.stream, &mut [IoSlice::new(out)], &meter).await.is_err() {
+        let written = write_all(&self.stream, &mut [IoSlice::new(out)], &meter).await;
+        self.note(|entry| entry.sent += meter.written.get());
+        if written.is_err() {
             return Some(End::Close);
         }
         if !keep_alive {
@@ -579,8 +715,10 @@ impl Conn {
             End::Linger => true,
         };
         if !out.is_empty() {
-            let _ = self.stream.try_write(&out);
+            let sent = self.stream.try_write(&out).unwrap_or(0);
+            self.note(|entry| entry.sent += sent as u64);
         }
+        self.end_entry(None);
         if lingers {
             linger(&self.stream, &mut self.worker.lease()).await;
         }

@@ -36,6 +36,9 @@ pub enum ConnectError {
     Exhausted(io::Error),
     #[error("{0}")]
     Refused(io::Error),
+    /// The target does not speak TLS, or not as it should.
+    #[error("no TLS session: {0}")]
+    Tls(io::Error),
     #[error("{0}")]
     Nowhere(String),
 }
@@ -67,7 +70,7 @@ pub async fn connect_target(
         }
         let name = ServerName::from(IpAddr::from(Ipv4Addr::LOCALHOST));
         let session = Tls::connect(stream, tls::client(speaks.http2), name).await;
-        session.map(|tls| Stream::Tls(Box::new(tls))).map_err(ConnectError::Refused)
+        session.map(|tls| Stream::Tls(Box::new(tls))).map_err(ConnectError::Tls)
     };
     tokio::time::timeout(CONNECT_TIMEOUT, opened).await.unwrap_or(Err(ConnectError::TimedOut))
 }

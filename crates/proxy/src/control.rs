@@ -4,8 +4,10 @@ use crate::broker::Brokers;
 use crate::cut::shadow::Shadows;
 use crate::cut::{self, Cuts};
 use crate::handover::{self, Letter, Taker};
+use crate::limits::Limits;
 use crate::link::{self, Event};
 use crate::listen::Listening;
+use crate::logs::writer::{self, Writer};
 use crate::names;
 use crate::probe::Prober;
 use crate::slow_start::SlowStart;
@@ -25,6 +27,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
@@ -99,16 +102,22 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
         wake: Arc::new(Notify::new()),
         door: Door::system(),
         shadows: Shadows::default(),
+        limits: Limits::of_process(count),
     });
+    let (logs, lines) = sync_channel(writer::QUEUE);
+    let writer = Writer::new(config.data_dir.join("s3"), shared.door.clone());
+    let writer = std::thread::Builder::new().name("logs".into()).spawn(move || writer.run(lines))?;
     let mut workers = Vec::new();
     let mut threads: Vec<JoinHandle<std::io::Result<()>>> = Vec::new();
     for id in 0..count {
         let (sender, commands) = mpsc::unbounded_channel();
         let shared = shared.clone();
         let thread = std::thread::Builder::new().name(format!("worker-{id}"));
-        threads.push(thread.spawn(move || worker::run(id, shared, commands))?);
+        let logs = logs.clone();
+        threads.push(thread.spawn(move || worker::run(id, shared, commands, logs))?);
         workers.push(sender);
     }
+    drop(logs);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     let ended = local.block_on(&runtime, async {
@@ -145,6 +154,8 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             result?;
         }
     }
+    // It ends when it has written what the workers left.
+    let _ = writer.join();
     ended
 }
 

@@ -15,7 +15,7 @@ use crate::io::{Buf, Meter, RelayError, relay, tunnel, write_all};
 use crate::sticky::Sticky;
 use crate::stream::Stream;
 use crate::table::Table;
-use crate::target::{self, Balancer, Group, GroupCounters, Target};
+use crate::target::{self, Group, GroupCounters, Target, get};
 use crate::watch::Phase;
 use crate::worker::fixdate;
 use std::cell::Cell;
@@ -23,6 +23,7 @@ use std::io::IoSlice;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// A request to be forwarded. Its head for the target is kept by the caller.
@@ -83,11 +84,15 @@ enum Failure {
     Broken,
     /// The write can be sent again.
     Fenced,
+    /// The client went away while the target was at work.
+    Left,
     Cut {
         reset: bool,
     },
 }
 
+/// How long an answer may take after the client has ended its direction.
+const LEFT: Duration = Duration::from_secs(1);
 /// A table that is out of date is loaded again this often before giving up.
 const MAX_STALE: u32 = 1000;
 
@@ -97,6 +102,13 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
     let worker = &conn.worker;
     let group = job.table.config.groups[job.group].shared.clone();
     let counters = group.counters(worker.id);
+    if get(&counters.in_flight) >= worker.shared.limits.group_requests {
+        return Exchange::Answer(503);
+    }
+    let _in_flight = InFlight::new(&counters.in_flight);
+    if job.table.fail_open[job.group] && !job.table.usable[job.group].is_empty() {
+        target::add(&counters.unhealthy_routing, 1);
+    }
     let mut tried: Vec<u64> = Vec::new();
     let (mut stale, mut timed_out) = (0, false);
     loop {
@@ -105,6 +117,9 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
         let kept = job.sticky.wanted.and_then(|wanted| {
             usable.iter().map(|t| &t.target).find(|t| t.registration == wanted && !tried.contains(&t.uid))
         });
+        if kept.is_none() && job.sticky.is_asked() && tried.is_empty() && stale == 0 {
+            target::add(&counters.non_sticky, 1);
+        }
         let picked = match kept.and_then(Target::begin) {
             Some(flight) => Pick::Target(flight),
             None => pick(entry.algorithm, &group, usable, &tried, &mut || worker.random()),
@@ -138,6 +153,9 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
                     if let ConnectError::Exhausted(_) = error {
                         worker.pool.clear();
                         return Exchange::Answer(503);
+                    }
+                    if let ConnectError::Tls(_) = error {
+                        target::add(&counters.tls_errors, 1);
                     }
                     timed_out |= matches!(error, ConnectError::TimedOut);
                     break;
@@ -184,6 +202,8 @@ async fn attempt(
     let up = Meter::new(&conn.watch, (Phase::Upload, Phase::Answer));
     let copy = job.copy.as_ref().map(|copy| &copy.capture);
     let down = Meter { copy, ..Meter::new(&conn.watch, (Phase::Answer, Phase::Streaming)) };
+    let tally = Tally { conn, front: job.front.clone(), up: &up, down: &down };
+    conn.note(|entry| entry.target = job.table.config.shown(job.group, target));
     let mut answers = conn.worker.lease();
     let asked = job.asked;
     let expects = job.expects_continue;
@@ -218,7 +238,16 @@ async fn attempt(
             return Attempt::Again;
         }
         let whole = Cell::new(true);
-        downloaded = download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, fence, &down).await;
+        let download = download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, fence, &down);
+        downloaded = match job.cut {
+            // Its outcome is wanted, whoever waits.
+            Some(_) => download.await,
+            None => tokio::select! {
+                biased;
+                downloaded = download => downloaded,
+                () = left(conn) => Err(Failure::Left),
+            },
+        };
     } else {
         let whole = Cell::new(false);
         let mut upload = pin!(async {
@@ -248,22 +277,23 @@ async fn attempt(
         .unwrap_or(Err(Failure::Unanswered));
         uploaded = upload_end;
         if matches!(uploaded, Some(Err(RelayError::Malformed | RelayError::SourceEnded))) {
-            count_bytes(conn, &job.front.balancer, &up, &down);
             return Attempt::Ended(match down.written.get() {
                 0 => Exchange::Answer(400),
                 _ => Exchange::Cut { reset: true },
             });
         }
     }
-    count_bytes(conn, &job.front.balancer, &up, &down);
+    drop(tally);
     match downloaded {
         Ok((answer, sent_at, came_at)) => {
             target::add(&counters.requests, 1);
             counters.answered(answer.status, came_at.saturating_duration_since(sent_at).as_micros() as u64);
             if answer.status == 101 {
                 conn.watch.enter(Phase::Tunnel);
-                let bytes = tunnel(&conn.stream, buffer, &stream, &mut answers, &conn.watch).await;
-                target::add(&job.front.balancer.counters(conn.worker.id).bytes, bytes);
+                let meter = || Meter::new(&conn.watch, (Phase::Tunnel, Phase::Tunnel));
+                let (there, back) = (meter(), meter());
+                let _tally = Tally { conn, front: job.front.clone(), up: &there, down: &back };
+                tunnel(&conn.stream, buffer, &stream, &mut answers, &there, &back).await;
                 return Attempt::Ended(Exchange::Done { keep_alive: false });
             }
             let sent_whole = matches!(uploaded, Some(Ok(())));
@@ -278,6 +308,11 @@ async fn attempt(
             target::add(&counters.requests, 1);
             target::add(&counters.connection_errors, 1);
             Attempt::Ended(if job.cut.is_some() { Exchange::Unanswered } else { Exchange::Answer(502) })
+        }
+        Err(Failure::Left) => {
+            target::add(&counters.requests, 1);
+            conn.client_left();
+            Attempt::Ended(Exchange::Cut { reset: false })
         }
         Err(Failure::Fenced) => Attempt::Ended(Exchange::Fenced),
         Err(Failure::Cut { reset }) => {
@@ -345,6 +380,7 @@ async fn download(
                     }
                     answers.consume(answer.head_len);
                     conn.watch.enter(Phase::Streaming);
+                    conn.note(|entry| entry.answered(answer.status, sent_at, came_at));
                     let (body, chunk) = (&mut answer.body, answer.rechunk);
                     let unmarked_end = !chunk && *body == Body::UntilClose || asked.http10;
                     return match relay(&out, stream, answers, body, &conn.stream, chunk, meter).await {
@@ -365,7 +401,44 @@ fn uncounted<'a>(meter: &Meter<'a>) -> Meter<'a> {
     Meter::new(meter.watch, meter.phases)
 }
 
-fn count_bytes(conn: &Conn, balancer: &Balancer, up: &Meter<'_>, down: &Meter<'_>) {
-    let bytes = up.written.get() + down.written.get();
-    target::add(&balancer.counters(conn.worker.id).bytes, bytes);
+/// The client is gone, and no answer has begun to go out. A client that has only said all it has to say looks the
+/// same: an answer that comes soon still goes out.
+async fn left(conn: &Conn) {
+    conn.stream.left().await;
+    tokio::time::sleep(LEFT).await;
+    if conn.watch.phase() == Phase::Streaming {
+        std::future::pending().await
+    }
+}
+
+/// Counts the bytes of an attempt, however it ends.
+struct Tally<'a> {
+    conn: &'a Conn,
+    front: Arc<Front>,
+    up: &'a Meter<'a>,
+    down: &'a Meter<'a>,
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        let (up, down) = (self.up.written.get(), self.down.written.get());
+        target::add(&self.front.balancer.counters(self.conn.worker.id).bytes, up + down);
+        self.conn.note(|entry| entry.sent += down);
+    }
+}
+
+/// One request more that a worker has with a group.
+struct InFlight<'a>(&'a AtomicU64);
+
+impl<'a> InFlight<'a> {
+    fn new(counter: &'a AtomicU64) -> Self {
+        target::add(counter, 1);
+        Self(counter)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        target::sub(self.0, 1);
+    }
 }

@@ -1,5 +1,6 @@
 //! What a connection keeps of its listener, whatever routing table is in force.
 
+use crate::logs::Sink;
 use crate::target::Balancer;
 use quarry_domain::snapshot::ListenerAttributes;
 use std::fmt::Write;
@@ -9,6 +10,12 @@ use std::sync::Arc;
 pub struct Front {
     pub balancer: Arc<Balancer>,
     pub edits: Edits,
+    /// Where lines go, if they are written.
+    pub access_log: Option<Arc<Sink>>,
+    pub connection_log: Option<Arc<Sink>>,
+    /// For lines of requests that were not understood.
+    pub dns_name: String,
+    pub port: u16,
 }
 
 /// What a listener changes in answers.

@@ -16,6 +16,8 @@ pub struct Buf {
     data: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes that were taken so far.
+    taken: u64,
 }
 
 /// One direction of an exchange, as its relay reports it.
@@ -52,12 +54,17 @@ impl Buf {
         if data.len() != BUFFER {
             data.resize(BUFFER, 0);
         }
-        Self { data, start: 0, end: 0 }
+        Self { data, start: 0, end: 0, taken: 0 }
     }
 
     /// With these bytes, and no room for more.
     pub fn holding(bytes: &[u8]) -> Self {
-        Self { data: bytes.to_vec(), start: 0, end: bytes.len() }
+        Self { data: bytes.to_vec(), start: 0, end: bytes.len(), taken: 0 }
+    }
+
+    /// Counts on from what another has taken.
+    pub fn continues(&mut self, taken: u64) {
+        self.taken = taken;
     }
 
     /// Puts bytes behind those that are there.
@@ -82,12 +89,18 @@ impl Buf {
         &mut self.data[self.start..self.end]
     }
 
+    /// Bytes that were taken since it was made.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     pub fn consume(&mut self, n: usize) {
         self.start += n;
+        self.taken += n as u64;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
@@ -242,18 +255,22 @@ pub fn chunk_size(space: &mut [u8; 18], n: usize) -> &[u8] {
     &space[..digits + 2]
 }
 
-/// Bytes in both directions until both sides have ended; each end is passed on.
-pub async fn tunnel(a: &Stream, a_buffer: &mut Buf, b: &Stream, b_buffer: &mut Buf, watch: &Watch) -> u64 {
-    let meter = |watch| Meter::new(watch, (Phase::Tunnel, Phase::Tunnel));
-    let (there, back) = (meter(watch), meter(watch));
+/// Bytes in both directions until both sides have ended; each end is passed on. The meters count on.
+pub async fn tunnel(
+    a: &Stream,
+    a_buffer: &mut Buf,
+    b: &Stream,
+    b_buffer: &mut Buf,
+    there: &Meter<'_>,
+    back: &Meter<'_>,
+) {
     let one = |from, buffer, to, meter| async move {
         let mut body = Body::UntilClose;
         let result = relay(&[], from, buffer, &mut body, to, false, meter).await;
         let _ = to.shutdown();
         result
     };
-    let _ = tokio::try_join!(one(a, a_buffer, b, &there), one(b, b_buffer, a, &back));
-    there.written.get() + back.written.get()
+    let _ = tokio::try_join!(one(a, a_buffer, b, there), one(b, b_buffer, a, back));
 }
 
 #[cfg(test)]

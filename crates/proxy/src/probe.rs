@@ -155,7 +155,9 @@ async fn run(
                 continue;
             }
             Ok(Err(ConnectError::Nowhere(reason))) => (Outcome::Failed(Some(reason)), None),
-            Ok(Err(ConnectError::Refused(_) | ConnectError::TimedOut)) => (Outcome::Failed(None), None),
+            Ok(Err(ConnectError::Refused(_) | ConnectError::Tls(_) | ConnectError::TimedOut)) => {
+                (Outcome::Failed(None), None)
+            }
             Ok(Ok((status, stream))) => (Outcome::Status(status), Some(stream)),
         };
         if monitor.borrow_mut().observe(&outcome, started, door.clock.monotonic()) {

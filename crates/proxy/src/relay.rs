@@ -1,9 +1,9 @@
 //! Relays: TCP accepted at one place and forwarded to another, byte for byte.
 
 use crate::connect::{ConnectError, connect};
-use crate::io::tunnel;
+use crate::io::{Meter, tunnel};
 use crate::stream::Stream;
-use crate::watch::Watch;
+use crate::watch::{Phase, Watch};
 use crate::worker::Worker;
 use quarry_domain::address;
 use quarry_domain::snapshot::{Endpoint, RelayListen};
@@ -41,7 +41,9 @@ async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
     match opened {
         Ok(server) => {
             let (mut there, mut back) = (worker.lease(), worker.lease());
-            tunnel(&client, &mut there, &server.into(), &mut back, &Watch::new(Duration::ZERO)).await;
+            let watch = Watch::new(Duration::ZERO);
+            let meter = || Meter::new(&watch, (Phase::Tunnel, Phase::Tunnel));
+            tunnel(&client, &mut there, &server.into(), &mut back, &meter(), &meter()).await;
         }
         Err(error) => {
             tracing::debug!(?listen, ?to, %error, "a relay's connection failed");

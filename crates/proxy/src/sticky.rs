@@ -98,6 +98,11 @@ impl Sticky {
         Self { target: Some(target.clone()), renew, group: None, wrote: false, wanted }
     }
 
+    /// The target group keeps clients with their targets.
+    pub fn is_asked(&self) -> bool {
+        self.target.is_some()
+    }
+
     /// The client stays with this target group of a forward action.
     pub fn with_group(mut self, cookie: GroupCookie, group_arn: &str) -> Self {
         self.group = Some((cookie, hash(group_arn.as_bytes())));

@@ -6,6 +6,7 @@ use crate::cut::entry::CutEntry;
 use crate::cut::scope::Scope;
 use crate::front::{Edits, Front};
 use crate::http::answer;
+use crate::logs::{Kind, Sink};
 use crate::slow_start::{Ramp, SlowStart};
 use crate::sticky::{GroupCookie, TargetCookie, hash};
 use crate::target::{Balancer, Group, Target};
@@ -27,6 +28,8 @@ pub struct Table {
     pub config: Arc<Config>,
     /// Parallel to `config.groups`.
     pub usable: Vec<Vec<Usable>>,
+    /// Whether too few targets of the group are healthy, so that the others take requests too.
+    pub fail_open: Vec<bool>,
 }
 
 /// A target that takes requests.
@@ -66,6 +69,7 @@ pub struct ListenerEntry {
 
 pub struct RuleAction {
     pub action: ActionEntry,
+    pub priority: u32,
     /// The cut that owns the rule.
     pub cut: Option<Arc<CutEntry>>,
 }
@@ -155,6 +159,8 @@ impl Config {
         let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
         for lb in &snapshot.load_balancers {
             let shared = balancer(&lb.arn);
+            let access_log = Sink::new(Kind::Access, lb.attributes.access_logs.as_ref(), lb, &shared);
+            let connection_log = Sink::new(Kind::Connection, lb.attributes.connection_logs.as_ref(), lb, &shared);
             for listener in &lb.listeners {
                 by_arn.insert(listener.arn.clone(), listeners.len());
                 by_port.entry(listener.port).or_default().push(listeners.len());
@@ -169,7 +175,14 @@ impl Config {
                         .flat_map(|c| c.names.clone())
                         .collect(),
                     port: listener.port,
-                    front: Arc::new(Front { balancer: shared.clone(), edits: Edits::new(&listener.attributes) }),
+                    front: Arc::new(Front {
+                        balancer: shared.clone(),
+                        edits: Edits::new(&listener.attributes),
+                        access_log: access_log.clone(),
+                        connection_log: connection_log.clone(),
+                        dns_name: lb.dns_name.to_ascii_lowercase(),
+                        port: listener.port,
+                    }),
                     dns_name: lb.dns_name.to_ascii_lowercase(),
                     attributes: lb.attributes.clone(),
                     own: listener.attributes.clone(),
@@ -178,6 +191,7 @@ impl Config {
                         .iter()
                         .map(|rule| RuleAction {
                             action: ActionEntry::compile(&rule.action, &index),
+                            priority: rule.priority,
                             cut: rule.cut.as_ref().map(|cut| CutEntry::compile(cut, scope(&cut.cut), &index).into()),
                         })
                         .collect(),
@@ -209,6 +223,13 @@ impl Config {
         };
         let (listener, config) = usable().find(|(l, _)| is_for(l)).or_else(|| usable().next())?;
         Some((&listener.arn, config.clone()))
+    }
+
+    /// A target of a group as the API knows it.
+    pub fn shown(&self, group: usize, target: &Target) -> Option<(String, u16)> {
+        let group = self.snapshot.target_groups.get(&self.groups[group].shared.arn)?;
+        let known = group.targets.iter().find(|t| t.registration == target.registration)?;
+        Some((known.id.clone(), known.port))
     }
 
     pub fn has_listener(&self, arn: &str) -> bool {
@@ -249,7 +270,7 @@ impl Table {
         slow_start: &SlowStart,
         now: Instant,
     ) -> Self {
-        let usable = config
+        let (usable, fail_open) = config
             .groups
             .iter()
             .map(|group| {
@@ -261,12 +282,15 @@ impl Table {
                 // Unavailable: health checks are off, so the target counts as able.
                 let healthy = in_state(&[TargetState::Healthy, TargetState::Unavailable]);
                 match group.minimum_healthy.are_met(healthy.len(), group.open.len()) {
-                    true => healthy,
-                    false => in_state(&[TargetState::Healthy, TargetState::Unavailable, TargetState::Unhealthy]),
+                    true => (healthy, false),
+                    false => {
+                        let all = [TargetState::Healthy, TargetState::Unavailable, TargetState::Unhealthy];
+                        (in_state(&all), true)
+                    }
                 }
             })
-            .collect();
-        Self { config, usable }
+            .unzip();
+        Self { config, usable, fail_open }
     }
 }
 

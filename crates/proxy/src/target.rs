@@ -32,6 +32,8 @@ pub struct Group {
 /// A load balancer's parts that survive snapshot changes.
 pub struct Balancer {
     counters: Box<[BalancerCounters]>,
+    /// Counted by every thread, and rarely.
+    log_lines_dropped: AtomicU64,
 }
 
 /// A request in flight to a target; dropping it ends the flight.
@@ -45,6 +47,11 @@ pub struct GroupCounters {
     /// Of targets' answers: 2xx, 3xx, 4xx, 5xx.
     pub classes: [AtomicU64; 4],
     pub connection_errors: AtomicU64,
+    pub tls_errors: AtomicU64,
+    pub non_sticky: AtomicU64,
+    pub unhealthy_routing: AtomicU64,
+    /// Requests that this worker has with the group now.
+    pub in_flight: AtomicU64,
     pub response_micros: AtomicU64,
     /// By bucket of `domain::link::time_bucket`.
     pub response_times: [AtomicU64; TIME_BUCKETS],
@@ -65,6 +72,14 @@ pub struct BalancerCounters {
     pub elb_504: AtomicU64,
     /// Requests that depart from the standard.
     pub desync_non_compliant: AtomicU64,
+    pub rule_evaluations: AtomicU64,
+    pub fixed_responses: AtomicU64,
+    pub redirects: AtomicU64,
+    pub redirect_url_limit_exceeded: AtomicU64,
+    pub client_tls_errors: AtomicU64,
+    pub rejected_connections: AtomicU64,
+    pub dropped_invalid_headers: AtomicU64,
+    pub elb_500: AtomicU64,
 }
 
 impl Target {
@@ -135,6 +150,9 @@ impl Group {
             target_4xx: sum(|c| &c.classes[2]),
             target_5xx: sum(|c| &c.classes[3]),
             connection_errors: sum(|c| &c.connection_errors),
+            tls_errors: sum(|c| &c.tls_errors),
+            non_sticky: sum(|c| &c.non_sticky),
+            unhealthy_routing: sum(|c| &c.unhealthy_routing),
             response_time_micros: sum(|c| &c.response_micros),
             response_times: (0..TIME_BUCKETS)
                 .map(|bucket| (bucket as u16, self.counters.iter().map(|c| get(&c.response_times[bucket])).sum()))
@@ -146,7 +164,12 @@ impl Group {
 
 impl Balancer {
     pub fn new(workers: usize) -> Arc<Self> {
-        Arc::new(Self { counters: (0..workers).map(|_| BalancerCounters::default()).collect() })
+        let counters = (0..workers).map(|_| BalancerCounters::default()).collect();
+        Arc::new(Self { counters, log_lines_dropped: AtomicU64::new(0) })
+    }
+
+    pub fn log_lines_dropped(&self, lines: u64) {
+        self.log_lines_dropped.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// The slot of one worker.
@@ -168,6 +191,15 @@ impl Balancer {
             elb_503: sum(|c| &c.elb_503),
             elb_504: sum(|c| &c.elb_504),
             desync_non_compliant: sum(|c| &c.desync_non_compliant),
+            rule_evaluations: sum(|c| &c.rule_evaluations),
+            fixed_responses: sum(|c| &c.fixed_responses),
+            redirects: sum(|c| &c.redirects),
+            redirect_url_limit_exceeded: sum(|c| &c.redirect_url_limit_exceeded),
+            client_tls_errors: sum(|c| &c.client_tls_errors),
+            rejected_connections: sum(|c| &c.rejected_connections),
+            dropped_invalid_headers: sum(|c| &c.dropped_invalid_headers),
+            elb_500: sum(|c| &c.elb_500),
+            log_lines_dropped: get(&self.log_lines_dropped),
         }
     }
 }
@@ -182,6 +214,7 @@ impl BalancerCounters {
             _ => {}
         }
         match status {
+            500 => add(&self.elb_500, 1),
             502 => add(&self.elb_502, 1),
             503 => add(&self.elb_503, 1),
             504 => add(&self.elb_504, 1),
@@ -207,6 +240,10 @@ impl Default for GroupCounters {
             requests: AtomicU64::new(0),
             classes: Default::default(),
             connection_errors: AtomicU64::new(0),
+            tls_errors: AtomicU64::new(0),
+            non_sticky: AtomicU64::new(0),
+            unhealthy_routing: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
             response_micros: AtomicU64::new(0),
             response_times: std::array::from_fn(|_| AtomicU64::new(0)),
         }
@@ -223,7 +260,8 @@ pub fn sub(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
 }
 
-fn get(counter: &AtomicU64) -> u64 {
+/// Reads a counter.
+pub fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 

@@ -12,6 +12,7 @@ use rustls::{
     CipherSuite, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureAlgorithm, SignatureScheme,
     SupportedProtocolVersion, version,
 };
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -109,7 +110,8 @@ fn server(tls: &Tls, http2: bool, key: &Key) -> Result<Arc<ServerConfig>, TlsErr
     let mut certificates = Vec::new();
     for certificate in &tls.certificates {
         let names = certificate.names.clone();
-        certificates.push((names, Arc::new(certified(certificate, key, &provider)?)));
+        let key = Arc::new(certified(certificate, key, &provider)?);
+        certificates.push(Own { names, key, arn: certificate.arn.as_str().into() });
     }
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
@@ -138,17 +140,46 @@ fn certified(certificate: &TlsCertificate, key: &Key, provider: &CryptoProvider)
 
 /// The default certificate, then those chosen by name.
 #[derive(Debug)]
-struct Certificates(Vec<(Vec<String>, Arc<CertifiedKey>)>);
+struct Certificates(Vec<Own>);
+
+#[derive(Debug)]
+struct Own {
+    names: Vec<String>,
+    key: Arc<CertifiedKey>,
+    arn: Arc<str>,
+}
+
+thread_local! {
+    /// The certificate that was chosen last on this thread, and whether by name.
+    static CHOSEN: RefCell<Option<Chosen>> = const { RefCell::new(None) };
+}
+
+/// A certificate that a client is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    pub arn: Arc<str>,
+    /// It is for the name that the client asked for; else it is the default one.
+    pub by_name: bool,
+}
+
+/// The certificate that `f`, which takes a client's greeting, has chosen.
+pub fn choosing<T>(f: impl FnOnce() -> T) -> (T, Option<Chosen>) {
+    CHOSEN.take();
+    let made = f();
+    (made, CHOSEN.take())
+}
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let spoken = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let is_for = |names: &[String]| name.as_deref().is_some_and(|name| names.iter().any(|n| covers(n, name)));
-        let mut fitting: Vec<_> = self.0.iter().filter(|(names, key)| is_for(names) && spoken(key)).collect();
+        let mut fitting: Vec<_> = self.0.iter().filter(|own| is_for(&own.names) && spoken(&own.key)).collect();
         // Of several for one name, ECDSA is the better one.
-        fitting.sort_by_key(|(_, key)| key.key.algorithm() != SignatureAlgorithm::ECDSA);
-        fitting.first().or(self.0.first().as_ref()).map(|(_, key)| key.clone())
+        fitting.sort_by_key(|own| own.key.key.algorithm() != SignatureAlgorithm::ECDSA);
+        let chosen = fitting.first().copied().or(self.0.first())?;
+        CHOSEN.set(Some(Chosen { arn: chosen.arn.clone(), by_name: !fitting.is_empty() }));
+        Some(chosen.key.clone())
     }
 }
 

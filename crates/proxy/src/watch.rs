@@ -65,6 +65,11 @@ impl Watch {
         }
     }
 
+    /// When something last moved.
+    pub fn last(&self) -> Instant {
+        self.last.get()
+    }
+
     pub fn deadline(&self) -> Instant {
         let limit = if self.phase.get() == Phase::Parked { PARKED } else { self.limit.get() };
         self.last.get() + limit

@@ -8,9 +8,12 @@ use crate::cut::scope::Scope;
 use crate::cut::shadow::Shadows;
 use crate::http2::to_target;
 use crate::io::{BUFFER, Buf};
+use crate::limits::Limits;
+use crate::logs::{self, Batch, Logger, Sink};
 use crate::pool::Pool;
 use crate::relay;
 use crate::table::{Place, Table};
+use crate::target;
 use arc_swap::ArcSwap;
 use quarry_domain::door::{Door, UnixMillis};
 use quarry_domain::snapshot::RelayListen;
@@ -19,6 +22,7 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -33,6 +37,7 @@ pub struct Shared {
     pub wake: Arc<Notify>,
     pub door: Door,
     pub shadows: Shadows,
+    pub limits: Limits,
 }
 
 /// What the control thread tells a worker.
@@ -77,6 +82,7 @@ pub struct Worker {
     pub http2: to_target::Connections,
     pub brokers: Brokers,
     pub eras: Eras,
+    logs: Logger,
     pub stopping: Cell<bool>,
     retiring: Cell<bool>,
     /// Rung for all connections when stopping begins.
@@ -87,6 +93,8 @@ pub struct Worker {
     connections: Cell<usize>,
     /// Connections that are relayed byte for byte.
     relayed: Cell<usize>,
+    /// Of these, those of clients; the others are streams of HTTP/2.
+    pub sockets: Cell<usize>,
     last_closed: Notify,
 }
 
@@ -106,10 +114,15 @@ const IMF_FIXDATE: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 /// Runs a worker on this thread until it is told to stop.
-pub fn run(id: usize, shared: Arc<Shared>, commands: mpsc::UnboundedReceiver<Command>) -> std::io::Result<()> {
+pub fn run(
+    id: usize,
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    logs: SyncSender<Batch>,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, main(Rc::new(Worker::new(id, shared)), commands));
+    local.block_on(&runtime, main(Rc::new(Worker::new(id, shared, logs)), commands));
     Ok(())
 }
 
@@ -191,6 +204,7 @@ async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, place: Rc<P
             _ = std::future::ready(()), if worker.stopping.get() => return,
         };
         match accepted {
+            Ok(_) if worker.sockets.get() >= worker.shared.limits.connections => worker.rejected(&place),
             Ok((stream, peer)) => {
                 let connection = client::serve(worker.clone(), stream, peer, port, place.clone());
                 tokio::task::spawn_local(connection);
@@ -201,7 +215,7 @@ async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, place: Rc<P
 }
 
 impl Worker {
-    fn new(id: usize, shared: Arc<Shared>) -> Self {
+    fn new(id: usize, shared: Arc<Shared>, logs: SyncSender<Batch>) -> Self {
         let mut seed = [0u8; 8];
         shared.door.entropy.fill(&mut seed);
         Self {
@@ -211,6 +225,7 @@ impl Worker {
             http2: to_target::Connections::default(),
             brokers: Brokers::default(),
             eras: Eras::default(),
+            logs: Logger::new(logs),
             stopping: Cell::new(false),
             retiring: Cell::new(false),
             stop: Notify::new(),
@@ -219,6 +234,7 @@ impl Worker {
             date: RefCell::new((-1, String::new())),
             connections: Cell::new(0),
             relayed: Cell::new(0),
+            sockets: Cell::new(0),
             last_closed: Notify::new(),
         }
     }
@@ -241,6 +257,17 @@ impl Worker {
             *date = (second, fixdate(second));
         }
         f(date.1.as_bytes())
+    }
+
+    /// Adds a line to a log; it is on its way to the file soon.
+    pub fn log(self: &Rc<Self>, sink: &Arc<Sink>, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.logs.line(sink, write) {
+            let worker = self.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(logs::FLUSH).await;
+                worker.logs.flush();
+            });
+        }
     }
 
     pub fn lease(self: &Rc<Self>) -> Lease {
@@ -270,6 +297,14 @@ impl Worker {
         }
     }
 
+    /// A connection was over the limit, and is closed by being dropped. Idle ones to targets are given up, too.
+    fn rejected(&self, place: &Place) {
+        if let Some(listener) = self.shared.table.load().config.at(place).next() {
+            target::add(&listener.front.balancer.counters(self.id).rejected_connections, 1);
+        }
+        self.pool.clear();
+    }
+
     /// Out of descriptors: idle connections are given up for new clients, and the loop pauses.
     pub async fn accept_failed(&self, error: &std::io::Error) {
         tracing::warn!(%error, "a connection could not be accepted");
@@ -281,7 +316,8 @@ impl Worker {
 impl Lease {
     /// Keeps what is unread in as little memory as it needs, for a long wait.
     pub fn stow(&mut self) {
-        let unread = Buf::holding(self.bytes());
+        let mut unread = Buf::holding(self.bytes());
+        unread.continues(self.taken());
         self.give_back(Some(unread));
     }
 
@@ -289,6 +325,7 @@ impl Lease {
     pub fn unstow(&mut self) {
         let mut buffer = Buf::new(self.worker.storage.borrow_mut().pop().unwrap_or_default());
         buffer.put(self.bytes());
+        buffer.continues(self.taken());
         self.buffer = Some(buffer);
     }
 

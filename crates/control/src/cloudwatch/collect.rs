@@ -223,6 +223,14 @@ fn balancer_metrics(sample: &mut Sample, dimensions: &[(&str, &str)], c: &LoadBa
     sample.count("HTTPCode_ELB_503_Count", dimensions, c.elb_503);
     sample.count("HTTPCode_ELB_504_Count", dimensions, c.elb_504);
     sample.count("DesyncMitigationMode_NonCompliant_Request_Count", dimensions, c.desync_non_compliant);
+    sample.count("HTTPCode_ELB_500_Count", dimensions, c.elb_500);
+    sample.count("RuleEvaluations", dimensions, c.rule_evaluations);
+    sample.count("HTTP_Fixed_Response_Count", dimensions, c.fixed_responses);
+    sample.count("HTTP_Redirect_Count", dimensions, c.redirects);
+    sample.count("HTTP_Redirect_Url_Limit_Exceeded_Count", dimensions, c.redirect_url_limit_exceeded);
+    sample.count("ClientTLSNegotiationErrorCount", dimensions, c.client_tls_errors);
+    sample.count("RejectedConnectionCount", dimensions, c.rejected_connections);
+    sample.count("DroppedInvalidHeaderRequestCount", dimensions, c.dropped_invalid_headers);
     if c.active_connection_count > 0 {
         let level = c.active_connection_count as f64;
         sample.levels.push((metric("ActiveConnectionCount", dimensions), "Count", level));
@@ -238,6 +246,9 @@ fn target_metrics(sample: &mut Sample, dimensions: &[(&str, &str)], c: &TargetGr
     sample.count("HTTPCode_Target_4XX_Count", dimensions, c.target_4xx);
     sample.count("HTTPCode_Target_5XX_Count", dimensions, c.target_5xx);
     sample.count("TargetConnectionErrorCount", dimensions, c.connection_errors);
+    sample.count("TargetTLSNegotiationErrorCount", dimensions, c.tls_errors);
+    sample.count("NonStickyRequestCount", dimensions, c.non_sticky);
+    sample.count("UnhealthyRoutingRequestCount", dimensions, c.unhealthy_routing);
     let mut times = Statistics::default();
     for (bucket, n) in &c.response_times {
         times.add(&Statistics::of(bucket_micros(*bucket) / 1e6, *n as f64));
@@ -261,7 +272,9 @@ fn rise_balancer(sum: &mut LoadBalancerCounters, before: Option<&LoadBalancerCou
     macro_rules! rise_all {
         ($($field:ident)*) => { $(rise(&mut sum.$field, before.map(|b| b.$field), now.$field);)* };
     }
-    rise_all!(request_count new_connection_count processed_bytes elb_3xx elb_4xx elb_5xx elb_502 elb_503 elb_504 desync_non_compliant);
+    rise_all!(request_count new_connection_count processed_bytes elb_3xx elb_4xx elb_5xx elb_502 elb_503 elb_504 desync_non_compliant
+        rule_evaluations fixed_responses redirects redirect_url_limit_exceeded client_tls_errors rejected_connections
+        dropped_invalid_headers elb_500 log_lines_dropped);
     sum.active_connection_count += now.active_connection_count;
 }
 
@@ -269,7 +282,8 @@ fn rise_group(sum: &mut TargetGroupCounters, before: Option<&TargetGroupCounters
     macro_rules! rise_all {
         ($($field:ident)*) => { $(rise(&mut sum.$field, before.map(|b| b.$field), now.$field);)* };
     }
-    rise_all!(request_count target_2xx target_3xx target_4xx target_5xx connection_errors response_time_micros);
+    rise_all!(request_count target_2xx target_3xx target_4xx target_5xx connection_errors tls_errors non_sticky
+        unhealthy_routing response_time_micros);
     let mut buckets: BTreeMap<u16, u64> = sum.response_times.iter().copied().collect();
     for (bucket, n) in &now.response_times {
         let before = before.and_then(|b| b.response_times.iter().find(|(at, _)| at == bucket)).map(|(_, n)| *n);

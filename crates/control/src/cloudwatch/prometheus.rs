@@ -35,9 +35,20 @@ fn proxies(platform: &Platform, page: &mut Page) {
     for (proxy, counters) in &live.counters {
         for (arn, c) in &counters.load_balancers {
             let labels = [("load_balancer", resource(arn)), ("proxy", proxy.as_str())];
-            for (name, n) in
-                [("requests", c.request_count), ("connections", c.new_connection_count), ("bytes", c.processed_bytes)]
-            {
+            for (name, n) in [
+                ("requests", c.request_count),
+                ("connections", c.new_connection_count),
+                ("bytes", c.processed_bytes),
+                ("desync_non_compliant_requests", c.desync_non_compliant),
+                ("rule_evaluations", c.rule_evaluations),
+                ("fixed_responses", c.fixed_responses),
+                ("redirects", c.redirects),
+                ("redirect_url_limit_exceeded", c.redirect_url_limit_exceeded),
+                ("client_tls_negotiation_errors", c.client_tls_errors),
+                ("rejected_connections", c.rejected_connections),
+                ("dropped_invalid_header_requests", c.dropped_invalid_headers),
+                ("log_lines_dropped", c.log_lines_dropped),
+            ] {
                 page.add(&format!("quarry_load_balancer_{name}_total"), "counter", &labels, n as f64);
             }
             let active = c.active_connection_count as f64;
@@ -52,6 +63,13 @@ fn proxies(platform: &Platform, page: &mut Page) {
             page.add("quarry_target_group_requests_total", "counter", &labels, c.request_count as f64);
             let errors = c.connection_errors as f64;
             page.add("quarry_target_group_connection_errors_total", "counter", &labels, errors);
+            for (name, n) in [
+                ("tls_negotiation_errors", c.tls_errors),
+                ("non_sticky_requests", c.non_sticky),
+                ("unhealthy_routing_requests", c.unhealthy_routing),
+            ] {
+                page.add(&format!("quarry_target_group_{name}_total"), "counter", &labels, n as f64);
+            }
             let seconds = c.response_time_micros as f64 / 1e6;
             page.add("quarry_target_group_response_seconds_total", "counter", &labels, seconds);
             for (code, n) in

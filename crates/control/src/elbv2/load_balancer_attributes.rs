@@ -9,6 +9,9 @@ use quarry_domain::snapshot::{DesyncMode, LogDestination, XffMode};
 
 /// Attributes with one possible value here, AWS's default.
 const FIXED: &[(&str, &str)] = &[
+    ("health_check_logs.s3.bucket", ""),
+    ("health_check_logs.s3.enabled", "false"),
+    ("health_check_logs.s3.prefix", ""),
     ("ipv6.deny_all_igw_traffic", "false"),
     ("load_balancing.cross_zone.enabled", "true"),
     ("waf.fail_open.enabled", "false"),
@@ -23,9 +26,6 @@ const LOGS: &[(&str, &str)] = &[
     ("connection_logs.s3.bucket", ""),
     ("connection_logs.s3.enabled", "false"),
     ("connection_logs.s3.prefix", ""),
-    ("health_check_logs.s3.bucket", ""),
-    ("health_check_logs.s3.enabled", "false"),
-    ("health_check_logs.s3.prefix", ""),
 ];
 
 /// All of them, sorted by key.
@@ -57,7 +57,6 @@ pub fn set(balancer: &mut LoadBalancer, wanted: Vec<LoadBalancerAttribute>) -> R
     }
     balancer.attributes.access_logs = log_in_force(balancer, "access_logs")?;
     balancer.attributes.connection_logs = log_in_force(balancer, "connection_logs")?;
-    balancer.attributes.health_check_logs = log_in_force(balancer, "health_check_logs")?;
     Ok(())
 }
 

@@ -27,9 +27,6 @@ const LOGS: &[(&str, &str)] = &[("access_logs.s3.bucket", "logs-of-demo"), ("acc
 const CONNECTIONS_TO: &[(&str, &str)] = &[("connection_logs.s3.bucket", "logs-of-demo")];
 const CONNECTIONS: &[(&str, &str)] =
     &[("connection_logs.s3.bucket", "logs-of-demo"), ("connection_logs.s3.enabled", "true")];
-const CHECKS_TO: &[(&str, &str)] = &[("health_check_logs.s3.bucket", "logs-of-demo")];
-const CHECKS: &[(&str, &str)] =
-    &[("health_check_logs.s3.bucket", "logs-of-demo"), ("health_check_logs.s3.enabled", "true")];
 const STICKY: &[(&str, &str)] = &[("stickiness.enabled", "true")];
 const STICKY_APP: &[(&str, &str)] = &[
     ("stickiness.enabled", "true"),
@@ -46,9 +43,9 @@ const LOAD_BALANCER: &[(&str, &str, Comes)] = &[
     ("connection_logs.s3.enabled", "true", Acts(CONNECTIONS_TO)),
     ("connection_logs.s3.prefix", "my/app", Acts(CONNECTIONS)),
     ("deletion_protection.enabled", "true", Guards),
-    ("health_check_logs.s3.bucket", "another-bucket", Acts(CHECKS)),
-    ("health_check_logs.s3.enabled", "true", Acts(CHECKS_TO)),
-    ("health_check_logs.s3.prefix", "my/app", Acts(CHECKS)),
+    ("health_check_logs.s3.bucket", "another-bucket", Refused),
+    ("health_check_logs.s3.enabled", "true", Refused),
+    ("health_check_logs.s3.prefix", "my/app", Refused),
     ("idle_timeout.timeout_seconds", "1", Acts(&[])),
     ("ipv6.deny_all_igw_traffic", "true", Refused),
     ("load_balancing.cross_zone.enabled", "false", Refused),

@@ -29,8 +29,9 @@ pub struct Forwarding<'a> {
 }
 
 impl Head<'_, '_> {
-    /// Writes the head for the target.
-    pub fn forward(&self, out: &mut Vec<u8>, with: &Forwarding<'_>) {
+    /// Writes the head for the target. `true`: header fields with invalid names were dropped.
+    pub fn forward(&self, out: &mut Vec<u8>, with: &Forwarding<'_>) -> bool {
+        let mut dropped = false;
         for part in [self.method, " ", self.path] {
             out.extend_from_slice(part.as_bytes());
         }
@@ -61,6 +62,7 @@ impl Head<'_, '_> {
             }
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
             if with.attributes.drop_invalid_header_fields && !field.name.bytes().all(plain) {
+                dropped = true;
                 continue;
             }
             out.extend_from_slice(field.name.as_bytes());
@@ -88,6 +90,15 @@ impl Head<'_, '_> {
             out.extend_from_slice(b"Connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
+        dropped
+    }
+
+    /// Appends the value of X-Amzn-Trace-Id that goes with this request.
+    pub fn push_trace_id(&self, out: &mut Vec<u8>, unix_seconds: u32, random: (u64, u32)) {
+        let traced = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-amzn-trace-id"));
+        let mut id = Vec::with_capacity(35);
+        trace::push_id(&mut id, unix_seconds, random);
+        trace::push_trace_id(out, traced.map(|h| h.value), &id);
     }
 
     fn push_host(&self, out: &mut Vec<u8>, with: &Forwarding<'_>) {
@@ -128,10 +139,7 @@ impl Head<'_, '_> {
         out.extend_from_slice(b"\r\nX-Forwarded-Port: ");
         push_number(out, u64::from(with.port));
         out.extend_from_slice(b"\r\nX-Amzn-Trace-Id: ");
-        let traced = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-amzn-trace-id"));
-        let mut id = Vec::with_capacity(35);
-        trace::push_id(&mut id, with.unix_seconds, with.random);
-        trace::push_trace_id(out, traced.map(|h| h.value), &id);
+        self.push_trace_id(out, with.unix_seconds, with.random);
         out.extend_from_slice(b"\r\n");
         if let Some(tls) = with.tls.filter(|_| with.attributes.tls_headers) {
             let (version, cipher) = (&with.listener.tls_version_header, &with.listener.tls_cipher_header);

@@ -79,6 +79,21 @@ impl Stream {
         }
     }
 
+    /// Waits until the other side has ended or broken its direction, even if what it sent before is unread. Costs no
+    /// system call.
+    pub async fn left(&self) {
+        let tcp = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.tcp(),
+            Self::Pipe(stream) => return poll_fn(|cx| stream.poll_left(cx)).await,
+        };
+        // Of the interests this one alone is not met by bytes that wait to be read.
+        match tcp.ready(Interest::PRIORITY).await {
+            Ok(ready) if !ready.is_read_closed() => std::future::pending().await,
+            Ok(_) | Err(_) => {}
+        }
+    }
+
     /// The other side has ended or broken its direction, even if what it sent before is unread. Costs a system call.
     pub fn is_left(&self) -> bool {
         let tcp = match self {

@@ -24,6 +24,8 @@ struct Channel {
     unread: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Waits for [`unread`](Self::unread).
+    leaver: Option<Waker>,
 }
 
 /// Bytes on their way in one direction at most.
@@ -107,6 +109,16 @@ impl Pipe {
         Poll::Ready(())
     }
 
+    /// Ready when the other end broke off or is gone.
+    pub fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut channel = self.outgoing.borrow_mut();
+        if channel.unread {
+            return Poll::Ready(());
+        }
+        channel.leaver = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// The other side reads the end after what was written.
     pub fn end(&self) {
         let mut channel = self.outgoing.borrow_mut();
@@ -120,6 +132,7 @@ impl Pipe {
         self.end();
         let mut channel = self.incoming.borrow_mut();
         channel.unread = true;
+        wake(&mut channel.leaver);
         wake(&mut channel.writer);
     }
 }
@@ -129,6 +142,7 @@ impl Drop for Pipe {
         self.end();
         let mut channel = self.incoming.borrow_mut();
         channel.unread = true;
+        wake(&mut channel.leaver);
         channel.data = VecDeque::new();
         wake(&mut channel.writer);
     }

@@ -1,19 +1,23 @@
 //! TLS over TCP by rustls, tried and waited for like a socket.
 
+use crate::tls::{Chosen, choosing};
 use rustls::server::Acceptor;
-use rustls::{ClientConfig, Connection, ServerConfig};
+use rustls::{ClientConfig, Connection, HandshakeKind, ServerConfig};
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// A TLS session and its socket.
 pub struct Tls {
     tcp: TcpStream,
     session: RefCell<Connection>,
+    chosen: Option<Chosen>,
+    began: Instant,
+    took: Duration,
 }
 
 /// What was agreed on in the handshake.
@@ -24,8 +28,25 @@ pub struct TlsInfo {
     /// By OpenSSL's name, as access logs and headers have it.
     pub cipher: String,
     pub server_name: Option<String>,
+    /// What the client was shown; `None` where an older session went on.
+    pub chosen: Option<Chosen>,
+    /// The group of the key exchange, such as `X25519`.
+    pub key_exchange: String,
+    /// The handshake's time.
+    pub took: Duration,
     /// HTTP/2 was chosen (ALPN `h2`).
     pub http2: bool,
+}
+
+impl TlsInfo {
+    /// The server name and the certificate as access logs have them: the name only where a certificate is for it.
+    pub fn shown(&self) -> (&str, &str) {
+        let name = self.server_name.as_deref().unwrap_or_default();
+        match &self.chosen {
+            None => (name, "session-reused"),
+            Some(chosen) => (if chosen.by_name { name } else { "" }, &chosen.arn),
+        }
+    }
 }
 
 /// A socket for rustls: whatever would block is said so.
@@ -37,6 +58,7 @@ impl Tls {
         tcp: TcpStream,
         choose: impl FnOnce(Option<&str>) -> Option<Arc<ServerConfig>>,
     ) -> io::Result<Self> {
+        let began = Instant::now();
         let mut acceptor = Acceptor::default();
         let accepted = loop {
             tcp.readable().await?;
@@ -56,15 +78,17 @@ impl Tls {
             }
         };
         let config = choose(accepted.client_hello().server_name()).ok_or(ErrorKind::NotFound)?;
-        let session = match accepted.into_connection(config) {
+        let (made, chosen) = choosing(|| accepted.into_connection(config));
+        let session = match made {
             Ok(session) => session,
             Err((error, mut alert)) => {
                 let _ = alert.write(&mut Raw(&tcp));
                 return Err(io::Error::new(ErrorKind::InvalidData, error));
             }
         };
-        let tls = Self { tcp, session: RefCell::new(session.into()) };
+        let mut tls = Self { tcp, session: RefCell::new(session.into()), chosen, began, took: Duration::ZERO };
         tls.handshake().await?;
+        tls.took = tls.began.elapsed();
         Ok(tls)
     }
 
@@ -75,7 +99,8 @@ impl Tls {
         name: rustls::pki_types::ServerName<'static>,
     ) -> io::Result<Self> {
         let session = rustls::ClientConnection::new(config, name).map_err(io::Error::other)?;
-        let tls = Self { tcp, session: RefCell::new(session.into()) };
+        let (began, took) = (Instant::now(), Duration::ZERO);
+        let tls = Self { tcp, session: RefCell::new(session.into()), chosen: None, began, took };
         tls.handshake().await?;
         Ok(tls)
     }
@@ -98,7 +123,17 @@ impl Tls {
             Connection::Client(_) => None,
         };
         let http2 = session.alpn_protocol() == Some(b"h2");
-        TlsInfo { version, cipher: suite.unwrap_or_default().to_owned(), server_name, http2 }
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        let group = session.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name()));
+        TlsInfo {
+            version,
+            cipher: suite.unwrap_or_default().to_owned(),
+            server_name,
+            chosen: self.chosen.clone().filter(|_| !resumed),
+            key_exchange: group.unwrap_or_else(|| "-".into()),
+            took: self.took,
+            http2,
+        }
     }
 
     async fn handshake(&self) -> io::Result<()> {
