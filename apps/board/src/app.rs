@@ -10,7 +10,7 @@ use crate::config::{Config, Role};
 use crate::db::{Db, DbError, Migration};
 use crate::http::{Problem, ServiceInfo, health_routes, idempotency};
 use crate::links::{Feature, Link, Links};
-use crate::{import, posts, threads, users, web};
+use crate::{cut, import, posts, threads, users, web};
 
 /// What the features' handlers share.
 pub struct App {
@@ -18,6 +18,8 @@ pub struct App {
     pub db: Db,
     /// Where the features are.
     pub links: Links,
+    /// Whether the database has fence rows, which each write asks.
+    pub fenced: bool,
     /// When old idempotency keys were last removed, in seconds since 1970.
     pub keys_purged: AtomicI64,
 }
@@ -31,6 +33,9 @@ pub enum StartError {
     /// The file to import.
     #[error("{0}")]
     Import(#[from] import::ImportError),
+    /// What a platform needs to cut features out.
+    #[error("cannot offer features to be cut: {0}")]
+    Cut(String),
     /// The port.
     #[error("cannot listen on port {0}: {1}")]
     Bind(u16, std::io::Error),
@@ -46,11 +51,12 @@ pub async fn open(config: &Config) -> Result<Router, StartError> {
         return Ok(router(config.role, None));
     };
     let db = Db::open(storage, &migrations(features)).await?;
+    let fenced = cut::offer(config, storage, &db).await?;
     if let Some(file) = &config.import {
-        import::import(&db, features, file).await?;
+        import::import(&db, features, file, fenced).await?;
     }
     let link = |feature, peer: &Option<_>| match peer {
-        _ if features.contains(&feature) => Link::Here,
+        peer if features.contains(&feature) => Link::Here(Clone::clone(peer)),
         Some(peer) => Link::At(Clone::clone(peer)),
         None => Link::Unknown,
     };
@@ -59,7 +65,7 @@ pub async fn open(config: &Config) -> Result<Router, StartError> {
         threads: link(Feature::Threads, &config.threads),
         posts: link(Feature::Posts, &config.posts),
     };
-    let app = App { db, links, keys_purged: AtomicI64::new(0) };
+    let app = App { db, links, fenced, keys_purged: AtomicI64::new(0) };
     Ok(router(config.role, Some(Arc::new(app))))
 }
 

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use cut_kit::http::Settings;
 
 use crate::db::Storage;
 use crate::http::Peer;
@@ -41,6 +42,12 @@ pub struct Config {
     pub threads: Option<Peer>,
     /// Where posts are, when not here.
     pub posts: Option<Peer>,
+    /// The admin listener of the cut, where the platform asks for it.
+    pub cut: Option<Settings>,
+    /// Whether features may be cut out of, or into, this database.
+    pub cuttable: bool,
+    /// The features that come into this database by a cut.
+    pub destinations: Vec<Feature>,
     /// What is logged.
     pub log_level: tracing::Level,
 }
@@ -126,6 +133,15 @@ struct Stored {
     /// Base URL of the posts service, where posts are not in this process
     #[arg(long, env = "POSTS_URL")]
     posts_url: Option<String>,
+    /// Port on 127.0.0.1 where a platform may cut features out of or into this database; needs CUT_ADMIN_SECRET too
+    #[arg(long, env = "CUT_ADMIN_PORT")]
+    cut_admin_port: Option<String>,
+    /// What the platform shows on that port
+    #[arg(long, env = "CUT_ADMIN_SECRET", hide_env_values = true)]
+    cut_admin_secret: Option<String>,
+    /// The features, with commas, that come into this database by a cut: they start empty and fenced
+    #[arg(long, env = "CUT_DESTINATION")]
+    cut_destination: Option<String>,
 }
 
 impl Config {
@@ -145,6 +161,9 @@ impl Config {
             users: None,
             threads: None,
             posts: None,
+            cut: None,
+            cuttable: false,
+            destinations: Vec::new(),
             log_level: common.log_level,
         };
         if role != Role::Web {
@@ -156,6 +175,15 @@ impl Config {
                 config.users = peer("USERS_URL", stored.users_url)?;
                 config.threads = peer("THREADS_URL", stored.threads_url)?;
                 config.posts = peer("POSTS_URL", stored.posts_url)?;
+                let port = stored.cut_admin_port.as_deref();
+                config.cut = Settings::from_variables(port, stored.cut_admin_secret.as_deref())?;
+                config.destinations = destinations(role, stored.cut_destination.as_deref().unwrap_or_default())?;
+                config.cuttable = port.is_some_and(|port| !port.is_empty()) || !config.destinations.is_empty();
+                if config.import.is_some() && !config.destinations.is_empty() {
+                    return Err(
+                        "CUT_DESTINATION says that rows come by a cut: give no IMPORT (IMPORT= takes it away)".into()
+                    );
+                }
                 Ok(())
             };
             fill().map_err(wrong)?;
@@ -173,6 +201,15 @@ fn peer(name: &str, url: Option<String>) -> Result<Option<Peer>, String> {
     let url = url.filter(|url| !url.is_empty());
     let peer = url.map(|url| Peer::parse(&url)).transpose();
     peer.map_err(|e| format!("{name}: {e}"))
+}
+
+fn destinations(role: Role, names: &str) -> Result<Vec<Feature>, String> {
+    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let feature = |name: &str| {
+        let found = role.features().iter().find(|feature| feature.name() == name);
+        found.copied().ok_or_else(|| format!("CUT_DESTINATION: {name:?} is no feature of {}", role.binary()))
+    };
+    names.map(feature).collect()
 }
 
 fn storage(role: Role, path: Option<PathBuf>, url: Option<String>) -> Result<Storage, String> {
@@ -201,6 +238,21 @@ fn storage(role: Role, path: Option<PathBuf>, url: Option<String>) -> Result<Sto
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_destination_starts_without_rows() {
+        let parse = |settings: &[&str]| {
+            let all = ["board-posts"].iter().chain(settings).map(std::ffi::OsString::from);
+            Config::parse(Role::Posts, all)
+        };
+        let config = parse(&["--cut-destination", "posts"]).unwrap();
+        assert_eq!((config.destinations, config.cuttable, config.cut), (vec![Feature::Posts], true, None));
+        assert!(parse(&["--cut-destination", "posts", "--import", "x.json"]).is_err());
+        assert!(parse(&["--cut-destination", "users"]).is_err());
+        let config = parse(&["--cut-admin-port", "9100", "--cut-admin-secret", "0123456789abcdef"]).unwrap();
+        assert_eq!(config.cut.unwrap().port, 9100);
+        assert!(!parse(&["--cut-admin-port", "", "--cut-destination", ""]).unwrap().cuttable);
+    }
 
     #[test]
     fn storage_is_named_clearly() {

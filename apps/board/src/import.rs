@@ -32,6 +32,9 @@ pub enum ImportError {
     /// The file is not what it should be.
     #[error("cannot import {0}: {1}")]
     Content(PathBuf, String),
+    /// The rows come by a cut.
+    #[error("cannot import {0}: this database does not own them; they come by a cut")]
+    Fenced(&'static str),
     /// The storage failed.
     #[error("cannot import: {0}")]
     Storage(#[from] DbError),
@@ -48,12 +51,20 @@ pub struct Board {
     pub posts: Option<Vec<Post>>,
 }
 
-/// Imports the parts of `features` from `file`.
-pub async fn import(db: &Db, features: &[Feature], file: &Path) -> Result<(), ImportError> {
+/// Imports the parts of `features` from `file`; with `fenced`, not those that this database does not own.
+pub async fn import(db: &Db, features: &[Feature], file: &Path, fenced: bool) -> Result<(), ImportError> {
     let bytes = std::fs::read(file).map_err(|e| ImportError::Read(file.into(), e))?;
     let board = Board::parse(&bytes).map_err(|e| ImportError::Content(file.into(), e))?;
     let mut tx = db.begin().await?;
+    let fences = if fenced { tx.fences().await? } else { Vec::new() };
     for feature in features {
+        if fences.iter().any(|fence| fence.scope == feature.name() && fence.owner != 1) {
+            let sql = "SELECT feature FROM board_imports WHERE feature = $1";
+            if tx.query(sql, vec![feature.name().into()]).await?.is_empty() {
+                return Err(ImportError::Fenced(feature.name()));
+            }
+            continue;
+        }
         match feature {
             Feature::Users => fill(&mut tx, board.users.as_deref()).await?,
             Feature::Threads => fill(&mut tx, board.threads.as_deref()).await?,

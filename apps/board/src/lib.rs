@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod config;
+pub mod cut;
 pub mod db;
 pub mod http;
 pub mod import;

@@ -4,10 +4,13 @@
 //! that others point to is not deleted. In the monolith these rules hold inside the write's
 //! transaction. Between services they are asked over HTTP just before it: a service that does not
 //! answer makes the write a 503 that changed nothing; reads never ask.
+//!
+//! A monolith out of which a feature was cut asks its fence row where the feature is: while the database owns it, it is
+//! here; afterwards it is at its URL. Nobody starts the monolith anew for that.
 
 use http::{HeaderValue, StatusCode};
 
-use crate::db::Tx;
+use crate::db::{Db, DbError, Fence, Tx};
 use crate::http::{Peer, Problem};
 
 /// One of the board's three features.
@@ -46,8 +49,8 @@ pub struct Dependent {
 /// Where a feature is.
 #[derive(Clone, Debug)]
 pub enum Link {
-    /// In this process, over the same database.
-    Here,
+    /// In this process, over the same database; and at the URL, once it has been cut out.
+    Here(Option<Peer>),
     /// At a URL.
     At(Peer),
     /// Nobody said: what depends on it cannot be written.
@@ -63,6 +66,31 @@ pub struct Links {
     pub threads: Link,
     /// Posts.
     pub posts: Link,
+}
+
+/// Which features this database does not own, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere(Vec<String>);
+
+impl Elsewhere {
+    /// From the fence rows.
+    pub fn from_fences(fences: &[Fence]) -> Elsewhere {
+        let mut names: Vec<String> = fences.iter().filter(|f| f.owner != 1).map(|f| f.scope.clone()).collect();
+        names.sort();
+        Elsewhere(names)
+    }
+
+    /// From the fence rows of a database that has them.
+    pub async fn look(db: &Db, fenced: bool) -> Result<Elsewhere, DbError> {
+        if !fenced {
+            return Ok(Elsewhere::default());
+        }
+        Ok(Elsewhere::from_fences(&db.fences().await?))
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.0.iter().any(|name| name == feature.name())
+    }
 }
 
 impl Feature {
@@ -104,11 +132,16 @@ impl Feature {
 
 impl Links {
     /// Asks other services whether what a record points to exists.
-    pub async fn ask_elsewhere(&self, references: &[Reference], trace: Option<&HeaderValue>) -> Result<(), Problem> {
+    pub async fn ask_elsewhere(
+        &self,
+        elsewhere: &Elsewhere,
+        references: &[Reference],
+        trace: Option<&HeaderValue>,
+    ) -> Result<(), Problem> {
         let mut missing = Vec::new();
         for reference in references {
             let path = format!("/api/{}/{}", reference.feature.name(), reference.id);
-            match self.get(reference.feature, &path, trace).await? {
+            match self.get(elsewhere, reference.feature, &path, trace).await? {
                 None | Some((StatusCode::OK, _)) => {}
                 Some((StatusCode::NOT_FOUND, body)) if is_problem_of_ours(&body) => {
                     missing.push(gone(reference));
@@ -120,10 +153,10 @@ impl Links {
     }
 
     /// Looks in the write's own transaction for what a record points to.
-    pub async fn look_here(&self, tx: &mut Tx, references: &[Reference]) -> Result<(), Problem> {
+    pub async fn look_here(&self, elsewhere: &Elsewhere, tx: &mut Tx, references: &[Reference]) -> Result<(), Problem> {
         let mut missing = Vec::new();
         for reference in references {
-            if let Link::Here = self.to(reference.feature) {
+            if self.is_here(elsewhere, reference.feature) {
                 let sql = reference.feature.exists_sql();
                 if tx.query(sql, vec![reference.id.into()]).await?.is_empty() {
                     missing.push(gone(reference));
@@ -136,6 +169,7 @@ impl Links {
     /// Asks other services whether records there point to the one that is to be deleted.
     pub async fn ask_dependents(
         &self,
+        elsewhere: &Elsewhere,
         feature: Feature,
         dependents: &[Dependent],
         id: i64,
@@ -144,7 +178,7 @@ impl Links {
         for dependent in dependents {
             let joint = if dependent.path.contains('?') { '&' } else { '?' };
             let path = format!("{}{id}{joint}limit=1", dependent.path);
-            match self.get(dependent.feature, &path, trace).await? {
+            match self.get(elsewhere, dependent.feature, &path, trace).await? {
                 None => {}
                 Some((StatusCode::OK, body)) => {
                     let rows: Vec<serde_json::Value> =
@@ -162,14 +196,14 @@ impl Links {
     /// Looks in the deletion's own transaction for records that point to the deleted one.
     pub async fn look_for_dependents(
         &self,
+        elsewhere: &Elsewhere,
         tx: &mut Tx,
         feature: Feature,
         dependents: &[Dependent],
         id: i64,
     ) -> Result<(), Problem> {
         for dependent in dependents {
-            if let Link::Here = self.to(dependent.feature)
-                && !tx.query(dependent.sql, vec![id.into()]).await?.is_empty()
+            if self.is_here(elsewhere, dependent.feature) && !tx.query(dependent.sql, vec![id.into()]).await?.is_empty()
             {
                 return Err(still_used(feature, id, dependent.feature));
             }
@@ -185,21 +219,26 @@ impl Links {
         }
     }
 
+    fn is_here(&self, elsewhere: &Elsewhere, feature: Feature) -> bool {
+        matches!(self.to(feature), Link::Here(_)) && !elsewhere.has(feature)
+    }
+
     /// `None` where the feature is in this process.
     async fn get(
         &self,
+        elsewhere: &Elsewhere,
         feature: Feature,
         path: &str,
         trace: Option<&HeaderValue>,
     ) -> Result<Option<(StatusCode, bytes::Bytes)>, Problem> {
         match self.to(feature) {
-            Link::Here => Ok(None),
-            Link::Unknown => Err(Problem::unavailable(format!(
+            Link::Here(_) if !elsewhere.has(feature) => Ok(None),
+            Link::Unknown | Link::Here(None) => Err(Problem::unavailable(format!(
                 "This needs an answer from {}, and {} is not set here.",
                 feature.name(),
                 feature.url_setting()
             ))),
-            Link::At(peer) => match peer.get(path, trace).await {
+            Link::At(peer) | Link::Here(Some(peer)) => match peer.get(path, trace).await {
                 Ok(answer) => Ok(Some(answer)),
                 Err(error) => {
                     tracing::warn!(feature = feature.name(), %error, "peer unavailable");

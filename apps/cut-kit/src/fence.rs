@@ -9,7 +9,7 @@
 /// Reads `owner` (0 or 1) and `epoch` of the scope `?1`. No row, or no such table: there is no fence.
 pub const SQLITE: &str = "SELECT owner, epoch FROM cut_fence WHERE scope = ?1";
 /// Reads `owner` (0 or 1) and `epoch` of the scope `$1`, and holds them until the transaction ends.
-pub const POSTGRES: &str = "SELECT owner::int::bigint, epoch FROM cut_fence WHERE scope = $1 FOR SHARE";
+pub const POSTGRES: &str = "SELECT owner, epoch FROM cut_fence WHERE scope = $1 FOR SHARE";
 /// 421 Misdirected Request.
 pub const STATUS: u16 = 421;
 /// What the triggers' message begins with; the scope follows.

@@ -61,9 +61,30 @@ pub enum DbError {
     /// There is no room for the write.
     #[error("the database's disk is full: {0}")]
     Full(String),
+    /// This database does not own the feature (its name) any more, or not yet: nothing was written.
+    #[error("{0} is written elsewhere")]
+    Fenced(String),
     /// Anything else: a damaged file, a disk that fails, a mistake of ours.
     #[error("the database failed: {0}")]
     Failed(String),
+}
+
+/// Whether a feature may be written in this database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The feature's name.
+    pub scope: String,
+    /// 1 where it may be written.
+    pub owner: i64,
+    /// Requests of another epoch may not write.
+    pub epoch: i64,
+}
+
+impl Fence {
+    fn read(rows: Vec<Row>) -> Vec<Fence> {
+        let fence = |row: Row| Fence { scope: row.text(0), owner: row.int(1), epoch: row.int(2) };
+        rows.into_iter().map(fence).collect()
+    }
 }
 
 impl Db {
@@ -84,6 +105,11 @@ impl Db {
             Db::Sqlite(_) => Dialect::Sqlite,
             Db::Postgres(_) => Dialect::Postgres,
         }
+    }
+
+    /// The fence rows, outside any transaction.
+    pub async fn fences(&self) -> Result<Vec<Fence>, DbError> {
+        self.query("SELECT scope, owner, epoch FROM cut_fence", vec![]).await.map(Fence::read)
     }
 
     /// One read outside any transaction.
@@ -115,6 +141,11 @@ impl Tx {
             Tx::Sqlite(tx) => tx.query(sql, params).await,
             Tx::Postgres(tx) => tx.query(sql, params).await,
         }
+    }
+
+    /// The fence rows, which stay as they are until the transaction ends.
+    pub async fn fences(&mut self) -> Result<Vec<Fence>, DbError> {
+        self.query("SELECT scope, owner, epoch FROM cut_fence {{for_share}}", vec![]).await.map(Fence::read)
     }
 
     /// Makes the transaction durable; after `Ok` it survives a crash of the process or machine.

@@ -167,6 +167,10 @@ fn failed(error: tokio_postgres::Error) -> DbError {
         {
             DbError::Unavailable(full(&error))
         }
+        Some(code) if code.code() == cut_kit::fence::SQLSTATE => {
+            let refused = cut_kit::fence::refused_by_trigger(&full(&error));
+            DbError::Fenced(refused.map(|r| r.scope().to_owned()).unwrap_or_default())
+        }
         Some(code) if *code == SqlState::DISK_FULL => DbError::Full(full(&error)),
         Some(_) => DbError::Failed(full(&error)),
         // Without a server's code the connection itself broke.

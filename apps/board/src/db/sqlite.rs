@@ -241,6 +241,9 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 fn failed(error: rusqlite::Error) -> DbError {
     let extended = error.sqlite_error().map(|e| e.extended_code);
+    if let Some(refused) = cut_kit::fence::refused_by_trigger(&error.to_string()) {
+        return DbError::Fenced(refused.scope().to_owned());
+    }
     match extended {
         Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE | rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => DbError::Unique,
         Some(rusqlite::ffi::SQLITE_FULL) => DbError::Full(error.to_string()),

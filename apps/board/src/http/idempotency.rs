@@ -118,15 +118,16 @@ pub fn created(status: StatusCode, location: &str, body: String) -> Response {
     response
 }
 
-/// Forgets keys older than a day; each process looks every ten minutes, when a create comes by.
-pub async fn purge(tx: &mut Tx, last: &AtomicI64) -> Result<(), DbError> {
+/// Forgets a feature's keys older than a day; each process looks every ten minutes, when a create comes by. Those of
+/// another feature may be fenced.
+pub async fn purge(tx: &mut Tx, scope: &str, last: &AtomicI64) -> Result<(), DbError> {
     let now = unix_seconds();
     let before = last.load(Ordering::Relaxed);
     if now - before < PURGE_EVERY_SECONDS {
         return Ok(());
     }
     last.store(now, Ordering::Relaxed);
-    tx.query(PURGE, vec![(now - KEEP_SECONDS).into()]).await.map(|_| ())
+    tx.query(PURGE, vec![(now - KEEP_SECONDS).into(), scope.into()]).await.map(|_| ())
 }
 
 const FIND: &str = "SELECT fingerprint, status, location, body FROM idempotency_keys \
@@ -136,4 +137,4 @@ const CLAIM: &str = "INSERT INTO idempotency_keys \
     VALUES ($1, $2, $3, $4, 0, '', '') ON CONFLICT DO NOTHING RETURNING key";
 const STORE: &str = "UPDATE idempotency_keys SET status = $3, location = $4, body = $5 \
     WHERE scope = $1 AND key = $2";
-const PURGE: &str = "DELETE FROM idempotency_keys WHERE created_at < $1";
+const PURGE: &str = "DELETE FROM idempotency_keys WHERE created_at < $1 AND scope = $2";

@@ -17,12 +17,14 @@ pub struct Problem {
     pub errors: Vec<(String, String)>,
     /// Seconds after which trying again makes sense.
     pub retry_after: Option<u32>,
+    /// The feature that another database writes now: the balancer may send the request there.
+    pub fenced: Option<String>,
 }
 
 impl Problem {
     /// A problem with a status and a sentence.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Problem { status, detail: detail.into(), errors: Vec::new(), retry_after: None, fenced: None }
     }
 
     /// 400: the request cannot be read.
@@ -54,6 +56,18 @@ impl Problem {
     }
 }
 
+impl From<cut_kit::fence::Refused> for Problem {
+    fn from(refused: cut_kit::fence::Refused) -> Problem {
+        tracing::info!(feature = refused.scope(), "not executed: {refused}");
+        let status = StatusCode::from_u16(cut_kit::fence::STATUS).unwrap_or(StatusCode::MISDIRECTED_REQUEST);
+        Problem {
+            fenced: Some(refused.scope().to_owned()),
+            retry_after: Some(1),
+            ..Problem::new(status, format!("{refused}; the request changed nothing here."))
+        }
+    }
+}
+
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Problem {
         match error {
@@ -69,6 +83,7 @@ impl From<DbError> for Problem {
                     "The storage is full; the request changed nothing. Make room and try again.",
                 )
             }
+            DbError::Fenced(feature) => cut_kit::fence::Refused::NotOwner(feature).into(),
             DbError::Failed(reason) => {
                 tracing::error!(reason, "storage failed");
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The storage failed; the request changed nothing.")
@@ -94,6 +109,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(feature) = self.fenced.and_then(|feature| HeaderValue::from_str(&feature).ok()) {
+            headers.insert(cut_kit::contract::FENCED_HEADER, feature);
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

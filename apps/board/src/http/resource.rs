@@ -16,8 +16,9 @@ use serde::Serialize;
 use super::idempotency::{self, Claim, Key};
 use super::{Body, Fields, Page, Problem, TRACE_HEADER, json, link_next};
 use crate::app::App;
+use crate::cut;
 use crate::db::{DbError, Row, Tx, Value};
-use crate::links::{Dependent, Feature, Reference};
+use crate::links::{Dependent, Elsewhere, Feature, Reference};
 
 /// A kind of record: how it is read, checked and stored. SQL takes `$1`-style parameters.
 pub trait Resource: Serialize + Sized + Send + Sync + 'static {
@@ -94,7 +95,10 @@ pub async fn list<R: Resource>(
         }
         None => R::LIST,
     };
-    let mut rows = app.db.query(sql, params).await?;
+    let mut rows = match app.db.query(sql, params).await {
+        Ok(rows) => rows,
+        Err(error) => return Err(cut::unreadable(app, R::FEATURE, error).await),
+    };
     let more = page.limit.filter(|limit| rows.len() as i64 > *limit);
     if more.is_some() {
         rows.pop();
@@ -125,6 +129,7 @@ async fn one<R: Resource>(State(app): Shared, uri: Uri) -> Result<Response, Prob
 
 async fn create<R: Resource>(State(app): Shared, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let key = Key::from_headers(&headers, R::FEATURE.name(), &body.bytes)?;
+    let epoch = cut::epoch(&headers);
     let mut fields = Fields::new(body.value)?;
     let mut record = R::read(&mut fields);
     fields.finish()?;
@@ -133,16 +138,15 @@ async fn create<R: Resource>(State(app): Shared, headers: HeaderMap, body: Body)
     {
         return Ok(answer);
     }
+    cut::looks_owned(&app, R::FEATURE, epoch).await?;
     let references = record.references();
-    // Other services are asked before the transaction: it must not wait for a network.
-    app.links.ask_elsewhere(&references, headers.get(TRACE_HEADER)).await?;
-    let mut tx = app.db.begin().await?;
+    let (mut tx, elsewhere) = begin::<R>(&app, epoch, Ask::Exist(&references), headers.get(TRACE_HEADER)).await?;
     if let Some(key) = &key
         && let Claim::Done(answer) = key.claim(&mut tx).await?
     {
         return Ok(answer);
     }
-    app.links.look_here(&mut tx, &references).await?;
+    app.links.look_here(&elsewhere, &mut tx, &references).await?;
     let rows = tx.query(R::INSERT, record.values()).await;
     let rows = rows.map_err(taken::<R>)?;
     record.set_id(rows.first().map_or(0, |row| row.int(0)));
@@ -151,7 +155,7 @@ async fn create<R: Resource>(State(app): Shared, headers: HeaderMap, body: Body)
         serde_json::to_string(&record).map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     if let Some(key) = &key {
         key.store(&mut tx, StatusCode::CREATED, &location, &body).await?;
-        idempotency::purge(&mut tx, &app.keys_purged).await?;
+        idempotency::purge(&mut tx, R::FEATURE.name(), &app.keys_purged).await?;
     }
     tx.commit().await?;
     Ok(idempotency::created(StatusCode::CREATED, &location, body))
@@ -189,14 +193,15 @@ async fn change<R: Resource>(
         after.set_id(id);
         Ok(after)
     };
+    let epoch = cut::epoch(headers);
+    cut::looks_owned(app, R::FEATURE, epoch).await?;
     let before = find::<R>(app, id).await?;
     let asked = new_references(&before, &merge(&before)?);
-    app.links.ask_elsewhere(&asked, headers.get(TRACE_HEADER)).await?;
-    let mut tx = app.db.begin().await?;
+    let (mut tx, elsewhere) = begin::<R>(app, epoch, Ask::Exist(&asked), headers.get(TRACE_HEADER)).await?;
     let before = lock::<R>(&mut tx, id).await?;
     let after = merge(&before)?;
     let references = new_references(&before, &after);
-    app.links.look_here(&mut tx, &references).await?;
+    app.links.look_here(&elsewhere, &mut tx, &references).await?;
     let mut params = vec![id.into()];
     params.extend(after.values());
     tx.query(R::UPDATE, params).await.map_err(taken::<R>)?;
@@ -206,19 +211,56 @@ async fn change<R: Resource>(
 
 async fn delete<R: Resource>(State(app): Shared, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let id = id_in::<R>(&uri)?;
+    let epoch = cut::epoch(&headers);
+    cut::looks_owned(&app, R::FEATURE, epoch).await?;
     find::<R>(&app, id).await?;
     let trace = headers.get(TRACE_HEADER);
-    app.links.ask_dependents(R::FEATURE, R::DEPENDENTS, id, trace).await?;
-    let mut tx = app.db.begin().await?;
+    let (mut tx, elsewhere) = begin::<R>(&app, epoch, Ask::Dependents(id), trace).await?;
     lock::<R>(&mut tx, id).await?;
-    app.links.look_for_dependents(&mut tx, R::FEATURE, R::DEPENDENTS, id).await?;
+    app.links.look_for_dependents(&elsewhere, &mut tx, R::FEATURE, R::DEPENDENTS, id).await?;
     tx.query(R::DELETE, vec![id.into()]).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// What a write asks other services.
+enum Ask<'a> {
+    /// Whether these exist.
+    Exist(&'a [Reference]),
+    /// Whether records point to the one with this id.
+    Dependents(i64),
+}
+
+/// Asks other services, and then opens the write's transaction: it must not wait for a network. Where a
+/// feature has moved between the two, both are done again.
+async fn begin<R: Resource>(
+    app: &App,
+    epoch: Option<u64>,
+    ask: Ask<'_>,
+    trace: Option<&HeaderValue>,
+) -> Result<(Tx, Elsewhere), Problem> {
+    for _ in 0..3 {
+        let elsewhere = Elsewhere::look(&app.db, app.fenced).await?;
+        match ask {
+            Ask::Exist(references) => app.links.ask_elsewhere(&elsewhere, references, trace).await?,
+            Ask::Dependents(id) => {
+                app.links.ask_dependents(&elsewhere, R::FEATURE, R::DEPENDENTS, id, trace).await?;
+            }
+        }
+        let mut tx = app.db.begin().await?;
+        let fences = cut::may_write(app, &mut tx, R::FEATURE, epoch).await?;
+        if Elsewhere::from_fences(&fences) == elsewhere {
+            return Ok((tx, elsewhere));
+        }
+    }
+    Err(Problem::unavailable("Features are moving between services at this moment."))
+}
+
 async fn find<R: Resource>(app: &App, id: i64) -> Result<R, Problem> {
-    let rows = app.db.query(R::GET, vec![id.into()]).await?;
+    let rows = match app.db.query(R::GET, vec![id.into()]).await {
+        Ok(rows) => rows,
+        Err(error) => return Err(cut::unreadable(app, R::FEATURE, error).await),
+    };
     let row = rows.first().ok_or_else(|| absent::<R>(Some(id)))?;
     Ok(R::from_row(row))
 }

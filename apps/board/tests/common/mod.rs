@@ -1,6 +1,8 @@
 //! Boards for tests: in this process or as processes of their own, and a client.
 #![allow(dead_code)]
 
+pub mod postgres;
+
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -55,6 +57,9 @@ pub fn config(role: Role, storage: Option<Storage>) -> Config {
         users: None,
         threads: None,
         posts: None,
+        cut: None,
+        cuttable: false,
+        destinations: Vec::new(),
         log_level: tracing::Level::ERROR,
     }
 }
