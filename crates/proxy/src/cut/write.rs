@@ -78,8 +78,7 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
                 lease.stow();
                 pass = Some(entry.scope.park(&mut ticket).await);
                 if conn.stream.is_left() {
-                    add(&entry.scope.counts.left_while_parked);
-                    return Carried::Gone;
+                    return gone(&entry.scope);
                 }
                 lease.unstow();
                 if let Some(ended) = decide_again(conn, &head, out, job) {
@@ -118,6 +117,9 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
                 conn.watch.enter(Phase::Parked);
                 let pause = (FIRST_PAUSE * (1 << fenced.min(10))).min(LAST_PAUSE);
                 let _ = tokio::time::timeout(pause, entry.scope.changed_from(entry.version)).await;
+                if conn.stream.is_left() {
+                    return gone(&entry.scope);
+                }
             }
             (Exchange::Unanswered, Some(_)) if again && lost < LOST && has_key(job) => {
                 settle(outcome);
@@ -183,6 +185,12 @@ fn decide_again(conn: &Conn, head: &[u8], out: &mut Vec<u8>, job: &mut Job) -> O
         }
         Decision::Partial | Decision::Close => Some(Carried::Gone),
     }
+}
+
+/// Its client has left, and it was not executed.
+fn gone(scope: &Scope) -> Carried {
+    add(&scope.counts.left_while_parked);
+    Carried::Gone
 }
 
 fn has_key(job: &Job) -> bool {
