@@ -78,7 +78,7 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
                 lease.stow();
                 pass = Some(entry.scope.park(&mut ticket).await);
                 if conn.stream.is_left() {
-                    return gone(&entry.scope);
+                    return gone(conn, &entry.scope);
                 }
                 lease.unstow();
                 if let Some(ended) = decide_again(conn, &head, out, job) {
@@ -118,7 +118,7 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
                 let pause = (FIRST_PAUSE * (1 << fenced.min(10))).min(LAST_PAUSE);
                 let _ = tokio::time::timeout(pause, entry.scope.changed_from(entry.version)).await;
                 if conn.stream.is_left() {
-                    return gone(&entry.scope);
+                    return gone(conn, &entry.scope);
                 }
             }
             (Exchange::Unanswered, Some(_)) if again && lost < LOST && has_key(job) => {
@@ -188,7 +188,8 @@ fn decide_again(conn: &Conn, head: &[u8], out: &mut Vec<u8>, job: &mut Job) -> O
 }
 
 /// Its client has left, and it was not executed.
-fn gone(scope: &Scope) -> Carried {
+fn gone(conn: &Conn, scope: &Scope) -> Carried {
+    conn.client_left();
     add(&scope.counts.left_while_parked);
     Carried::Gone
 }
