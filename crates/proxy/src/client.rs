@@ -108,12 +108,11 @@ const WROTE: Duration = Duration::from_secs(sticky::WROTE_SECONDS);
 /// A redirect to a longer URL is not made.
 const MAX_LOCATION: usize = 8 * 1024;
 
-/// Serves a connection until it ends.
+/// Serves a connection, which is counted in `worker.sockets`, until it ends.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, local_port: u16, place: Rc<Place>) {
     worker.opened();
     let id = (worker.random(), worker.random());
     let origin = Origin { peer, local_port, place: place.clone(), tls: None, http2: false, wrote: None, id };
-    worker.sockets.set(worker.sockets.get() + 1);
     match secure::enter(&worker, stream, origin).await {
         Ok((stream, origin)) if origin.http2 => {
             if let Found::Listener(listener) = worker.shared.table.load().config.find(&origin.place, "") {

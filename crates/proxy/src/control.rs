@@ -563,6 +563,11 @@ impl Registry {
             }
         }
         for gone in before.into_values() {
+            // A target that drained was kept for as long as it had requests, or until its deregistration delay
+            // ran out.
+            if gone.is_closed() {
+                gone.end();
+            }
             gone.close();
             closed.push(gone.uid);
         }

@@ -161,9 +161,22 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
                     break;
                 }
             };
-            match attempt(conn, buffer, head, job, target, stream, reused, counters).await {
-                Attempt::Again => continue,
-                Attempt::Ended(exchange) => return exchange,
+            let attempted = tokio::select! {
+                biased;
+                attempted = attempt(conn, buffer, head, job, target, stream, reused, counters) => Some(attempted),
+                () = ended(conn, target) => None,
+            };
+            match attempted {
+                Some(Attempt::Again) => continue,
+                Some(Attempt::Ended(exchange)) => return exchange,
+                None => {
+                    target::add(&counters.requests, 1);
+                    return match (conn.watch.phase(), &job.cut) {
+                        (Phase::Streaming | Phase::Tunnel, _) => Exchange::Cut { reset: true },
+                        (_, Some(_)) => Exchange::Unanswered,
+                        (_, None) => Exchange::Answer(502),
+                    };
+                }
             }
         }
         tried.push(target.uid);
@@ -399,6 +412,17 @@ async fn download(
 /// A meter for bytes that are not yet the answer.
 fn uncounted<'a>(meter: &Meter<'a>) -> Meter<'a> {
     Meter::new(meter.watch, meter.phases)
+}
+
+/// The target's time to drain is over.
+async fn ended(conn: &Conn, target: &Target) {
+    loop {
+        let purged = conn.worker.purged.notified();
+        if target.has_ended() {
+            return;
+        }
+        purged.await;
+    }
 }
 
 /// The client is gone, and no answer has begun to go out. A client that has only said all it has to say looks the

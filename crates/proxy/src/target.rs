@@ -17,6 +17,8 @@ pub struct Target {
     in_flight: AtomicU32,
     /// Takes no new request: draining, or gone from the snapshot.
     closed: AtomicBool,
+    /// Its time to drain is over.
+    ended: AtomicBool,
     wake: Arc<Notify>,
 }
 
@@ -91,6 +93,7 @@ impl Target {
             endpoint,
             in_flight: AtomicU32::new(0),
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             wake,
         })
     }
@@ -110,6 +113,15 @@ impl Target {
 
     pub fn open(&self) {
         self.closed.store(false, Ordering::SeqCst);
+    }
+
+    /// Requests that are still in flight are cut off.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     pub fn is_closed(&self) -> bool {

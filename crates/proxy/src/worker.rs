@@ -82,6 +82,8 @@ pub struct Worker {
     pub http2: to_target::Connections,
     pub brokers: Brokers,
     pub eras: Eras,
+    /// Rung when targets were closed.
+    pub purged: Notify,
     logs: Logger,
     pub stopping: Cell<bool>,
     retiring: Cell<bool>,
@@ -171,6 +173,7 @@ async fn main(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>
                     worker.pool.close(target);
                     worker.http2.close(target);
                 }
+                worker.purged.notify_waiters();
                 let _ = done.send(());
             }
         }
@@ -206,6 +209,8 @@ async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, place: Rc<P
         match accepted {
             Ok(_) if worker.sockets.get() >= worker.shared.limits.connections => worker.rejected(&place),
             Ok((stream, peer)) => {
+                // Counted here: many may be accepted before the first of them is served.
+                worker.sockets.set(worker.sockets.get() + 1);
                 let connection = client::serve(worker.clone(), stream, peer, port, place.clone());
                 tokio::task::spawn_local(connection);
             }
@@ -225,6 +230,7 @@ impl Worker {
             http2: to_target::Connections::default(),
             brokers: Brokers::default(),
             eras: Eras::default(),
+            purged: Notify::new(),
             logs: Logger::new(logs),
             stopping: Cell::new(false),
             retiring: Cell::new(false),

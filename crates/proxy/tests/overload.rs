@@ -1,0 +1,144 @@
+//! Overload: what one part has too much of takes nothing from the others, and passes by itself.
+
+mod common;
+
+use common::*;
+use quarry_domain::link::{Down, LoadBalancerCounters, Up};
+use quarry_domain::snapshot::*;
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Descriptors of the proxy: 128 clients at once, and 32 requests for each target group.
+const DESCRIPTORS: &str = "256";
+const CLIENTS: usize = 128;
+const GROUP: usize = 32;
+
+/// Not a test of its own: the proxy of the others.
+#[test]
+fn proxy_process() {
+    let Some(dir) = std::env::var_os("QUARRY_OVERLOAD_TEST_DIR") else { return };
+    let most = DESCRIPTORS.parse().ok();
+    let limit = rustix::process::Rlimit { current: most, maximum: most };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    let config = quarry_proxy::ProxyConfig {
+        data_dir: dir.into(),
+        workers: 2,
+        replace: false,
+        names: Arc::new(|_| Arc::new(|_, _, _| None)),
+    };
+    quarry_proxy::run(config).unwrap();
+}
+
+struct Process {
+    child: Child,
+    serve: Serve,
+    _dir: Dir,
+}
+
+impl Process {
+    fn serving(snapshot: &Snapshot) -> Self {
+        let dir = Dir::new();
+        let serve = Serve::start(&dir.0);
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "proxy_process"]).env("QUARRY_OVERLOAD_TEST_DIR", &dir.0).stdout(Stdio::null());
+        let process = Self { child: command.spawn().unwrap(), serve, _dir: dir };
+        process.serve.apply_healthy(snapshot);
+        process
+    }
+
+    fn wait(&self, holds: impl Fn(&LoadBalancerCounters) -> bool) {
+        self.serve.wait(|up| match up {
+            Up::Report { counters, .. } => counters.load_balancers.values().any(&holds).then_some(()),
+            _ => None,
+        });
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.serve.send(&Down::Stop);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether bytes have come, or the end.
+fn has_news(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let seen = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    !matches!(seen, Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_group_that_hangs_takes_nothing_from_its_neighbour() {
+    let (port, good) = (free_port(), Upstream::echo("good"));
+    let hanging = Upstream::start(|mut peer| while peer.more() {});
+    let lb = balancer("over", port, vec![path_rule(1, "/hang", forward("hanging"))], forward("good"));
+    let groups = vec![group("hanging", &[hanging.endpoint()]), group("good", &[good.endpoint()])];
+    let process = Process::serving(&snapshot(1, vec![lb], groups));
+    let mut before = Peer::local(port);
+    assert_eq!(before.get("/").status(), 200);
+    let mut many: Vec<Peer> = (0..GROUP * 2).map(|_| Peer::local(port)).collect();
+    for client in &mut many {
+        client.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    // What is beyond the group's share is told so at once; the rest waits.
+    until("shed", || many.iter().filter(|client| has_news(&client.stream)).count() >= GROUP);
+    let (mut told, waiting): (Vec<Peer>, Vec<Peer>) = many.into_iter().partition(|client| has_news(&client.stream));
+    for client in &mut told {
+        assert_eq!(client.response().status(), 503);
+        assert_eq!(client.get("/").status(), 200, "and may ask for something else");
+    }
+    assert!((1..=GROUP).contains(&waiting.len()), "{} wait", waiting.len());
+    assert!(hanging.connections.load(Ordering::SeqCst) <= GROUP);
+    // The neighbour answers old and new clients as fast as ever, and `serve` hears of it.
+    for _ in 0..20 {
+        let started = Instant::now();
+        assert_eq!((before.get("/").status(), get(port, "/").status()), (200, 200));
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+    process.wait(|lb| lb.elb_503 as usize == told.len());
+    // When its clients have given up, the group takes requests again.
+    let at_work = hanging.connections.load(Ordering::SeqCst);
+    drop((waiting, told));
+    until("taken again", || {
+        let mut client = Peer::local(port);
+        client.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(50));
+        !has_news(&client.stream) && hanging.connections.load(Ordering::SeqCst) > at_work
+    });
+}
+
+#[test]
+fn clients_beyond_the_limit_are_turned_away_and_counted() {
+    let (port, target) = (free_port(), Upstream::echo("t"));
+    let process = Process::serving(&simple(port, &[target.endpoint()]));
+    let mut first = Peer::local(port);
+    assert_eq!(first.get("/").status(), 200);
+    let many: Vec<Peer> = (0..CLIENTS * 2).map(|_| Peer::local(port)).collect();
+    until("turned away", || many.iter().filter(|client| has_news(&client.stream)).count() >= CLIENTS);
+    for client in many.iter().filter(|client| has_news(&client.stream)) {
+        assert!(!matches!((&client.stream).read(&mut [0]), Ok(1..)), "closed without a word");
+    }
+    process.wait(|lb| lb.rejected_connections as usize >= CLIENTS);
+    assert_eq!(first.get("/").status(), 200, "who is in stays in");
+    drop(many);
+    until("let in again", || {
+        let mut client = Peer::local(port);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.try_response().is_some_and(|answer| answer.status() == 200)
+    });
+}
