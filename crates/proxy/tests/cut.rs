@@ -541,3 +541,33 @@ fn whatever_a_controller_does_each_write_is_executed_once_or_said_not_to_be() {
     let last = report(&proxy.serve, play.scope.version, |r| r.in_flight_writes == 0 && r.parked == 0);
     assert_eq!((last.unknown_outcomes, last.left_while_parked, last.unrepeatable), (0, 0, 0), "SEED={seed}");
 }
+
+/// Memory and time of many parked writes.
+#[test]
+#[ignore = "a measurement: run it alone, with --nocapture"]
+fn what_many_parked_writes_cost() {
+    const WRITES: usize = 4000;
+    let (a, b) = (Side::start("a", true, 1), Side::start("b", false, 1));
+    let (proxy, mut play, port) = serving("many", &a, &b);
+    let resident = || {
+        let pages: u64 =
+            std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4
+    };
+    let mut clients: Vec<_> = (0..WRITES).map(|_| Peer::local(port)).collect();
+    let before = resident();
+    play.scope.hold_deadline_ms = 60_000;
+    proxy.serve.apply(&play.hold());
+    for (n, peer) in clients.iter_mut().enumerate() {
+        peer.send(&post("/posts", "", &format!("row {n}")));
+    }
+    report(&proxy.serve, play.scope.version, |r| r.parked == WRITES as u64);
+    println!("{} bytes for each parked write", (resident() - before) * 1024 / WRITES as u64);
+    let began = Instant::now();
+    proxy.serve.apply(&play.next(|play| play.scope.hold = false));
+    for peer in &mut clients {
+        assert_eq!(peer.response().status(), 201);
+    }
+    println!("{WRITES} let out and answered in {:?}", began.elapsed());
+    assert_eq!(a.rows().len(), WRITES);
+}

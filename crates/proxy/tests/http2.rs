@@ -6,7 +6,7 @@ use bytes::Bytes;
 use common::tls::{certificate, put_key, secure, trusting};
 use common::*;
 use h2::client::SendRequest;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use quarry_domain::snapshot::*;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::future::poll_fn;
@@ -247,6 +247,7 @@ fn on_hold_a_stream_waits_by_itself_and_one_that_is_reset_is_not_served() {
     let port = free_port();
     let mut play = Play::new("held", port, &a.target.endpoint(), &b.target.endpoint());
     secure(&mut play.balancer.listeners[0], vec![cert]);
+    play.scope.canary = Some(Canary { target_group_arn: "destination".into(), percent: 100 });
     let proxy = Proxy::start();
     put_key(&proxy.dir);
     proxy.serve.apply_healthy(&play.snapshot());
@@ -263,7 +264,8 @@ fn on_hold_a_stream_waits_by_itself_and_one_that_is_reset_is_not_served() {
         let (kept, _) = post(b"kept", true).await;
         let (_, mut reset) = post(b"reset", true).await;
         let (answer, mut slow) = post(b"sl", false).await;
-        assert_eq!(get(&send, "/posts?x").await.0, 200, "a read beside them");
+        let (status, fields, _) = get(&send, "/posts?x").await;
+        assert_eq!((status, &fields["x-side"]), (StatusCode::OK, &HeaderValue::from_static("b")), "a read beside them");
         report(&proxy.serve, play.scope.version, |r| r.parked == 3);
         reset.send_reset(h2::Reason::CANCEL);
         assert_eq!(get(&send, "/posts?x").await.0, 200);
@@ -273,6 +275,7 @@ fn on_hold_a_stream_waits_by_itself_and_one_that_is_reset_is_not_served() {
             let (status, _, text) = read(answer.await.unwrap()).await;
             assert_eq!((status, text), (StatusCode::CREATED, body.as_bytes().to_vec()));
         }
+        assert_eq!(get(&send, "/posts?kept").await.1["x-side"], "a", "who has written reads where it wrote");
     });
     let last = report(&proxy.serve, play.scope.version, |r| r.in_flight_writes == 0 && r.left_while_parked == 1);
     assert_eq!((last.writes, last.unknown_outcomes), (3, 0));
