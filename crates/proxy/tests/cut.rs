@@ -285,10 +285,11 @@ fn who_leaves_while_parked_is_not_served() {
                 if whole { stream.write_all(upload.as_bytes()) } else { stream.write_all(&upload.as_bytes()[..60_000]) }
             }
         });
-        report(&proxy.serve, play.scope.version, |r| r.parked == 1 + u64::from(whole));
+        report(&proxy.serve, play.scope.version, |r| r.parked == 1 && r.left_while_parked == u64::from(whole));
         if !whole {
             writer.join().unwrap().unwrap();
             drop(peer);
+            report(&proxy.serve, play.scope.version, |r| r.parked == 0);
             continue;
         }
         proxy.serve.apply(&play.next(|play| play.scope.hold = false));

@@ -76,8 +76,12 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
                 drop(pass.take());
                 conn.watch.enter(Phase::Parked);
                 lease.stow();
-                pass = Some(entry.scope.park(&mut ticket).await);
-                if conn.stream.is_left() {
+                pass = tokio::select! {
+                    biased;
+                    pass = entry.scope.park(&mut ticket) => Some(pass).filter(|_| !conn.stream.is_left()),
+                    () = conn.stream.left() => None,
+                };
+                if pass.is_none() {
                     return gone(conn, &entry.scope);
                 }
                 lease.unstow();
