@@ -14,7 +14,7 @@ fn rules(turn: u32) -> Vec<Rule> {
     let mut rules: Vec<Rule> = (0..PATHS)
         .map(|n| path_rule(3 + (n + turn) % PATHS, &format!("/own/{n}"), fixed(200, &format!("own {n}"))))
         .collect();
-    let (wide, narrow) = if turn % 2 == 0 { (1, 2) } else { (2, 1) };
+    let (wide, narrow) = if turn.is_multiple_of(2) { (1, 2) } else { (2, 1) };
     rules.push(path_rule(wide, "/both/*", fixed(200, "wide")));
     rules.push(path_rule(narrow, "/both/narrow", fixed(200, "narrow")));
     rules.sort_by_key(|rule| rule.priority);
