@@ -24,10 +24,11 @@ use quarry_aws::ecs::{
 };
 use quarry_client::{Client, oci};
 use quarry_load::{Load, LoadConfig, LoadHandle, Pace, PathSpec};
+use quarry_testkit::image::push;
 use quarry_testkit::wait_for;
 use seen::*;
 use serde_json::{Value, json};
-use stage::{EXE, SERVICES, Stage, block_on, kill, pid_of, push, request};
+use stage::{EXE, SERVICES, Stage, block_on, kill, pid_of, request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -5,14 +5,11 @@
 mod shell;
 mod stage;
 
-use quarry_client::oci;
-use quarry_deploy_kit::{Context, Options};
-use quarry_testkit::{Platform, wait_for};
+use quarry_testkit::{Platform, image, wait_for};
 use serde_json::{Value, json};
-use shell::{Shell, said};
-use stage::{EXE, block_on};
+use shell::Shell;
+use stage::EXE;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 const PASSWORD: &str = "correct-horse-battery-staple";
 const KEY: &str = "tr0ub4dor-and-3-more-words";
@@ -22,25 +19,6 @@ fn fingerprint(text: &str) -> String {
     let hash =
         text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     format!("{} {hash:016x}", text.len())
-}
-
-/// An image with one static program, compiled here.
-fn image(dir: &Path) -> oci::OciImage {
-    let program = dir.join("show");
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/secrets/show.rs");
-    let mut compile = Command::new(rustc);
-    compile.args(["--edition", "2024", "-C", "target-feature=+crt-static", "-C", "strip=symbols", source, "-o"]);
-    said(compile.arg(&program).stdin(Stdio::null()).output().unwrap()).unwrap();
-    let dockerfile = "FROM scratch\nCOPY show /show\nENTRYPOINT [\"/show\"]\n";
-    let context = Context::default().with_file("show", program, 0o755);
-    let built = quarry_deploy_kit::build("Dockerfile", dockerfile, &context, &Options::default()).unwrap();
-    let layers = built.layers.into_iter().map(|layer| oci::OciLayer {
-        media_type: layer.media_type.into(),
-        digest: layer.digest,
-        bytes: layer.bytes.into(),
-    });
-    oci::OciImage { config: built.config.into(), layers: layers.collect() }
 }
 
 /// Every file below that holds one of the texts.
@@ -79,9 +57,9 @@ fn a_secret_and_a_parameter_reach_the_task_and_nothing_else() {
     assert_eq!(shell.aws_text(&format!("{read} --with-decryption")), KEY);
     shell.aws_refused("secretsmanager get-secret-value --secret-id board", "ResourceNotFoundException");
 
-    let uri = shell.aws_text("ecr create-repository --repository-name show --query repository.repositoryUri");
-    let client = platform.client().unwrap();
-    block_on(stage::push(&client, &platform.endpoint, "show", "v1", &image(dir.path()))).unwrap();
+    let program = dir.path().join("show");
+    image::compile(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/secrets/show.rs")), &program).unwrap();
+    let image = platform.push("show", "v1", image::of_program(&program).unwrap()).unwrap();
     shell.aws_ok("logs create-log-group --log-group-name show");
     let trust = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
@@ -91,7 +69,7 @@ fn a_secret_and_a_parameter_reach_the_task_and_nothing_else() {
     let definition = |secrets: Value| {
         let container = json!({
             "name": "show",
-            "image": format!("{uri}:v1"),
+            "image": image,
             "environment": [{"name": "PLAIN", "value": "plain"}],
             "secrets": secrets,
             "logConfiguration": {"logDriver": "awslogs", "options": {

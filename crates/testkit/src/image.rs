@@ -5,7 +5,8 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine;
 use quarry_aws::ecr::op::{CreateRepository, GetAuthorizationToken};
 use quarry_aws::ecr::{CreateRepositoryRequest, GetAuthorizationTokenRequest};
-use quarry_client::oci;
+use quarry_client::Client;
+use quarry_client::oci::{Auth, OciImage, OciLayer, push_image};
 use quarry_deploy_kit::{BuiltImage, Context, Options};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -40,12 +41,12 @@ impl Platform {
     /// Pushes an image, into a repository that is made if it is missing; the image's whole name.
     pub fn push(&self, repository: &str, tag: &str, image: BuiltImage) -> Result<String> {
         let aws = self.client()?;
-        let layers = image.layers.into_iter().map(|layer| oci::OciLayer {
+        let layers = image.layers.into_iter().map(|layer| OciLayer {
             media_type: layer.media_type.into(),
             digest: layer.digest,
             bytes: layer.bytes.into(),
         });
-        let image = oci::OciImage { config: image.config.into(), layers: layers.collect() };
+        let image = OciImage { config: image.config.into(), layers: layers.collect() };
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
             let create = CreateRepositoryRequest { repository_name: Some(repository.into()), ..Default::default() };
             match aws.call::<CreateRepository>(create).await {
@@ -53,16 +54,21 @@ impl Platform {
                 Err(error) if error.to_string().contains("RepositoryAlreadyExists") => {}
                 Err(error) => return Err(error.into()),
             }
-            let token = aws.call::<GetAuthorizationToken>(GetAuthorizationTokenRequest::default()).await?;
-            let token = token.authorization_data.into_iter().flatten().find_map(|data| data.authorization_token);
-            let decoded = base64::engine::general_purpose::STANDARD.decode(token.context("no token")?)?;
-            let password = String::from_utf8(decoded)?.strip_prefix("AWS:").context("a token of AWS")?.to_owned();
-            let auth = oci::Auth::Basic { user: "AWS".into(), password };
-            oci::push_image(&self.endpoint, repository, tag, &image, auth).await?;
+            push(&aws, &self.endpoint, repository, tag, &image).await?;
             let host = self.endpoint.trim_start_matches("http://");
             Ok(format!("{host}/{repository}:{tag}"))
         })
     }
+}
+
+/// Pushes an image into a repository that is there, with a fresh password; its digest.
+pub async fn push(aws: &Client, endpoint: &str, repository: &str, tag: &str, image: &OciImage) -> Result<String> {
+    let token = aws.call::<GetAuthorizationToken>(GetAuthorizationTokenRequest::default()).await?;
+    let token = token.authorization_data.into_iter().flatten().find_map(|data| data.authorization_token);
+    let decoded = base64::engine::general_purpose::STANDARD.decode(token.context("no token")?)?;
+    let password = String::from_utf8(decoded)?.strip_prefix("AWS:").context("a token of AWS")?.to_owned();
+    let auth = Auth::Basic { user: "AWS".into(), password };
+    Ok(push_image(endpoint, repository, tag, image, auth).await?)
 }
 
 fn run(command: &mut Command) -> Result<()> {

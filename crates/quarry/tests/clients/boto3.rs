@@ -1,7 +1,7 @@
 //! boto3's waiters, paginators and exceptions, on tasks that really run.
 
 use crate::EXE;
-use crate::registry::{image, push};
+use crate::registry::image;
 use crate::shell::{Shell, said};
 use quarry_testkit::{Platform, client_program};
 use std::io::{Read, Write};
@@ -27,7 +27,7 @@ fn boto3_waits_pages_and_catches() {
     let dir = tempfile::tempdir().unwrap();
     let built = image(dir.path());
     shell.aws_ok("ecr create-repository --repository-name api");
-    push(&platform, &shell, "api", "v1", &built);
+    platform.push("api", "v1", built).unwrap();
 
     let script = |part: &str| {
         let mut command = shell.command(&python);

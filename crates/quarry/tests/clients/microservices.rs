@@ -3,7 +3,7 @@
 
 use crate::EXE;
 use crate::raw::Raw;
-use crate::registry::{image, push};
+use crate::registry::image;
 use crate::shell::Shell;
 use quarry_testkit::{Platform, client_program, wait_for};
 use serde_json::{Value, json};
@@ -125,7 +125,7 @@ fn the_microservices_as_they_are_typed() {
         let ["docker", "login", "-u", "AWS", "-p", password, registry] = words[..] else { panic!("{login}") };
         assert!(password.len() >= 32 && registry.starts_with("http://localhost:"), "{login}");
     }
-    push(&platform, &shell, "api", "v1", &image(dir.path()));
+    platform.push("api", "v1", image(dir.path())).unwrap();
 
     // Task definitions: JSON on the command line, and the CLI's short form, where numbers are typed as texts.
     for name in SERVICES {

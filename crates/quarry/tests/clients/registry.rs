@@ -2,21 +2,15 @@
 
 use crate::EXE;
 use crate::shell::{Shell, said};
-use quarry_client::oci::{Auth, OciImage, OciLayer, push_image};
-use quarry_deploy_kit::{BuiltImage, Context, Options};
-use quarry_testkit::Platform;
+use quarry_deploy_kit::BuiltImage;
+use quarry_testkit::{Platform, image};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// The static program `answer`, compiled into the directory.
 pub fn program(dir: &Path) -> PathBuf {
     let program = dir.join("answer");
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/answer.rs");
-    let mut compile = Command::new(rustc);
-    compile.args(["--edition", "2024", "-C", "target-feature=+crt-static", "-C", "strip=symbols", source, "-o"]);
-    said(compile.arg(&program).stdin(Stdio::null()).output().unwrap()).unwrap();
+    image::compile(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/answer.rs")), &program).unwrap();
     program
 }
 
@@ -24,22 +18,7 @@ pub const DOCKERFILE: &str = "FROM scratch\nCOPY answer /answer\nEXPOSE 3000\nEN
 
 /// An image with that program.
 pub fn image(dir: &Path) -> BuiltImage {
-    let context = Context::default().with_file("answer", program(dir), 0o755);
-    quarry_deploy_kit::build("Dockerfile", DOCKERFILE, &context, &Options::default()).unwrap()
-}
-
-/// Pushes it to a repository that is there, without any container tool.
-pub fn push(platform: &Platform, shell: &Shell, repository: &str, tag: &str, built: &BuiltImage) {
-    let password = shell.run("aws ecr get-login-password").unwrap().trim().into();
-    let auth = Auth::Basic { user: "AWS".into(), password };
-    let layer = |layer: &quarry_deploy_kit::Layer| OciLayer {
-        media_type: layer.media_type.into(),
-        digest: layer.digest.clone(),
-        bytes: layer.bytes.clone().into(),
-    };
-    let image = OciImage { config: built.config.clone().into(), layers: built.layers.iter().map(layer).collect() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(push_image(&platform.endpoint, repository, tag, &image, auth)).unwrap();
+    image::built(DOCKERFILE, "answer", &program(dir)).unwrap()
 }
 
 /// The image as an OCI layout: what container tools call `oci:<dir>:<tag>`.

@@ -3,15 +3,14 @@
 // Each test program uses what it needs of it.
 #![allow(dead_code)]
 
-use quarry_client::{Client, oci};
-use quarry_deploy_kit::{Context, Options};
-use quarry_testkit::{Platform, wait_for};
+use quarry_client::Client;
+use quarry_testkit::{Platform, image, wait_for};
 use quarry_wire::Operation;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 const EXE: &str = env!("CARGO_BIN_EXE_quarry");
@@ -81,30 +80,10 @@ impl Site {
     fn push(&self) -> String {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("peer");
-        let mut compile = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        compile.args(["--edition", "2024", "-C", "target-feature=+crt-static", "-C", "strip=symbols"]);
-        compile.args([concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/peer.rs"), "-o"]).arg(&program);
-        let compiled = compile.stdin(Stdio::null()).output().unwrap();
-        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/peer.rs"));
+        image::compile(source, &program).unwrap();
         let dockerfile = "FROM scratch\nCOPY peer /peer\nENTRYPOINT [\"/peer\"]\n";
-        let context = Context::default().with_file("peer", program, 0o755);
-        let built = quarry_deploy_kit::build("Dockerfile", dockerfile, &context, &Options::default()).unwrap();
-        let layers = built.layers.iter().map(|layer| oci::OciLayer {
-            media_type: layer.media_type.into(),
-            digest: layer.digest.clone(),
-            bytes: layer.bytes.clone().into(),
-        });
-        let image = oci::OciImage { config: built.config.clone().into(), layers: layers.collect() };
-        use quarry_aws::ecr::op::{CreateRepository, GetAuthorizationToken};
-        let repository = self.call::<CreateRepository>(json!({"repositoryName": "peer"})).repository.unwrap();
-        let token = self.call::<GetAuthorizationToken>(json!({})).authorization_data.unwrap().remove(0);
-        use base64::Engine;
-        let decoded = base64::engine::general_purpose::STANDARD.decode(token.authorization_token.unwrap()).unwrap();
-        let password = String::from_utf8(decoded).unwrap().strip_prefix("AWS:").unwrap().to_owned();
-        let auth = oci::Auth::Basic { user: "AWS".into(), password };
-        let endpoint = self.platform.endpoint.clone();
-        self.runtime.block_on(oci::push_image(&endpoint, "peer", "v1", &image, auth)).unwrap();
-        format!("{}:v1", repository.repository_uri.unwrap())
+        self.platform.push("peer", "v1", image::built(dockerfile, "peer", &program).unwrap()).unwrap()
     }
 
     /// Registers a Fargate task definition of containers that run `peer`; members are added to each.

@@ -3,10 +3,9 @@
 // Each test program uses what it needs of it.
 #![allow(dead_code)]
 
-use quarry_aws::ecr::op::GetAuthorizationToken;
 use quarry_aws::ecs::op::{DescribeServices, ListTasks, UpdateService};
 use quarry_aws::ecs::{DescribeServicesRequest, ListTasksRequest, UpdateServiceRequest};
-use quarry_client::{Client, oci};
+use quarry_client::Client;
 use quarry_testkit::{Platform, wait_for};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -153,21 +152,4 @@ pub fn pid_of(data_dir: &Path, task: &str) -> i32 {
 pub fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
-/// Pushes an image under a tag; its digest.
-pub async fn push(
-    aws: &Client,
-    endpoint: &str,
-    repository: &str,
-    tag: &str,
-    image: &oci::OciImage,
-) -> Result<String, String> {
-    let token = aws.call::<GetAuthorizationToken>(Default::default()).await.map_err(|e| e.to_string())?;
-    let token = token.authorization_data.unwrap_or_default().remove(0).authorization_token.unwrap();
-    use base64::Engine;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(token).unwrap();
-    let password = String::from_utf8(decoded).unwrap().strip_prefix("AWS:").unwrap().to_owned();
-    let auth = oci::Auth::Basic { user: "AWS".into(), password };
-    oci::push_image(endpoint, repository, tag, image, auth).await.map_err(|e| e.to_string())
 }
