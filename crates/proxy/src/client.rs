@@ -233,7 +233,7 @@ impl Conn {
         let mut lease: Option<Lease> = None;
         loop {
             self.watch.enter(Phase::Idle);
-            let buffer = match lease.take_if(|buffer| !buffer.is_empty()) {
+            let buffer = match lease.take().filter(|buffer| !buffer.is_empty()) {
                 Some(kept) => lease.insert(kept),
                 None => match self.begin().await {
                     Some(begun) => lease.insert(begun),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method, Response, StatusCode, request};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -55,6 +55,7 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
     let shaken = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(guard.over(&stream))).await;
     let Ok(Ok(mut connection)) = shaken else { return };
     let opened = Instant::now();
+    let pipes = Rc::new(Pipes { worker: worker.clone(), origin: origin.clone(), idle: RefCell::default() });
     let busy = Rc::new(Busy { streams: Cell::new(0), since: Cell::new(opened), given_up: Cell::new(0) });
     let mut look = tokio::time::interval(LOOK);
     // Since when no new request is taken, and whether the client was told to calm down.
@@ -71,7 +72,7 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
                 }
                 Some(Ok((request, respond))) => {
                     let entered = Busy::enter(&busy);
-                    let one = one(worker.clone(), origin.clone(), request, respond);
+                    let one = one(pipes.clone(), request, respond);
                     tokio::task::spawn_local(async move {
                         let whole = one.await;
                         entered.ended(whole);
@@ -115,6 +116,38 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
     linger(&stream, &mut worker.lease()).await;
 }
 
+/// The pipes of a connection to the part that serves HTTP/1.1.
+struct Pipes {
+    worker: Rc<Worker>,
+    origin: Origin,
+    /// Whose last request had no body, so that nothing of it can be left, and is answered.
+    idle: RefCell<Vec<Stream>>,
+}
+
+/// Pipes that wait for a further request at most.
+const IDLE_PIPES: usize = 16;
+
+impl Pipes {
+    fn take(&self) -> Stream {
+        while let Some(idle) = self.idle.borrow_mut().pop() {
+            if !idle.is_left() {
+                return idle;
+            }
+        }
+        let (ours, theirs) = pipe();
+        let served = client::serve_pipe(self.worker.clone(), Stream::Pipe(theirs), self.origin.clone());
+        tokio::task::spawn_local(served);
+        Stream::Pipe(ours)
+    }
+
+    fn put(&self, pipe: Stream) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_PIPES {
+            idle.push(pipe);
+        }
+    }
+}
+
 /// How many streams are open, and since when it is that many.
 struct Busy {
     streams: Cell<usize>,
@@ -148,12 +181,7 @@ impl Drop for Entered {
 
 /// One stream: its request goes to the part that serves HTTP/1.1, through a pipe. `false`: the answer did not
 /// get across.
-async fn one(
-    worker: Rc<Worker>,
-    origin: Origin,
-    request: http::Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) -> bool {
+async fn one(pipes: Rc<Pipes>, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) -> bool {
     let (parts, mut body) = request.into_parts();
     let (head, chunk) = match head(&parts, body.is_end_stream()) {
         Ok(made) => made,
@@ -163,10 +191,9 @@ async fn one(
             return respond.send_response(answer, true).is_ok();
         }
     };
-    let (ours, theirs) = pipe();
-    let ours = Stream::Pipe(ours);
-    let (patience, _) = origin.limits(&worker);
-    tokio::task::spawn_local(client::serve_pipe(worker.clone(), Stream::Pipe(theirs), origin));
+    let bodiless = body.is_end_stream();
+    let ours = pipes.take();
+    let (patience, _) = pipes.origin.limits(&pipes.worker);
     let watch = Watch::new(Duration::MAX);
     let meter = Meter::new(&watch, (Phase::Streaming, Phase::Streaming));
     let upload = async {
@@ -176,33 +203,40 @@ async fn one(
         }
         body.is_end_stream() || from_frames(&mut body, &ours, chunk, &meter).await.is_ok()
     };
-    let download = answer(&worker, &ours, &mut respond, parts.method == Method::HEAD, patience);
-    let (mut upload, mut download) = (pin!(upload), pin!(download));
+    let mut stays = false;
+    let head_only = parts.method == Method::HEAD;
     let mut sending = true;
-    let answered = loop {
-        tokio::select! {
-            biased;
-            answered = &mut download => break answered,
-            // The client reset the stream in the middle of its request: nobody waits for the answer.
-            whole = &mut upload, if sending => match whole {
-                true => sending = false,
-                false => break false,
-            },
+    let answered = {
+        let download = answer(&pipes.worker, &ours, &mut respond, head_only, patience, &mut stays);
+        let (mut upload, mut download) = (pin!(upload), pin!(download));
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut download => break answered,
+                // The client reset the stream in the middle of its request: nobody waits for the answer.
+                whole = &mut upload, if sending => match whole {
+                    true => sending = false,
+                    false => break false,
+                },
+            }
         }
     };
-    if !answered {
-        ours.abort();
+    match answered {
+        false => ours.abort(),
+        true if bodiless && !sending && stays => pipes.put(ours),
+        true => {}
     }
     answered
 }
 
-/// Reads the answer from the pipe and sends it. `false`: it broke off.
+/// Reads the answer from the pipe and sends it. `false`: it broke off. `stays`: the pipe is fit for another request.
 async fn answer(
     worker: &Rc<Worker>,
     from: &Stream,
     respond: &mut SendResponse<Bytes>,
     head_only: bool,
     patience: Duration,
+    stays: &mut bool,
 ) -> bool {
     let mut buffer = worker.lease();
     loop {
@@ -215,7 +249,7 @@ async fn answer(
             respond.send_reset(Reason::INTERNAL_ERROR);
             return false;
         }
-        while let Some((len, response, mut body)) = read_head(buffer.bytes(), head_only) {
+        while let Some((len, response, mut body, kept)) = read_head(buffer.bytes(), head_only) {
             buffer.consume(len);
             // Interim answers are not passed on.
             if response.status().as_u16() < 200 {
@@ -226,13 +260,15 @@ async fn answer(
             if !whole {
                 send.send_reset(Reason::INTERNAL_ERROR);
             }
+            *stays = kept && buffer.is_empty();
             return whole;
         }
     }
 }
 
-/// An answer's head from the front of a pipe's bytes, where it is whole: its length, itself, its body.
-fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body)> {
+/// An answer's head from the front of a pipe's bytes, where it is whole: its length, itself, its body, and whether
+/// the pipe is kept afterwards.
+fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body, bool)> {
     let mut fields = [const { MaybeUninit::uninit() }; 512];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -243,18 +279,19 @@ fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body
     };
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default()).ok()?;
-    let (mut length, mut chunked) = (None, false);
+    let (mut length, mut chunked, mut kept) = (None, false, false);
     for field in parsed.headers.iter() {
-        let name = field.name.to_ascii_lowercase();
-        if name == "content-length" {
-            length = parse_length(field.value);
+        let Ok(name) = http::HeaderName::from_bytes(field.name.as_bytes()) else { continue };
+        match name {
+            http::header::CONTENT_LENGTH => length = parse_length(field.value),
+            http::header::TRANSFER_ENCODING => chunked = true,
+            http::header::CONNECTION => kept = field.value.eq_ignore_ascii_case(b"keep-alive"),
+            _ => {}
         }
-        chunked |= name == "transfer-encoding";
-        if is_connection_field(&name) {
+        if is_connection_field(name.as_str()) {
             continue;
         }
-        let name = http::HeaderName::from_bytes(name.as_bytes());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(field.value)) {
+        if let Ok(value) = HeaderValue::from_bytes(field.value) {
             response.headers_mut().append(name, value);
         }
     }
@@ -265,7 +302,7 @@ fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body
         (false, false, Some(n)) => Body::Length(n),
         (false, false, None) => Body::UntilClose,
     };
-    Some((len, response, body))
+    Some((len, response, body, kept))
 }
 
 /// The request's head as HTTP/1.1, and whether its body goes in chunks.
@@ -290,7 +327,8 @@ fn head(parts: &request::Parts, ends: bool) -> Result<(Vec<u8>, bool), StatusCod
     for part in [parts.method.as_str().as_bytes(), b" ", path.as_bytes(), b" HTTP/1.1\r\nHost: ", authority] {
         out.extend_from_slice(part);
     }
-    out.extend_from_slice(b"\r\nConnection: close\r\n");
+    // After a body the pipe is not used again, whatever became of it.
+    out.extend_from_slice(if ends { b"\r\n".as_slice() } else { b"\r\nConnection: close\r\n" });
     let mut length = None;
     for (name, value) in &parts.headers {
         if name == http::header::HOST || name == http::header::COOKIE || name == http::header::EXPECT {
@@ -346,7 +384,7 @@ mod tests {
         let request = get("https://a.example/x?y=1").header("cookie", "a=1").header("cookie", "b=2").header("x", "z");
         assert_eq!(
             text(request, true).unwrap(),
-            "GET /x?y=1 HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nx: z\r\ncookie: a=1; b=2\r\n\r\n"
+            "GET /x?y=1 HTTP/1.1\r\nHost: a.example\r\nx: z\r\ncookie: a=1; b=2\r\n\r\n"
         );
         let request = http::Request::post("https://a/").header("content-length", "5");
         assert!(text(request, false).unwrap().contains("content-length: 5\r\n"));

@@ -31,6 +31,9 @@ struct Channel {
 /// Bytes on their way in one direction at most.
 const CAPACITY: usize = 64 * 1024;
 
+/// Of an empty pipe's room so much is kept at most.
+const KEPT: usize = 16 * 1024;
+
 /// Both ends of a new pipe.
 pub fn pipe() -> (Pipe, Pipe) {
     let (there, back) = (Rc::<RefCell<Channel>>::default(), Rc::<RefCell<Channel>>::default());
@@ -48,6 +51,9 @@ impl Pipe {
             };
         }
         let n = io::Read::read(&mut channel.data, into)?;
+        if channel.data.is_empty() && channel.data.capacity() > KEPT {
+            channel.data = VecDeque::new();
+        }
         wake(&mut channel.writer);
         Ok(n)
     }
