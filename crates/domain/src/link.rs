@@ -57,9 +57,8 @@ pub struct CutReport {
     pub expired: bool,
     /// Writes that wait now.
     pub parked: u64,
-    /// Writes sent to a target whose answers have not come whole, and those of them that began before
-    /// this proxy knew of the cut (of any rule then: which belong to the scope is not known). During a
-    /// hold it only falls.
+    /// Writes that were let through and whose answers have not come whole, and one for each worker thread that
+    /// still has a write, of any rule, from before this proxy knew of the cut. During a hold it only falls.
     pub in_flight_writes: u64,
     /// Of [`in_flight_writes`](Self::in_flight_writes), those of a scope with the contract that cannot be
     /// sent again if the fence refuses them: their bodies are too large to be kept.
@@ -75,7 +74,7 @@ pub struct CutReport {
     pub fenced_again: u64,
     /// Writes sent, of which no whole answer head came: they may or may not have been executed.
     pub unknown_outcomes: u64,
-    /// Of parked writes, those whose clients left before they were let out: not executed.
+    /// Writes whose clients left while they were parked, also again after the fence had refused them: not executed.
     pub left_while_parked: u64,
     /// Of the last hold that ended: from its beginning until the last parked write was let out.
     pub hold_micros_last: u64,

@@ -15,7 +15,7 @@ pub struct Answered {
 /// An answer on its way to a client, copied as it passes by.
 #[derive(Default)]
 pub struct Capture {
-    head: RefCell<Option<Answered>>,
+    head: RefCell<Vec<u8>>,
     body: RefCell<Vec<u8>>,
     too_large: Cell<bool>,
 }
@@ -26,7 +26,7 @@ pub const MAX_BODY: usize = 1024 * 1024;
 impl Capture {
     /// The head, as the target sent it.
     pub fn head(&self, bytes: &[u8]) {
-        self.head.replace(Answered::read(bytes));
+        self.head.replace(bytes.to_vec());
         self.body.borrow_mut().clear();
         self.too_large.set(false);
     }
@@ -45,7 +45,10 @@ impl Capture {
 
     /// `None` where no answer was passed on, or one that is too large.
     pub fn into_answered(self) -> Option<Answered> {
-        let head = self.head.into_inner().filter(|_| !self.too_large.get())?;
+        if self.too_large.get() {
+            return None;
+        }
+        let head = Answered::read(&self.head.into_inner())?;
         Some(Answered { body: self.body.into_inner(), ..head })
     }
 }
