@@ -6,13 +6,14 @@
 use crate::api::{Caller, Ctx, Operations};
 use crate::calls::{Calls, Unserved};
 use crate::cloudformation::wait;
+use crate::cut;
 use crate::ecs::metadata::{self, Asker};
 use crate::platform::Platform;
 use crate::sts;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
 use quarry_wire::sigv4::{self, Credentials, Expected};
-use quarry_wire::{ServiceError, Timestamp, server};
+use quarry_wire::{Protocol, ServiceError, Timestamp, server};
 use std::sync::Arc;
 
 /// Whether signatures are checked.
@@ -68,6 +69,20 @@ impl Endpoint {
         if head.uri.path().starts_with(wait::PATH) {
             return wait::receive(&self.platform, head, body);
         }
+        if cut::api::is_mine(head.uri.path()) {
+            let sent = self.authentic(head, body, Protocol::Json, Some(cut::api::SERVICE), false);
+            return match sent {
+                // A task's role is for AWS's services; cuts are the business of whoever runs the installation.
+                Ok(caller) if caller.arn != self.platform.place().global_arn("iam", "root") => cut::api::failure(
+                    &ServiceError::new("AccessDenied", format!("{} may not do cuts", caller.arn), 403),
+                ),
+                Ok(_) => {
+                    let query = head.uri.query().unwrap_or_default();
+                    cut::api::answer(&self.platform, &self.operations, &head.method, head.uri.path(), query, body)
+                }
+                Err(error) => cut::api::failure(&error),
+            };
+        }
         let call = match server::identify(quarry_aws::SERVICES, &head.method, &head.uri, &head.headers, body) {
             Ok(call) => call,
             Err(refusal) => {
@@ -118,6 +133,19 @@ impl Endpoint {
         body: &[u8],
         call: &server::Call<'_>,
     ) -> Result<Caller, ServiceError> {
+        let global = GLOBAL.contains(&call.service.id);
+        self.authentic(head, body, call.protocol, Some(call.service.signing_name), global)
+    }
+
+    /// Whether the request is signed for this service, by whom.
+    fn authentic(
+        &self,
+        head: &request::Parts,
+        body: &[u8],
+        protocol: Protocol,
+        service: Option<&str>,
+        global: bool,
+    ) -> Result<Caller, ServiceError> {
         let user = || self.platform.place().global_arn("iam", "root");
         if self.auth == Auth::Off {
             return Ok(Caller { access_key: self.key.access_key_id.clone(), arn: user() });
@@ -129,8 +157,8 @@ impl Endpoint {
             headers: &head.headers,
             body,
         };
-        let region = (!GLOBAL.contains(&call.service.id)).then_some(self.platform.place().region.as_str());
-        let expected = Expected { region, service: Some(call.service.signing_name) };
+        let region = (!global).then_some(self.platform.place().region.as_str());
+        let expected = Expected { region, service };
         let now = self.platform.now_ms();
         let mut role = None;
         let scope = sigv4::verify(&request, Timestamp::from_millis(now), expected, |access_key_id| {
@@ -148,7 +176,7 @@ impl Endpoint {
                 session_token: Some(found.session_token),
             })
         })
-        .map_err(|failure| failure.error(call.protocol))?;
+        .map_err(|failure| failure.error(protocol))?;
         Ok(Caller { access_key: scope.access_key_id, arn: role.unwrap_or_else(user) })
     }
 }

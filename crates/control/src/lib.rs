@@ -8,6 +8,7 @@ pub mod autoscaling;
 pub mod calls;
 pub mod cloudformation;
 pub mod cloudwatch;
+pub mod cut;
 pub mod ec2;
 pub mod ecr;
 pub mod ecs;

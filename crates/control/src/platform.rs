@@ -1,6 +1,7 @@
 //! What every operation and reconciler can reach: the store, the place, the other parts.
 
 use crate::cloudwatch::store::MetricStore;
+use crate::cut::figures::Watching;
 use crate::machine::Machine;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
@@ -11,7 +12,7 @@ use quarry_domain::image::{ImageCatalog, ImageStore};
 use quarry_domain::link::{Counters, CutReport, ListenerStatus, TargetReport};
 use quarry_domain::snapshot::Hub;
 use quarry_domain::task::TaskRuntime;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -71,6 +72,12 @@ pub struct Live {
     pub counters: BTreeMap<String, Counters>,
     /// By connected proxy and cut: what it reported last.
     pub cuts: BTreeMap<String, BTreeMap<String, CutReport>>,
+    /// By cut: the newest version of its scope that was published, and the snapshot in which it was first.
+    pub published_cuts: BTreeMap<String, (u64, u64)>,
+    /// Proxies whose process lives, or may live, and that are not connected.
+    pub silent_proxies: BTreeSet<String>,
+    /// By cut: how it goes.
+    pub watched: BTreeMap<String, Watching>,
 }
 
 impl Platform {

@@ -4,7 +4,7 @@ use crate::api::Operations;
 use crate::endpoint::Auth;
 use crate::platform::Platform;
 use crate::{
-    acm, applicationautoscaling, autoscaling, cloudformation, cloudwatch, ec2, ecr, ecs, elbv2, iam, link, logs,
+    acm, applicationautoscaling, autoscaling, cloudformation, cloudwatch, cut, ec2, ecr, ecs, elbv2, iam, link, logs,
     secretsmanager, servicediscovery, ssm, sts,
 };
 use quarry_domain::image::RegistryAuth;
@@ -24,12 +24,13 @@ pub struct Control {
 type Reconciler = fn(Arc<Platform>, Arc<Operations>);
 
 /// Each by the name of its thread.
-const RECONCILERS: [(&str, Reconciler); 9] = [
+const RECONCILERS: [(&str, Reconciler); 10] = [
     ("ecs", ecs::reconcile::run),
     ("capacity", ecs::reconcile::capacity::run),
     ("autoscaling", autoscaling::reconcile::run),
     ("cloudformation", |platform, operations| cloudformation::reconcile::run(&platform, &operations)),
     ("cloudwatch", cloudwatch::run),
+    ("cut", cut::driver::run),
     ("ecr", |platform, _| ecr::lifecycle::run(&platform)),
     ("logs", logs::follow::run),
     ("secretsmanager", |platform, _| secretsmanager::purge::run(&platform)),

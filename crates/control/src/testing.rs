@@ -12,10 +12,10 @@ use quarry_domain::image::{
 };
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::snapshot::Hub;
-use quarry_domain::task::{LaunchError, ObservedTask, Signal, TaskPhase, TaskRuntime, TaskSpec, Usage};
+use quarry_domain::task::{LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec, Usage};
 use quarry_wire::Operation;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -192,6 +192,10 @@ impl TaskRuntime for FakeRuntime {
 
     fn log_path(&self, id: &str, container: &str) -> PathBuf {
         self.root.join(format!("{id}-{container}.log"))
+    }
+
+    fn connect(&self, _entry: &TaskEntry, port: u16) -> std::io::Result<TcpStream> {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port))
     }
 
     fn volume_path(&self, name: &str) -> std::io::Result<PathBuf> {

@@ -6,6 +6,7 @@
 use quarry_domain::door::Door;
 pub use quarry_domain::sealed::{Clear, Sealed, Unreadable};
 use quarry_domain::sealed::{KEY_LEN, Key};
+use ring::hmac;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -14,6 +15,7 @@ use std::path::Path;
 /// Seals and opens values with the installation's key.
 pub struct Vault {
     key: Key,
+    derive: hmac::Key,
     door: Door,
 }
 
@@ -26,11 +28,18 @@ impl Vault {
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(data_dir, door)?,
             other => other?,
         };
-        Ok(Self { key: Key::new(&bytes), door: door.clone() })
+        let derive = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes), b"derived secrets");
+        let derive = hmac::Key::new(hmac::HMAC_SHA256, derive.as_ref());
+        Ok(Self { key: Key::new(&bytes), derive, door: door.clone() })
     }
 
     pub fn seal(&self, context: &str, value: &[u8]) -> Sealed {
         self.key.seal(&self.door, context, value)
+    }
+
+    /// A secret of 64 hexadecimal digits that belongs to the context: always the same, and kept nowhere.
+    pub fn derive(&self, context: &str) -> String {
+        quarry_domain::hash::hex(hmac::sign(&self.derive, context.as_bytes()).as_ref())
     }
 
     /// The value that was sealed in the same context.

@@ -5,7 +5,7 @@ use crate::door::UnixMillis;
 use crate::image::ResolvedImage;
 use crate::isolation::IsolationReport;
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 
 /// 32 lower-case hexadecimal digits, the last segment of a task's ARN.
@@ -258,6 +258,9 @@ pub trait TaskRuntime: Send + Sync + 'static {
     fn usage(&self, id: &str) -> Option<Usage>;
     /// Where a container's output goes; appended to, never truncated while the task is there.
     fn log_path(&self, id: &str, container: &str) -> PathBuf;
+    /// A TCP connection to a port of the task, from inside the task. Without a network of its own, to that port of
+    /// the machine's loopback.
+    fn connect(&self, entry: &TaskEntry, port: u16) -> std::io::Result<TcpStream>;
     /// The directory of a named volume, shared by all tasks that name it; made if it is missing.
     fn volume_path(&self, name: &str) -> std::io::Result<PathBuf>;
 }

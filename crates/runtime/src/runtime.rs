@@ -23,7 +23,7 @@ use rustix::process::{Pid, PidfdFlags};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -418,6 +418,20 @@ impl TaskRuntime for Runtime {
 
     fn log_path(&self, id: &str, container: &str) -> PathBuf {
         self.layout.task(id).join(format!("{container}.log"))
+    }
+
+    fn connect(&self, entry: &TaskEntry, port: u16) -> io::Result<TcpStream> {
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        match entry {
+            TaskEntry::Host(_) => TcpStream::connect(address),
+            TaskEntry::Broker(path) => {
+                let stream = TcpStream::from(Client::connect(path)?.descriptor(&BrokerRequest::Stream)?);
+                // Loopback: it is there at once, or refused.
+                stream.set_nonblocking(false)?;
+                rustix::net::connect(&stream, &address)?;
+                Ok(stream)
+            }
+        }
     }
 
     fn volume_path(&self, name: &str) -> io::Result<PathBuf> {

@@ -3,6 +3,7 @@
 use super::records::ServiceStatus;
 use super::{find, view};
 use crate::api::{Ctx, Result};
+use crate::cut;
 use quarry_aws::ecs::{DeleteServiceRequest, DeleteServiceResponse, error};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: DeleteServiceRequest) -> Result<DeleteServiceResponse> {
@@ -12,6 +13,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DeleteServiceRequest) -> Result<DeleteSe
         .filter(|service| service.status != ServiceStatus::Inactive)
         .ok_or_else(|| error::service_not_found_exception("Service not found."))?;
     if service.status == ServiceStatus::Active {
+        cut::rule::guard_service(ctx.tx, &service.arn, error::client_exception)?;
         if service.desired_count > 0 && input.force != Some(true) {
             return Err(error::invalid_parameter_exception(
                 "The service cannot be stopped while it is scaled above 0.",

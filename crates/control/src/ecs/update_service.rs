@@ -5,6 +5,7 @@ use super::network::Network;
 use super::records::{Cluster, Deployment, ServiceStatus, TaskDefinition};
 use super::{find, registries, service_options as options, services, view};
 use crate::api::{Ctx, Result};
+use crate::cut;
 use quarry_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse, error};
 
 const OFFERED: &[&str] = &[
@@ -70,6 +71,9 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
     renew |= service.primary().is_none_or(|primary| primary.launch != launch);
     if let Some(count) = input.desired_count {
         service.desired_count = options::desired_count(count)?;
+        if service.desired_count == 0 {
+            cut::rule::guard_service(ctx.tx, &service.arn, error::client_exception)?;
+        }
     }
     if input.deployment_configuration.is_some() {
         let old = service.config.deployment_configuration.as_ref();
@@ -86,7 +90,10 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
     }
     options::constraints(service.config.placement_constraints.as_deref(), &definition.definition)?;
     if let Some(load_balancers) = input.load_balancers {
-        renew |= load_balancers != service.load_balancers();
+        if load_balancers != service.load_balancers() {
+            cut::rule::guard_service(ctx.tx, &service.arn, error::client_exception)?;
+            renew = true;
+        }
         service.config.load_balancers = Some(load_balancers);
     }
     let load_balancers = service.load_balancers().to_vec();

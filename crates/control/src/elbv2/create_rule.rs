@@ -3,6 +3,7 @@
 use super::records::Rule;
 use super::{actions, conditions, errors, find, limits, rules, tags};
 use crate::api::{Ctx, Result};
+use crate::cut;
 use quarry_aws::elbv2::{CreateRuleInput, CreateRuleOutput};
 use quarry_domain::arn::resource_part;
 
@@ -27,6 +28,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateRuleInput) -> Result<CreateRuleOut
             balancer.arn
         )));
     }
+    cut::rule::guard_priority(ctx.tx, &listener.arn, priority, &conditions)?;
     let within = resource_part(&listener.arn).trim_start_matches("listener/");
     let id = ctx.platform.door.hex(16);
     let rule = Rule {

@@ -2,7 +2,7 @@
 //! their targets. The data plane is told by snapshots (module `link`); what it reports of targets
 //! comes back through `Platform::live`.
 
-mod actions;
+pub(crate) mod actions;
 mod add_listener_certificates;
 mod add_tags;
 mod conditions;
@@ -28,9 +28,9 @@ mod describe_tags;
 mod describe_target_group_attributes;
 mod describe_target_groups;
 mod describe_target_health;
-mod errors;
-mod find;
-mod limits;
+pub(crate) mod errors;
+pub(crate) mod find;
+pub(crate) mod limits;
 mod listener_attributes;
 pub mod listeners;
 mod load_balancer_attributes;
@@ -46,13 +46,13 @@ pub mod records;
 mod register_targets;
 mod remove_listener_certificates;
 mod remove_tags;
-mod rules;
+pub(crate) mod rules;
 mod set_ip_address_type;
 mod set_rule_priorities;
 mod set_security_groups;
 mod set_subnets;
 mod ssl_policies;
-mod tags;
+pub(crate) mod tags;
 mod target_group_attributes;
 mod target_groups;
 pub mod targets;

@@ -3,6 +3,7 @@
 use super::records::Rule;
 use super::{errors, find, rules};
 use crate::api::{Ctx, Result};
+use crate::cut;
 use quarry_aws::elbv2::{SetRulePrioritiesInput, SetRulePrioritiesOutput};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: SetRulePrioritiesInput) -> Result<SetRul
     let (mut wanted, mut given): (BTreeMap<String, Rule>, BTreeSet<u32>) = Default::default();
     for pair in pairs {
         let mut rule = find::rule(ctx.tx, pair.rule_arn.as_deref(), "modified")?;
+        cut::rule::guard_rule(ctx.tx, &rule.arn, "modified")?;
         rule.priority = errors::in_range(find::required(pair.priority, "priority")?, "priority", 1, 50_000)?;
         if !given.insert(rule.priority) {
             return Err(errors::validation(format!("Priority '{}' was provided multiple times", rule.priority)));
@@ -33,6 +35,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: SetRulePrioritiesInput) -> Result<SetRul
         }
     }
     for rule in wanted.values() {
+        cut::rule::guard_priority(ctx.tx, listener, rule.priority, &rule.conditions)?;
         ctx.tx.put(rule)?;
     }
     let mut changed: Vec<&Rule> = wanted.values().collect();

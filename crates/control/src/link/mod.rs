@@ -4,8 +4,10 @@
 //! - [`publish`]: its version, which rises only with its content and never goes back.
 //! - [`server`]: the socket, any number of proxies.
 //! - [`drain`]: when a draining target is gone.
+//! - [`proxies`]: which proxies there are, connected or not.
 
 pub mod drain;
+pub mod proxies;
 pub mod publish;
 pub mod server;
 pub mod snapshot;

@@ -8,6 +8,7 @@ use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
 use crate::wake::{Wake, Woken};
 use quarry_domain::link::{CutReport, Down, TargetReport, TargetState, Up};
+use quarry_domain::snapshot::Snapshot;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -79,6 +80,7 @@ pub fn start(platform: Arc<Platform>, operations: Arc<Operations>, resolve: Box<
     let listener = listen(&path)?;
     let outgoing = Wake::default();
     let shared = Arc::new(Shared { platform, operations, resolve, path, state: Mutex::default(), outgoing });
+    super::proxies::look(&shared.platform);
     let publisher = Publisher::open(&shared.platform).map_err(std::io::Error::other)?;
     let mut threads = Vec::new();
     let mut spawn = |name: &str, body: Box<dyn FnOnce(Arc<Shared>) + Send>| -> std::io::Result<()> {
@@ -152,6 +154,7 @@ impl Shared {
             .values()
             .flat_map(|group| group.targets.iter().filter(|t| t.draining).map(|t| (group.arn.clone(), t.registration)))
             .collect();
+        self.note_cuts(&snapshot);
         let mut line = serde_json::to_string(&Down::Snapshot(Box::new(snapshot))).expect("a snapshot is plain data");
         line.push('\n');
         let mut state = self.lock();
@@ -170,6 +173,19 @@ impl Shared {
         Ok(())
     }
 
+    /// Notes in which snapshot the newest version of each cut's scope was first.
+    fn note_cuts(&self, snapshot: &Snapshot) {
+        let listeners = snapshot.load_balancers.iter().flat_map(|balancer| &balancer.listeners);
+        let scopes = listeners.flat_map(|listener| &listener.rules).filter_map(|rule| rule.cut.as_ref());
+        let mut live = self.platform.live();
+        let before = std::mem::take(&mut live.published_cuts);
+        for scope in scopes {
+            let known = before.get(&scope.cut).filter(|(version, _)| *version == scope.version);
+            let noted = known.copied().unwrap_or((scope.version, snapshot.version));
+            live.published_cuts.insert(scope.cut.clone(), noted);
+        }
+    }
+
     /// Takes in one message of the proxy on this connection.
     fn receive(&self, connection: u64, message: Up) {
         let mut state = self.lock();
@@ -184,6 +200,7 @@ impl Shared {
                     state.ahead = Some(version);
                 }
                 drop(state);
+                super::proxies::connected(&self.platform, &name, pid);
                 self.platform.live().applied.insert(name, version);
                 self.platform.seen.signal();
                 if version > known {
@@ -249,6 +266,7 @@ impl Shared {
             let mut live = self.platform.live();
             live.applied.remove(&name);
             live.cuts.remove(&name);
+            live.silent_proxies.insert(name);
         }
         self.platform.seen.signal();
     }
@@ -340,8 +358,13 @@ fn drain(shared: &Shared) {
     let mut drainer = Drainer::default();
     let mut level = shared.platform.seen.level();
     loop {
+        super::proxies::look(&shared.platform);
         let next = match drainer.once(shared) {
-            Ok(next) => next.unwrap_or(TIMER).clamp(Duration::from_millis(10), TIMER),
+            Ok(next) => {
+                let silent = !shared.platform.live().silent_proxies.is_empty();
+                let timer = if silent { Duration::from_millis(50) } else { TIMER };
+                next.unwrap_or(timer).clamp(Duration::from_millis(10), timer)
+            }
             Err(error) => {
                 tracing::error!("draining targets were not looked at: {error}");
                 Duration::from_secs(1)

@@ -1,5 +1,6 @@
 //! From stored records to a routing snapshot.
 
+use crate::cut;
 use crate::elbv2::listeners::tls;
 use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
 use crate::endpoint::DISCOVERY_PREFIX;
@@ -40,6 +41,7 @@ pub struct Behind {
 /// The snapshot of what is stored, its version left at 0. The same records give the same snapshot.
 pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Result<Snapshot, StoreError> {
     let uses = records::uses(tx)?;
+    let mut scopes = cut::rule::scopes(tx)?;
     let networks = endpoints.networks.clone();
     let mut built = Snapshot { hub: config.hub.clone(), networks, ..Snapshot::default() };
     let mut balancers = HashMap::new();
@@ -54,7 +56,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
                 port: listener.port,
                 protocol: listener.protocol,
                 tls,
-                rules: rules.into_iter().map(rule).collect(),
+                rules: rules.into_iter().map(|one| rule(one, &mut scopes)).collect(),
                 default_action: listener.default_action.action,
                 attributes: listener.attributes,
             });
@@ -131,13 +133,13 @@ impl Behind {
     }
 }
 
-fn rule(rule: Rule) -> snapshot::Rule {
+fn rule(rule: Rule, scopes: &mut BTreeMap<String, snapshot::CutScope>) -> snapshot::Rule {
     snapshot::Rule {
+        cut: scopes.remove(&rule.arn),
         arn: rule.arn,
         priority: rule.priority,
         conditions: rule.conditions,
         action: rule.action.action,
-        cut: None,
     }
 }
 

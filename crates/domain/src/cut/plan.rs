@@ -2,6 +2,9 @@
 
 use super::{Action, Data, Goal, Progress, Route, Seen, Side, SideSeen, Spec, State, Step, Stop, StopCode, Verified};
 
+/// An abort waits so long, in ms, for sides that cannot be cleared up.
+const RETIRE_PATIENCE: u64 = 10_000;
+
 /// What comes next. Pure: the same journal and the same sight give the same step.
 pub fn step(spec: &Spec, progress: &Progress, seen: &Seen) -> Step {
     let plan = Plan { spec, now: progress, seen };
@@ -512,6 +515,11 @@ impl Plan<'_> {
         }
         if self.now.route.version > 0 && !self.seen.route.acknowledged {
             return Step::Act(Vec::new());
+        }
+        // Feeds and copies are taken away, as far as the sides can be reached soon.
+        let ends = self.now.goal == Goal::Abort && !self.now.is_back() && self.has_data() && self.now.top > 0;
+        if ends && !self.seen.retired && self.seen.in_state <= RETIRE_PATIENCE {
+            return Step::Act(vec![Action::Retire { owner: from }]);
         }
         let why = self.now.reason.clone().unwrap_or_else(|| Stop::new(StopCode::Asked, "it was aborted"));
         let again = matches!(why.code, StopCode::HoldTooLong | StopCode::ParkOverflow)

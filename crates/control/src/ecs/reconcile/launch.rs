@@ -82,6 +82,7 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
         let variables = metadata::environment(platform, &task, container);
         spec.env.extend(variables.into_iter().map(|(name, value)| format!("{name}={value}")));
     }
+    crate::cut::secret::give(platform, id, &mut spec.containers);
     platform.runtime.launch(&spec).map_err(|error| error.to_string())?;
     Ok(Launched {
         images: images.into_iter().map(|(name, image)| (name, (image.digest, image.config.stop_signal))).collect(),
