@@ -102,7 +102,7 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
     let worker = &conn.worker;
     let group = job.table.config.groups[job.group].shared.clone();
     let counters = group.counters(worker.id);
-    if get(&counters.in_flight) >= worker.shared.limits.group_requests {
+    if is_full(conn, job) {
         return Exchange::Answer(503);
     }
     let _in_flight = InFlight::new(&counters.in_flight);
@@ -181,6 +181,13 @@ pub async fn forward(conn: &Conn, buffer: &mut Buf, head: &[u8], job: &mut Job) 
         }
         tried.push(target.uid);
     }
+}
+
+/// The target group has as many requests in flight as this worker gives it.
+pub fn is_full(conn: &Conn, job: &Job) -> bool {
+    let worker = &conn.worker;
+    let counters = job.table.config.groups[job.group].shared.counters(worker.id);
+    get(&counters.in_flight) >= worker.shared.limits.group_requests
 }
 
 /// Before the table is loaded again for the `times`-th time: the new one follows within moments of what made

@@ -142,3 +142,25 @@ fn clients_beyond_the_limit_are_turned_away_and_counted() {
         client.try_response().is_some_and(|answer| answer.status() == 200)
     });
 }
+
+#[test]
+fn writes_that_a_cut_had_parked_are_not_turned_away() {
+    use common::cut::{Play, Side, post, report};
+    let port = free_port();
+    let a = Side::with("a", true, 1, |_| std::thread::sleep(Duration::from_millis(20)));
+    let b = Side::start("b", false, 1);
+    let mut play = Play::new("parked", port, &a.target.endpoint(), &b.target.endpoint());
+    let process = Process::serving(&play.snapshot());
+    process.serve.apply(&play.hold());
+    // More than the target group may have at once.
+    let mut clients: Vec<_> = (0..GROUP * 2).map(|_| Peer::local(port)).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(&post("/posts", "", &format!("row {n}")));
+    }
+    report(&process.serve, play.scope.version, |r| r.parked == clients.len() as u64);
+    process.serve.apply(&play.next(|play| play.scope.hold = false));
+    for client in &mut clients {
+        assert_eq!(client.response().status(), 201);
+    }
+    assert_eq!(a.rows().len(), clients.len());
+}

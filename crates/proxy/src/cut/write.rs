@@ -17,7 +17,7 @@ use crate::worker::Lease;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a request is to its scope, beside what every request is.
 pub struct Write {
@@ -51,6 +51,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// The table that belongs to a scope's version is looked for so often: it is there within moments.
 const STALE: u32 = 1000;
+/// A write that was parked waits so long for room at its target group, and looks for it so often.
+const FULL: Duration = Duration::from_secs(10);
+const ROOM: Duration = Duration::from_millis(2);
 /// A write with a key whose outcome is unknown is sent again so often.
 const LOST: u32 = 3;
 
@@ -69,6 +72,11 @@ pub async fn carry(conn: &Conn, lease: &mut Lease, out: &mut Vec<u8>, consumed: 
             && let Err(status) = gather(conn, lease, job, &entry.scope, &mut room).await
         {
             return Carried::Exchanged(Exchange::Answer(status));
+        }
+        // Those that were parked come all at once, which is no reason to turn them away.
+        let since = Instant::now();
+        while pass.is_some() && exchange::is_full(conn, job) && since.elapsed() < FULL {
+            tokio::time::sleep(ROOM).await;
         }
         let entered = entry.as_ref().map(|entry| entry.scope.enter(entry.version, pass.is_some()));
         let flight = match (entered, &entry) {
