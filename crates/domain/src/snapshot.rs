@@ -375,6 +375,9 @@ pub struct Target {
     pub registration: u64,
     /// Instance id or address, as the API knows it.
     pub id: String,
+    /// An instance's private address, for access logs; `None`: the id is an address, or no log is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
     pub port: u16,
     pub endpoint: Endpoint,
     /// Deregistered: takes no new request, those in flight may finish.

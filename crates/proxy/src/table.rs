@@ -229,7 +229,8 @@ impl Config {
     pub fn shown(&self, group: usize, target: &Target) -> Option<(String, u16)> {
         let group = self.snapshot.target_groups.get(&self.groups[group].shared.arn)?;
         let known = group.targets.iter().find(|t| t.registration == target.registration)?;
-        Some((known.id.clone(), known.port))
+        let id = known.address.map_or_else(|| known.id.clone(), |address| address.to_string());
+        Some((id, known.port))
     }
 
     pub fn has_listener(&self, arn: &str) -> bool {

@@ -71,7 +71,7 @@ fn no_request_is_misrouted_while_rules_change_places() {
     for _ in 0..20 {
         version += 1;
         proxy.serve.apply(&at(version));
-        let expected = if version % 2 == 0 { "wide" } else { "narrow" };
+        let expected = if version.is_multiple_of(2) { "wide" } else { "narrow" };
         assert_eq!(get(port, "/both/narrow").text(), expected);
     }
 }

@@ -111,6 +111,21 @@ fn what_is_in_flight_when_the_deregistration_delay_runs_out_is_a_502() {
 }
 
 #[test]
+fn a_connection_ends_after_its_keep_alive_time() {
+    let (port, target) = (free_port(), Upstream::echo("t"));
+    let mut snapshot = unprobed(port, target.endpoint());
+    snapshot.load_balancers[0].attributes.client_keep_alive = 1;
+    let _proxy = Proxy::serving(&snapshot);
+    let mut client = Peer::local(port);
+    assert_eq!(client.get("/").header("connection"), Some("keep-alive"));
+    std::thread::sleep(Duration::from_millis(1100));
+    // It gets its answer first.
+    let last = client.get("/");
+    assert_eq!((last.status(), last.header("connection")), (200, Some("close")));
+    assert!(client.is_closed());
+}
+
+#[test]
 fn a_redirect_to_more_than_eight_kilobytes_is_not_made() {
     let port = free_port();
     let redirect = Action::Redirect(Redirect {

@@ -215,10 +215,27 @@ fn requests_per_target_and_metrics_of_the_balancer() {
         let lb = s.counters.load_balancers.entry(balancer.clone()).or_default();
         lb.request_count += 80;
         lb.processed_bytes += 8_000;
+        for counter in [
+            &mut lb.elb_500,
+            &mut lb.rule_evaluations,
+            &mut lb.fixed_responses,
+            &mut lb.redirects,
+            &mut lb.redirect_url_limit_exceeded,
+            &mut lb.client_tls_errors,
+            &mut lb.rejected_connections,
+            &mut lb.dropped_invalid_headers,
+            &mut lb.desync_non_compliant,
+        ] {
+            *counter += 10;
+        }
+        lb.log_lines_dropped += 1;
         let tg = s.counters.target_groups.entry(group.clone()).or_default();
         tg.request_count += 80;
         tg.target_2xx += 79;
         tg.target_5xx += 1;
+        for counter in [&mut tg.connection_errors, &mut tg.tls_errors, &mut tg.non_sticky, &mut tg.unhealthy_routing] {
+            *counter += 10;
+        }
         tg.response_time_micros += 80 * 10_000;
         let n = tg.response_times.first().map_or(0, |(_, n)| *n);
         tg.response_times = vec![(time_bucket(10_000), n + 80)];
@@ -246,12 +263,42 @@ fn requests_per_target_and_metrics_of_the_balancer() {
     };
     near(data("RequestCount", "Sum", by_balancer.clone()), 480.0);
     near(data("HTTPCode_Target_2XX_Count", "Sum", by_group.clone()), 474.0);
+    for name in [
+        "HTTPCode_ELB_500_Count",
+        "RuleEvaluations",
+        "HTTP_Fixed_Response_Count",
+        "HTTP_Redirect_Count",
+        "HTTP_Redirect_Url_Limit_Exceeded_Count",
+        "ClientTLSNegotiationErrorCount",
+        "RejectedConnectionCount",
+        "DroppedInvalidHeaderRequestCount",
+        "DesyncMitigationMode_NonCompliant_Request_Count",
+    ] {
+        near(data(name, "Sum", by_balancer.clone()), 60.0);
+    }
+    for name in [
+        "TargetConnectionErrorCount",
+        "TargetTLSNegotiationErrorCount",
+        "NonStickyRequestCount",
+        "UnhealthyRoutingRequestCount",
+    ] {
+        near(data(name, "Sum", by_group.clone()), 60.0);
+    }
     near(data("TargetResponseTime", "Average", by_balancer.clone()), 0.01);
     near(data("TargetResponseTime", "p99", by_balancer), 0.01);
     let listed = s.call::<cw::op::ListMetrics>(json!({ "MetricName": "HealthyHostCount" })).metrics.unwrap();
     assert_eq!(listed.len(), 1);
     let text = cloudwatch::prometheus::text(&s.stage.world.platform).unwrap();
     assert!(text.contains("# TYPE quarry_target_group_requests_total counter\n"), "{text}");
+    for family in [
+        "load_balancer_rule_evaluations",
+        "load_balancer_rejected_connections",
+        "load_balancer_log_lines_dropped",
+        "target_group_tls_negotiation_errors",
+        "target_group_unhealthy_routing_requests",
+    ] {
+        assert!(text.contains(&format!("# TYPE quarry_{family}_total counter\n")), "{family}: {text}");
+    }
     assert!(text.contains("quarry_service_desired_tasks{cluster=\"demo\",service=\"api\"} 5\n"), "{text}");
 }
 

@@ -17,6 +17,7 @@ use quarry_aws::ec2::{
 use quarry_wire::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 /// How long a terminated instance stays visible, as on EC2.
 const SHOWN_AFTER_TERMINATION_MS: i64 = 3_600_000;
@@ -119,6 +120,13 @@ pub fn vpcs(tx: &Tx<'_>) -> Result<HashMap<String, String>, StoreError> {
     let instances = instances.into_iter().map(|record| (record.instance.instance_id, record.instance.vpc_id));
     let subnets = subnets.into_iter().map(|record| (record.subnet.subnet_id, record.subnet.vpc_id));
     Ok(instances.chain(subnets).filter_map(|(id, vpc)| id.zip(vpc)).collect())
+}
+
+/// The private address of every live instance, by its id.
+pub fn addresses(tx: &Tx<'_>) -> Result<HashMap<String, Ipv4Addr>, StoreError> {
+    let live = tx.all::<InstanceRecord>()?.into_iter().filter(InstanceRecord::is_live).map(|record| record.instance);
+    let parsed = |address: String| address.parse().ok();
+    Ok(live.filter_map(|i| i.instance_id.zip(i.private_ip_address.and_then(parsed))).collect())
 }
 
 /// Starts an instance in a subnet; it runs at once.

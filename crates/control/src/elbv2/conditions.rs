@@ -322,6 +322,30 @@ mod tests {
         }
     }
 
+    fn header(name: &str, values: &[&str]) -> aws::RuleCondition {
+        let config = aws::HttpHeaderConditionConfig {
+            http_header_name: Some(name.into()),
+            values: Some(values.iter().map(|v| v.to_string()).collect()),
+            ..Default::default()
+        };
+        aws::RuleCondition { field: Some("http-header".into()), http_header_config: Some(config), ..Default::default() }
+    }
+
+    fn query(pairs: &[(Option<&str>, Option<&str>)]) -> aws::RuleCondition {
+        let owned = |text: &Option<&str>| text.map(str::to_owned);
+        let pairs =
+            pairs.iter().map(|(key, value)| aws::QueryStringKeyValuePair { key: owned(key), value: owned(value) });
+        aws::RuleCondition {
+            field: Some("query-string".into()),
+            query_string_config: Some(aws::QueryStringConditionConfig { values: Some(pairs.collect()) }),
+            ..Default::default()
+        }
+    }
+
+    fn bare(field: &str) -> aws::RuleCondition {
+        aws::RuleCondition { field: Some(field.into()), ..Default::default() }
+    }
+
     fn source_ip(value: &str) -> aws::RuleCondition {
         aws::RuleCondition {
             field: Some("source-ip".into()),
@@ -358,6 +382,25 @@ mod tests {
             (vec![legacy("host-header", &["nodots"])], "not a valid host name"),
             (vec![legacy("source-ip", &["10.0.0.0/8"])], "not compatible with 'source-ip'"),
             (vec![methods(&["get"])], "allowed characters are A-Z"),
+            (vec![methods(&[&"A".repeat(41)])], "too long; the limit is '40'"),
+            (vec![methods(&[])], "A 'http-request-method' value must be specified"),
+            (vec![bare("http-request-method")], "A 'HttpRequestMethodConfig' must be specified"),
+            (vec![header("X-A", &[])], "A 'http-header' value must be specified"),
+            (vec![header("", &["a"])], "A 'HttpHeaderName' must be specified"),
+            (vec![header(&"X".repeat(41), &["a"])], "too long; the limit is '40'"),
+            (vec![header("X A", &["a"])], "not a valid header name"),
+            (vec![header("Host", &["a"])], "use a 'host-header' condition"),
+            (vec![header("X-A", &[&long])], "too long; the limit is '128'"),
+            (vec![header("X-A", &["a", "b", "c", "d"])], "too many values; the limit is '3'"),
+            (vec![bare("http-header")], "A 'HttpHeaderConfig' must be specified"),
+            (vec![query(&[])], "A 'query-string' value must be specified"),
+            (vec![query(&[(Some("a"), None)])], "A 'Value' must be specified"),
+            (vec![query(&[(Some(&long), Some("a"))])], "too long; the limit is '128'"),
+            (vec![query(&[(None, Some("?*?*?*"))])], "at most '5' wildcards"),
+            (vec![bare("query-string")], "A 'QueryStringConfig' must be specified"),
+            (vec![bare("source-ip")], "A 'SourceIpConfig' must be specified"),
+            (vec![legacy("host-header", &[&format!("{}.com", "a".repeat(128))])], "too long; the limit is '128'"),
+            (vec![legacy("host-header", &["a.b", "b.c", "c.d", "d.e"])], "too many values; the limit is '3'"),
             (vec![source_ip("10.0.0.1")], "must be in CIDR format"),
             (vec![source_ip("10.0.0.0/33")], "must be in CIDR format"),
         ];

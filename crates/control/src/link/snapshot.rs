@@ -1,6 +1,7 @@
 //! From stored records to a routing snapshot.
 
 use crate::cut;
+use crate::ec2;
 use crate::elbv2::listeners::tls;
 use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
 use crate::endpoint::DISCOVERY_PREFIX;
@@ -77,10 +78,12 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
             listeners,
         });
     }
+    let logged = built.load_balancers.iter().any(|balancer| balancer.attributes.access_logs.is_some());
+    let addresses = if logged { ec2::instance::addresses(tx)? } else { HashMap::new() };
     for group in tx.all::<TargetGroup>()? {
         let probe = uses.contains_key(&group.arn);
         let targets: Vec<Target> = tx.children(&group.arn)?;
-        let targets = targets.into_iter().map(|stored| target(&group, stored, probe, endpoints)).collect();
+        let targets = targets.into_iter().map(|stored| target(&group, stored, probe, endpoints, &addresses)).collect();
         built.target_groups.insert(
             group.arn.clone(),
             snapshot::TargetGroup {
@@ -162,7 +165,13 @@ fn behind_address(address: Ipv4Addr, port: u16, endpoints: &Endpoints) -> Endpoi
     }
 }
 
-fn target(group: &TargetGroup, stored: Target, probe: bool, endpoints: &Endpoints) -> snapshot::Target {
+fn target(
+    group: &TargetGroup,
+    stored: Target,
+    probe: bool,
+    endpoints: &Endpoints,
+    addresses: &HashMap<String, Ipv4Addr>,
+) -> snapshot::Target {
     let behind = || endpoints.ports.get(&(stored.id.clone(), stored.port)).cloned();
     let endpoint = match group.target_type {
         TargetType::Instance => behind().unwrap_or_else(|| Endpoint::Nowhere {
@@ -175,6 +184,7 @@ fn target(group: &TargetGroup, stored: Target, probe: bool, endpoints: &Endpoint
     };
     snapshot::Target {
         registration: stored.registration,
+        address: addresses.get(&stored.id).copied(),
         id: stored.id,
         port: stored.port,
         endpoint,

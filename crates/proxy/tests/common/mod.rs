@@ -243,6 +243,7 @@ pub fn group(name: &str, endpoints: &[Endpoint]) -> TargetGroup {
     let targets = endpoints.iter().map(|endpoint| Target {
         registration: REGISTRATION.fetch_add(1, Ordering::SeqCst),
         id: "127.0.0.1".into(),
+        address: None,
         port: 80,
         endpoint: endpoint.clone(),
         draining: false,
