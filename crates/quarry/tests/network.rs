@@ -36,8 +36,11 @@ fn who_reaches_whom(isolation: &str) {
 
     // At its private address and mapped port, the other task answers; its own address serves itself.
     let there = address(&other);
-    assert!(ask(&format!("/connect/{there}:3000")).contains("200 OK"), "{isolation}");
-    assert!(ask(&format!("/connect/{own}:3000")).contains("200 OK"), "{isolation}");
+    for somebody in [&there, &own] {
+        wait_for("a running task is reached", || {
+            ask(&format!("/connect/{somebody}:3000")).contains("200 OK").then_some(())
+        });
+    }
     if isolation == "none" {
         assert!(there.starts_with("127.81."), "{there}");
         return;

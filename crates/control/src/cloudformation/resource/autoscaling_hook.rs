@@ -1,6 +1,6 @@
-//! Lifecycle hooks and scaling policies of Auto Scaling groups.
+//! Lifecycle hooks of Auto Scaling groups.
 
-use super::call::{call, text};
+use super::call::call;
 use super::change::Change;
 use super::{Made, Progress, ResourceType, Wanted, absent, deleted, members};
 use crate::api::{Ctx, Result};
@@ -9,9 +9,6 @@ use serde_json::{Map, Value, json};
 
 /// `AWS::AutoScaling::LifecycleHook`.
 pub struct LifecycleHook;
-
-/// `AWS::AutoScaling::ScalingPolicy`.
-pub struct ScalingPolicy;
 
 impl ResourceType for LifecycleHook {
     fn name(&self) -> &'static str {
@@ -84,81 +81,6 @@ impl ResourceType for LifecycleHook {
             json!({"AutoScalingGroupName": group, "LifecycleHookName": made.physical_id}),
         ))
     }
-}
-
-impl ResourceType for ScalingPolicy {
-    fn name(&self) -> &'static str {
-        "AWS::AutoScaling::ScalingPolicy"
-    }
-
-    fn properties(&self) -> &'static [&'static str] {
-        &[
-            "AdjustmentType",
-            "AutoScalingGroupName",
-            "Cooldown",
-            "EstimatedInstanceWarmup",
-            "MetricAggregationType",
-            "MinAdjustmentMagnitude",
-            "PolicyType",
-            "ScalingAdjustment",
-            "StepAdjustments",
-            "TargetTrackingConfiguration",
-        ]
-    }
-
-    fn required(&self) -> &'static [&'static str] {
-        &["AutoScalingGroupName"]
-    }
-
-    fn attributes(&self) -> &'static [&'static str] {
-        &["Arn", "PolicyName"]
-    }
-
-    fn mutable(&self) -> &'static [&'static str] {
-        &[
-            "AdjustmentType",
-            "Cooldown",
-            "EstimatedInstanceWarmup",
-            "MetricAggregationType",
-            "MinAdjustmentMagnitude",
-            "PolicyType",
-            "ScalingAdjustment",
-            "StepAdjustments",
-            "TargetTrackingConfiguration",
-        ]
-    }
-
-    fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
-        put(ctx, wanted, &wanted.generated(255))
-    }
-
-    fn update(&self, ctx: &mut Ctx<'_>, made: &Made, _old: &Wanted, new: &Wanted) -> Result<Made> {
-        let name = made.attributes["PolicyName"].as_str().unwrap_or_default().to_owned();
-        put(ctx, new, &name)
-    }
-
-    fn look(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
-        let input = json!({
-            "AutoScalingGroupName": properties["AutoScalingGroupName"],
-            "PolicyNames": [made.attributes["PolicyName"]],
-        });
-        let output = call::<op::DescribePolicies>(ctx, input)?;
-        let policy = output.pointer("/ScalingPolicies/0").ok_or_else(|| absent("The policy is not there"))?;
-        Ok(members(policy, self.properties()))
-    }
-
-    fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Progress> {
-        let group = properties.get("AutoScalingGroupName").cloned().unwrap_or_default();
-        gone(call::<op::DeletePolicy>(ctx, json!({"AutoScalingGroupName": group, "PolicyName": made.physical_id})))
-    }
-}
-
-fn put(ctx: &mut Ctx<'_>, wanted: &Wanted, name: &str) -> Result<Made> {
-    let mut input = wanted.properties.clone();
-    input.insert("PolicyName".into(), name.into());
-    let output = call::<op::PutScalingPolicy>(ctx, input.into())?;
-    let arn = text(&output, "/PolicyARN")?;
-    Ok(Made::new(&arn).with("Arn", arn).with("PolicyName", name))
 }
 
 /// Auto Scaling says by a validation error that a group or what belongs to it is not there.
