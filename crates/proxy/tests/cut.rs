@@ -254,6 +254,47 @@ fn a_proxy_that_died_in_a_hold_starts_in_it_and_keeps_the_newest_scope() {
     assert_eq!(peer.response().header("x-side"), Some("b"));
 }
 
+/// Not a test of its own: see [`common::process`].
+#[test]
+fn proxy_process() {
+    common::process::be_proxy();
+}
+
+#[test]
+fn a_proxy_killed_in_a_hold_executes_nothing_of_what_it_had_parked_and_goes_on_holding() {
+    let (a, b) = (Side::start("a", true, 1), Side::start("b", false, 1));
+    let port = free_port();
+    let mut play = Play::new("killed", port, &a.target.endpoint(), &b.target.endpoint());
+    play.scope.hold_deadline_ms = 60_000;
+    let mut proxy = common::process::Process::serving(1024, &play.snapshot());
+    proxy.serve.apply(&play.hold());
+    let mut first = Peer::local(port);
+    first.send(&post("/posts", "", "first"));
+    report(&proxy.serve, play.scope.version, |r| r.parked == 1);
+    proxy.crash();
+    assert!(first.is_closed());
+    report(&proxy.serve, play.scope.version, |r| r.holding);
+    let deadline = Instant::now() + PATIENCE;
+    let listening = loop {
+        match std::net::TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    listening.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut again = Peer::new(listening);
+    again.send(&post("/posts", "", "again"));
+    report(&proxy.serve, play.scope.version, |r| r.parked == 1);
+    b.take_over(&a);
+    a.set(false, 2);
+    b.set(true, 3);
+    proxy.serve.apply_healthy(&play.next(|play| play.route(false)));
+    proxy.serve.apply(&play.next(|play| (play.scope.hold, play.scope.epoch) = (false, 3)));
+    assert_eq!(again.response().header("x-side"), Some("b"));
+    assert_eq!((a.rows().len(), b.rows()), (0, vec!["again".to_owned()]));
+}
+
 #[test]
 fn a_proxy_told_to_stop_waits_for_the_end_of_the_hold() {
     let (a, b) = (Side::start("a", true, 1), Side::start("b", false, 1));

@@ -2,68 +2,30 @@
 
 mod common;
 
+use common::process::{self, Process};
 use common::*;
-use quarry_domain::link::{Down, LoadBalancerCounters, Up};
-use quarry_domain::snapshot::*;
+use quarry_domain::link::{LoadBalancerCounters, Up};
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Descriptors of the proxy: 128 clients at once, and 32 requests for each target group.
-const DESCRIPTORS: &str = "256";
+const DESCRIPTORS: u64 = 256;
 const CLIENTS: usize = 128;
 const GROUP: usize = 32;
 
 /// Not a test of its own: the proxy of the others.
 #[test]
 fn proxy_process() {
-    let Some(dir) = std::env::var_os("QUARRY_OVERLOAD_TEST_DIR") else { return };
-    let most = DESCRIPTORS.parse().ok();
-    let limit = rustix::process::Rlimit { current: most, maximum: most };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
-    let config = quarry_proxy::ProxyConfig {
-        data_dir: dir.into(),
-        workers: 2,
-        replace: false,
-        names: Arc::new(|_| Arc::new(|_, _, _| None)),
-    };
-    quarry_proxy::run(config).unwrap();
+    process::be_proxy();
 }
 
-struct Process {
-    child: Child,
-    serve: Serve,
-    _dir: Dir,
-}
-
-impl Process {
-    fn serving(snapshot: &Snapshot) -> Self {
-        let dir = Dir::new();
-        let serve = Serve::start(&dir.0);
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "proxy_process"]).env("QUARRY_OVERLOAD_TEST_DIR", &dir.0).stdout(Stdio::null());
-        let process = Self { child: command.spawn().unwrap(), serve, _dir: dir };
-        process.serve.apply_healthy(snapshot);
-        process
-    }
-
-    fn wait(&self, holds: impl Fn(&LoadBalancerCounters) -> bool) {
-        self.serve.wait(|up| match up {
-            Up::Report { counters, .. } => counters.load_balancers.values().any(&holds).then_some(()),
-            _ => None,
-        });
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.serve.send(&Down::Stop);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn wait(process: &Process, holds: impl Fn(&LoadBalancerCounters) -> bool) {
+    process.serve.wait(|up| match up {
+        Up::Report { counters, .. } => counters.load_balancers.values().any(&holds).then_some(()),
+        _ => None,
+    });
 }
 
 /// Whether bytes have come, or the end.
@@ -88,7 +50,7 @@ fn a_group_that_hangs_takes_nothing_from_its_neighbour() {
     let hanging = Upstream::start(|mut peer| while peer.more() {});
     let lb = balancer("over", port, vec![path_rule(1, "/hang", forward("hanging"))], forward("good"));
     let groups = vec![group("hanging", &[hanging.endpoint()]), group("good", &[good.endpoint()])];
-    let process = Process::serving(&snapshot(1, vec![lb], groups));
+    let process = Process::serving(DESCRIPTORS, &snapshot(1, vec![lb], groups));
     let mut before = Peer::local(port);
     assert_eq!(before.get("/").status(), 200);
     let mut many: Vec<Peer> = (0..GROUP * 2).map(|_| Peer::local(port)).collect();
@@ -110,7 +72,7 @@ fn a_group_that_hangs_takes_nothing_from_its_neighbour() {
         assert_eq!((before.get("/").status(), get(port, "/").status()), (200, 200));
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
-    process.wait(|lb| lb.elb_503 as usize == told.len());
+    wait(&process, |lb| lb.elb_503 as usize == told.len());
     // When its clients have given up, the group takes requests again.
     let at_work = hanging.connections.load(Ordering::SeqCst);
     drop((waiting, told));
@@ -125,7 +87,7 @@ fn a_group_that_hangs_takes_nothing_from_its_neighbour() {
 #[test]
 fn clients_beyond_the_limit_are_turned_away_and_counted() {
     let (port, target) = (free_port(), Upstream::echo("t"));
-    let process = Process::serving(&simple(port, &[target.endpoint()]));
+    let process = Process::serving(DESCRIPTORS, &simple(port, &[target.endpoint()]));
     let mut first = Peer::local(port);
     assert_eq!(first.get("/").status(), 200);
     let many: Vec<Peer> = (0..CLIENTS * 2).map(|_| Peer::local(port)).collect();
@@ -133,7 +95,7 @@ fn clients_beyond_the_limit_are_turned_away_and_counted() {
     for client in many.iter().filter(|client| has_news(&client.stream)) {
         assert!(!matches!((&client.stream).read(&mut [0]), Ok(1..)), "closed without a word");
     }
-    process.wait(|lb| lb.rejected_connections as usize >= CLIENTS);
+    wait(&process, |lb| lb.rejected_connections as usize >= CLIENTS);
     assert_eq!(first.get("/").status(), 200, "who is in stays in");
     drop(many);
     until("let in again", || {
@@ -150,7 +112,7 @@ fn writes_that_a_cut_had_parked_are_not_turned_away() {
     let a = Side::with("a", true, 1, |_| std::thread::sleep(Duration::from_millis(20)));
     let b = Side::start("b", false, 1);
     let mut play = Play::new("parked", port, &a.target.endpoint(), &b.target.endpoint());
-    let process = Process::serving(&play.snapshot());
+    let process = Process::serving(DESCRIPTORS, &play.snapshot());
     process.serve.apply(&play.hold());
     // More than the target group may have at once.
     let mut clients: Vec<_> = (0..GROUP * 2).map(|_| Peer::local(port)).collect();

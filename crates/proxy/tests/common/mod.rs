@@ -3,6 +3,7 @@
 
 pub mod cut;
 pub mod frames;
+pub mod process;
 pub mod recorder;
 pub mod tls;
 
