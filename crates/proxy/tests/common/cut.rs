@@ -177,3 +177,10 @@ pub fn report(serve: &Serve, version: u64, holds: impl Fn(&CutReport) -> bool) -
 pub fn post(path: &str, fields: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: test\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
 }
+
+/// A proxy in front of both sides.
+pub fn serving(name: &str, source: &Side, destination: &Side) -> (Proxy, Play, u16) {
+    let port = free_port();
+    let play = Play::new(name, port, &source.target.endpoint(), &destination.target.endpoint());
+    (Proxy::serving(&play.snapshot()), play, port)
+}
