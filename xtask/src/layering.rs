@@ -48,6 +48,21 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("cut-kit", &[]),
     ("shop", &[]),
     ("xtask", &[]),
+    (
+        // Nobody sees it; it sees every part that reads what others have written.
+        "quarry-fuzz",
+        &[
+            "quarry-wire",
+            "quarry-aws",
+            "quarry-domain",
+            "quarry-control",
+            "quarry-proxy",
+            "quarry-dns",
+            "quarry-registry",
+            "quarry-runtime",
+            "quarry-deploy-kit",
+        ],
+    ),
 ];
 
 const BELOW_DOING: &[&str] = &["quarry-wire", "quarry-aws", "quarry-domain"];

@@ -13,6 +13,8 @@ mod control;
 mod cut;
 mod exchange;
 mod front;
+#[doc(hidden)]
+pub mod fuzz;
 mod handover;
 mod http;
 mod http2;

@@ -36,6 +36,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+/// For fuzzing: whether these bytes are a manifest that the registry would take.
+#[doc(hidden)]
+pub fn is_manifest(bytes: &[u8]) -> bool {
+    manifest::Document::read(None, bytes).is_ok()
+}
+
 /// What a registry is told at start.
 #[derive(Clone, Debug)]
 pub struct RegistryConfig {

@@ -305,6 +305,11 @@ fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body
     Some((len, response, body, kept))
 }
 
+/// For fuzzing: what becomes of a request's head.
+pub fn head_of(parts: &request::Parts, ends: bool) -> Option<(Vec<u8>, bool)> {
+    head(parts, ends).ok()
+}
+
 /// The request's head as HTTP/1.1, and whether its body goes in chunks.
 fn head(parts: &request::Parts, ends: bool) -> Result<(Vec<u8>, bool), StatusCode> {
     let bad = StatusCode::BAD_REQUEST;

@@ -78,6 +78,13 @@ impl Guard {
     }
 }
 
+/// What is left of the credit after these bytes, that come in pieces.
+pub fn credit_after(bytes: &[u8], piece: usize) -> i64 {
+    let guard = Guard::new();
+    bytes.chunks(piece).for_each(|part| guard.frames.borrow_mut().read(part));
+    guard.frames.borrow().credit
+}
+
 impl Frames {
     fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
@@ -187,13 +194,7 @@ mod tests {
     /// The credit after the preface and these frames, however the bytes are cut.
     fn credit(frames: &[Vec<u8>]) -> i64 {
         let bytes = [vec![b'x'; PREFACE], frame(4, 0), frames.concat()].concat();
-        let all: Vec<i64> = [1, 7, bytes.len()]
-            .map(|piece| {
-                let guard = Guard::new();
-                bytes.chunks(piece).for_each(|part| guard.frames.borrow_mut().read(part));
-                guard.frames.borrow().credit
-            })
-            .to_vec();
+        let all: Vec<i64> = [1, 7, bytes.len()].map(|piece| credit_after(&bytes, piece)).to_vec();
         assert!(all.iter().all(|c| *c == all[0]), "{all:?}");
         all[0]
     }

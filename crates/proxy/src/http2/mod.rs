@@ -20,6 +20,11 @@ use crate::io::{Buf, RelayError, write_all};
 use crate::io::{Meter, chunk_size};
 use crate::stream::Stream;
 
+/// For fuzzing: a client's credit after these bytes, that come in pieces.
+pub fn credit_after(bytes: &[u8], piece: usize) -> i64 {
+    guard::credit_after(bytes, piece)
+}
+
 /// Fields that mean something to one HTTP/1.1 connection only.
 fn is_connection_field(name: &str) -> bool {
     matches!(

@@ -1,0 +1,234 @@
+//! The targets.
+
+use crate::Target;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use quarry_control::cloudformation::template::{Template, graph};
+use quarry_deploy_kit::dockerfile::Dockerfile;
+use quarry_dns::{Names, Transport};
+use quarry_domain::image::LayerBlob;
+use quarry_domain::rule::{Conditions, Headers, Request, Rules};
+use quarry_domain::snapshot::{Condition, Snapshot};
+use quarry_runtime::{LayerStore, UnpackLimits};
+use quarry_wire::{Timestamp, hash, server, sigv4, validate, xml};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+pub const TARGETS: &[Target] = &[
+    Target { name: "request_head", run: quarry_proxy::fuzz::request_head },
+    Target { name: "response_head", run: quarry_proxy::fuzz::response_head },
+    Target { name: "chunked_body", run: quarry_proxy::fuzz::chunked_body },
+    Target { name: "http2_request", run: quarry_proxy::fuzz::http2_request },
+    Target { name: "http2_frames", run: quarry_proxy::fuzz::http2_frames },
+    Target { name: "snapshot", run: quarry_proxy::fuzz::snapshot },
+    Target { name: "rules", run: rules },
+    Target { name: "sigv4", run: signature },
+    Target { name: "aws_json", run: aws_json },
+    Target { name: "aws_query", run: aws_query },
+    Target { name: "aws_cbor", run: aws_cbor },
+    Target { name: "xml", run: answer },
+    Target { name: "template", run: template },
+    Target { name: "dockerfile", run: dockerfile },
+    Target { name: "manifest", run: manifest },
+    Target { name: "layer", run: layer },
+    Target { name: "dns_packet", run: dns_packet },
+];
+
+/// Lines: `METHOD host path query`, a field, then a rule each: `p:/a*|/b & h:*.example`.
+fn rules(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut lines = text.lines();
+    let (Some(first), Some(field)) = (lines.next(), lines.next()) else { return };
+    let mut parts = first.splitn(4, ' ');
+    let mut part = || parts.next().unwrap_or_default();
+    let (method, host, path, query) = (part(), part(), part(), part());
+    let field = field.split_once(": ").unwrap_or((field, ""));
+    struct One<'a>((&'a str, &'a str));
+    impl Headers for One<'_> {
+        fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+            self.0.0.eq_ignore_ascii_case(name) && test(self.0.1.as_bytes())
+        }
+    }
+    let headers = One(field);
+    let source = IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3));
+    let request = Request { method, host, path, query, headers: &headers, source };
+    let all: Vec<Vec<Condition>> =
+        lines.take(64).map(|line| line.split(" & ").filter_map(condition).collect()).collect();
+    let compiled = Rules::compile(all.iter().map(Vec::as_slice));
+    let found = compiled.first(&request);
+    let naive = all.iter().position(|conditions| Conditions::compile(conditions).match_request(&request));
+    assert_eq!(found, naive, "{text:?}");
+}
+
+fn condition(text: &str) -> Option<Condition> {
+    let (kind, values) = text.split_once(':')?;
+    let values: Vec<String> = values.split('|').map(str::to_owned).collect();
+    Some(match kind {
+        "p" => Condition::PathPattern(values),
+        "h" => Condition::HostHeader(values),
+        "m" => Condition::HttpRequestMethod(values),
+        "s" => Condition::SourceIp(values),
+        "q" => {
+            let pair = |v: String| match v.split_once('=') {
+                Some((key, value)) => (Some(key.to_owned()), value.to_owned()),
+                None => (None, v),
+            };
+            Condition::QueryString(values.into_iter().map(pair).collect())
+        }
+        name => Condition::HttpHeader { name: name.to_owned(), values },
+    })
+}
+
+/// Lines: query, then fields; an empty line, then the body.
+fn signature(bytes: &[u8]) {
+    let (head, body) = match bytes.windows(2).position(|w| w == b"\n\n") {
+        Some(at) => (&bytes[..at], &bytes[at + 2..]),
+        None => (bytes, &[][..]),
+    };
+    let mut lines = head.split(|b| *b == b'\n');
+    let Some(Ok(query)) = lines.next().map(std::str::from_utf8) else { return };
+    let headers = fields(lines);
+    let request = sigv4::Request { method: "POST", path: "/", query, headers: &headers, body };
+    let scope = sigv4::scope(&headers, query);
+    let credentials = || sigv4::Credentials {
+        access_key_id: "AKIDEXAMPLE".into(),
+        secret_access_key: "secret".into(),
+        session_token: None,
+    };
+    let now = Timestamp::from_secs(1_769_860_800);
+    match sigv4::verify(&request, now, sigv4::Expected::default(), |_| Some(credentials())) {
+        Ok(verified) => assert_eq!(Some(verified), scope),
+        Err(failure) => assert!(!failure.to_string().is_empty()),
+    }
+}
+
+fn fields<'a>(lines: impl Iterator<Item = &'a [u8]>) -> HeaderMap {
+    let pair = |line: &[u8]| {
+        let colon = line.iter().position(|b| *b == b':')?;
+        let value = line[colon + 1..].trim_ascii();
+        Some((HeaderName::from_bytes(&line[..colon]).ok()?, HeaderValue::from_bytes(value).ok()?))
+    };
+    lines.take(100).filter_map(pair).collect()
+}
+
+/// The first line is the target, `ECS.RunTask` for short.
+fn aws_json(bytes: &[u8]) {
+    let at = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let Ok(name) = std::str::from_utf8(&bytes[..at]) else { return };
+    let (service, operation) = name.split_once('.').unwrap_or((name, ""));
+    let Some(service) = quarry_aws::SERVICES.iter().find(|s| s.id == service) else { return };
+    let mut headers = HeaderMap::new();
+    let Ok(target) = HeaderValue::from_str(&format!("{}.{operation}", service.target_prefix)) else { return };
+    headers.insert("x-amz-target", target);
+    call("/", &headers, bytes.get(at + 1..).unwrap_or_default());
+}
+
+/// A form.
+fn aws_query(bytes: &[u8]) {
+    call("/", &HeaderMap::new(), bytes);
+}
+
+/// The first line is service and operation as in the other.
+fn aws_cbor(bytes: &[u8]) {
+    let at = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let Ok(name) = std::str::from_utf8(&bytes[..at]) else { return };
+    let (service, operation) = name.split_once('.').unwrap_or((name, ""));
+    let Some(service) = quarry_aws::SERVICES.iter().find(|s| s.id == service) else { return };
+    let mut headers = HeaderMap::new();
+    headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+    let path = format!("/service/{}/operation/{operation}", service.target_prefix);
+    call(&path, &headers, bytes.get(at + 1..).unwrap_or_default());
+}
+
+/// What can be decoded can be checked and written again; what cannot is refused with an error of the protocol.
+fn call(path: &str, headers: &HeaderMap, body: &[u8]) {
+    let Ok(uri) = path.parse::<Uri>() else { return };
+    match server::identify(quarry_aws::SERVICES, &Method::POST, &uri, headers, body) {
+        Ok(call) => {
+            let mut input = (call.operation.new_input)();
+            match call.read(input.as_mut()) {
+                Ok(()) => {
+                    let _ = validate::check(input.as_ref(), call.protocol, call.service, call.operation);
+                    quarry_wire::json::to_value(input.as_ref());
+                }
+                Err(error) => {
+                    let reply = server::reply_error(call.protocol, call.service, &error, "r");
+                    assert!((400..600).contains(&reply.status), "{}", reply.status);
+                }
+            }
+        }
+        Err(refusal) => assert!((400..600).contains(&refusal.reply("r").status)),
+    }
+}
+
+fn answer(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(node) = xml::Node::parse(text) {
+        for service in quarry_aws::SERVICES.iter().take(3) {
+            for operation in service.operations.iter().take(8) {
+                let _ = node.read((operation.new_output)().as_mut());
+            }
+        }
+    }
+}
+
+fn template(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(template) = Template::parse(text) {
+        let needs = graph::dependencies(&template).expect("a template that was taken");
+        assert_eq!(graph::creation_order(&needs).len(), needs.len(), "every resource has its turn");
+        let _ = graph::attributes(&template);
+    }
+}
+
+fn dockerfile(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let arguments = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
+    if let Err(error) = Dockerfile::parse("Dockerfile", text, &arguments) {
+        assert!(error.line <= text.lines().count() + 1, "{error}");
+    }
+}
+
+fn manifest(bytes: &[u8]) {
+    quarry_registry::is_manifest(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = quarry_registry::ImageReference::parse(text);
+    }
+}
+
+/// A layer is unpacked or refused, and touches nothing outside its place.
+fn layer(bytes: &[u8]) {
+    let memory = std::path::Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let around = tempfile::Builder::new().prefix("quarry-fuzz-").tempdir_in(base).expect("a directory");
+    let place = |name: &str| around.path().join(name);
+    std::fs::write(place("witness"), "untouched").expect("a file");
+    std::fs::write(place("blob"), bytes).expect("a file");
+    let limits = UnpackLimits { bytes: 1 << 20, entries: 200, ratio: 400 };
+    let store = LayerStore::open(&place("layers"), limits, false).expect("a store");
+    let digest = format!("sha256:{}", hash::sha256(bytes));
+    let layer = LayerBlob {
+        diff_id: digest.clone(),
+        digest,
+        media_type: "application/vnd.oci.image.layer.v1.tar".into(),
+        path: place("blob"),
+    };
+    let unpacked = store.unpack(&layer);
+    assert_eq!(std::fs::read_to_string(place("witness")).expect("still there"), "untouched");
+    let mut left: Vec<_> =
+        std::fs::read_dir(around.path()).expect("a directory").map(|e| e.expect("one").file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["blob", "layers", "witness"]);
+    let layers = std::fs::read_dir(place("layers")).expect("a directory").count();
+    assert_eq!(layers, usize::from(unpacked.is_ok()), "{unpacked:?}");
+}
+
+fn dns_packet(bytes: &[u8]) {
+    let names = Names::new(&Snapshot::default());
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let answer = quarry_dns::answer(bytes, &names, IpAddr::V4(Ipv4Addr::LOCALHOST), transport);
+        if let Some(answer) = answer {
+            assert_eq!(answer[..2], bytes[..2], "the identifier");
+            assert!(answer[2] & 0x80 != 0, "an answer");
+        }
+    }
+}
