@@ -82,8 +82,8 @@ fn forwarded(head: &Head<'_, '_>) {
 /// An answer that is taken goes on in a form that reads as the same answer. The first byte says what was asked.
 pub fn response_head(bytes: &[u8]) {
     let Some((flags, bytes)) = bytes.split_first() else { return };
-    let asked =
-        Asked { head: flags & 1 != 0, http10: flags & 2 != 0, upgrade: flags & 4 != 0, keep_alive: flags & 8 != 0 };
+    let flag = |n: u8| flags >> n & 1 != 0;
+    let asked = Asked { head: flag(0), http10: flag(1), upgrade: flag(2), keep_alive: flag(3), last: flag(4) };
     let mut out = Vec::new();
     let parsed = response::parse(bytes, asked, &Extra::default(), &UNEDITED, &mut out);
     let again = |out: &[u8]| response::parse(out, asked, &Extra::default(), &UNEDITED, &mut Vec::new());
