@@ -20,7 +20,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than a busy disk takes to sync.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A data directory that goes away with the test.
 pub struct Dir(pub PathBuf);
