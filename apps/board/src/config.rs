@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use cut_kit::http::Settings;
 
@@ -116,13 +117,13 @@ struct Common {
 #[derive(Args)]
 struct Stored {
     /// SQLite file, made if it is not there [default: /data/<service>.db]
-    #[arg(long, env = "DATABASE_PATH")]
+    #[arg(long, env = "DATABASE_PATH", value_parser = any_path())]
     database_path: Option<PathBuf>,
     /// PostgreSQL instead, for services on several hosts: postgres://user:password@host/database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// JSON file {"users":[…],"threads":[…],"posts":[…]} whose rows fill empty tables once
-    #[arg(long, env = "IMPORT")]
+    #[arg(long, env = "IMPORT", value_parser = any_path())]
     import: Option<PathBuf>,
     /// Base URL of the users service, where users are not in this process
     #[arg(long, env = "USERS_URL")]
@@ -192,6 +193,11 @@ impl Config {
     }
 }
 
+/// Also an empty one, which clap's own parser of paths refuses.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// An empty variable is the same as none: task definitions cannot take one away.
 fn filled(path: Option<PathBuf>) -> Option<PathBuf> {
     path.filter(|path| !path.as_os_str().is_empty())
@@ -245,7 +251,7 @@ mod tests {
             let all = ["board-posts"].iter().chain(settings).map(std::ffi::OsString::from);
             Config::parse(Role::Posts, all)
         };
-        let config = parse(&["--cut-destination", "posts"]).unwrap();
+        let config = parse(&["--cut-destination", "posts", "--import", ""]).unwrap();
         assert_eq!((config.destinations, config.cuttable, config.cut), (vec![Feature::Posts], true, None));
         assert!(parse(&["--cut-destination", "posts", "--import", "x.json"]).is_err());
         assert!(parse(&["--cut-destination", "users"]).is_err());

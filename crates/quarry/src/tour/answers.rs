@@ -18,20 +18,20 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// The reads of the board that monolith and services must answer alike.
+/// The reads of the board that monolith and services must answer alike, whatever is written meanwhile.
 pub const COMPARED: &[&str] = &[
     "/",
     "/api",
     "/api/",
-    "/api/users",
+    "/api/users?limit=6",
     "/api/users/1",
     "/api/users/2",
     "/api/users/9999",
-    "/api/threads",
+    "/api/threads?limit=5",
     "/api/threads/1",
     "/api/threads/3",
     "/api/threads/9999",
-    "/api/posts",
+    "/api/posts?limit=20",
     "/api/posts/1",
     "/api/posts/7",
     "/api/posts/9999",

@@ -4,19 +4,22 @@ use crate::tour::answers::Site;
 use crate::tour::platform::Quarry;
 use crate::tour::report::Report;
 use crate::tour::screen::Screen;
+use crate::tour::split::Services;
 use crate::tour::stack::Stack;
-use crate::tour::{STACK, VERSION};
+use crate::tour::{SERVICES, STACK, VERSION};
 use anyhow::{Context, Result, bail, ensure};
-use quarry_aws::ecs::op::{CreateService, DescribeServices, RegisterTaskDefinition};
+use quarry_aws::ecs::op::{CreateService, DescribeServices, RegisterTaskDefinition, UpdateService};
 use quarry_aws::ecs::{
-    ContainerDefinition, CreateServiceRequest, DescribeServicesRequest, DockerVolumeConfiguration, KeyValuePair,
-    LoadBalancer, LogConfiguration, MountPoint, PortMapping, RegisterTaskDefinitionRequest, Service, Volume,
+    ContainerDefinition, CreateServiceRequest, Deployment, DescribeServicesRequest, DockerVolumeConfiguration,
+    KeyValuePair, LoadBalancer, LogConfiguration, MountPoint, PortMapping, RegisterTaskDefinitionRequest, Service,
+    UpdateServiceRequest, Volume,
 };
 use quarry_aws::elbv2::op::{CreateListener, CreateTargetGroup, DescribeLoadBalancers, DescribeTargetHealth};
 use quarry_aws::elbv2::{
     Action, CreateListenerInput, CreateTargetGroupInput, DescribeLoadBalancersInput, DescribeTargetHealthInput,
 };
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 /// A service behind the load balancer.
@@ -41,7 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn deploy_monolith(screen: &Screen, report: &mut Report, quarry: &Quarry, stack: &Stack) -> Result<Monolith> {
     screen.heading("Deploy the monolith (ECS, load balancer)");
     let step = screen.step("task definition, target group, listener HTTP 80, service api");
-    register(quarry, "api", &[]).await?;
     let target_group_arn = target_group(quarry, stack, "api").await?;
     let listener = quarry
         .aws
@@ -59,7 +61,6 @@ pub async fn deploy_monolith(screen: &Screen, report: &mut Report, quarry: &Quar
         .into_iter()
         .find_map(|l| l.listener_arn)
         .context("the listener has no ARN")?;
-    let service = create_service(quarry, report, stack, "api", target_group_arn).await?;
     let (bound, note) = quarry.bound(&listener_arn).await?;
     let host = dns_name(quarry, stack).await?;
     let address = *bound.first().context("the load balancer listens nowhere")?;
@@ -67,6 +68,11 @@ pub async fn deploy_monolith(screen: &Screen, report: &mut Report, quarry: &Quar
         "none" => format!("http://{address}"),
         _ => format!("http://{host}"),
     };
+    // Where a feature is once it was cut out: the load balancer knows.
+    let peers: Vec<_> = SERVICES.iter().map(|name| (peer(name), url_for_tasks.clone())).collect();
+    let environment = peers.into_iter().chain([("CUT_ADMIN_PORT", admin_port()?)]).collect::<Vec<_>>();
+    register(quarry, "api", &environment).await?;
+    let service = create_service(quarry, report, stack, "api", target_group_arn).await?;
     let site = Site { address, host: host.clone() };
     let ready = site.get("/").await?;
     ensure!(
@@ -86,13 +92,13 @@ pub async fn deploy_monolith(screen: &Screen, report: &mut Report, quarry: &Quar
 }
 
 /// 256 CPU units, a hard limit in MiB, container port 3000, host port 0; data on a volume of its own.
-pub async fn register(quarry: &Quarry, name: &str, environment: &[(&str, &str)]) -> Result<()> {
+pub async fn register(quarry: &Quarry, name: &str, environment: &[(&str, String)]) -> Result<()> {
     let place = quarry.installation.place();
     let image = format!("{}.dkr.ecr.{}.amazonaws.com/{name}:{VERSION}", place.account, place.region);
-    let database = format!("/data/{name}.db");
-    let pairs = environment.iter().copied().chain([("DATABASE_PATH", database.as_str())]);
-    let variable = |(name, value): (&str, &str)| KeyValuePair { name: Some(name.into()), value: Some(value.into()) };
-    let variables = pairs.map(variable).collect();
+    let database = [("DATABASE_PATH", format!("/data/{name}.db"))];
+    let variable =
+        |(name, value): &(&str, String)| KeyValuePair { name: Some((*name).into()), value: Some(value.clone()) };
+    let variables = environment.iter().chain(&database).map(variable).collect();
     let mut container = ContainerDefinition {
         name: Some(name.into()),
         image: Some(image),
@@ -145,6 +151,67 @@ pub async fn register(quarry: &Quarry, name: &str, environment: &[(&str, &str)])
             ..Default::default()
         })
         .await?;
+    Ok(())
+}
+
+/// The variable that says where a feature is.
+fn peer(name: &str) -> &'static str {
+    match name {
+        "users" => "USERS_URL",
+        "threads" => "THREADS_URL",
+        _ => "POSTS_URL",
+    }
+}
+
+/// A port inside the task. Without isolation the tasks share the machine's ports, so each gets a free one.
+fn admin_port() -> Result<String> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port().to_string())
+}
+
+/// The task definition of a service of its own. Before the cut it starts empty and fenced, and its rows come by the
+/// cut; afterwards it needs nothing of that any more.
+pub async fn register_service(quarry: &Quarry, monolith_url: &str, name: &str, to_be_cut: bool) -> Result<()> {
+    let others = SERVICES.iter().filter(|other| **other != name && name != "web");
+    let mut environment: Vec<_> = others.map(|other| (peer(other), monolith_url.to_owned())).collect();
+    if name != "web" {
+        environment.push(("IMPORT", String::new()));
+        if to_be_cut {
+            environment.push(("CUT_DESTINATION", name.to_owned()));
+            environment.push(("CUT_ADMIN_PORT", admin_port()?));
+        }
+    }
+    register(quarry, name, &environment).await
+}
+
+/// The cuts are finished: the services run on as any others.
+pub async fn without_cut(screen: &Screen, quarry: &Quarry, services: &Services) -> Result<()> {
+    let step = screen.step("a new revision of users, threads and posts without the cut's settings");
+    for service in &services.services {
+        register_service(quarry, &services.url_for_tasks, &service.name, false).await?;
+        quarry
+            .aws
+            .call::<UpdateService>(UpdateServiceRequest {
+                cluster: Some(services.stack.cluster.clone()),
+                service: Some(service.name.clone()),
+                task_definition: Some(service.name.clone()),
+                ..Default::default()
+            })
+            .await?;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    for service in &services.services {
+        loop {
+            let deployments = describe(quarry, &services.stack, &service.name).await?.deployments.unwrap_or_default();
+            let completed = |one: &Deployment| one.rollout_state.as_deref() == Some("COMPLETED");
+            if deployments.len() == 1 && deployments.iter().all(completed) {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "{} is not deployed anew after 60 s", service.name);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        wait_healthy(quarry, &services.stack, service, 1).await?;
+    }
+    step.done("rolled out");
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 mod answers;
 mod board;
 mod cleanup;
+mod cut;
 mod ecs;
 mod faults;
 mod images;
@@ -12,6 +13,7 @@ mod report;
 mod screen;
 mod split;
 mod stack;
+mod writes;
 
 use crate::tour::platform::Quarry;
 use crate::tour::report::Report;
@@ -26,6 +28,8 @@ use std::time::Instant;
 const STACK: &str = "BreakTheMonolith-Demo";
 /// The services that the monolith is broken into, in the documents' order.
 const SERVICES: [&str; 3] = ["users", "threads", "posts"];
+/// The one of them that goes back to the monolith once, with what was written meanwhile, before it leaves for good.
+const ROLLED_BACK: &str = "posts";
 /// The image tag of the documents.
 const VERSION: &str = "v1";
 
@@ -35,6 +39,9 @@ pub struct TourArguments {
     /// Leave everything running at the end and print the URLs.
     #[arg(long)]
     keep: bool,
+    /// With --keep: stop before the cuts, so that they can be made by hand with `quarry cut`.
+    #[arg(long, requires = "keep")]
+    uncut: bool,
     /// Where to keep the tour's data [default: a new directory, removed at the end].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -44,6 +51,9 @@ pub struct TourArguments {
     /// Requests per second of the steady load.
     #[arg(long, default_value_t = 300)]
     rate: u32,
+    /// Writes per second while the monolith is broken up.
+    #[arg(long, default_value_t = 60)]
+    writes: u32,
     /// How long to watch the load after the traffic moved, and again after the kill, in seconds.
     #[arg(long, default_value_t = 2)]
     watch: u64,
@@ -102,9 +112,16 @@ async fn steps(
     let stack = stack::deploy(screen, report, quarry).await?;
     images::push(screen, report, quarry, binaries).await?;
     let monolith = ecs::deploy_monolith(screen, report, quarry, &stack).await?;
+    let services = split::deploy(screen, report, quarry, &stack, &monolith).await?;
+    if arguments.uncut {
+        return Ok(services);
+    }
     let load = split::start_load(screen, &monolith, arguments.rate).await?;
-    let services = split::run(screen, report, quarry, &stack, &monolith, &load).await?;
+    let writing = writes::start(screen, &monolith.site, arguments.writes)?;
+    split::run(screen, report, quarry, &monolith, &services, &load, &writing).await?;
     split::watch(screen, &load, arguments.watch).await?;
+    writing.finish(screen, report, &monolith.site).await?;
+    ecs::without_cut(screen, quarry, &services).await?;
     faults::kill_a_task(screen, report, quarry, &services, &load).await?;
     split::watch(screen, &load, arguments.watch).await?;
     faults::scale(screen, report, quarry, &services).await?;

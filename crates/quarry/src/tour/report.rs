@@ -11,6 +11,10 @@ pub struct Report {
     pub isolation: String,
     /// By label: `users`, `threads`, `posts`.
     pub requests: BTreeMap<String, Requests>,
+    /// By service: what was written while the monolith was broken up.
+    pub writes: BTreeMap<String, Writes>,
+    /// users, threads, posts.
+    pub cuts: Vec<Cut>,
     /// Failed requests, those to the killed service after its kill left out.
     pub failures_elsewhere: u64,
     pub killed: Option<Killed>,
@@ -32,6 +36,35 @@ pub struct Requests {
     pub failed: u64,
     pub p50_ms: f64,
     pub p99_ms: f64,
+}
+
+/// The ledger of one service's writes, held against its rows.
+#[derive(Default, Clone, Serialize)]
+pub struct Writes {
+    pub acknowledged: u64,
+    pub failed: u64,
+    /// Acknowledged and not there.
+    pub missing: usize,
+    pub doubled: usize,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+}
+
+/// How one feature moved out of the monolith.
+#[derive(Default, Clone, Serialize)]
+pub struct Cut {
+    pub id: String,
+    pub scope: String,
+    /// How long its writes were held, by move: there, and, where it went back once, back and there again.
+    pub holds_ms: Vec<f64>,
+    /// Rows of the full comparison before the hold.
+    pub rows_compared: u64,
+    /// Reads that both sides were asked, and all answered alike.
+    pub reads_compared: u64,
+    pub digests_agree: bool,
+    /// Tried, and ended without a switch because the hold took too long here.
+    pub holds_given_up: u64,
 }
 
 /// What the death of one task cost.
@@ -59,7 +92,9 @@ pub struct Times {
     #[serde(serialize_with = "as_ms")]
     pub monolith: Duration,
     #[serde(serialize_with = "as_ms")]
-    pub split: Duration,
+    pub services: Duration,
+    #[serde(serialize_with = "as_ms")]
+    pub cuts: Duration,
     #[serde(serialize_with = "as_ms")]
     pub drain: Duration,
     #[serde(serialize_with = "as_ms")]
@@ -91,6 +126,11 @@ fn as_ms<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
 }
 
+/// Milliseconds to the microsecond.
+pub fn round(ms: f64) -> f64 {
+    (ms * 1e3).round() / 1e3
+}
+
 /// The median of some figures; 0 if there are none.
 pub fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
@@ -105,6 +145,31 @@ impl fmt::Display for Report {
         writeln!(f, "  {:<10} {:>10} {:>8} {:>10} {:>10}", "requests", "sent", "failed", "p50", "p99")?;
         for (label, r) in &self.requests {
             writeln!(f, "  {label:<10} {:>10} {:>8} {:>7.2} ms {:>7.2} ms", r.sent, r.failed, r.p50_ms, r.p99_ms)?;
+        }
+        for (name, w) in &self.writes {
+            writeln!(
+                f,
+                "  {:<10} {:>10} {:>8} {:>7.2} ms {:>7.2} ms  {} missing, {} doubled",
+                format!("→ {name}"),
+                w.acknowledged,
+                w.failed,
+                w.p50_ms,
+                w.p99_ms,
+                w.missing,
+                w.doubled
+            )?;
+        }
+        for cut in &self.cuts {
+            let ways = ["there", "back", "there again"];
+            let holds: Vec<_> = ways.iter().zip(&cut.holds_ms).map(|(way, ms)| format!("{way} {ms:.1} ms")).collect();
+            writeln!(
+                f,
+                "  cut {:<8} writes held {}; {} rows and {} reads compared, digests equal",
+                cut.scope,
+                holds.join(", "),
+                cut.rows_compared,
+                cut.reads_compared
+            )?;
         }
         writeln!(f, "  failures outside the killed service: {}", self.failures_elsewhere)?;
         if let Some(killed) = &self.killed {
@@ -126,7 +191,8 @@ impl fmt::Display for Report {
             ("stack", t.stack),
             ("images built and pushed", t.push),
             ("monolith up", t.monolith),
-            ("services up, traffic moved", t.split),
+            ("services up", t.services),
+            ("users, threads, posts cut; posts back and again", t.cuts),
             ("monolith drained and stopped", t.drain),
             ("posts 1 → 3 → 1", t.scale),
             ("clean-up", t.cleanup),

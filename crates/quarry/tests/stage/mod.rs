@@ -30,10 +30,20 @@ pub struct Stage {
 
 impl Stage {
     pub fn set() -> Self {
+        Self::of(&[])
+    }
+
+    /// The same before the cuts: the monolith `api` has all features, the services are empty.
+    pub fn uncut() -> Self {
+        Self::of(&["--uncut"])
+    }
+
+    fn of(options: &[&str]) -> Self {
         let data = tempfile::Builder::new().prefix("q").tempdir_in("/tmp").unwrap();
         let output = Command::new(EXE)
             .args(["tour", "--keep", "--json", "--rate", "50", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data.path())
+            .args(options)
             .env_remove("AWS_ENDPOINT_URL")
             .stdin(Stdio::null())
             .output()
