@@ -54,6 +54,22 @@ impl Dice {
     }
 }
 
+impl Moves {
+    pub fn add(&mut self, other: Moves) {
+        self.holds.extend(other.holds);
+        self.rollbacks.extend(other.rollbacks);
+        for (victim, count) in other.kills {
+            *self.kills.entry(victim).or_default() += count;
+        }
+        for (code, count) in other.stops {
+            *self.stops.entry(code).or_default() += count;
+        }
+        self.holds_given_up += other.holds_given_up;
+        self.moves += other.moves;
+        self.cuts += other.cuts;
+    }
+}
+
 pub fn request(feature: &str) -> CutRequest {
     CutRequest {
         scope: feature.into(),
@@ -113,20 +129,19 @@ pub fn report(cuts: &Cuts, id: &str) -> Report {
 
 /// Begins a cut, once the new service and the old one are ready for it.
 pub fn begin(cuts: &Cuts, wanted: &CutRequest) -> String {
-    let mut last = String::new();
     let begin = Instant::now();
     loop {
-        match block_on(cuts.create(wanted)) {
+        let refused = match block_on(cuts.create(wanted)) {
             Ok(made) => return Cut::deserialize(made).unwrap().id,
-            Err(error) => last = error.to_string(),
-        }
+            Err(error) => error.to_string(),
+        };
         // Perhaps the answer was lost.
         let listed = block_on(cuts.list()).ok().map(|all| Vec::<Cut>::deserialize(&all["cuts"]).unwrap());
         let made = listed.and_then(|all| all.into_iter().find(|c| c.scope == wanted.scope && c.ended_ms.is_none()));
         if let Some(made) = made {
             return made.id;
         }
-        assert!(begin.elapsed() < PATIENCE, "{} does not begin: {last}", wanted.scope);
+        assert!(begin.elapsed() < PATIENCE, "{} does not begin: {refused}", wanted.scope);
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -1,0 +1,228 @@
+//! What a cut costs, and that it loses nothing: cuts and rollbacks of a feature of the board, over and over, under reads
+//! and writes; first undisturbed, then with processes killed at random moments. `bench/cut` runs it.
+
+#[path = "../tests/cutting/mod.rs"]
+mod cutting;
+#[path = "../tests/stage/mod.rs"]
+mod stage;
+
+use clap::Parser;
+use cutting::{Dice, FEATURES, Moves};
+use quarry_load::{Account, Load, LoadConfig, LoadHandle, Pace, PathSpec, Verdict};
+use stage::Stage;
+use std::time::{Duration, Instant};
+
+/// Cuts and rollbacks of the board's posts under load, with a ledger of every write.
+#[derive(Parser)]
+struct Arguments {
+    /// Moves without kills; a cut is one, a rollback is one.
+    #[arg(long, default_value_t = 10)]
+    moves: u64,
+    /// Moves during which processes are killed.
+    #[arg(long, default_value_t = 10)]
+    moves_with_kills: u64,
+    /// Go on moving until so many writes are acknowledged.
+    #[arg(long, default_value_t = 0)]
+    writes: u64,
+    /// Writes per second, over users, threads and posts.
+    #[arg(long, default_value_t = 90)]
+    rate: u32,
+    /// Reads per second.
+    #[arg(long, default_value_t = 100)]
+    reads: u32,
+    /// Seconds without a cut, and with reads compared, that latencies are taken from.
+    #[arg(long, default_value_t = 5)]
+    quiet: u64,
+    /// Chance of a kill in a move with kills, in percent.
+    #[arg(long, default_value_t = 60)]
+    kills: u64,
+    /// Order of the faults.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What the ledgers of a part of the run came to.
+#[derive(Default)]
+struct Sum {
+    acknowledged: u64,
+    failed: u64,
+    unknown: u64,
+    missing: usize,
+    doubled: usize,
+    denied: usize,
+    unread: usize,
+    /// Of acknowledged writes, the worst of the ledgers.
+    p50_us: u64,
+    p99_us: u64,
+    max_us: u64,
+    kinds: Vec<String>,
+}
+
+impl Sum {
+    fn add(&mut self, feature: &str, account: &Account, verdict: &Verdict) {
+        self.acknowledged += verdict.acknowledged;
+        // A number that was given out and never sent is no failure.
+        self.failed += account.kinds.values().sum::<u64>();
+        self.unknown += verdict.unknown;
+        self.missing += verdict.missing.len();
+        self.doubled += verdict.doubled.len() + verdict.foreign.len();
+        self.denied += verdict.denied.len();
+        self.unread += verdict.unread.len();
+        self.p50_us = self.p50_us.max(account.latency.p50_us);
+        self.p99_us = self.p99_us.max(account.latency.p99_us);
+        self.max_us = self.max_us.max(account.latency.max_us);
+        self.kinds.extend(account.kinds.iter().map(|(kind, count)| format!("{feature}: {count} × {kind}")));
+    }
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let mut stage = Stage::uncut();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let each = f64::from(arguments.rate) / FEATURES.len() as f64;
+    let mut dice = Dice(arguments.seed);
+
+    // Reads and writes without a cut; then with a cut that compares reads; both of the same length.
+    let inside = runtime.enter();
+    let load = reads(&stage, arguments.reads);
+    load.phase("quiet");
+    let (quiet, ()) = written(&mut stage, &runtime, "quiet", each, |_| {
+        std::thread::sleep(Duration::from_secs(arguments.quiet));
+    });
+    load.phase("getting there");
+    let cuts = cutting::cuts(&stage);
+    let mut wanted = cutting::request("posts");
+    wanted.shadow_percent = Some(100);
+    wanted.until = Some("SHADOW".into());
+    let id = cutting::begin(&cuts, &wanted);
+    let (shadowed, ()) = written(&mut stage, &runtime, "shadow", each, |_| {
+        let begin = Instant::now();
+        while cutting::show(&cuts, &id).state != "SHADOW" {
+            assert!(begin.elapsed() < Duration::from_secs(60), "reads are not compared");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        load.phase("shadow");
+        std::thread::sleep(Duration::from_secs(arguments.quiet));
+    });
+    let compared = cutting::show(&cuts, &id).traffic.shadow;
+    cutting::abort(&cuts, &id);
+    let seen = runtime.block_on(load.stop());
+    drop(inside);
+    let p99 = |name: &str| {
+        let phase = seen.phases.iter().find(|phase| phase.name == name).expect("the phase was named");
+        phase.total.latency.p99_us as f64 / 1e3
+    };
+
+    let begin = Instant::now();
+    let (calm_sum, calm) = written(&mut stage, &runtime, "calm", each, |stage| {
+        cutting::to_and_fro(stage, "posts", arguments.moves, 0, &mut dice)
+    });
+    let (wild_sum, wild) = written(&mut stage, &runtime, "wild", each, |stage| {
+        let mut all = Moves::default();
+        loop {
+            all.add(cutting::to_and_fro(
+                stage,
+                "posts",
+                arguments.moves_with_kills.max(10),
+                arguments.kills,
+                &mut dice,
+            ));
+            let so_far = begin.elapsed().as_secs_f64() * f64::from(arguments.rate);
+            if all.moves >= arguments.moves_with_kills && so_far >= arguments.writes as f64 {
+                return all;
+            }
+        }
+    });
+    stage.platform.quarry(&["stop"]).unwrap();
+    let left = quarry_runtime::leftovers(stage.platform.data_dir());
+
+    println!("\n{} writes per second, {} reads per second, seed {}\n", arguments.rate, arguments.reads, arguments.seed);
+    println!("| | without kills | with kills |\n|---|---|---|");
+    let row = |name: &str, calm: String, wild: String| println!("| {name} | {calm} | {wild} |");
+    let both = |name: &str, figure: fn(&Moves) -> String| row(name, figure(&calm), figure(&wild));
+    both("cuts and rollbacks", |m| m.moves.to_string());
+    both("write hold ms, p50 / p99 / max", |m| spread(&m.holds));
+    both("holds given up (nothing moved, nothing lost)", |m| m.holds_given_up.to_string());
+    both("rollback, command to the old side's answer ms, p50 / p99 / max", |m| spread(&m.rollbacks));
+    both("kills", |m| {
+        let kills: Vec<_> = m.kills.iter().map(|(who, n)| format!("{who:?} {n}")).collect();
+        if kills.is_empty() { "none".to_owned() } else { kills.join(", ") }
+    });
+    let sums = |name: &str, figure: fn(&Sum) -> String| row(name, figure(&calm_sum), figure(&wild_sum));
+    sums("writes acknowledged", |s| s.acknowledged.to_string());
+    sums("acknowledged and missing / doubled / not readable at once", |s| {
+        format!("{} / {} / {}", s.missing, s.doubled, s.unread)
+    });
+    sums("failed or unknown outcomes (with kills: those of the killed)", |s| s.failed.to_string());
+    sums("said to have failed, and stored", |s| s.denied.to_string());
+    sums("write latency ms, p50 / p99 / max", |s| {
+        format!("{:.1} / {:.1} / {:.1}", ms(s.p50_us), ms(s.p99_us), ms(s.max_us))
+    });
+    let hold = percentile(&calm.holds, 0.5) as f64 / quiet.p99_us.max(1) as f64;
+    println!("\nWithout a cut a write's p99 is {:.1} ms: the median hold is {hold:.2} of it.", ms(quiet.p99_us));
+    println!(
+        "Reads' p99: {:.2} ms without a cut, {:.2} ms with {} reads compared ({} different); writes' p99 {:.1} ms.",
+        p99("quiet"),
+        p99("shadow"),
+        compared.compared,
+        compared.different,
+        ms(shadowed.p99_us)
+    );
+    for (name, moves, sum) in [("without kills", &calm, &calm_sum), ("with kills", &wild, &wild_sum)] {
+        println!("{name}: stops {:?}; {}", moves.stops, sum.kinds.join(", "));
+    }
+    let lost =
+        [&quiet, &shadowed, &calm_sum, &wild_sum].iter().map(|s| s.missing + s.doubled + s.denied).sum::<usize>();
+    assert_eq!(lost, 0, "writes were lost, doubled, or done though said to have failed");
+    assert_eq!([&quiet, &shadowed, &calm_sum].map(|s| s.failed), [0; 3], "writes failed where nobody was killed");
+    assert_eq!(seen.total.failed, 0, "reads failed: {:?}", seen.total.kinds);
+    assert_eq!(left, Vec::<String>::new());
+}
+
+/// Writes all features while `work` is done, and holds the ledgers against the rows.
+fn written<T>(
+    stage: &mut Stage,
+    runtime: &tokio::runtime::Runtime,
+    series: &'static str,
+    each: f64,
+    work: impl FnOnce(&mut Stage) -> T,
+) -> (Sum, T) {
+    let ledgers = {
+        let _inside = runtime.enter();
+        FEATURES.map(|feature| (feature, cutting::write(stage, feature, series, each)))
+    };
+    let done = work(stage);
+    let mut sum = Sum::default();
+    for (feature, ledger) in ledgers {
+        let account = runtime.handle().block_on(ledger.stop());
+        sum.add(feature, &account, &cutting::check(stage, feature, series, &account));
+    }
+    (sum, done)
+}
+
+fn reads(stage: &Stage, rate: u32) -> LoadHandle {
+    let mut config = LoadConfig::new(stage.address, &stage.host, Pace::Rate(f64::from(rate)));
+    for path in ["/api/posts/3", "/api/posts?limit=20", "/api/posts/in-thread/1"] {
+        config.paths.push(PathSpec::new("posts", path));
+    }
+    Load::start(config).unwrap()
+}
+
+fn ms(micros: u64) -> f64 {
+    micros as f64 / 1e3
+}
+
+fn percentile(values: &[u64], share: f64) -> u64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let index = (sorted.len() as f64 * share) as usize;
+    sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+fn spread(values: &[u64]) -> String {
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| ms(percentile(values, share)));
+    if values.is_empty() { "none".to_owned() } else { format!("{p50:.1} / {p99:.1} / {max:.1}") }
+}
