@@ -91,10 +91,8 @@ fn a_feature_is_cut_out_by_the_command_and_back_and_again() {
 
     // Meanwhile nobody else moves what the cut stands on.
     assert!(refusals(&stage, &POSTS).contains(&"overlap".to_owned()));
-    assert_eq!(
-        refusals(&stage, &["users", "--from", "api", "--path", "/api/nowhere*", "--to", "api"]),
-        ["service", "target-group"]
-    );
+    let same = refusals(&stage, &["users", "--from", "api", "--to", "api", "--path", "/api/users*"]);
+    assert!(same.contains(&"service".to_owned()), "{same:?}");
     let owned = rule_of(&aws, "/api/posts*");
     assert_eq!(modify(&aws, &owned), Err("OperationNotPermitted".into()));
     assert_eq!(modify(&aws, &rule_of(&aws, "/api/users*")), Ok(()));
