@@ -113,6 +113,8 @@ pub struct Cut {
     pub summary: String,
     /// `source` or `destination`.
     pub owner: String,
+    /// `cut`, `rollback`, `finish` or `abort`: what was last asked for.
+    pub goal: String,
     pub stopped: Option<Stop>,
     pub reason: Option<Stop>,
     pub created_ms: i64,

@@ -34,14 +34,14 @@ fn said(stage: &Stage, words: &[&str]) -> Value {
     whole.or_else(|_| serde_json::from_str(text.lines().last().unwrap_or_default())).expect("it prints JSON")
 }
 
-/// The words of the findings that stand in the way.
+/// What stands in the way: word and sentence.
 fn refusals(stage: &Stage, words: &[&str]) -> Vec<String> {
     let output = quarry_cut(stage, &[&["plan"], words, &["--json"]].concat());
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(plan["refused"], true);
     let findings = plan["findings"].as_array().unwrap().iter();
-    findings.filter(|f| f["severity"] == "refusal").map(|f| f["what"].as_str().unwrap().to_owned()).collect()
+    findings.filter(|f| f["severity"] == "refusal").map(|f| format!("{}: {}", f["what"], f["message"])).collect()
 }
 
 fn rules(aws: &Client) -> Vec<Rule> {
@@ -90,9 +90,10 @@ fn a_feature_is_cut_out_by_the_command_and_back_and_again() {
     assert_eq!(said(&stage, &["status", "posts"])["owner"], "source");
 
     // Meanwhile nobody else moves what the cut stands on.
-    assert!(refusals(&stage, &POSTS).contains(&"overlap".to_owned()));
+    let overlapping = refusals(&stage, &POSTS);
+    assert!(overlapping.iter().any(|found| found.starts_with("\"overlap")), "{overlapping:?}");
     let same = refusals(&stage, &["users", "--from", "api", "--to", "api", "--path", "/api/users*"]);
-    assert!(same.contains(&"service".to_owned()), "{same:?}");
+    assert!(same.iter().any(|found| found.contains("the same service")), "{same:?}");
     let owned = rule_of(&aws, "/api/posts*");
     assert_eq!(modify(&aws, &owned), Err("OperationNotPermitted".into()));
     assert_eq!(modify(&aws, &rule_of(&aws, "/api/users*")), Ok(()));
@@ -162,7 +163,7 @@ fn rows_that_did_not_come_by_a_cut(stage: &Stage, aws: &Client) {
         done.then_some(())
     });
     let found = refusals(stage, &["threads", "--from", "api", "--path", "/api/threads*"]);
-    assert!(found.contains(&"rows".to_owned()), "{found:?}");
+    assert!(found.iter().any(|found| found.contains("rows")), "{found:?}");
 }
 
 #[test]

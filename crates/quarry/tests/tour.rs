@@ -22,7 +22,16 @@ fn check(report: &Value) {
     assert_eq!(report["leftovers"], Value::Array(Vec::new()), "{report:#}");
     assert!(report["answers_compared"].as_u64() >= Some(20), "{report:#}");
     assert_eq!(report["killed"]["service"], "threads");
-    for service in ["users", "threads", "posts"] {
+    for (number, service) in ["users", "threads", "posts"].into_iter().enumerate() {
+        let written = &report["writes"][service];
+        assert!(written["acknowledged"].as_u64() > Some(10), "{report:#}");
+        for none in ["failed", "missing", "doubled"] {
+            assert_eq!(written[none], 0, "{service}, {none}: {report:#}");
+        }
+        let cut = &report["cuts"][number];
+        assert_eq!((&cut["scope"], &cut["digests_agree"]), (&service.into(), &true.into()), "{report:#}");
+        let moves = if service == "posts" { 3 } else { 1 };
+        assert_eq!(cut["holds_ms"].as_array().map(Vec::len), Some(moves), "{report:#}");
         assert!(report["requests"][service]["sent"].as_u64() > Some(0), "no load reached {service}: {report:#}");
     }
 }

@@ -3,7 +3,7 @@
 use super::{read, show};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quarry_client::cuts::{Cut, Cuts, Events};
+use quarry_client::cuts::{Ask, Cut, Cuts, Events};
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub enum Ended {
     Stopped,
 }
 
-/// Shows journal entries after a number until the cut rests.
-pub async fn watch(cuts: &Cuts, id: &str, after: u64, json: bool) -> Result<Ended> {
+/// Shows journal entries after a number until the cut rests; `asked` is what a person just asked for.
+pub async fn watch(cuts: &Cuts, id: &str, after: u64, asked: Option<Ask>, json: bool) -> Result<Ended> {
     let terminal = std::io::stderr().is_terminal() && !json;
     let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
@@ -40,7 +40,7 @@ pub async fn watch(cuts: &Cuts, id: &str, after: u64, json: bool) -> Result<Ende
         }
         after = after.max(events.last);
         let cut: Cut = read(&cuts.show(id).await?)?;
-        if let Some(ended) = at_rest(&cut) {
+        if let Some(ended) = at_rest(&cut, asked) {
             bar.finish_and_clear();
             return Ok(ended);
         }
@@ -50,12 +50,14 @@ pub async fn watch(cuts: &Cuts, id: &str, after: u64, json: bool) -> Result<Ende
 }
 
 /// Whether nothing more happens unless a person asks.
-fn at_rest(cut: &Cut) -> Option<Ended> {
+fn at_rest(cut: &Cut, asked: Option<Ask>) -> Option<Ended> {
     if let Some(stop) = &cut.stopped {
-        let wanted = stop.code == "Reached";
+        let wanted = stop.code == "Reached" || stop.code == "RolledBack" && asked == Some(Ask::Rollback);
         return Some(if wanted { Ended::Done } else { Ended::Stopped });
     }
     match cut.state.as_str() {
+        // The wish is written down and not begun yet.
+        "WATCH" if matches!(cut.goal.as_str(), "rollback" | "finish") => None,
         "WATCH" | "FINISHED" => Some(Ended::Done),
         // Asked for, an abort is what was wanted.
         "ABORTED" if cut.reason.as_ref().is_none_or(|reason| reason.code == "Asked") => Some(Ended::Done),
@@ -77,12 +79,17 @@ mod tests {
     #[test]
     fn it_rests_where_only_a_person_goes_on() {
         for state in ["PREPARE", "BACKFILL", "FOLLOW", "SHADOW", "HOLD", "SWITCH", "RELEASE", "FINISH", "ABORT"] {
-            assert!(at_rest(&cut(state, None)).is_none(), "{state}");
+            assert!(at_rest(&cut(state, None), None).is_none(), "{state}");
         }
-        assert!(matches!(at_rest(&cut("WATCH", None)), Some(Ended::Done)));
-        assert!(matches!(at_rest(&cut("FINISHED", None)), Some(Ended::Done)));
-        assert!(matches!(at_rest(&cut("ABORTED", None)), Some(Ended::Done)));
-        assert!(matches!(at_rest(&cut("SHADOW", Some("Reached"))), Some(Ended::Done)));
-        assert!(matches!(at_rest(&cut("SHADOW", Some("Differences"))), Some(Ended::Stopped)));
+        assert!(matches!(at_rest(&cut("WATCH", None), None), Some(Ended::Done)));
+        assert!(matches!(at_rest(&cut("FINISHED", None), None), Some(Ended::Done)));
+        assert!(matches!(at_rest(&cut("ABORTED", None), None), Some(Ended::Done)));
+        assert!(matches!(at_rest(&cut("SHADOW", Some("Reached")), None), Some(Ended::Done)));
+        assert!(matches!(at_rest(&cut("SHADOW", Some("Differences")), None), Some(Ended::Stopped)));
+        let wanted = Cut { goal: "finish".into(), ..cut("WATCH", None) };
+        assert!(at_rest(&wanted, Some(Ask::Finish)).is_none());
+        let back = cut("FOLLOW", Some("RolledBack"));
+        assert!(matches!(at_rest(&back, Some(Ask::Rollback)), Some(Ended::Done)));
+        assert!(matches!(at_rest(&back, None), Some(Ended::Stopped)));
     }
 }

@@ -51,7 +51,7 @@ pub async fn run(connection: &Connection, command: CutCommand) -> Result<ExitCod
                     println!("{} has begun: `quarry cut watch {}` shows it", cut.id, cut.scope);
                 });
             }
-            finish_watching(&cuts, &cut.id, 0, json).await
+            finish_watching(&cuts, &cut.id, 0, None, json).await
         }
         CutCommand::Ls { json, .. } => {
             let answer = cuts.list().await?;
@@ -64,7 +64,7 @@ pub async fn run(connection: &Connection, command: CutCommand) -> Result<ExitCod
         }
         CutCommand::Watch { which: Which { cut, json, .. } } => {
             let (_, cut) = find(&cuts, cut.as_deref()).await?;
-            finish_watching(&cuts, &cut.id, 0, json).await
+            finish_watching(&cuts, &cut.id, 0, None, json).await
         }
         CutCommand::Report { which: Which { cut, json, .. } } => {
             let (_, cut) = find(&cuts, cut.as_deref()).await?;
@@ -78,7 +78,7 @@ pub async fn run(connection: &Connection, command: CutCommand) -> Result<ExitCod
                 ResumeRequest { accept_differences, allow_empty, until: until.map(|state| state.to_ascii_uppercase()) };
             let after = newest(&cuts, &cut.id).await?;
             cuts.resume(&cut.id, &request).await?;
-            go_on(&cuts, &cut.id, after, &named).await
+            go_on(&cuts, &cut.id, after, None, &named).await
         }
         CutCommand::Rollback { named } => ask(&cuts, &named, Ask::Rollback).await,
         CutCommand::Finish { named } => ask(&cuts, &named, Ask::Finish).await,
@@ -93,21 +93,21 @@ async fn ask(cuts: &Cuts, named: &Named, ask: Ask) -> Result<ExitCode> {
     }
     let after = newest(cuts, &cut.id).await?;
     cuts.ask(&cut.id, ask).await?;
-    go_on(cuts, &cut.id, after, named).await
+    go_on(cuts, &cut.id, after, Some(ask), named).await
 }
 
-async fn go_on(cuts: &Cuts, id: &str, after: u64, named: &Named) -> Result<ExitCode> {
+async fn go_on(cuts: &Cuts, id: &str, after: u64, asked: Option<Ask>, named: &Named) -> Result<ExitCode> {
     if named.detach {
         let answer = cuts.show(id).await?;
         let cut: Cut = read(&answer)?;
         return printed(&answer, named.json, || show::status(&cut));
     }
-    finish_watching(cuts, id, after, named.json).await
+    finish_watching(cuts, id, after, asked, named.json).await
 }
 
 /// Shows it until it rests, then what came of it.
-async fn finish_watching(cuts: &Cuts, id: &str, after: u64, json: bool) -> Result<ExitCode> {
-    let ended = live::watch(cuts, id, after, json).await?;
+async fn finish_watching(cuts: &Cuts, id: &str, after: u64, asked: Option<Ask>, json: bool) -> Result<ExitCode> {
+    let ended = live::watch(cuts, id, after, asked, json).await?;
     let answer = cuts.report(id).await?;
     let report: Report = read(&answer)?;
     if json {
