@@ -12,6 +12,8 @@ mod digest;
 pub mod fence;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod scope;
 #[cfg(feature = "sqlite")]

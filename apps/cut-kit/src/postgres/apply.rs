@@ -1,0 +1,398 @@
+//! `POST /apply`.
+
+use tokio_postgres::Transaction;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+use super::decode::APPLIED;
+use super::feed::{self, texts};
+use super::setup::APPLYING;
+use super::shape::Shape;
+use super::store::{self, Fence, Follows};
+use super::{Postgres, Result, failed, signed};
+use crate::contract::{Applied, ApplyRequest, Chunk, Code, Event, Key, Op, Problem, Row, Value};
+use crate::digest::Sum;
+use crate::scope::{Scope, quoted};
+
+/// One request being applied.
+struct Work<'a> {
+    tx: &'a Transaction<'a>,
+    scope: &'a Scope,
+    shapes: Vec<Shape>,
+    copied: Vec<(Option<Key>, bool)>,
+    sum: Sum,
+}
+
+impl Postgres {
+    /// `POST /apply`: rows and position in one transaction, on disk when this returns.
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied> {
+        let scope = self.scope(&request.scope)?;
+        let mut client = self.client().await?;
+        let tx = client.transaction().await.map_err(failed)?;
+        // Taken by every apply and fence command first.
+        tx.batch_execute("SET LOCAL lock_timeout = '2s'; SET LOCAL synchronous_commit = on").await.map_err(failed)?;
+        tx.query("SELECT 1 FROM cut_fence WHERE scope = $1 FOR UPDATE", &[&scope.name]).await.map_err(failed)?;
+        let fence = store::fence(&tx, &scope.name).await?;
+        if fence.owner && !(request.events.is_empty() && request.chunk.is_none()) {
+            let message = format!("{} is owned here: nothing is applied to an owner", scope.name);
+            return Err(Problem::new(Code::WrongOwner, message).epoch(fence.epoch));
+        }
+        let (own, shapes) = feed::prepared(&tx, scope, &fence).await?;
+        if own == request.src {
+            return Err(Problem::new(Code::BadRequest, "a database does not follow itself"));
+        }
+        // The guard lets this transaction through, and this side's feed leaves it out.
+        let sql =
+            format!("SELECT set_config('{APPLYING}', $1, true), pg_logical_emit_message(true, '{APPLIED}', $1)::text");
+        tx.query_one(&sql, &[&scope.name]).await.map_err(failed)?;
+        if self.replica {
+            tx.batch_execute("SET LOCAL session_replication_role = replica").await.map_err(failed)?;
+        }
+        let mut copied = Vec::new();
+        for shape in &shapes {
+            copied.push(store::copied(&tx, &scope.name, &shape.name).await?);
+        }
+        let sum = fence.digest.unwrap_or_default();
+        let mut work = Work { tx: &tx, scope, shapes, copied, sum };
+        let applied = work.request(&fence, request).await?;
+        tx.commit().await.map_err(failed)?;
+        self.put_back(client);
+        Ok(applied)
+    }
+}
+
+impl Work<'_> {
+    async fn request(&mut self, fence: &Fence, request: &ApplyRequest) -> Result<Applied> {
+        let name = &self.scope.name;
+        let stored = store::following(self.tx, name, &request.src).await?;
+        let mut follows = match stored {
+            Some(follows) => follows,
+            None => self.begin(request).await?,
+        };
+        if let Some(chunk) = &request.chunk
+            && self.has(chunk).await?
+        {
+            return self.applied(&follows);
+        }
+        if request.to < request.from {
+            return Err(Problem::new(Code::BadRequest, "to is before from"));
+        }
+        if request.from > follows.position {
+            let message = format!("{name} stands at position {}, and {} comes next", follows.position, request.from);
+            return Err(Problem::new(Code::Gap, message).at(follows.position));
+        }
+        if request.chunk.is_none() && request.to <= follows.position {
+            return self.applied(&follows);
+        }
+        let begun = follows.position;
+        let (mut last, mut changed) = (begun, fence.changed_since);
+        for event in request.events.iter().filter(|event| event.position > begun) {
+            if event.position < last || event.position > request.to {
+                let message = format!("an event at position {} does not follow {last}", event.position);
+                return Err(Problem::new(Code::Gap, message).at(begun));
+            }
+            last = event.position;
+            match event.op {
+                Op::Mark => mark(&mut follows, event)?,
+                _ => self.event(event).await?,
+            }
+            changed = true;
+        }
+        follows.position = follows.position.max(request.to);
+        if let Some(chunk) = &request.chunk {
+            if follows.position != request.to {
+                let message = format!("the rows were read at position {}, which is past", request.to);
+                return Err(Problem::new(Code::Gap, message).at(follows.position));
+            }
+            self.chunk(chunk).await?;
+            changed = true;
+        }
+        let optional = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
+        self.tx
+            .execute(
+                "INSERT INTO cut_following (scope, src, position, mark_epoch, mark_position, mark) \
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (scope, src) DO UPDATE SET position = excluded.position, \
+                 mark_epoch = excluded.mark_epoch, mark_position = excluded.mark_position, mark = excluded.mark",
+                &[
+                    name,
+                    &request.src,
+                    &signed(follows.position)?,
+                    &optional(follows.mark_epoch),
+                    &optional(follows.mark_position),
+                    &follows.mark,
+                ],
+            )
+            .await
+            .map_err(failed)?;
+        if !fence.owner {
+            store::keep(self.tx, name, &self.sum, fence.digest_position).await?;
+        }
+        if changed != fence.changed_since {
+            let sql = "UPDATE cut_scope SET changed_since = true WHERE scope = $1";
+            self.tx.execute(sql, &[name]).await.map_err(failed)?;
+        }
+        self.applied(&follows)
+    }
+
+    /// The first chunk of all: nothing was copied, and nothing is there.
+    async fn begin(&self, request: &ApplyRequest) -> Result<Follows> {
+        let first = self.shapes.first().map(|shape| shape.name.as_str());
+        let begins = request.chunk.as_ref().is_some_and(|c| c.after.is_none() && Some(c.table.as_str()) == first);
+        if !begins || request.from != request.to || !request.events.is_empty() {
+            let message = format!("{} does not follow {} yet: the first chunk begins it", self.scope.name, request.src);
+            return Err(Problem::new(Code::Gap, message));
+        }
+        for shape in &self.shapes {
+            if store::has_rows(self.tx, shape).await? {
+                let message =
+                    format!("{} has rows that did not come from {}; clear them first", shape.name, request.src);
+                return Err(Problem::new(Code::Diverged, message));
+            }
+        }
+        Ok(Follows { position: request.to, ..Follows::default() })
+    }
+
+    fn applied(&self, follows: &Follows) -> Result<Applied> {
+        Ok(Applied {
+            position: follows.position,
+            digest: self.sum.digest(),
+            mark_epoch: follows.mark_epoch,
+            copied: self.copied.iter().all(|(_, whole)| *whole),
+        })
+    }
+
+    fn table(&self, name: &str) -> Result<usize> {
+        let at = self.shapes.iter().position(|shape| shape.name == name);
+        at.ok_or_else(|| Problem::new(Code::BadRequest, format!("{name} is no table of {}", self.scope.name)))
+    }
+
+    /// Whether a chunk came before.
+    async fn has(&self, chunk: &Chunk) -> Result<bool> {
+        let at = self.table(&chunk.table)?;
+        match (&self.copied[at], &chunk.to) {
+            ((_, true), _) => Ok(true),
+            ((Some(_), _), Some(to)) => self.reached(at, to).await,
+            _ => Ok(false),
+        }
+    }
+
+    async fn chunk(&mut self, chunk: &Chunk) -> Result<()> {
+        let at = self.table(&chunk.table)?;
+        if self.copied[at].0 != chunk.after {
+            let message = format!("the copy of {} does not stand where these rows begin", chunk.table);
+            return Err(Problem::new(Code::Gap, message));
+        }
+        for rows in chunk.rows.chunks(500) {
+            self.insert(at, rows).await?;
+        }
+        let key = chunk.to.clone().or_else(|| chunk.after.clone());
+        let text = key.as_ref().map(serde_json::to_string).transpose();
+        let text = text.map_err(|e| Problem::new(Code::BadRequest, e.to_string()))?;
+        self.tx
+            .execute(
+                "INSERT INTO cut_copied (scope, tbl, key, whole) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (scope, tbl) DO UPDATE SET key = excluded.key, whole = excluded.whole",
+                &[&self.scope.name, &chunk.table, &text, &chunk.last],
+            )
+            .await
+            .map_err(failed)?;
+        self.copied[at] = (key, chunk.last);
+        Ok(())
+    }
+
+    async fn event(&mut self, event: &Event) -> Result<()> {
+        let at = self.table(&event.table)?;
+        let key = |row: &Option<Row>| row.as_ref().and_then(|row| self.shapes[at].key_of(row));
+        let (before_key, after_key) = (key(&event.before), key(&event.after));
+        let whole = match event.op {
+            Op::Insert => event.before.is_none() && after_key.is_some(),
+            Op::Update => before_key.is_some() && after_key.is_some(),
+            Op::Delete => before_key.is_some() && event.after.is_none(),
+            Op::Mark => false,
+        };
+        if !whole {
+            let message = format!("the event at position {} lacks an image", event.position);
+            return Err(Problem::new(Code::BadRequest, message));
+        }
+        // What lies beyond the copy comes with its later chunks.
+        let (mut before, mut after) = (None, None);
+        if let Some((row, key)) = event.before.as_ref().zip(before_key)
+            && self.reached(at, &key).await?
+        {
+            before = Some((row, key));
+        }
+        if let Some((row, key)) = event.after.as_ref().zip(after_key)
+            && self.reached(at, &key).await?
+        {
+            after = Some(row);
+        }
+        match (before, after) {
+            (Some((before, key)), Some(after)) => self.update(at, &key, before, after).await,
+            (Some((before, key)), None) => self.delete(at, &key, before).await,
+            (None, Some(after)) => self.insert(at, std::slice::from_ref(after)).await,
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Whether the copy of a table has reached a key, in the order of the database.
+    async fn reached(&self, at: usize, key: &Key) -> Result<bool> {
+        let (copied, whole) = &self.copied[at];
+        let Some(copied) = copied.as_ref().filter(|_| !whole) else { return Ok(*whole) };
+        let shape = &self.shapes[at];
+        if shape.integer_key() {
+            let number = |key: &Key| match key.first() {
+                Some(Value::Text(text)) => text.parse::<i64>().ok(),
+                _ => None,
+            };
+            return Ok(number(key).zip(number(copied)).is_some_and(|(key, copied)| key <= copied));
+        }
+        let sql = format!("SELECT {} <= {}", shape.key_row(1), shape.key_row(1 + shape.key.len()));
+        let mut parameters = texts(key)?;
+        parameters.extend(texts(copied)?);
+        let row = self.tx.query_one(&sql, &references(&parameters)).await.map_err(failed)?;
+        Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
+    }
+
+    async fn insert(&mut self, at: usize, rows: &[Row]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let shape = &self.shapes[at];
+        let mut parameters = Vec::new();
+        let mut tuples = Vec::new();
+        for row in rows {
+            let slots = shape.columns.iter().enumerate();
+            let slots = slots.map(|(i, c)| shape.parameter(&c.name, parameters.len() + i + 1)).collect::<Vec<_>>();
+            tuples.push(format!("({})", slots.join(", ")));
+            parameters.extend(values(shape, row)?);
+        }
+        // As many parameters as the protocol has room for.
+        if parameters.len() > 60_000 {
+            let (left, right) = rows.split_at(rows.len() / 2);
+            Box::pin(self.insert(at, left)).await?;
+            return Box::pin(self.insert(at, right)).await;
+        }
+        let names: Vec<String> = shape.columns.iter().map(|c| quoted(&c.name)).collect();
+        let sql = format!(
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES {} RETURNING {}",
+            quoted(&shape.name),
+            names.join(", "),
+            tuples.join(", "),
+            shape.outputs()
+        );
+        let now = self.run(at, &sql, &parameters).await?;
+        if now.len() != rows.len() {
+            return Err(self.diverged(at, &rows[0], "the table does not take it"));
+        }
+        for (now, row) in now.iter().zip(rows) {
+            self.stored(at, None, Some(now), row)?;
+        }
+        Ok(())
+    }
+
+    async fn update(&mut self, at: usize, key: &Key, before: &Row, after: &Row) -> Result<()> {
+        self.there(at, key, before).await?;
+        let shape = &self.shapes[at];
+        values(shape, after)?;
+        let mut parameters = texts(key)?;
+        let mut sets = Vec::new();
+        for column in shape.columns.iter().filter(|c| before.get(&c.name) != after.get(&c.name)) {
+            parameters.extend(texts(&[after[&column.name].clone()])?);
+            sets.push(format!("{} = {}", quoted(&column.name), shape.parameter(&column.name, parameters.len())));
+        }
+        if sets.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "UPDATE {} SET {} WHERE {} RETURNING {}",
+            quoted(&shape.name),
+            sets.join(", "),
+            shape.key_equals(1),
+            shape.outputs()
+        );
+        let now = self.run(at, &sql, &parameters).await?;
+        self.stored(at, Some(before), now.first(), after)
+    }
+
+    async fn delete(&mut self, at: usize, key: &Key, before: &Row) -> Result<()> {
+        self.there(at, key, before).await?;
+        let shape = &self.shapes[at];
+        let sql = format!("DELETE FROM {} WHERE {}", quoted(&shape.name), shape.key_equals(1));
+        self.run(at, &sql, &texts(key)?).await?;
+        self.sum.take(&self.shapes[at].name, before);
+        Ok(())
+    }
+
+    /// The row with a key must be as the event says.
+    async fn there(&self, at: usize, key: &Key, before: &Row) -> Result<()> {
+        let shape = &self.shapes[at];
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {} AND {} FOR UPDATE",
+            shape.outputs(),
+            quoted(&shape.name),
+            shape.key_equals(1),
+            shape.belongs("")
+        );
+        match self.run(at, &sql, &texts(key)?).await?.pop() {
+            Some(row) if row == *before => Ok(()),
+            Some(_) => Err(self.diverged(at, before, "it is another one here")),
+            None => Err(self.diverged(at, before, "it is not here")),
+        }
+    }
+
+    async fn run(&self, at: usize, sql: &str, parameters: &[Option<String>]) -> Result<Vec<Row>> {
+        let shape = &self.shapes[at];
+        let rows = self.tx.query(sql, &references(parameters)).await.map_err(|error| {
+            // Class 23: integrity constraints; class 22: values that do not fit.
+            let code = error.code().map(SqlState::code).unwrap_or_default();
+            if code.starts_with("23") || code.starts_with("22") {
+                let why = failed(error).message;
+                return Problem::new(Code::Diverged, format!("a row of {} cannot be written: {why}", shape.name));
+            }
+            failed(error)
+        })?;
+        // A statement without columns is a deletion.
+        Ok(rows.iter().map(|row| if row.is_empty() { Row::new() } else { shape.read(row) }).collect())
+    }
+
+    /// Counts what is in the table now, which must be what was sent.
+    fn stored(&mut self, at: usize, before: Option<&Row>, now: Option<&Row>, sent: &Row) -> Result<()> {
+        if now != Some(sent) {
+            return Err(self.diverged(at, sent, "the table stores it otherwise"));
+        }
+        self.sum.change(&self.shapes[at].name, before, now);
+        Ok(())
+    }
+
+    fn diverged(&self, at: usize, row: &Row, why: &str) -> Problem {
+        let shape = &self.shapes[at];
+        let key = shape.key_of(row).and_then(|key| serde_json::to_string(&key).ok()).unwrap_or_default();
+        Problem::new(Code::Diverged, format!("the row {key} of {}: {why}", shape.name))
+    }
+}
+
+fn mark(follows: &mut Follows, event: &Event) -> Result<()> {
+    let after = event.after.as_ref();
+    let Some(Value::Integer(epoch)) = after.and_then(|row| row.get("epoch")) else {
+        return Err(Problem::new(Code::BadRequest, "a mark has no epoch"));
+    };
+    follows.mark_epoch = Some(super::unsigned(*epoch));
+    follows.mark_position = Some(event.position);
+    follows.mark = serde_json::to_string(&after).ok();
+    Ok(())
+}
+
+/// All columns' values in the order of `shape`; a row of other columns is refused.
+fn values(shape: &Shape, row: &Row) -> Result<Vec<Option<String>>> {
+    let other =
+        || Problem::new(Code::SchemaChanged, format!("{} has other columns here than at the other side", shape.name));
+    if row.len() != shape.columns.len() {
+        return Err(other());
+    }
+    let values: Option<Vec<Value>> = shape.columns.iter().map(|c| row.get(&c.name).cloned()).collect();
+    texts(&values.ok_or_else(other)?)
+}
+
+fn references(parameters: &[Option<String>]) -> Vec<&(dyn ToSql + Sync)> {
+    parameters.iter().map(|p| p as _).collect()
+}
