@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cut_kit::fence::{self, Refused};
 use cut_kit::http::{Kit, listen};
+use cut_kit::postgres::Postgres;
 use cut_kit::sqlite::Sqlite;
 use cut_kit::{Scope, Tables};
 use http::HeaderMap;
@@ -34,12 +35,16 @@ pub async fn offer(config: &Config, storage: &Storage, db: &Db) -> Result<bool, 
     let failed = |problem: cut_kit::contract::Problem| StartError::Cut(problem.message);
     let kit = match storage {
         Storage::Sqlite(path) => Kit::Sqlite(Arc::new(Sqlite::open(path, scopes, &destinations).map_err(failed)?)),
-        Storage::Postgres(_) => return Err(StartError::Cut("only from SQLite".into())),
+        Storage::Postgres(url) => {
+            Kit::Postgres(Arc::new(Postgres::open(url, scopes, &destinations).await.map_err(failed)?))
+        }
     };
     if let Some(settings) = &config.cut {
-        let port = settings.port;
-        let address = listen(kit, settings.clone()).await.map_err(|e| StartError::Bind(port, e))?;
-        tracing::info!(port = address.port(), "offers its features to be cut");
+        // The board's own port matters more: without namespaces, another task may have this one.
+        match listen(kit, settings.clone()).await {
+            Ok(address) => tracing::info!(port = address.port(), "offers its features to be cut"),
+            Err(error) => tracing::error!(port = settings.port, %error, "cannot offer its features to be cut"),
+        }
     }
     Ok(true)
 }

@@ -30,6 +30,16 @@ async fn posts_move_out_and_back_over_sqlite() {
     posts_move_out_and_back(storage("api"), storage("posts")).await;
 }
 
+#[tokio::test]
+async fn posts_move_out_and_back_over_postgresql() {
+    let Some(server) = common::postgres::Postgres::start() else {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI needs PostgreSQL");
+        println!("skipped: postgres not found");
+        return;
+    };
+    posts_move_out_and_back(server.database("api"), server.database("posts")).await;
+}
+
 fn settings(role: Role, storage: Storage, address: SocketAddr, admin: SocketAddr) -> Config {
     let mut config = config(role, Some(storage));
     config.address = address;
