@@ -407,6 +407,6 @@ fn find(
         admin_port,
     };
     // The same service under two names is one.
-    facts.name.clone_from(&part.service_arn);
+    facts.name = format!("{}/{}", part.cluster, part.service);
     Ok(Ok(Found { part, facts }))
 }
