@@ -227,11 +227,11 @@ fn posts_are_cut_out_back_and_out_again_while_clients_write() {
         "scope": "posts", "from": "api", "to": "demo/posts", "paths": ["/api/posts*"], "shadow_seconds": 1,
     });
     let (status, refused) = board.cuts.send("GET", "", "", &Value::Null, false).unwrap();
-    assert_eq!(status, 403, "unsigned: {refused}");
+    assert_eq!((status, refused["code"].as_str()), (400, Some("MissingAuthenticationTokenException")), "unsigned");
     let mut plan = request.clone();
     plan["dry_run"] = true.into();
-    let plan = board.ok("POST", "", plan);
-    assert_eq!(plan["refused"], false, "{plan}");
+    // On a slow machine an application may not answer the first question in time.
+    wait_for("a plan without a refusal", || (board.ok("POST", "", plan.clone())["refused"] == false).then_some(()));
 
     let writers = Writers::start(board.at);
     wait_for("writes go on", || (writers.count() > 20).then_some(()));
@@ -260,8 +260,7 @@ fn posts_are_cut_out_back_and_out_again_while_clients_write() {
 
     // Out again, and `serve` is killed in the middle.
     board.ok("POST", &format!("/{id}/resume"), json!({}));
-    board.site.platform.kill_serve().unwrap();
-    board.site.platform.restart_serve().unwrap();
+    board.site.without_serve(|_| ());
     let cut = board.until(&id, "the second cut", |cut| cut["state"] == "WATCH");
     println!("hold {} µs after a crash", cut["moves"][2]["hold_micros"]);
     let at_second = writers.count();
