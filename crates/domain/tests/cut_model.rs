@@ -178,7 +178,7 @@ fn index(side: Side) -> usize {
 
 impl Bounds {
     fn spec(&self) -> Spec {
-        let limits = Limits { attempts: 2, ..Limits::default() };
+        let limits = Limits { attempts: 2, calm: 0, ..Limits::default() };
         // Where the fence cannot refuse what is in flight, the planner waits for it.
         let data = if self.impatient { Data::Contract } else { Data::Database };
         Spec { data, shadow_percent: None, canary_percent: None, allow_empty: true, limits }

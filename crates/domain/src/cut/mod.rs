@@ -110,7 +110,7 @@ pub struct Limits {
     pub shadow: u64,
     /// And so long the canary gets its share.
     pub canary: u64,
-    /// So many holds are tried before a person is asked.
+    /// So many holds are tried before a person is asked; before each one that follows an abort, calm lasts longer.
     pub attempts: u32,
 }
 
@@ -429,7 +429,7 @@ impl Default for Limits {
             lag: 120_000,
             shadow: 3000,
             canary: 3000,
-            attempts: 3,
+            attempts: 5,
         }
     }
 }

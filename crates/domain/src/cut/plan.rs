@@ -185,7 +185,9 @@ impl Plan<'_> {
         if let Some(step) = self.not_calm() {
             return step;
         }
-        if !self.is_calm() {
+        // Clients get their time between two holds.
+        let breath = self.spec.limits.calm * u64::from(self.now.attempts);
+        if !self.is_calm() || self.seen.in_state < breath {
             return Step::Act(act);
         }
         if !self.now.is_back() {

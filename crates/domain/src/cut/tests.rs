@@ -177,7 +177,7 @@ fn a_hold_that_takes_too_long_is_tried_again_and_then_a_person_is_asked() {
         world.once();
         aborts += u32::from(before != State::Abort && world.progress.state == State::Abort);
     }
-    assert_eq!(aborts, 3);
+    assert_eq!(aborts, 5);
     let stop = world.progress.stopped.clone().unwrap();
     assert_eq!((world.progress.state, stop.code), (State::Follow, StopCode::HoldTooLong));
     assert!(stop.message.contains("not every proxy acknowledged"), "{}", stop.message);
