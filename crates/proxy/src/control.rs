@@ -364,7 +364,20 @@ impl Control {
             return;
         }
         let (path, snapshot) = (self.store.snapshot_path(), snapshot.clone());
-        let written = tokio::task::spawn_blocking(move || store::save(&path, &snapshot)).await;
+        let mut writing = tokio::task::spawn_blocking(move || store::save(&path, &snapshot));
+        let (changed, wake) = (self.prober.changed.clone(), self.shared.wake.clone());
+        // A disk may take its time: targets that die meanwhile are taken out, and reports go up.
+        let written = loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => break written,
+                _ = changed.notified() => {
+                    self.renew_table();
+                    self.report();
+                }
+                _ = wake.notified() => self.report(),
+            }
+        };
         match written.map_err(std::io::Error::other).flatten() {
             Ok(()) => self.saved = true,
             Err(error) => tracing::error!(%error, "a snapshot cannot be written down; it is in force all the same"),
