@@ -104,9 +104,14 @@ def cpu_seconds(pids):
     """User and system time of processes, all their threads included."""
     total = 0
     for pid in pids:
-        fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICK
+        try:
+            # Nanoseconds, where the kernel keeps them; threads that have ended are not in it.
+            tasks = [open(f"/proc/{pid}/task/{task}/schedstat") for task in os.listdir(f"/proc/{pid}/task")]
+            total += sum(int(task.read().split()[0]) for task in tasks) / 1e9
+        except OSError:
+            fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+            total += (int(fields[11]) + int(fields[12])) / TICK
+    return total
 
 
 def all_pids():

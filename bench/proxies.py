@@ -14,6 +14,7 @@ import common
 
 ADDRESS = "127.80.0.77"
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/bench/0123456789abcdef"
+BALANCER = "arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/app/bench/0123456789abcdef"
 CIPHER = "TLS_AES_128_GCM_SHA256"
 
 
@@ -135,7 +136,9 @@ def snapshot(bench, case, port, target_port, data):
     attributes = {"idle_timeout": 60, "client_keep_alive": 3600, "xff_mode": "Append", "xff_client_port": False,
                   "preserve_host_header": False, "drop_invalid_header_fields": False, "desync_mode": "Defensive",
                   "http2": case.http2}
-    balancer = {"arn": "balancer", "name": "bench", "dns_name": "bench-1.us-east-1.elb.localhost",
+    if case.log:
+        attributes["access_logs"] = {"bucket": "bench", "prefix": ""}
+    balancer = {"arn": BALANCER, "name": "bench", "dns_name": "bench-1.us-east-1.elb.localhost",
                 "address": ADDRESS, "hub_address": None, "attributes": attributes, "listeners": [listener]}
     check = {"enabled": True, "path": "/", "port": None, "interval": 30, "timeout": 5, "healthy_threshold": 2,
              "unhealthy_threshold": 2, "matcher": "200"}

@@ -224,7 +224,7 @@ async fn attempt(
     let down = Meter { copy, ..Meter::new(&conn.watch, (Phase::Answer, Phase::Streaming)) };
     let tally = Tally { conn, front: job.front.clone(), up: &up, down: &down };
     conn.note(|entry| entry.target = job.table.config.shown(job.group, target));
-    let mut answers = conn.worker.lease();
+    let mut answers = conn.worker.lease_bare();
     let asked = job.asked;
     let expects = job.expects_continue;
     let whole_body_is_here = match &job.body {
@@ -257,6 +257,8 @@ async fn attempt(
             }
             return Attempt::Again;
         }
+        // Who waits for the answer holds no buffer.
+        conn.worker.reclaim(buffer);
         let whole = Cell::new(true);
         let download = download(conn, &stream, &mut answers, asked, expects, &extra, edits, &whole, fence, &down);
         downloaded = match job.cut {
@@ -366,6 +368,12 @@ async fn download(
             true => Failure::Unanswered,
             false => Failure::Broken,
         };
+        if answers.is_bare() {
+            if stream.readable().await.is_err() {
+                return Err(failure(answers));
+            }
+            conn.worker.supply(answers);
+        }
         match answers.fill(stream).await {
             Ok(0) | Err(_) => return Err(failure(answers)),
             Ok(_) => {}

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Size of a buffer at rest; only heads may make it grow.
 pub const BUFFER: usize = 32 * 1024;
 
+/// Size of a buffer through which a long body goes: fewer and longer reads and writes.
+const WIDE: usize = 128 * 1024;
+
 /// Bytes read and not yet used: `data[start..end]`.
 pub struct Buf {
     data: Vec<u8>,
@@ -62,6 +65,21 @@ impl Buf {
         Self { data: bytes.to_vec(), start: 0, end: bytes.len(), taken: 0 }
     }
 
+    /// Without storage, which comes when there is something to read.
+    pub fn bare() -> Self {
+        Self { data: Vec::new(), start: 0, end: 0, taken: 0 }
+    }
+
+    pub fn is_bare(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// Changes the storage of an empty buffer, and gives the old one back.
+    pub fn exchange(&mut self, storage: Vec<u8>) -> Vec<u8> {
+        debug_assert!(self.is_empty());
+        std::mem::replace(&mut self.data, storage)
+    }
+
     /// Counts on from what another has taken.
     pub fn continues(&mut self, taken: u64) {
         self.taken = taken;
@@ -106,6 +124,13 @@ impl Buf {
         }
     }
 
+    /// Makes room for longer reads.
+    pub fn widen(&mut self) {
+        if self.data.len() < WIDE {
+            self.data.resize(WIDE, 0);
+        }
+    }
+
     /// Reads once, waiting if need be; 0 is the end.
     pub async fn fill(&mut self, from: &Stream) -> io::Result<usize> {
         loop {
@@ -125,7 +150,7 @@ impl Buf {
                 self.data.copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, self.end - self.start);
             } else {
-                self.data.resize(self.data.len() * 2, 0);
+                self.data.resize((self.data.len() * 2).max(BUFFER), 0);
             }
         }
         let n = from.try_read(&mut self.data[self.end..])?;
@@ -216,8 +241,11 @@ pub async fn relay(
                 return Ok(());
             }
             Ok(0) | Err(_) => return Err(RelayError::SourceEnded),
-            Ok(_) => {
+            Ok(n) => {
                 meter.watch.touch();
+                if n >= BUFFER {
+                    buffer.widen();
+                }
             }
         }
     }

@@ -276,6 +276,34 @@ impl Worker {
         }
     }
 
+    /// A buffer that gets its storage by [`supply`](Self::supply).
+    pub fn lease_bare(self: &Rc<Self>) -> Lease {
+        Lease { buffer: Some(Buf::bare()), worker: self.clone() }
+    }
+
+    /// Gives a buffer storage.
+    pub fn supply(&self, buffer: &mut Buf) {
+        if buffer.is_bare() {
+            let mut storage = self.storage.borrow_mut().pop().unwrap_or_default();
+            storage.resize(BUFFER, 0);
+            buffer.exchange(storage);
+        }
+    }
+
+    /// Takes the storage of an empty buffer for others: few buffers that are used in turn stay in the processor's cache.
+    pub fn reclaim(&self, buffer: &mut Buf) {
+        if buffer.is_empty() {
+            self.store(buffer.exchange(Vec::new()));
+        }
+    }
+
+    fn store(&self, storage: Vec<u8>) {
+        let mut stored = self.storage.borrow_mut();
+        if storage.len() == BUFFER && stored.len() < MAX_STORED {
+            stored.push(storage);
+        }
+    }
+
     pub fn lease(self: &Rc<Self>) -> Lease {
         let storage = self.storage.borrow_mut().pop().unwrap_or_default();
         Lease { buffer: Some(Buf::new(storage)), worker: self.clone() }
@@ -337,11 +365,7 @@ impl Lease {
 
     fn give_back(&mut self, instead: Option<Buf>) {
         let Some(buffer) = std::mem::replace(&mut self.buffer, instead) else { return };
-        let storage = buffer.into_storage();
-        let mut stored = self.worker.storage.borrow_mut();
-        if storage.len() == BUFFER && stored.len() < MAX_STORED {
-            stored.push(storage);
-        }
+        self.worker.store(buffer.into_storage());
     }
 }
 
