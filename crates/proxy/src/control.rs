@@ -228,7 +228,8 @@ impl Control {
     /// Goes on where another proxy stops.
     async fn take_over(&mut self, mut taker: Taker) -> Result<(), Error> {
         let letter = &mut taker.letter;
-        let (pid, names, sockets) = (letter.pid, letter.names, std::mem::take(&mut letter.sockets));
+        let (pid, saved, names) = (letter.pid, letter.saved, letter.names);
+        let sockets = std::mem::take(&mut letter.sockets);
         tracing::info!(pid, version = letter.snapshot.version, "taking over from a running proxy");
         self.prober.resume(std::mem::take(&mut letter.health));
         self.route(Arc::new(std::mem::take(&mut letter.snapshot))).await;
@@ -243,8 +244,8 @@ impl Control {
             self.answer_names(hub, udp, tcp).map_err(Error::Handover)?;
         }
         taker.accepts().and_then(|()| self.store.take_over()).map_err(Error::Handover)?;
-        let snapshot = self.snapshot.clone();
-        self.save(&snapshot).await;
+        // What the other one could not write down is tried again here with the next tick.
+        self.saved = saved;
         self.listen().await;
         Ok(())
     }
@@ -262,6 +263,7 @@ impl Control {
         let letter = Letter {
             pid: std::process::id(),
             snapshot: Snapshot::clone(&self.snapshot),
+            saved: self.saved,
             health: self.prober.known(),
             sockets,
             names: names.is_some(),

@@ -30,6 +30,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 pub struct Letter {
     pub pid: u32,
     pub snapshot: Snapshot,
+    /// It is on disk.
+    pub saved: bool,
     /// By target group and registration.
     pub health: Vec<(String, u64, Known)>,
     pub sockets: Vec<Socket>,
