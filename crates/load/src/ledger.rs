@@ -76,7 +76,7 @@ pub enum Outcome {
 pub struct Account {
     /// By number.
     pub outcomes: Vec<Outcome>,
-    /// What was wrong, by kind.
+    /// What was wrong, by kind; a status with the begin of its answer.
     pub kinds: BTreeMap<String, u64>,
     /// Acknowledged writes that could not be read afterwards on the same connection, with what came instead.
     pub unread: Vec<(u64, String)>,
@@ -278,6 +278,9 @@ impl Shared {
     }
 }
 
+/// So many characters of a refusal are kept: they tell which part refused.
+const MAX_SAID: usize = 200;
+
 /// One connection's loop.
 async fn work(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let config = &shared.config;
@@ -364,7 +367,10 @@ fn judge(result: Result<Exchange, FailureKind>) -> (Outcome, Option<String>, Opt
                 500.. => Outcome::Unknown,
                 _ => Outcome::Failed,
             };
-            let wrong = (outcome != Outcome::Acknowledged).then(|| format!("status {}", answer.status));
+            let wrong = (outcome != Outcome::Acknowledged).then(|| {
+                let said: String = String::from_utf8_lossy(&answer.body).chars().take(MAX_SAID).collect();
+                format!("status {} {said}", answer.status)
+            });
             (outcome, wrong, answer.location)
         }
         Err(kind) => {
