@@ -302,6 +302,9 @@ pub enum BrokerRequest {
     Release { address: Ipv4Addr },
     /// To a shim: pass a signal on to a container, or to all of them.
     Signal { container: Option<String>, signal: i32 },
+    /// To a shim: run a command in a container, as its user and with its rights. The descriptor is a socket of
+    /// packets, on which [`ExecReply`]s come; the command is killed when it is closed.
+    Exec { container: String, command: Vec<String>, terminal: bool },
     /// To the holder: end, and take the hub away.
     Stop,
 }
@@ -314,6 +317,18 @@ pub enum BrokerReply {
     Done,
     /// What went wrong, in words.
     Failed(String),
+}
+
+/// What is told of a command in a container: that it begins, then how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecReply {
+    /// The descriptors come with this packet: the terminal, or else pipes for input, output and errors.
+    Started,
+    /// Why it does not run.
+    Failed(String),
+    /// With this code, 128 + signal where a signal ended it.
+    Ended(i32),
 }
 
 #[cfg(test)]

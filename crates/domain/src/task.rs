@@ -6,6 +6,7 @@ use crate::image::ResolvedImage;
 use crate::isolation::IsolationReport;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 /// 32 lower-case hexadecimal digits, the last segment of a task's ARN.
@@ -237,6 +238,34 @@ pub struct Usage {
     pub memory_bytes: u64,
 }
 
+/// A command to run in a container of a running task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecSpec {
+    pub container: String,
+    /// Never empty.
+    pub command: Vec<String>,
+    /// On a terminal of its own, otherwise over pipes.
+    pub terminal: bool,
+}
+
+/// A command that runs in a container. It is killed when this is dropped. No descriptor blocks.
+pub struct Exec {
+    /// Closed, its input ends. With a terminal, that.
+    pub input: OwnedFd,
+    /// With a terminal, that; read to its end, it gives an error.
+    pub output: OwnedFd,
+    /// What it says of errors; with a terminal that is in `output`.
+    pub errors: Option<OwnedFd>,
+    /// Readable when it has ended.
+    pub end: Box<dyn ExecEnd>,
+}
+
+/// What is heard of a command's end.
+pub trait ExecEnd: AsFd + Send + Sync {
+    /// Its code, 128 + signal where a signal ended it; `None` while it runs. An error says why it never ran.
+    fn ended(&self) -> std::io::Result<Option<i32>>;
+}
+
 /// Starts, watches and ends tasks. Calls block for milliseconds; call them off the async threads.
 /// Every call may be repeated after a crash with the same outcome.
 pub trait TaskRuntime: Send + Sync + 'static {
@@ -250,6 +279,8 @@ pub trait TaskRuntime: Send + Sync + 'static {
     fn observe_one(&self, id: &str) -> Option<ObservedTask>;
     /// To the container, or to all of the task. A task that is gone is no error.
     fn signal(&self, id: &str, container: Option<&str>, signal: Signal) -> std::io::Result<()>;
+    /// Runs a command in a container that runs, as its user, in its environment and with no more rights.
+    fn exec(&self, id: &str, spec: &ExecSpec) -> std::io::Result<Exec>;
     /// Ends what is left of the task and frees its directory, control group and network.
     fn remove(&self, id: &str) -> std::io::Result<()>;
     /// `wake` is called, from any thread, whenever what `observe` returns may have changed.

@@ -14,7 +14,10 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 use std::time::Duration;
 
-const PACKET_MAX: usize = 4096;
+/// A command with its arguments is the longest.
+const PACKET_MAX: usize = 32 << 10;
+/// With one packet.
+const DESCRIPTORS_MAX: usize = 3;
 /// Connections served at a time; a proxy needs one per thread.
 const CLIENTS_MAX: usize = 256;
 
@@ -113,15 +116,16 @@ fn serve_one(client: &OwnedFd, answer: &mut impl FnMut(BrokerRequest) -> Answer)
         Answer::Done => (BrokerReply::Done, None),
         Answer::Failed(reason) => (BrokerReply::Failed(reason), None),
     };
-    send(client, &serde_json::to_vec(&reply)?, descriptor.as_ref().map(AsFd::as_fd))
+    let descriptors: Vec<BorrowedFd> = descriptor.iter().map(AsFd::as_fd).collect();
+    send(client, &serde_json::to_vec(&reply)?, &descriptors)
 }
 
-fn send(socket: &OwnedFd, bytes: &[u8], descriptor: Option<BorrowedFd>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// One packet, with up to three descriptors.
+pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<BorrowedFd> = descriptor.into_iter().collect();
     if !descriptors.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
     }
     rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
@@ -146,26 +150,14 @@ impl Client {
 
     /// One request, one answer. `Failed` comes back as an error.
     pub fn ask(&self, request: &BrokerRequest) -> io::Result<Option<OwnedFd>> {
-        send(&self.socket, &serde_json::to_vec(request)?, None)?;
-        let mut buffer = [0u8; PACKET_MAX];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = rustix::net::recvmsg(
-            &self.socket,
-            &mut [IoSliceMut::new(&mut buffer)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
-        let mut descriptor = None;
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(fds) = message {
-                descriptor = fds.into_iter().next();
-            }
+        let packet = serde_json::to_vec(request)?;
+        if packet.len() > PACKET_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the request is too long"));
         }
-        if received.bytes == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        match serde_json::from_slice(&buffer[..received.bytes])? {
+        send(&self.socket, &packet, &[])?;
+        let (reply, descriptors) = receive(&self.socket)?;
+        let descriptor = descriptors.into_iter().next();
+        match reply {
             BrokerReply::Descriptor if descriptor.is_none() => Err(io::Error::other("the descriptor is missing")),
             BrokerReply::Descriptor | BrokerReply::Done => Ok(descriptor),
             BrokerReply::Failed(reason) => Err(io::Error::other(reason)),
@@ -176,6 +168,25 @@ impl Client {
     pub fn descriptor(&self, request: &BrokerRequest) -> io::Result<OwnedFd> {
         self.ask(request)?.ok_or_else(|| io::Error::other("the broker sent no descriptor"))
     }
+}
+
+/// One packet and what came with it. The end of the connection is an error.
+pub fn receive<T: serde::de::DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, Vec<OwnedFd>)> {
+    let mut buffer = [0u8; PACKET_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let received = rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            descriptors.extend(fds);
+        }
+    }
+    if received.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((serde_json::from_slice(&buffer[..received.bytes])?, descriptors))
 }
 
 /// A new unconnected TCP socket in the caller's network namespace, as `Stream` asks for.
@@ -212,7 +223,7 @@ mod tests {
         });
         let (one, two) = (Client::connect(&path).unwrap(), Client::connect(&path).unwrap());
         one.descriptor(&BrokerRequest::Stream).unwrap();
-        send(&two.socket, b"{}", None).unwrap();
+        send(&two.socket, b"{}", &[]).unwrap();
         let mut answer = [0u8; PACKET_MAX];
         let (_, length) = rustix::net::recv(&two.socket, &mut answer[..], RecvFlags::empty()).unwrap();
         assert!(String::from_utf8_lossy(&answer[..length]).contains("not a request"));

@@ -163,6 +163,7 @@ impl Hub {
                 Ok(None)
             }
             BrokerRequest::Signal { .. } => Err(io::Error::other("the hub's holder has no containers")),
+            BrokerRequest::Exec { .. } => Err(io::Error::other("the hub's holder has no containers")),
             BrokerRequest::HubNamespace => Err(io::Error::other("this is asked of shims")),
         };
         match result {

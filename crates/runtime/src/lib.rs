@@ -8,6 +8,7 @@
 
 mod broker;
 mod cgroup;
+mod exec;
 mod holder;
 mod image;
 mod layout;

@@ -4,6 +4,7 @@
 
 use crate::broker::Client;
 use crate::cgroup::{Group, Hierarchies};
+use crate::exec;
 use crate::holder::{self, HUB_ADDRESS, Keeper};
 use crate::image::{LayerStore, UnpackLimits};
 use crate::layout::{Layout, is_plain_name, private_dir};
@@ -16,7 +17,8 @@ use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::link::BrokerRequest;
 use quarry_domain::snapshot::Hub;
 use quarry_domain::task::{
-    ContainerState, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec, Usage,
+    ContainerState, Exec, ExecSpec, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec,
+    Usage,
 };
 use rustix::fd::AsFd;
 use rustix::process::{Pid, PidfdFlags};
@@ -358,6 +360,16 @@ impl TaskRuntime for Runtime {
                 Err(_) => std::thread::sleep(Duration::from_millis(2)),
             }
         }
+    }
+
+    fn exec(&self, id: &str, spec: &ExecSpec) -> io::Result<Exec> {
+        if !is_plain_name(id) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{id:?} is no task id")));
+        }
+        let ExecSpec { container, command, terminal } = spec.clone();
+        let shim = Client::connect(&self.layout.task(id).join("s"))?;
+        let socket = shim.descriptor(&BrokerRequest::Exec { container, command, terminal })?;
+        exec::begun(socket)
     }
 
     fn remove(&self, id: &str) -> io::Result<()> {

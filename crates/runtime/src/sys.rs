@@ -226,6 +226,19 @@ pub fn landlock_version() -> Option<i64> {
     (version > 0).then_some(version)
 }
 
+/// The other side of a pseudo-terminal whose `ptmx` this is, unlocked.
+pub fn terminal_peer(terminal: BorrowedFd) -> io::Result<OwnedFd> {
+    let unlocked: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int, which lives through the call; TIOCGPTPEER takes flags as its argument
+    // and returns a new descriptor that nobody else owns.
+    unsafe {
+        check(libc::ioctl(terminal.as_raw_fd(), libc::TIOCSPTLCK, &unlocked) as libc::c_long)?;
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let peer = check(libc::ioctl(terminal.as_raw_fd(), libc::TIOCGPTPEER, flags) as libc::c_long)?;
+        Ok(OwnedFd::from_raw_fd(peer as i32))
+    }
+}
+
 /// Gives freed heap pages back to the kernel: a shim lives long and needs next to nothing.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]

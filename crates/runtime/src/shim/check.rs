@@ -1,15 +1,8 @@
 //! Health checks: commands that the shim runs inside its containers, again and again.
 
-use super::container::Running;
-use super::inside::{self, Failure};
-use super::sandbox::{Sandbox, context};
-use super::seccomp::Filters;
-use crate::sys::{self, Forked};
-use quarry_domain::task::{ContainerHealth, ContainerSpec, HealthCheckSpec, HealthCount};
+use crate::sys;
+use quarry_domain::task::{ContainerHealth, HealthCheckSpec, HealthCount};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
-use rustix::thread::ThreadNameSpaceType;
-use std::convert::Infallible;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -82,57 +75,6 @@ impl Check {
         if let Some(probe) = self.under_way {
             let _ = sys::pidfd_send_signal(probe.pidfd.as_fd(), libc::SIGKILL);
             let _ = sys::wait_child(probe.pid);
-        }
-    }
-}
-
-/// Runs a command in a container of namespaces, as its user and with no more rights than its program.
-pub fn run(
-    container: &Running,
-    spec: &ContainerSpec,
-    command: &[String],
-    hostname: &str,
-    sandbox: &Sandbox,
-    filters: &Filters,
-) -> io::Result<(i32, OwnedFd)> {
-    match sys::fork(0)? {
-        Forked::Child => {
-            let run = || between(container, spec, command, hostname, sandbox, filters);
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-            sys::exit_now(126)
-        }
-        Forked::Parent(pid) => {
-            let raw = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
-            Ok((pid, rustix::process::pidfd_open(raw, PidfdFlags::empty())?))
-        }
-    }
-}
-
-/// The process between shim and command, which ends with the command's code. When it is killed, so is
-/// the command.
-fn between(
-    container: &Running,
-    spec: &ContainerSpec,
-    command: &[String],
-    hostname: &str,
-    sandbox: &Sandbox,
-    filters: &Filters,
-) -> Result<Infallible, Failure> {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    if let Some(group) = &container.group {
-        group.join().map_err(|e| context("joining the control group", e))?;
-    }
-    sandbox.enter().map_err(|e| context("entering the task's namespaces", e))?;
-    let spaces = ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::PROCESS_ID;
-    rustix::thread::move_into_thread_name_spaces(container.pidfd.as_fd(), spaces)
-        .map_err(|e| context("entering the container", e))?;
-    // Entering them has cleared it.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    match sys::fork(0).map_err(|e| context("fork", e))? {
-        Forked::Child => inside::become_command(spec, command, hostname, sandbox.ranged, filters),
-        Forked::Parent(child) => {
-            let (code, _) = sys::wait_child(child)?;
-            sys::exit_now(code.unwrap_or(125))
         }
     }
 }

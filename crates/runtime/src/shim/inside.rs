@@ -1,6 +1,7 @@
 //! The container's own first process, from its birth to the image's program: from here on nothing
 //! of the host is within reach, and at the end no privilege is left.
 
+use super::exec::{Streams, TERMINAL};
 use super::rootfs::{self, Files, Mounts};
 use super::sandbox::context;
 use super::seccomp::Filters;
@@ -116,24 +117,25 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
 }
 
 /// Becomes another command in a container whose namespaces were entered, with the rights of its program.
-/// What it prints is not kept.
 pub fn become_command(
     spec: &ContainerSpec,
     command: &[String],
     hostname: &str,
     ranged: bool,
     filters: &Filters,
+    streams: Streams<'_>,
 ) -> Result<Infallible, Failure> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let user = find_user(spec, ranged)?;
-    let (path_list, env) = environment(spec, &user, hostname);
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+    let (path_list, mut env) = environment(spec, &user, hostname);
+    if streams.terminal() && !env.iter().any(|entry| entry.as_bytes().starts_with(b"TERM=")) {
+        env.push(TERMINAL.to_owned());
+    }
     let _ = rustix::process::setsid();
     limit_resources();
     drop_privileges(&user, ranged)?;
+    // By now as the container's user, to whom the terminal then belongs.
+    streams.attach()?;
     // A change of user clears it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;

@@ -13,6 +13,7 @@ macro_rules! complain {
 
 mod check;
 mod container;
+mod exec;
 mod init;
 mod inside;
 mod network;
@@ -34,6 +35,7 @@ use crate::record::{self, Plan, Record};
 use crate::sys::{self, Forked};
 use check::Check;
 use container::{Running, Surroundings};
+use exec::{Place, SESSIONS_MAX, Session, Streams};
 use inside::Failure;
 use quarry_domain::isolation::Isolation;
 use quarry_domain::link::BrokerRequest;
@@ -106,6 +108,8 @@ struct Shim {
     running: Vec<Option<Running>>,
     /// By container, while it runs and has one.
     checks: Vec<Option<Check>>,
+    /// Commands that run in its containers by request from outside.
+    sessions: Vec<Session>,
     /// What containers are started in; absent until the first is.
     stage: Option<Stage>,
     /// When each container was started.
@@ -145,6 +149,7 @@ impl Shim {
             record,
             running,
             checks: (0..count).map(|_| None).collect(),
+            sessions: Vec::new(),
             stage: None,
             started: vec![None; count],
             ending: false,
@@ -282,7 +287,8 @@ impl Shim {
         plain::merge(&self.plan.layers[index], &root).map_err(|e| context("copying the image's layers", e))?;
         let group = self.container_group(index)?;
         let spec = &self.plan.spec.containers[index];
-        plain::start(spec, &root, &self.record.host_ports, self.log(index, None)?, group, filters)
+        let output = plain::Output::Log(self.log(index, None)?);
+        plain::start(spec, &root, &self.record.host_ports, output, group, filters)
     }
 
     fn note_start(&mut self, index: usize, started: Result<Running, Failure>) {
@@ -348,7 +354,8 @@ impl Shim {
         let ready = {
             let ends = watched.iter().filter_map(|i| self.running[*i].as_ref()).map(|r| r.pidfd.as_fd());
             let probes = checked.iter().filter_map(|i| self.checks[*i].as_ref()?.descriptor());
-            broker::wait(self.broker.descriptors().chain(ends).chain(probes), timeout)?
+            let sessions = self.sessions.iter().flat_map(Session::descriptors);
+            broker::wait(self.broker.descriptors().chain(ends).chain(probes).chain(sessions), timeout)?
         };
         let (mut told_to_end, before) = (false, self.record.containers.clone());
         let running = &self.running;
@@ -363,6 +370,8 @@ impl Shim {
         let isolated = self.plan.isolation != Isolation::None;
         let rootless = self.plan.isolation == Isolation::Rootless;
         let hub = &self.hub;
+        let (stage, plan, directory, ports) = (&self.stage, &self.plan, &self.directory, &self.record.host_ports);
+        let (open, mut begun) = (self.sessions.len(), Vec::new());
         self.broker.serve(&ready[..clients], |request| match request {
             BrokerRequest::Stream if isolated => broker::stream_socket(),
             BrokerRequest::NetworkNamespace if isolated => own_namespace("net"),
@@ -377,9 +386,39 @@ impl Shim {
                 told_to_end |= container.as_deref().is_none_or(|name| pending.contains(&name));
                 send_signal(running, &names, container.as_deref(), signal)
             }
+            BrokerRequest::Exec { container, command, terminal } => {
+                let index =
+                    names.iter().position(|name| *name == container).filter(|_| open + begun.len() < SESSIONS_MAX);
+                let place = index.and_then(|index| Some((index, running[index].as_ref()?, stage.as_ref()?)));
+                let Some((index, running, stage)) = place else {
+                    return Answer::Failed(format!("no command can be run in container {container}"));
+                };
+                let spec = &plan.spec.containers[index];
+                let started = Session::start(terminal, |streams| match &stage.sandbox {
+                    Some(sandbox) => {
+                        let (hostname, filters) = (&plan.spec.hostname, &stage.filters);
+                        exec::run(&Place { container: running, spec, hostname, sandbox, filters }, &command, streams)
+                    }
+                    None => {
+                        let root = directory.join(format!("root-{index}"));
+                        plain::run(spec, &root, ports, &command, &stage.filters, streams)
+                    }
+                });
+                match started {
+                    Ok((session, socket)) => {
+                        begun.push(session);
+                        Answer::Descriptor(socket)
+                    }
+                    Err(e) => Answer::Failed(e.to_string()),
+                }
+            }
             _ => Answer::Failed("a task's shim does not serve this".to_owned()),
         });
         self.ending |= told_to_end;
+        let last = clients + watched.len() + checked.len();
+        let mut told = ready[last..].chunks_exact(2);
+        self.sessions.retain(|session| told.next().is_none_or(|told| session.step(told[0], told[1])));
+        self.sessions.append(&mut begun);
         for (index, _) in watched.iter().zip(&ready[clients..clients + watched.len()]).filter(|(_, ready)| **ready) {
             if let Some(running) = self.running[*index].take() {
                 self.record.containers[*index].state = ended(&running)?;
@@ -390,7 +429,7 @@ impl Shim {
         }
         let probes_ended: Vec<usize> = checked
             .iter()
-            .zip(&ready[clients + watched.len()..])
+            .zip(&ready[clients + watched.len()..last])
             .filter_map(|(index, ready)| ready.then_some(*index))
             .collect();
         self.check(&probes_ended);
@@ -409,10 +448,13 @@ impl Shim {
             let (Some(check), Some(running)) = (check, &self.running[index]) else { continue };
             let spec = &self.plan.spec.containers[index];
             check.step(ended.contains(&index), |command| match &stage.sandbox {
-                Some(sandbox) => check::run(running, spec, command, hostname, sandbox, &stage.filters),
+                Some(sandbox) => {
+                    let place = Place { container: running, spec, hostname, sandbox, filters: &stage.filters };
+                    exec::run(&place, command, Streams::Null)
+                }
                 None => {
                     let root = self.directory.join(format!("root-{index}"));
-                    plain::run(spec, &root, &self.record.host_ports, command, &stage.filters)
+                    plain::run(spec, &root, &self.record.host_ports, command, &stage.filters, Streams::Null)
                 }
             });
             self.record.containers[index].health = check.health();
@@ -430,6 +472,7 @@ impl Shim {
                 }
             }
         }
+        self.sessions.iter().for_each(Session::end);
         if self.plan.isolation == Isolation::None {
             plain::reap_the_rest();
         }

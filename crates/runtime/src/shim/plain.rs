@@ -8,6 +8,7 @@
 //! place. A volume's `read_only` is not enforced.
 
 use super::container::Running;
+use super::exec::{Streams, TERMINAL};
 use super::inside::{self, Failure};
 use super::sandbox::context;
 use super::seccomp::Filters;
@@ -89,12 +90,19 @@ fn remove(path: &Path, existing: Option<&fs::Metadata>) -> io::Result<()> {
     }
 }
 
+/// Where a program's output goes.
+pub enum Output<'a> {
+    Log(OwnedFd),
+    /// Its input comes from there, too.
+    Streams(Streams<'a>),
+}
+
 /// Starts the program of the copied image.
 pub fn start(
     spec: &ContainerSpec,
     root: &Path,
     ports: &[(u16, u16)],
-    log: OwnedFd,
+    output: Output<'_>,
     group: Option<Group>,
     filters: &Filters,
 ) -> Result<Running, Failure> {
@@ -103,7 +111,10 @@ pub fn start(
     for argument in args.iter_mut().skip(1) {
         *argument = relocate(argument, &spec.mounts, root);
     }
-    let env = environment(spec, root, ports);
+    let mut env = environment(spec, root, ports);
+    if matches!(output, Output::Streams(streams) if streams.terminal()) {
+        env.push(TERMINAL.to_owned());
+    }
     let directory = root.join(spec.working_dir.trim_start_matches('/'));
     fs::create_dir_all(&directory).map_err(|e| context("working directory", e))?;
     for mount in &spec.mounts {
@@ -122,8 +133,13 @@ pub fn start(
                 }
                 rustix::process::setsid()?;
                 rustix::process::umask(0o022.into());
-                rustix::stdio::dup2_stdout(&log)?;
-                rustix::stdio::dup2_stderr(&log)?;
+                match &output {
+                    Output::Log(log) => {
+                        rustix::stdio::dup2_stdout(log)?;
+                        rustix::stdio::dup2_stderr(log)?;
+                    }
+                    Output::Streams(streams) => streams.attach()?,
+                }
                 rustix::process::chdir(&directory)?;
                 rustix::thread::set_no_new_privs(true)?;
                 inside::drop_capabilities()?;
@@ -159,17 +175,17 @@ pub fn start(
     Ok(Running { pid, pidfd: rustix::process::pidfd_open(raw, PidfdFlags::empty())?, group })
 }
 
-/// Runs another command of the copied image. What it prints is not kept.
+/// Runs another command of the copied image.
 pub fn run(
     spec: &ContainerSpec,
     root: &Path,
     ports: &[(u16, u16)],
     command: &[String],
     filters: &Filters,
+    streams: Streams<'_>,
 ) -> io::Result<(i32, OwnedFd)> {
-    let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
     let spec = ContainerSpec { args: command.to_vec(), ..spec.clone() };
-    match start(&spec, root, ports, null.into(), None, filters) {
+    match start(&spec, root, ports, Output::Streams(streams), None, filters) {
         Ok(running) => Ok((running.pid, running.pidfd)),
         Err(Failure::Create(e) | Failure::Start(e)) => Err(io::Error::other(e)),
     }

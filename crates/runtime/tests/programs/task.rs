@@ -27,6 +27,8 @@ unsafe extern "C" {
     fn signal(number: c_int, handler: usize) -> usize;
     fn fork() -> c_int;
     fn setrlimit(resource: c_int, limit: *const [u64; 2]) -> c_int;
+    fn isatty(fd: c_int) -> c_int;
+    fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int;
 }
 
 fn main() {
@@ -39,6 +41,7 @@ fn main() {
         "calls" => calls(),
         "list" => list(&args[2..]),
         "show" => show(),
+        "talk" => talk(),
         "write" => write_volume(&args[2], &args[3]),
         "connect" => connect(&args[2]),
         "reach" => reach(&args[2]),
@@ -195,6 +198,27 @@ fn show() {
         fs::read_dir("/").unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
     names.sort();
     println!("root {}", names.join(","));
+}
+
+/// Does line by line what it is told on its input, and ends with 0 when that ends.
+fn talk() {
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("end", code) => std::process::exit(code.parse().unwrap()),
+            ("error", text) => eprintln!("{text}"),
+            ("env", name) => println!("{}", std::env::var(name).unwrap_or_default()),
+            ("size", _) => {
+                let mut size = [0u16; 4];
+                unsafe { ioctl(0, 0x5413, size.as_mut_ptr().cast()) };
+                println!("{} rows, {} columns", size[0], size[1]);
+            }
+            ("terminal", _) => println!("terminal {}", unsafe { isatty(0) + isatty(1) }),
+            ("show", _) => show(),
+            (_, _) => println!("said {line}"),
+        }
+    }
+    println!("no more");
 }
 
 fn report(what: &str, escaped: bool) {
