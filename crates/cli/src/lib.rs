@@ -3,6 +3,7 @@
 
 mod connection;
 mod cut;
+mod exec;
 mod logs;
 mod ls;
 mod table;
@@ -40,6 +41,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run a command in a container of a running task, which must have been started with
+    /// enableExecuteCommand; on a terminal if this is one. Ends with the command's exit code.
+    Exec {
+        /// A task's id or ARN, or a service's name for one of its tasks.
+        of: String,
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        cluster: Option<String>,
+        /// The container, where the task has several.
+        #[arg(long)]
+        container: Option<String>,
+        /// The command and its arguments, after `--`.
+        #[arg(last = true, default_value = "/bin/sh")]
+        command: Vec<String>,
+    },
     /// Move one path of a running service, and the data behind it, to a service of its own, and back.
     #[command(subcommand)]
     Cut(CutCommand),
@@ -65,6 +82,10 @@ pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>
             Command::Logs { service, target, cluster, follow, json } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;
                 logs::run(&connection, &logs::Request { service, cluster, follow, json }).await?;
+            }
+            Command::Exec { of, target, cluster, container, command } => {
+                let connection = Connection::choose(target.data_dir.as_deref(), local)?;
+                return exec::run(&connection, &exec::Request { of, cluster, container, command }).await;
             }
             Command::Cut(command) => {
                 let connection = Connection::choose(command.target().data_dir.as_deref(), local)?;

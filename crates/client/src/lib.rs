@@ -14,6 +14,7 @@ mod credentials;
 pub mod cuts;
 mod http;
 pub mod oci;
+pub mod session;
 pub mod status;
 
 pub use call::{CallError, Client};

@@ -2,6 +2,7 @@
 
 use crate::cloudwatch::store::MetricStore;
 use crate::cut::figures::Watching;
+use crate::ecs::exec::Sessions;
 use crate::machine::Machine;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
@@ -54,6 +55,8 @@ pub struct Platform {
     pub runtime: Arc<dyn TaskRuntime>,
     pub images: Arc<dyn ImageStore>,
     pub catalog: Arc<dyn ImageCatalog>,
+    /// Sessions of ExecuteCommand.
+    pub sessions: Sessions,
     live: Mutex<Live>,
     /// Rises when [`Live`] changes or the runtime reports a change.
     pub seen: Wake,
@@ -103,6 +106,7 @@ impl Platform {
             runtime,
             images,
             catalog,
+            sessions: Sessions::default(),
             live: Mutex::default(),
             seen,
         }))

@@ -12,7 +12,9 @@ use quarry_domain::image::{
 };
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::snapshot::Hub;
-use quarry_domain::task::{LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec, Usage};
+use quarry_domain::task::{
+    Exec, ExecSpec, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec, Usage,
+};
 use quarry_wire::Operation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpStream};
@@ -174,6 +176,11 @@ impl TaskRuntime for FakeRuntime {
         let container = container.map(str::to_owned);
         self.signals.lock().expect("unpoisoned").push((id.to_owned(), container, signal));
         Ok(())
+    }
+
+    /// Runs nothing.
+    fn exec(&self, id: &str, _spec: &ExecSpec) -> std::io::Result<Exec> {
+        Err(std::io::Error::other(format!("task {id} is not a real one")))
     }
 
     fn remove(&self, id: &str) -> std::io::Result<()> {

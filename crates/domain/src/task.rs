@@ -6,7 +6,7 @@ use crate::image::ResolvedImage;
 use crate::isolation::IsolationReport;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// 32 lower-case hexadecimal digits, the last segment of a task's ARN.
@@ -264,6 +264,8 @@ pub struct Exec {
 pub trait ExecEnd: AsFd + Send + Sync {
     /// Its code, 128 + signal where a signal ended it; `None` while it runs. An error says why it never ran.
     fn ended(&self) -> std::io::Result<Option<i32>>;
+    /// Tells the terminal, and by it the command, its size in characters.
+    fn resize(&self, terminal: BorrowedFd<'_>, rows: u16, columns: u16);
 }
 
 /// Starts, watches and ends tasks. Calls block for milliseconds; call them off the async threads.

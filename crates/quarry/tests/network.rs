@@ -1,6 +1,8 @@
 //! The network between tasks, with real tasks: who reaches whom, and a service behind a target group of
 //! type ip.
 
+#[path = "network/exec.rs"]
+mod exec;
 #[path = "network/site.rs"]
 mod site;
 

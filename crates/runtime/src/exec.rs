@@ -5,6 +5,7 @@ use quarry_domain::link::ExecReply;
 use quarry_domain::task::{Exec, ExecEnd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::termios::{Winsize, tcsetwinsize};
 use std::io;
 use std::time::Duration;
 
@@ -45,6 +46,12 @@ impl AsFd for End {
 }
 
 impl ExecEnd for End {
+    fn resize(&self, terminal: BorrowedFd<'_>, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // One that is gone has no size.
+        let _ = tcsetwinsize(terminal, size);
+    }
+
     fn ended(&self) -> io::Result<Option<i32>> {
         match broker::receive(&self.0) {
             Ok((ExecReply::Ended(code), _)) => Ok(Some(code)),

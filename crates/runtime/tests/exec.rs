@@ -5,7 +5,6 @@ mod support;
 use quarry_domain::isolation::Isolation;
 use quarry_domain::task::{Exec, ExecSpec, Signal, TaskPhase, TaskRuntime};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::termios::{Winsize, tcsetwinsize};
 use std::time::{Duration, Instant};
 use support::Place;
 
@@ -74,8 +73,7 @@ fn commands(isolation: Isolation) {
 
     // On a terminal, which has a size.
     let exec = place.runtime.exec("host", &command(&["/app", "talk"], true)).unwrap();
-    let size = Winsize { ws_row: 33, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&exec.output, size).unwrap();
+    exec.end.resize(exec.output.as_fd(), 33, 101);
     say(&exec.input, "terminal\nsize\nenv TERM\n");
     hear(&exec.output, "xterm-256color\r\n");
     say(&exec.input, "size\n");

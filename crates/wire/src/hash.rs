@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
@@ -17,6 +17,11 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The SHA-256 of the bytes, 64 hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
+}
+
+/// The SHA-1 of the bytes, for the handshake of WebSockets, which asks for no security of it.
+pub fn sha1(bytes: &[u8]) -> Vec<u8> {
+    digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref().to_vec()
 }
 
 #[cfg(test)]

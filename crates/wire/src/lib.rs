@@ -6,6 +6,7 @@
 
 pub mod cbor;
 pub mod client;
+pub mod datachannel;
 pub mod error;
 pub mod form;
 pub mod hash;

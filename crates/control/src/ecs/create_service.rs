@@ -20,6 +20,7 @@ const OFFERED: &[&str] = &[
     "deploymentController",
     "desiredCount",
     "enableECSManagedTags",
+    "enableExecuteCommand",
     "healthCheckGracePeriodSeconds",
     "launchType",
     "loadBalancers",
@@ -76,6 +77,8 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
         return Err(error::invalid_parameter_exception("The desiredCount parameter is required."));
     };
     let desired_count = options::desired_count(desired)?;
+    let none = Default::default();
+    options::exec_role(input.enable_execute_command, &definition, &none, "service couldn't be created")?;
     options::strategies(input.placement_strategy.as_deref())?;
     options::constraints(input.placement_constraints.as_deref(), &definition.definition)?;
     let load_balancers = input.load_balancers.unwrap_or_default();
@@ -101,7 +104,7 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
         deployment_configuration: Some(options::deployment_configuration(input.deployment_configuration, None)?),
         deployment_controller: Some(aws::DeploymentController { r#type: Some("ECS".into()) }),
         enable_ecs_managed_tags: Some(input.enable_ecs_managed_tags.unwrap_or(false)),
-        enable_execute_command: Some(false),
+        enable_execute_command: Some(input.enable_execute_command.unwrap_or(false)),
         health_check_grace_period_seconds: match load_balancers.is_empty() {
             true => None,
             false => Some(input.health_check_grace_period_seconds.unwrap_or(0)),

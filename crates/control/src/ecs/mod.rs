@@ -20,6 +20,8 @@ mod describe_services;
 mod describe_task_definition;
 mod describe_tasks;
 mod events;
+pub mod exec;
+mod execute_command;
 mod find;
 mod list_account_settings;
 mod list_clusters;
@@ -82,6 +84,7 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::DescribeServices>(describe_services::handle);
     operations.serve::<op::DescribeTaskDefinition>(describe_task_definition::handle);
     operations.serve::<op::DescribeTasks>(describe_tasks::handle);
+    operations.serve::<op::ExecuteCommand>(execute_command::handle);
     operations.serve::<op::ListAccountSettings>(list_account_settings::handle);
     operations.serve::<op::ListClusters>(list_clusters::handle);
     operations.serve::<op::ListContainerInstances>(list_container_instances::handle);

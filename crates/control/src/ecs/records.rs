@@ -149,6 +149,9 @@ pub struct Task {
     /// What it asks for the credentials of its role by.
     #[serde(default)]
     pub credentials_id: Option<String>,
+    /// Commands may be run in it from outside.
+    #[serde(default)]
+    pub exec: bool,
     /// How connections get into it: from when it runs until its processes are gone.
     #[serde(default)]
     pub entry: Option<TaskEntry>,

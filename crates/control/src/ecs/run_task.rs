@@ -15,6 +15,7 @@ const OFFERED: &[&str] = &[
     "cluster",
     "count",
     "enableECSManagedTags",
+    "enableExecuteCommand",
     "group",
     "launchType",
     "networkConfiguration",
@@ -57,6 +58,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     if launch.launch_type == LaunchType::Fargate {
         check_fargate_size(&definition.definition, &overrides).map_err(|invalid| error::client_exception(invalid.0))?;
     }
+    options::exec_role(input.enable_execute_command, &definition, &overrides, "task couldn't be run")?;
     let given = tags::read(input.tags)?;
     let tags = match input.propagate_tags.as_deref() {
         None | Some("NONE") => given,
@@ -82,6 +84,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     let managed = input.enable_ecs_managed_tags == Some(true);
     let new = NewTask {
         tags: managed_tags(tags, managed.then_some(cluster.name.as_str()), None),
+        exec: input.enable_execute_command == Some(true),
         cluster: &cluster,
         definition: &definition,
         overrides,

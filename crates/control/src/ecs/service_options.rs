@@ -23,6 +23,21 @@ fn invalid(message: impl Into<String>) -> ServiceError {
     error::invalid_parameter_exception(message)
 }
 
+/// Refuses `enableExecuteCommand` for tasks without a role, as ECS does: its agent acts with it.
+pub fn exec_role(
+    enabled: Option<bool>,
+    definition: &TaskDefinition,
+    overrides: &aws::TaskOverride,
+    what: &str,
+) -> Result<()> {
+    if enabled == Some(true) && super::task_role::of(definition, overrides).is_none() {
+        return Err(invalid(format!(
+            "The {what} because a valid taskRoleArn is not being used. Specify a valid task role in your task definition and try again."
+        )));
+    }
+    Ok(())
+}
+
 /// Placement of a request, or ECS's default.
 pub fn strategies(given: Option<&[aws::PlacementStrategy]>) -> Result<Vec<Strategy>> {
     let given = given.unwrap_or_default();

@@ -39,6 +39,8 @@ pub struct NewTask<'a> {
     /// The same as they were asked for, to be kept by a task that waits for room.
     pub asked: (&'a [PlacementStrategy], &'a [PlacementConstraint]),
     pub tags: Tags,
+    /// `enableExecuteCommand`
+    pub exec: bool,
 }
 
 /// What there is room on, with what is left of it. Kept while several tasks are placed in one transaction.
@@ -151,6 +153,7 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
         address: None,
         private_address: None,
         interface: None,
+        exec: new.exec,
         entry: None,
         containers: containers(ctx, new),
         targets: Vec::new(),
@@ -213,6 +216,7 @@ pub fn place_waiting(ctx: &mut Ctx<'_>, cluster: &Cluster) -> Result<bool> {
             constraints: &constraints,
             asked: (&asked.strategies, &asked.constraints),
             tags: task.tags.clone(),
+            exec: task.exec,
         };
         let mut room = Room::of(ctx.tx, &cluster.arn, &task.group)?;
         let Ok(spot) = find_spot(ctx, &new, &task.demand, &room, task.capacity_provider.as_deref()) else { continue };

@@ -16,6 +16,7 @@ const OFFERED: &[&str] = &[
     "deploymentController",
     "desiredCount",
     "enableECSManagedTags",
+    "enableExecuteCommand",
     "forceNewDeployment",
     "healthCheckGracePeriodSeconds",
     "loadBalancers",
@@ -67,6 +68,8 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
             placement: placement.iter().flatten().any(|&n| n > 0),
         },
     )?;
+    let exec = input.enable_execute_command.or(service.config.enable_execute_command);
+    options::exec_role(exec, &definition, &Default::default(), "service couldn't be updated")?;
     let mut renew = input.force_new_deployment == Some(true) || definition.arn != current;
     renew |= service.primary().is_none_or(|primary| primary.launch != launch);
     if let Some(count) = input.desired_count {
@@ -111,6 +114,7 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
         input.health_check_grace_period_seconds.or(config.health_check_grace_period_seconds);
     config.propagate_tags = input.propagate_tags.or(config.propagate_tags.take());
     config.enable_ecs_managed_tags = input.enable_ecs_managed_tags.or(config.enable_ecs_managed_tags);
+    config.enable_execute_command = input.enable_execute_command.or(config.enable_execute_command);
     config.launch_type = view::launch_type(&launch);
     config.capacity_provider_strategy = Some(launch.strategy.clone()).filter(|items| !items.is_empty());
     config.platform_version = launch.platform_version.clone();

@@ -180,7 +180,7 @@ pub fn task(task: &Task, with_tags: bool) -> aws::Task {
         containers: Some(task.containers.iter().map(|c| container(task, c)).collect()),
         attachments: Some(task.interface.iter().map(|interface| attachment(task, interface)).collect()),
         attributes: Some(vec![attribute(("ecs.cpu-architecture", architecture))]),
-        enable_execute_command: Some(false),
+        enable_execute_command: Some(task.exec),
         connectivity: text("CONNECTED"),
         connectivity_at: task.pull_started_ms.and_then(at),
         created_at: at(task.created_ms),
@@ -254,6 +254,15 @@ fn container(task: &Task, container: &super::records::Container) -> aws::Contain
         name: text(&container.name),
         image: text(&container.image),
         image_digest: container.image_digest.clone(),
+        managed_agents: task.exec.then(|| {
+            let agent = aws::ManagedAgent {
+                name: text("ExecuteCommandAgent"),
+                last_status: text(status),
+                last_started_at: task.started_ms.and_then(at),
+                reason: None,
+            };
+            vec![agent]
+        }),
         runtime_id: started.then(|| container.id.replace('-', "")),
         last_status: text(status),
         exit_code: container.exit_code,

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper::body::{Body as _, Incoming};
 use quarry_client::{Client, oci};
 use quarry_control::Platform;
+use quarry_control::ecs::exec;
 use quarry_control::ecs::metadata::{self, Asker};
 use quarry_control::endpoint::{Auth, Endpoint, check_origin};
 use quarry_domain::address;
@@ -70,6 +71,9 @@ impl Front {
         let path = request.uri().path();
         if path.starts_with(metadata::PATH) {
             return Ok(self.tell(Asker::Process, request).await);
+        }
+        if path.starts_with(exec::PATH) {
+            return Ok(super::session::open(&self.platform, request));
         }
         if path == "/v2" || path.starts_with("/v2/") {
             return Ok(self.registry.handle(request, &*self.registry_auth).await);
@@ -188,11 +192,11 @@ impl Console {
     }
 }
 
-fn full(bytes: Bytes) -> Body {
+pub(super) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 
-fn plain(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(full(Bytes::from(text.into() + "\n")));
     *response.status_mut() = status;
     response

@@ -3,6 +3,7 @@
 mod front;
 pub mod proxy;
 pub mod serve;
+mod session;
 pub mod stop;
 
 /// Raises the bound of open files to the most that is allowed: each connection, task and log is one.

@@ -174,7 +174,8 @@ async fn accept(listener: TcpListener, front: Arc<Front>) {
                 // A client that has said everything may close its side and still gets its answer.
                 .half_close(true)
                 .header_read_timeout(Duration::from_secs(60))
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }

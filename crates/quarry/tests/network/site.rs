@@ -76,6 +76,18 @@ impl Site {
         self.runtime.block_on(self.aws.call::<O>(input)).unwrap_or_else(|error| panic!("{}: {error}", O::NAME))
     }
 
+    /// Calls an operation that must be refused: why.
+    pub fn refused<O: Operation>(&self, input: Value) -> String
+    where
+        O::Input: DeserializeOwned,
+    {
+        let input: O::Input = serde_json::from_value(input).unwrap();
+        match self.runtime.block_on(self.aws.call::<O>(input)) {
+            Ok(_) => panic!("{} was answered", O::NAME),
+            Err(error) => error.to_string(),
+        }
+    }
+
     /// The image `peer:v1` with the test's program; its whole name.
     fn push(&self) -> String {
         let dir = tempfile::tempdir().unwrap();

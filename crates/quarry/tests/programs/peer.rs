@@ -10,7 +10,7 @@
 //! - `/sick` by turning sick.
 //!
 //! `peer check` ends with 0 if the program in the same container is well, `peer wait` does so once
-//! $PORT is served, `peer end <code>` at once. `peer spin` uses all the processor time it can get.
+//! $PORT is served, `peer end <code>` at once, `peer talk` says line by line what it is told. `peer spin` uses all the processor time it can get.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
@@ -46,6 +46,7 @@ fn main() {
             }
             println!("served");
         }
+        "talk" => talk(),
         "spin" => loop {
             std::hint::spin_loop();
         },
@@ -55,6 +56,27 @@ fn main() {
 
 fn port() -> u16 {
     std::env::var("PORT").map_or(3000, |port| port.parse().expect("a port"))
+}
+
+/// Does line by line what it is told on its input, and ends with 0 when that ends.
+fn talk() {
+    unsafe extern "C" {
+        fn ioctl(descriptor: i32, request: u64, argument: *mut [u16; 4]) -> i32;
+    }
+    for line in std::io::stdin().lines() {
+        let line = line.expect("a line");
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("end", code) => std::process::exit(code.parse().expect("a code")),
+            ("error", text) => eprintln!("{text}"),
+            ("size", _) => {
+                let mut size = [0; 4];
+                // SAFETY: TIOCGWINSZ writes four numbers of two bytes.
+                unsafe { ioctl(0, 0x5413, &mut size) };
+                println!("{} rows, {} columns", size[0], size[1]);
+            }
+            _ => println!("said {line}"),
+        }
+    }
 }
 
 fn serve() {

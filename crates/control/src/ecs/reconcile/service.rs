@@ -162,6 +162,7 @@ impl Reconciler {
         let mut room = Room::of(ctx.tx, &cluster.arn, &group)?;
         let new = NewTask {
             tags: managed_tags(own, managed.then_some(cluster.name.as_str()), Some(&service.name)),
+            exec: service.config.enable_execute_command == Some(true),
             cluster: &cluster,
             definition: &definition,
             overrides: Default::default(),

@@ -104,8 +104,8 @@ fn each_operation_refuses_with_its_own_code_and_changes_nothing() {
         (
             "CreateService",
             service(json!({"enableExecuteCommand": true})),
-            "ClientException",
-            "'enableExecuteCommand' is not supported",
+            "InvalidParameterException",
+            "a valid taskRoleArn is not being used",
         ),
         (
             "CreateService",

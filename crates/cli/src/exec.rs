@@ -1,0 +1,168 @@
+//! `quarry exec`: a command in a container of a running task, by ECS's ExecuteCommand.
+
+use crate::connection::Connection;
+use anyhow::{Context, Result, bail};
+use quarry_aws::ecs::op::{DescribeTasks, ExecuteCommand, ListClusters, ListTasks};
+use quarry_aws::ecs::{DescribeTasksRequest, ExecuteCommandRequest, ListTasksRequest, Task};
+use quarry_client::Client;
+use quarry_client::session::{Said, Session};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use std::io::{Read, Write};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+pub struct Request {
+    /// A task's id or ARN, or a service's name.
+    pub of: String,
+    pub cluster: Option<String>,
+    pub container: Option<String>,
+    pub command: Vec<String>,
+}
+
+pub async fn run(connection: &Connection, request: &Request) -> Result<ExitCode> {
+    let aws = connection.client()?;
+    let task = find(&aws, request).await?;
+    let command = request.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let input = ExecuteCommandRequest {
+        cluster: task.cluster_arn,
+        task: task.task_arn,
+        container: request.container.clone(),
+        command: Some(command),
+        interactive: Some(true),
+    };
+    let session = aws.call::<ExecuteCommand>(input).await?.session.context("no session was given")?;
+    let terminal = isatty(std::io::stdin()) && isatty(std::io::stdout());
+    let wishes = if terminal { "exit-code=on" } else { "terminal=off&exit-code=on" };
+    let url = format!("{}&{wishes}", session.stream_url.unwrap_or_default());
+    let session = Session::open(&url, &session.token_value.unwrap_or_default()).await?;
+    let raw = if terminal { Some(Raw::enter()?) } else { None };
+    let outcome = talk(session, terminal).await;
+    drop(raw);
+    Ok(ExitCode::from(u8::try_from(outcome?).unwrap_or(u8::MAX)))
+}
+
+/// Carries what is typed and what is said until the command has ended: its exit code.
+async fn talk(mut session: Session, terminal: bool) -> Result<i32> {
+    let (mut typed, mut resized) = (typed(), signal(SignalKind::window_change())?);
+    let (mut ready, mut more, mut code) = (false, true, None);
+    loop {
+        tokio::select! {
+            message = session.next() => match session.hear(message?).await? {
+                None => {}
+                Some(Said::Ready) => {
+                    ready = true;
+                    resize(&mut session, terminal).await?;
+                }
+                Some(Said::Output(bytes)) => put(std::io::stdout().lock(), &bytes)?,
+                Some(Said::Errors(bytes)) => put(std::io::stderr().lock(), &bytes)?,
+                Some(Said::ExitCode(told)) => code = Some(told),
+                Some(Said::Closed(reason)) => match code {
+                    Some(code) => return Ok(code),
+                    None if reason.is_empty() => bail!("the session has ended without an exit code"),
+                    None => bail!("the session has ended: {reason}"),
+                },
+            },
+            bytes = typed.recv(), if ready && more => match bytes {
+                Some(bytes) => session.input(&bytes).await?,
+                None => {
+                    more = false;
+                    session.end().await?;
+                }
+            },
+            _ = resized.recv(), if ready => resize(&mut session, terminal).await?,
+        }
+    }
+}
+
+async fn resize(session: &mut Session, terminal: bool) -> Result<()> {
+    if terminal && let Ok(size) = tcgetwinsize(std::io::stdout()) {
+        session.resize(size.ws_row.into(), size.ws_col.into()).await?;
+    }
+    Ok(())
+}
+
+fn put(mut to: impl Write, bytes: &[u8]) -> Result<()> {
+    to.write_all(bytes)?;
+    Ok(to.flush()?)
+}
+
+/// Standard input, from a thread of its own, which is left behind when the command ends.
+fn typed() -> mpsc::Receiver<Vec<u8>> {
+    let (to, from) = mpsc::channel(4);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = std::io::stdin().lock().read(&mut buffer) {
+            if to.blocking_send(buffer[..n].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    from
+}
+
+/// The terminal passes every key on, until this is dropped.
+struct Raw(Termios);
+
+impl Raw {
+    fn enter() -> Result<Self> {
+        let before = tcgetattr(std::io::stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);
+    }
+}
+
+/// The task that is meant, or the first of the service that takes commands.
+async fn find(aws: &Client, request: &Request) -> Result<Task> {
+    let clusters = match &request.cluster {
+        Some(cluster) => vec![cluster.clone()],
+        None => {
+            let pages = aws.paginate::<ListClusters>(Default::default()).await?;
+            pages.into_iter().flat_map(|page| page.cluster_arns.unwrap_or_default()).collect()
+        }
+    };
+    let mut running = Vec::new();
+    for cluster in &clusters {
+        let pages = aws
+            .paginate::<ListTasks>(ListTasksRequest { cluster: Some(cluster.clone()), ..Default::default() })
+            .await?;
+        let arns: Vec<String> = pages.into_iter().flat_map(|page| page.task_arns.unwrap_or_default()).collect();
+        for arns in arns.chunks(100) {
+            let input = DescribeTasksRequest {
+                cluster: Some(cluster.clone()),
+                tasks: Some(arns.to_vec()),
+                ..Default::default()
+            };
+            running.extend(aws.call::<DescribeTasks>(input).await?.tasks.unwrap_or_default());
+        }
+    }
+    let is = |task: &Task| {
+        let arn = task.task_arn.as_deref().unwrap_or_default();
+        arn == request.of || arn.rsplit('/').next() == Some(&request.of)
+    };
+    if let Some(at) = running.iter().position(is) {
+        return Ok(running.swap_remove(at));
+    }
+    let group = format!("service:{}", request.of);
+    running.retain(|task| task.group.as_deref() == Some(&group));
+    running.sort_by_key(|task| {
+        (task.enable_execute_command != Some(true), task.last_status.as_deref() != Some("RUNNING"))
+    });
+    match running.into_iter().next() {
+        Some(task) => Ok(task),
+        None => bail!("there is no task or service {} with a task: `quarry ls` lists them", request.of),
+    }
+}
+
+/// As one word of a shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
