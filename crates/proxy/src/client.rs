@@ -179,7 +179,6 @@ impl Conn {
     }
 
     async fn requests(&self) -> End {
-        let mut out = Vec::with_capacity(1024);
         let mut lease: Option<Lease> = None;
         loop {
             self.watch.enter(Phase::Idle);
@@ -190,7 +189,7 @@ impl Conn {
                     None => return End::Close,
                 },
             };
-            out.clear();
+            let mut out = self.worker.scratch();
             let taken = buffer.taken();
             let end = match self.next(buffer, &mut out).await {
                 Decision::Partial | Decision::Close => Some(End::Close),

@@ -360,7 +360,7 @@ async fn download(
     meter: &Meter<'_>,
 ) -> Result<(Answer, Instant, Instant), Failure> {
     let sent_at = conn.watch.touch();
-    let mut out = Vec::with_capacity(512);
+    let mut out = conn.worker.scratch();
     let mut interim = false;
     loop {
         // An answer that was begun is broken if it does not go on.

@@ -90,6 +90,8 @@ pub struct Worker {
     /// Rung for all connections when stopping begins.
     pub stop: Notify,
     storage: RefCell<Vec<Vec<u8>>>,
+    /// Of [`Scratch`].
+    heads: RefCell<Vec<Vec<u8>>>,
     random: Cell<u64>,
     date: RefCell<(UnixMillis, String)>,
     connections: Cell<usize>,
@@ -106,11 +108,20 @@ pub struct Lease {
     worker: Rc<Worker>,
 }
 
+/// A small empty buffer on loan, in which a head is made.
+pub struct Scratch {
+    bytes: Vec<u8>,
+    worker: Rc<Worker>,
+}
+
 /// A connection that is relayed.
 pub struct Relaying(Rc<Worker>);
 
 /// Buffers kept for reuse at most.
 const MAX_STORED: usize = 256;
+/// Of [`Scratch`] likewise, and how long one may have become.
+const MAX_HEADS: usize = 64;
+const MAX_HEAD: usize = 8 * 1024;
 const SWEEP: Duration = Duration::from_secs(2);
 const IMF_FIXDATE: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
@@ -236,6 +247,7 @@ impl Worker {
             retiring: Cell::new(false),
             stop: Notify::new(),
             storage: RefCell::default(),
+            heads: RefCell::default(),
             random: Cell::new(u64::from_ne_bytes(seed)),
             date: RefCell::new((-1, String::new())),
             connections: Cell::new(0),
@@ -309,6 +321,11 @@ impl Worker {
         Lease { buffer: Some(Buf::new(storage)), worker: self.clone() }
     }
 
+    pub fn scratch(self: &Rc<Self>) -> Scratch {
+        let bytes = self.heads.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024));
+        Scratch { bytes, worker: self.clone() }
+    }
+
     /// No connection is kept for a further request.
     pub fn is_leaving(&self) -> bool {
         self.stopping.get() || self.retiring.get()
@@ -366,6 +383,30 @@ impl Lease {
     fn give_back(&mut self, instead: Option<Buf>) {
         let Some(buffer) = std::mem::replace(&mut self.buffer, instead) else { return };
         self.worker.store(buffer.into_storage());
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut heads = self.worker.heads.borrow_mut();
+        if heads.len() < MAX_HEADS && self.bytes.capacity() <= MAX_HEAD {
+            self.bytes.clear();
+            heads.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 }
 

@@ -96,9 +96,7 @@ impl Head<'_, '_> {
     /// Appends the value of X-Amzn-Trace-Id that goes with this request.
     pub fn push_trace_id(&self, out: &mut Vec<u8>, unix_seconds: u32, random: (u64, u32)) {
         let traced = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-amzn-trace-id"));
-        let mut id = Vec::with_capacity(35);
-        trace::push_id(&mut id, unix_seconds, random);
-        trace::push_trace_id(out, traced.map(|h| h.value), &id);
+        trace::push_trace_id(out, traced.map(|h| h.value), &trace::id(unix_seconds, random));
     }
 
     fn push_host(&self, out: &mut Vec<u8>, with: &Forwarding<'_>) {

@@ -19,17 +19,19 @@ pub fn push_trace_id(out: &mut Vec<u8>, received: Option<&[u8]>, id: &[u8]) {
     }
 }
 
-/// Appends `1-<8 hexadecimal digits of the time>-<24 random ones>`.
-pub fn push_id(out: &mut Vec<u8>, unix_seconds: u32, random: (u64, u32)) {
-    out.extend_from_slice(b"1-");
-    push_hex(out, u64::from(unix_seconds), 8);
-    out.push(b'-');
-    push_hex(out, random.0, 16);
-    push_hex(out, u64::from(random.1), 8);
+/// `1-<8 hexadecimal digits of the time>-<24 random ones>`.
+pub fn id(unix_seconds: u32, random: (u64, u32)) -> [u8; 35] {
+    let mut id = *b"1-tttttttt-rrrrrrrrrrrrrrrrrrrrrrrr";
+    put_hex(&mut id[2..10], u64::from(unix_seconds));
+    put_hex(&mut id[11..27], random.0);
+    put_hex(&mut id[27..], u64::from(random.1));
+    id
 }
 
-fn push_hex(out: &mut Vec<u8>, n: u64, digits: u32) {
-    out.extend((0..digits).rev().map(|d| b"0123456789abcdef"[(n >> (4 * d) & 15) as usize]));
+fn put_hex(into: &mut [u8], n: u64) {
+    for (digit, byte) in into.iter_mut().rev().enumerate() {
+        *byte = b"0123456789abcdef"[(n >> (4 * digit) & 15) as usize];
+    }
 }
 
 #[cfg(test)]
@@ -37,8 +39,7 @@ mod tests {
     use super::*;
 
     fn made(received: Option<&str>) -> String {
-        let mut id = Vec::new();
-        push_id(&mut id, 0x6789_1234, (0x1245_6789_abcd_ef01, 0x2345_6789));
+        let id = id(0x6789_1234, (0x1245_6789_abcd_ef01, 0x2345_6789));
         let mut out = Vec::new();
         push_trace_id(&mut out, received.map(str::as_bytes), &id);
         String::from_utf8(out).unwrap()

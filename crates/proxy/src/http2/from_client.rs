@@ -1,13 +1,12 @@
 //! Clients that speak HTTP/2: one connection, many streams, each a request of its own.
 
-use super::guard::Guard;
+use super::guard::{Guard, Guarded};
 use super::{from_frames, is_connection_field, to_frames};
 use crate::client::{self, Origin};
 use crate::http::body::Body;
 use crate::http::parse_length;
-use crate::io::{Meter, linger};
-use crate::stream::{Stream, pipe};
-use crate::watch::{Phase, Watch};
+use crate::io::linger;
+use crate::stream::{Pipe, Stream, pipe};
 use crate::worker::Worker;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
@@ -15,11 +14,12 @@ use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method, Response, StatusCode, request};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWrite;
 
 /// Streams of one connection at once, as Application Load Balancers allow.
 const STREAMS: u32 = 128;
@@ -54,8 +54,9 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
     let guard = Guard::new();
     let shaken = tokio::time::timeout(HANDSHAKE, builder.handshake::<_, Bytes>(guard.over(&stream))).await;
     let Ok(Ok(mut connection)) = shaken else { return };
+    guard.gathers.set(true);
     let opened = Instant::now();
-    let pipes = Rc::new(Pipes { worker: worker.clone(), origin: origin.clone(), idle: RefCell::default() });
+    let lanes = Lanes::new(worker, &origin);
     let busy = Rc::new(Busy { streams: Cell::new(0), since: Cell::new(opened), given_up: Cell::new(0) });
     let mut look = tokio::time::interval(LOOK);
     // Since when no new request is taken, and whether the client was told to calm down.
@@ -64,19 +65,14 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
     loop {
         tokio::select! {
             biased;
-            accepted = connection.accept() => match accepted {
+            accepted = poll_fn(|cx| accept(&mut connection, &stream, cx)) => match accepted {
                 None => break,
                 Some(Err(error)) => {
                     tracing::debug!(%error, "an HTTP/2 connection ended");
                     break;
                 }
                 Some(Ok((request, respond))) => {
-                    let entered = Busy::enter(&busy);
-                    let one = one(pipes.clone(), request, respond);
-                    tokio::task::spawn_local(async move {
-                        let whole = one.await;
-                        entered.ended(whole);
-                    });
+                    lanes.serve(Asked { request, respond, entered: Busy::enter(&busy) });
                     if busy.given_up.get() > GIVEN_UP && !calmed {
                         (ending, calmed) = (Some(Instant::now()), true);
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -113,37 +109,125 @@ pub async fn serve(worker: &Rc<Worker>, stream: Stream, origin: Origin) {
         }
     }
     drop(connection);
+    lanes.close();
     linger(&stream, &mut worker.lease()).await;
 }
 
-/// The pipes of a connection to the part that serves HTTP/1.1.
-struct Pipes {
+type Connection<'a> = h2::server::Connection<Guarded<'a>, Bytes>;
+
+/// The next request. Whatever the connection has written meanwhile goes out together.
+#[allow(clippy::type_complexity)]
+fn accept(
+    connection: &mut Connection<'_>,
+    mut stream: &Stream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<(http::Request<RecvStream>, SendResponse<Bytes>), h2::Error>>> {
+    let accepted = connection.poll_accept(cx);
+    if accepted.is_pending() && matches!(Pin::new(&mut stream).poll_flush(cx), Poll::Ready(Err(_))) {
+        return Poll::Ready(None);
+    }
+    accepted
+}
+
+/// A request of a stream.
+struct Asked {
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    entered: Entered,
+}
+
+/// A connection's ways to the part that serves HTTP/1.1.
+struct Lanes {
     worker: Rc<Worker>,
     origin: Origin,
     /// Whose last request had no body, so that nothing of it can be left, and is answered.
-    idle: RefCell<Vec<Stream>>,
+    idle: RefCell<Vec<Rc<Lane>>>,
+    closed: Cell<bool>,
 }
 
-/// Pipes that wait for a further request at most.
-const IDLE_PIPES: usize = 16;
+/// A pipe and a task, for one stream after another.
+struct Lane {
+    pipe: Pipe,
+    next: RefCell<Option<Asked>>,
+    closed: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
 
-impl Pipes {
-    fn take(&self) -> Stream {
-        while let Some(idle) = self.idle.borrow_mut().pop() {
-            if !idle.is_left() {
-                return idle;
+/// Lanes that wait for a further request at most.
+const IDLE_LANES: usize = 16;
+
+impl Lanes {
+    fn new(worker: &Rc<Worker>, origin: &Origin) -> Rc<Self> {
+        let (worker, origin) = (worker.clone(), origin.clone());
+        Rc::new(Self { worker, origin, idle: RefCell::default(), closed: Cell::new(false) })
+    }
+
+    fn serve(self: &Rc<Self>, asked: Asked) {
+        loop {
+            let Some(lane) = self.idle.borrow_mut().pop() else { break };
+            if lane.pipe.is_left() {
+                lane.close();
+                continue;
             }
+            lane.next.replace(Some(asked));
+            lane.wake();
+            return;
         }
         let (ours, theirs) = pipe();
         let served = client::serve_pipe(self.worker.clone(), Stream::Pipe(theirs), self.origin.clone());
         tokio::task::spawn_local(served);
-        Stream::Pipe(ours)
+        let next = RefCell::new(Some(asked));
+        let lane = Rc::new(Lane { pipe: ours, next, closed: Cell::new(false), waker: Cell::default() });
+        tokio::task::spawn_local(lane.run(self.clone()));
     }
 
-    fn put(&self, pipe: Stream) {
+    /// Keeps a lane for a further request, if it may.
+    fn keep(&self, lane: &Rc<Lane>) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < IDLE_PIPES {
-            idle.push(pipe);
+        match !self.closed.get() && idle.len() < IDLE_LANES {
+            true => idle.push(lane.clone()),
+            false => lane.close(),
+        }
+    }
+
+    /// No further request comes.
+    fn close(&self) {
+        self.closed.set(true);
+        self.idle.take().iter().for_each(|lane| lane.close());
+    }
+}
+
+impl Lane {
+    async fn run(self: Rc<Self>, lanes: Rc<Lanes>) {
+        while let Some(Asked { request, respond, entered }) = poll_fn(|cx| self.poll_next(cx)).await {
+            let Sent { whole, stays } = one(&lanes, &self.pipe, request, respond).await;
+            entered.ended(whole);
+            match stays {
+                true => lanes.keep(&self),
+                false => return,
+            }
+        }
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Asked>> {
+        match self.next.take() {
+            None if !self.closed.get() => {
+                self.waker.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            next => Poll::Ready(next),
+        }
+    }
+
+    /// Ends it when it has nothing more to do.
+    fn close(&self) {
+        self.closed.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 }
@@ -179,90 +263,87 @@ impl Drop for Entered {
     }
 }
 
-/// One stream: its request goes to the part that serves HTTP/1.1, through a pipe. `false`: the answer did not
-/// get across.
-async fn one(pipes: Rc<Pipes>, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) -> bool {
+/// How a stream ended.
+struct Sent {
+    /// The answer got across.
+    whole: bool,
+    /// The pipe is fit for another request.
+    stays: bool,
+}
+
+/// One stream: its request goes to the part that serves HTTP/1.1, through a pipe, and the answer comes back.
+async fn one(lanes: &Lanes, ours: &Pipe, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Sent {
     let (parts, mut body) = request.into_parts();
-    let (head, chunk) = match head(&parts, body.is_end_stream()) {
-        Ok(made) => made,
+    let bodiless = body.is_end_stream();
+    let mut out = lanes.worker.scratch();
+    let chunk = match head(&parts, bodiless, &mut out) {
+        Ok(chunk) => chunk,
         Err(status) => {
             let mut answer = Response::new(());
             *answer.status_mut() = status;
-            return respond.send_response(answer, true).is_ok();
+            return Sent { whole: respond.send_response(answer, true).is_ok(), stays: true };
         }
     };
-    let bodiless = body.is_end_stream();
-    let ours = pipes.take();
-    let (patience, _) = pipes.origin.limits(&pipes.worker);
-    let watch = Watch::new(Duration::MAX);
-    let meter = Meter::new(&watch, (Phase::Streaming, Phase::Streaming));
+    let head_only = parts.method == Method::HEAD;
+    drop(parts);
     let upload = async {
-        let mut first = [IoSlice::new(&head)];
-        if crate::io::write_all(&ours, &mut first, &meter).await.is_err() {
+        if ours.write_all(&out).await.is_err() {
             return false;
         }
-        body.is_end_stream() || from_frames(&mut body, &ours, chunk, &meter).await.is_ok()
+        body.is_end_stream() || from_frames(&mut body, ours, chunk).await.is_ok()
     };
-    let mut stays = false;
-    let head_only = parts.method == Method::HEAD;
     let mut sending = true;
-    let answered = {
-        let download = answer(&pipes.worker, &ours, &mut respond, head_only, patience, &mut stays);
+    let Sent { whole, stays } = {
+        let download = answer(lanes, ours, &mut respond, head_only);
         let (mut upload, mut download) = (pin!(upload), pin!(download));
         loop {
             tokio::select! {
                 biased;
-                answered = &mut download => break answered,
+                sent = &mut download => break sent,
                 // The client reset the stream in the middle of its request: nobody waits for the answer.
                 whole = &mut upload, if sending => match whole {
                     true => sending = false,
-                    false => break false,
+                    false => break Sent { whole: false, stays: false },
                 },
             }
         }
     };
-    match answered {
-        false => ours.abort(),
-        true if bodiless && !sending && stays => pipes.put(ours),
-        true => {}
+    if !whole {
+        ours.abort();
     }
-    answered
+    Sent { whole, stays: whole && stays && bodiless && !sending }
 }
 
-/// Reads the answer from the pipe and sends it. `false`: it broke off. `stays`: the pipe is fit for another request.
-async fn answer(
-    worker: &Rc<Worker>,
-    from: &Stream,
-    respond: &mut SendResponse<Bytes>,
-    head_only: bool,
-    patience: Duration,
-    stays: &mut bool,
-) -> bool {
-    let mut buffer = worker.lease();
+/// Reads the answer from the pipe and sends it.
+async fn answer(lanes: &Lanes, from: &Pipe, respond: &mut SendResponse<Bytes>, head_only: bool) -> Sent {
+    let broken = Sent { whole: false, stays: false };
+    let mut seen = 0;
     loop {
-        let filled = tokio::select! {
-            filled = buffer.fill(from) => filled,
+        let more = tokio::select! {
+            biased;
+            more = from.more(seen) => more,
             // The client reset the stream while it waited.
-            _ = poll_fn(|cx| respond.poll_reset(cx)) => return false,
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return broken,
         };
-        if !matches!(filled, Ok(1..)) {
+        if !matches!(more, Ok(true)) {
             respond.send_reset(Reason::INTERNAL_ERROR);
-            return false;
+            return broken;
         }
-        while let Some((len, response, mut body, kept)) = read_head(buffer.bytes(), head_only) {
-            buffer.consume(len);
+        while let Some((len, response, mut body, kept)) = from.look(|bytes| read_head(bytes, head_only)) {
+            from.skip(len);
             // Interim answers are not passed on.
             if response.status().as_u16() < 200 {
                 continue;
             }
-            let Ok(mut send) = respond.send_response(response, body.is_done()) else { return false };
-            let whole = body.is_done() || to_frames(from, &mut buffer, &mut body, &mut send, patience).await.is_ok();
+            let Ok(mut send) = respond.send_response(response, body.is_done()) else { return broken };
+            let patience = || lanes.origin.limits(&lanes.worker).0;
+            let whole = body.is_done() || to_frames(from, &mut body, &mut send, patience).await.is_ok();
             if !whole {
                 send.send_reset(Reason::INTERNAL_ERROR);
             }
-            *stays = kept && buffer.is_empty();
-            return whole;
+            return Sent { whole, stays: kept && from.look(|bytes| bytes.is_empty()) };
         }
+        seen = from.look(|bytes| bytes.len());
     }
 }
 
@@ -279,6 +360,9 @@ fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body
     };
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default()).ok()?;
+    response.headers_mut().reserve(parsed.headers.len());
+    // Values are parts of one copy, which is no longer than the head: the library keeps some for later answers.
+    let values = Bytes::copy_from_slice(&bytes[..len]);
     let (mut length, mut chunked, mut kept) = (None, false, false);
     for field in parsed.headers.iter() {
         let Ok(name) = http::HeaderName::from_bytes(field.name.as_bytes()) else { continue };
@@ -291,7 +375,8 @@ fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body
         if is_connection_field(name.as_str()) {
             continue;
         }
-        if let Ok(value) = HeaderValue::from_bytes(field.value) {
+        let begin = field.value.as_ptr() as usize - bytes.as_ptr() as usize;
+        if let Ok(value) = HeaderValue::from_maybe_shared(values.slice(begin..begin + field.value.len())) {
             response.headers_mut().append(name, value);
         }
     }
@@ -307,11 +392,12 @@ fn read_head(bytes: &[u8], head_only: bool) -> Option<(usize, Response<()>, Body
 
 /// For fuzzing: what becomes of a request's head.
 pub fn head_of(parts: &request::Parts, ends: bool) -> Option<(Vec<u8>, bool)> {
-    head(parts, ends).ok()
+    let mut out = Vec::new();
+    head(parts, ends, &mut out).ok().map(|chunk| (out, chunk))
 }
 
-/// The request's head as HTTP/1.1, and whether its body goes in chunks.
-fn head(parts: &request::Parts, ends: bool) -> Result<(Vec<u8>, bool), StatusCode> {
+/// Makes the request's head as HTTP/1.1; and whether its body goes in chunks.
+fn head(parts: &request::Parts, ends: bool, out: &mut Vec<u8>) -> Result<bool, StatusCode> {
     let bad = StatusCode::BAD_REQUEST;
     if parts.method == Method::CONNECT {
         return Err(StatusCode::METHOD_NOT_ALLOWED);
@@ -328,7 +414,6 @@ fn head(parts: &request::Parts, ends: bool) -> Result<(Vec<u8>, bool), StatusCod
     }
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let path = if path.is_empty() { "/" } else { path };
-    let mut out = Vec::with_capacity(512);
     for part in [parts.method.as_str().as_bytes(), b" ", path.as_bytes(), b" HTTP/1.1\r\nHost: ", authority] {
         out.extend_from_slice(part);
     }
@@ -354,10 +439,13 @@ fn head(parts: &request::Parts, ends: bool) -> Result<(Vec<u8>, bool), StatusCod
         }
     }
     // Cookies may come one by one; HTTP/1.1 has them in one field.
-    let cookies: Vec<&[u8]> = parts.headers.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if !cookies.is_empty() {
-        out.extend_from_slice(b"cookie: ");
-        out.extend_from_slice(&cookies.join(&b"; "[..]));
+    let mut before: &[u8] = b"cookie: ";
+    for cookie in parts.headers.get_all(http::header::COOKIE) {
+        out.extend_from_slice(before);
+        out.extend_from_slice(cookie.as_bytes());
+        before = b"; ";
+    }
+    if parts.headers.contains_key(http::header::COOKIE) {
         out.extend_from_slice(b"\r\n");
     }
     let chunk = !ends && length.is_none();
@@ -368,7 +456,7 @@ fn head(parts: &request::Parts, ends: bool) -> Result<(Vec<u8>, bool), StatusCod
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    Ok((out, chunk))
+    Ok(chunk)
 }
 
 #[cfg(test)]
@@ -377,7 +465,8 @@ mod tests {
 
     fn text(request: request::Builder, ends: bool) -> Result<String, StatusCode> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        head(&parts, ends).map(|(bytes, _)| String::from_utf8(bytes).unwrap())
+        let mut out = Vec::new();
+        head(&parts, ends, &mut out).map(|_| String::from_utf8(out).unwrap())
     }
 
     fn get(uri: &str) -> request::Builder {

@@ -4,7 +4,7 @@
 
 use crate::stream::Stream;
 use h2::Reason;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,6 +16,8 @@ pub struct Guard {
     frames: RefCell<Frames>,
     /// Rung when the connection must end.
     pub alarm: Notify,
+    /// Flushing is left to whoever has the stream, so that what many frames are made of goes out together.
+    pub gathers: Cell<bool>,
 }
 
 /// A stream that is watched over. After the alarm nothing more is read from it.
@@ -53,7 +55,7 @@ const SETTINGS: u8 = 4;
 impl Guard {
     pub fn new() -> Self {
         let frames = Frames { header: [0; 9], have: 0, skip: PREFACE, begun: false, credit: START, written: 0 };
-        Self { frames: RefCell::new(frames), alarm: Notify::new() }
+        Self { frames: RefCell::new(frames), alarm: Notify::new(), gathers: Cell::new(false) }
     }
 
     pub fn over<'a>(&'a self, stream: &'a Stream) -> Guarded<'a> {
@@ -175,6 +177,9 @@ impl AsyncWrite for Guarded<'_> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.guard.gathers.get() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

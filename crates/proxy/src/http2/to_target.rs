@@ -4,16 +4,14 @@ use super::{from_frames, is_connection_field, to_frames};
 use crate::connect::ConnectError;
 use crate::http::body::Body;
 use crate::http::parse_length;
-use crate::io::{Buf, Meter, write_all};
-use crate::stream::{Stream, pipe};
-use crate::watch::{Phase, Watch};
+use crate::stream::{Pipe, Stream, pipe};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::Future;
-use std::io::{self, ErrorKind, IoSlice, Write};
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind, Write};
 use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::rc::Rc;
@@ -85,7 +83,6 @@ fn refused(error: h2::Error) -> ConnectError {
 
 fn request(send: SendRequest<Bytes>) -> Stream {
     let (theirs, ours) = pipe();
-    let ours = Stream::Pipe(ours);
     tokio::task::spawn_local(async move {
         if exchange(&ours, send).await.is_none() {
             ours.abort();
@@ -95,29 +92,25 @@ fn request(send: SendRequest<Bytes>) -> Stream {
 }
 
 /// One request from the pipe to the target, and its answer back. `None`: it broke off, or never began.
-async fn exchange(ours: &Stream, mut send: SendRequest<Bytes>) -> Option<()> {
-    let mut buffer = Buf::new(Vec::new());
+async fn exchange(ours: &Pipe, mut send: SendRequest<Bytes>) -> Option<()> {
     let (head, mut body) = loop {
-        if let Some((len, head, body)) = read_head(buffer.bytes()) {
-            buffer.consume(len);
+        if let Some((len, head, body)) = ours.look(|bytes| read_head(bytes)) {
+            ours.skip(len);
             break (head?, body);
         }
-        if !matches!(buffer.fill(ours).await, Ok(1..)) {
+        if !matches!(ours.more(ours.look(|bytes| bytes.len())).await, Ok(true)) {
             return None;
         }
     };
     let head_only = head.method() == Method::HEAD;
     let (answer, mut frames) = send.send_request(head, body.is_done()).ok()?;
-    let upload =
-        async { body.is_done() || to_frames(ours, &mut buffer, &mut body, &mut frames, Duration::MAX).await.is_ok() };
+    let upload = async { body.is_done() || to_frames(ours, &mut body, &mut frames, || Duration::MAX).await.is_ok() };
     let download = async {
         let (parts, mut body) = answer.await.ok()?.into_parts();
         let (head, chunk) = write_head(&Response::from_parts(parts, ()), head_only, body.is_end_stream());
-        let watch = Watch::new(Duration::MAX);
-        let meter = Meter::new(&watch, (Phase::Streaming, Phase::Streaming));
-        write_all(ours, &mut [IoSlice::new(&head)], &meter).await.ok()?;
+        ours.write_all(&head).await.ok()?;
         if !body.is_end_stream() {
-            from_frames(&mut body, ours, chunk, &meter).await.ok()?;
+            from_frames(&mut body, ours, chunk).await.ok()?;
         }
         Some(())
     };
@@ -128,7 +121,7 @@ async fn exchange(ours: &Stream, mut send: SendRequest<Bytes>) -> Option<()> {
             biased;
             answered = &mut download => return answered,
             // Whoever asked has given up: so does this stream.
-            _ = ours.unread() => return None,
+            () = poll_fn(|cx| ours.poll_unread(cx)) => return None,
             whole = &mut upload, if sending => match whole {
                 true => sending = false,
                 false => return None,

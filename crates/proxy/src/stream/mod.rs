@@ -50,7 +50,15 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_write_vectored(slices),
             Self::Tls(stream) => stream.try_write(slices),
-            Self::Pipe(stream) => stream.try_write(slices.iter().find(|s| !s.is_empty()).map_or(&[], |s| s)),
+            Self::Pipe(stream) => stream.try_write_vectored(slices),
+        }
+    }
+
+    /// The same, where much is to go out together: what is taken may lie in this process until it is flushed.
+    fn try_gather(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tls(stream) => stream.try_gather(slices),
+            Self::Tcp(_) | Self::Pipe(_) => self.try_write_vectored(slices),
         }
     }
 
@@ -126,22 +134,6 @@ impl Stream {
         }
     }
 
-    /// Waits until the other side of a pipe has broken off.
-    pub async fn broken(&self) {
-        match self {
-            Self::Pipe(stream) => poll_fn(|cx| stream.poll_broken(cx)).await,
-            Self::Tcp(_) | Self::Tls(_) => std::future::pending().await,
-        }
-    }
-
-    /// Waits until the other side of a pipe reads no more.
-    pub async fn unread(&self) {
-        match self {
-            Self::Pipe(stream) => poll_fn(|cx| stream.poll_unread(cx)).await,
-            Self::Tcp(_) | Self::Tls(_) => std::future::pending().await,
-        }
-    }
-
     /// When it is dropped after this, the other side sees an error instead of an end.
     pub fn abort(&self) {
         match self {
@@ -210,7 +202,7 @@ impl AsyncRead for &Stream {
 impl AsyncWrite for &Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            match self.try_write(bytes) {
+            match self.try_gather(&[IoSlice::new(bytes)]) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => ready!(self.poll_writable(cx))?,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
@@ -224,7 +216,7 @@ impl AsyncWrite for &Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            match self.try_write_vectored(slices) {
+            match self.try_gather(slices) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => ready!(self.poll_writable(cx))?,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),

@@ -1,9 +1,10 @@
 //! A pipe between two tasks of one thread, with bounded room: how an HTTP/2 stream reaches the parts that
 //! speak HTTP/1.1.
 
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -15,7 +16,9 @@ pub struct Pipe {
 
 #[derive(Default)]
 struct Channel {
-    data: VecDeque<u8>,
+    data: BytesMut,
+    /// The most that was unread at once, since the room was new.
+    most: usize,
     /// Nothing more will be written.
     ended: bool,
     /// The writer broke off: the reader gets an error where the end would be.
@@ -28,8 +31,8 @@ struct Channel {
     leaver: Option<Waker>,
 }
 
-/// Bytes on their way in one direction at most.
-const CAPACITY: usize = 64 * 1024;
+/// Bytes on their way in one direction at most: more than any head.
+const CAPACITY: usize = 96 * 1024;
 
 /// Of an empty pipe's room so much is kept at most.
 const KEPT: usize = 16 * 1024;
@@ -50,26 +53,89 @@ impl Pipe {
                 (false, false) => Err(ErrorKind::WouldBlock.into()),
             };
         }
-        let n = io::Read::read(&mut channel.data, into)?;
-        if channel.data.is_empty() && channel.data.capacity() > KEPT {
-            channel.data = VecDeque::new();
-        }
-        wake(&mut channel.writer);
+        let n = into.len().min(channel.data.len());
+        into[..n].copy_from_slice(&channel.data[..n]);
+        channel.data.advance(n);
+        channel.was_read();
         Ok(n)
     }
 
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut channel = self.outgoing.borrow_mut();
         if channel.unread || channel.ended {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let n = bytes.len().min(CAPACITY - channel.data.len());
-        if n == 0 && !bytes.is_empty() {
+        let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+        let room = wanted.min(CAPACITY - channel.data.len());
+        if room == 0 && wanted > 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        channel.data.extend(&bytes[..n]);
+        channel.data.reserve(room);
+        let mut left = room;
+        for slice in slices {
+            let n = slice.len().min(left);
+            channel.data.extend_from_slice(&slice[..n]);
+            left -= n;
+        }
+        channel.most = channel.most.max(channel.data.len());
         wake(&mut channel.reader);
-        Ok(n)
+        Ok(room)
+    }
+
+    /// Writes all, waiting as the other side reads.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.try_write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if e.kind() == ErrorKind::WouldBlock => poll_fn(|cx| self.poll_writable(cx)).await?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// What has come and is not read yet.
+    pub fn look<R>(&self, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        f(&mut self.incoming.borrow_mut().data)
+    }
+
+    /// Reads past so many bytes that have come.
+    pub fn skip(&self, n: usize) {
+        if n > 0 {
+            let mut channel = self.incoming.borrow_mut();
+            channel.data.advance(n);
+            channel.was_read();
+        }
+    }
+
+    /// Takes so many bytes that have come, without copying them.
+    pub fn take(&self, n: usize) -> Bytes {
+        let mut channel = self.incoming.borrow_mut();
+        let taken = channel.data.split_to(n).freeze();
+        channel.was_read();
+        taken
+    }
+
+    /// Waits until more than `seen` bytes have come. `false`: no more will.
+    pub async fn more(&self, seen: usize) -> io::Result<bool> {
+        poll_fn(|cx| {
+            let mut channel = self.incoming.borrow_mut();
+            Poll::Ready(match (channel.data.len() > seen, channel.aborted, channel.ended) {
+                (true, ..) => Ok(true),
+                (false, true, _) => Err(ErrorKind::ConnectionReset.into()),
+                (false, false, true) => Ok(false),
+                (false, false, false) if seen >= CAPACITY => Err(ErrorKind::OutOfMemory.into()),
+                (false, false, false) => {
+                    channel.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            })
+        })
+        .await
     }
 
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -149,8 +215,18 @@ impl Drop for Pipe {
         let mut channel = self.incoming.borrow_mut();
         channel.unread = true;
         wake(&mut channel.leaver);
-        channel.data = VecDeque::new();
+        channel.data = BytesMut::new();
         wake(&mut channel.writer);
+    }
+}
+
+impl Channel {
+    /// There is room again.
+    fn was_read(&mut self) {
+        if self.data.is_empty() && self.most > KEPT {
+            (self.data, self.most) = (BytesMut::new(), 0);
+        }
+        wake(&mut self.writer);
     }
 }
 
@@ -175,6 +251,20 @@ mod tests {
         assert_eq!(b.try_read(&mut into).unwrap(), 8);
         assert_eq!(&into, b"helloxxx");
         assert_eq!(a.try_write(b"0123456789").unwrap(), 8);
+    }
+
+    #[test]
+    fn what_came_is_looked_at_and_taken_without_reading() {
+        let (a, b) = pipe();
+        let slices = [IoSlice::new(b"head "), IoSlice::new(b""), IoSlice::new(b"body"), IoSlice::new(b" more")];
+        assert_eq!(a.try_write_vectored(&slices).unwrap(), 14);
+        assert_eq!(b.look(|bytes| bytes.to_vec()), b"head body more");
+        b.skip(5);
+        let body = b.take(4);
+        assert_eq!(a.try_write(b"!").unwrap(), 1);
+        assert_eq!((&body[..], b.take(6)), (&b"body"[..], Bytes::from_static(b" more!")));
+        let mut into = [0u8; 8];
+        assert_eq!(b.try_read(&mut into).unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 
     #[test]

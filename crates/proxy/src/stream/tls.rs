@@ -182,6 +182,18 @@ impl Tls {
         }
     }
 
+    /// Takes bytes without sending them, as long as there is room.
+    pub fn try_gather(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut session = self.session.borrow_mut();
+        match session.writer().write_vectored(slices)? {
+            0 => {
+                self.flush(&mut session)?;
+                session.writer().write_vectored(slices)
+            }
+            n => Ok(n),
+        }
+    }
+
     pub fn try_flush(&self) -> io::Result<()> {
         self.flush(&mut self.session.borrow_mut())
     }

@@ -121,6 +121,15 @@ impl Serve {
         })
     }
 
+    /// What was told last of the targets of this version or a later one, if it has come.
+    pub fn last_targets(&self, at_least: u64) -> Option<Vec<TargetReport>> {
+        let inner = self.state.inner.lock().unwrap();
+        inner.received.iter().rev().find_map(|up| match up {
+            Up::Report { version, targets, .. } if *version >= at_least => Some(targets.clone()),
+            _ => None,
+        })
+    }
+
     /// The first message, also of those that have come already, for which `find` has an answer.
     pub fn wait<T>(&self, find: impl Fn(&Up) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
