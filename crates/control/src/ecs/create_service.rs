@@ -3,7 +3,7 @@
 use super::capacity::{Asked, Launch};
 use super::network::Network;
 use super::records::{Service, ServiceEvents, ServiceStatus};
-use super::{find, registries, service_options as options, services, tags, view};
+use super::{deployments, find, registries, service_options as options, services, tags, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs as aws;
 use quarry_aws::ecs::{CreateServiceRequest, CreateServiceResponse, error};
@@ -92,7 +92,8 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
         placement: placement.iter().flatten().any(|&n| n > 0),
     };
     let launch = Launch::of(ctx, &cluster, &definition, &asked)?;
-    options::load_balancers(ctx, &load_balancers, &definition)?;
+    let deployment_configuration = options::deployment_configuration(input.deployment_configuration, None)?;
+    options::load_balancers(ctx, &load_balancers, &definition, Some(&deployment_configuration))?;
     let service_registries = input.service_registries.unwrap_or_default();
     registries::check(ctx, &service_registries, &definition)?;
     options::grace_period(input.health_check_grace_period_seconds, !load_balancers.is_empty())?;
@@ -101,7 +102,7 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
         availability_zone_rebalancing: Some("DISABLED".into()),
         created_at: Some(Timestamp::from_millis(ctx.platform.now_ms())),
         created_by: Some(ctx.caller.arn.clone()),
-        deployment_configuration: Some(options::deployment_configuration(input.deployment_configuration, None)?),
+        deployment_configuration: Some(deployment_configuration),
         deployment_controller: Some(aws::DeploymentController { r#type: Some("ECS".into()) }),
         enable_ecs_managed_tags: Some(input.enable_ecs_managed_tags.unwrap_or(false)),
         enable_execute_command: Some(input.enable_execute_command.unwrap_or(false)),
@@ -139,9 +140,11 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
         client_token: input.client_token,
         tags: tags::read(input.tags)?,
         inactive_since_ms: None,
+        service_deployment: None,
     };
-    services::deploy(ctx, &mut service, &definition.arn, launch);
     ctx.tx.delete::<ServiceEvents>(&service.arn)?;
+    deployments::forget(ctx.tx, &service.arn)?;
+    services::deploy(ctx, &mut service, &definition.arn, launch)?;
     ctx.tx.put(&service)?;
     Ok(CreateServiceResponse { service: Some(view::service(ctx.tx, &service, true)?) })
 }

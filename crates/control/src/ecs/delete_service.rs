@@ -1,7 +1,8 @@
 //! DeleteService: the service drains until its last task has stopped, then it is INACTIVE.
 
+use super::deployment_records::DeploymentStatus;
 use super::records::ServiceStatus;
-use super::{find, view};
+use super::{blue_green, deployments, find, view};
 use crate::api::{Ctx, Result};
 use crate::cut;
 use quarry_aws::ecs::{DeleteServiceRequest, DeleteServiceResponse, error};
@@ -21,6 +22,14 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DeleteServiceRequest) -> Result<DeleteSe
         }
         service.status = ServiceStatus::Draining;
         service.desired_count = 0;
+        if let Some(mut current) = deployments::current(ctx.tx, &service)? {
+            blue_green::leave(&mut current);
+            if !current.status.has_ended() {
+                let reason = "The service was deleted.";
+                deployments::end(ctx, &service, &mut current, DeploymentStatus::Stopped, Some(reason))?;
+            }
+            ctx.tx.put(&current)?;
+        }
         ctx.tx.put(&service)?;
     }
     Ok(DeleteServiceResponse { service: Some(view::service(ctx.tx, &service, false)?) })

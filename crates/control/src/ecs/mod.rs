@@ -1,6 +1,7 @@
 //! Amazon Elastic Container Service: one operation, one file; the reconciler in [`reconcile`].
 
 mod account_settings;
+pub mod blue_green;
 mod capacity;
 pub mod container_instances;
 mod create_capacity_provider;
@@ -11,11 +12,16 @@ mod delete_capacity_provider;
 mod delete_cluster;
 mod delete_service;
 mod delete_task_definitions;
+mod deployment_options;
+pub mod deployment_records;
+mod deployments;
 mod deregister_container_instance;
 mod deregister_task_definition;
 mod describe_capacity_providers;
 mod describe_clusters;
 mod describe_container_instances;
+mod describe_service_deployments;
+mod describe_service_revisions;
 mod describe_services;
 mod describe_task_definition;
 mod describe_tasks;
@@ -26,6 +32,7 @@ mod find;
 mod list_account_settings;
 mod list_clusters;
 mod list_container_instances;
+mod list_service_deployments;
 mod list_services;
 mod list_services_by_namespace;
 mod list_tags_for_resource;
@@ -46,6 +53,7 @@ mod registries;
 mod run_task;
 mod service_options;
 mod services;
+mod stop_service_deployment;
 mod stop_task;
 mod tag_resource;
 mod tags;
@@ -81,6 +89,8 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::DescribeCapacityProviders>(describe_capacity_providers::handle);
     operations.serve::<op::DescribeClusters>(describe_clusters::handle);
     operations.serve::<op::DescribeContainerInstances>(describe_container_instances::handle);
+    operations.serve::<op::DescribeServiceDeployments>(describe_service_deployments::handle);
+    operations.serve::<op::DescribeServiceRevisions>(describe_service_revisions::handle);
     operations.serve::<op::DescribeServices>(describe_services::handle);
     operations.serve::<op::DescribeTaskDefinition>(describe_task_definition::handle);
     operations.serve::<op::DescribeTasks>(describe_tasks::handle);
@@ -88,6 +98,7 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::ListAccountSettings>(list_account_settings::handle);
     operations.serve::<op::ListClusters>(list_clusters::handle);
     operations.serve::<op::ListContainerInstances>(list_container_instances::handle);
+    operations.serve::<op::ListServiceDeployments>(list_service_deployments::handle);
     operations.serve::<op::ListServices>(list_services::handle);
     operations.serve::<op::ListServicesByNamespace>(list_services_by_namespace::handle);
     operations.serve::<op::ListTagsForResource>(list_tags_for_resource::handle);
@@ -99,6 +110,7 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::PutClusterCapacityProviders>(put_cluster_capacity_providers::handle);
     operations.serve::<op::RegisterTaskDefinition>(register_task_definition::handle);
     operations.serve::<op::RunTask>(run_task::handle);
+    operations.serve::<op::StopServiceDeployment>(stop_service_deployment::handle);
     operations.serve::<op::StopTask>(stop_task::handle);
     operations.serve::<op::TagResource>(tag_resource::handle);
     operations.serve::<op::UntagResource>(untag_resource::handle);

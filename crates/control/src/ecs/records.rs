@@ -64,6 +64,9 @@ pub struct Service {
     pub client_token: Option<String>,
     pub tags: Tags,
     pub inactive_since_ms: Option<i64>,
+    /// ARN of the newest service deployment.
+    #[serde(default)]
+    pub service_deployment: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +84,9 @@ pub struct Deployment {
     pub task_definition: String,
     #[serde(default)]
     pub launch: Launch,
+    /// Its tasks are registered with the alternate target groups.
+    #[serde(default)]
+    pub alternate: bool,
     pub primary: bool,
     pub rollout: Rollout,
     pub rollout_reason: String,
@@ -511,4 +517,16 @@ impl Service {
     pub fn load_balancers(&self) -> &[aws::LoadBalancer] {
         self.config.load_balancers.as_deref().unwrap_or_default()
     }
+
+    /// The target group with which a deployment's tasks are registered for this load balancer.
+    pub fn target_group<'a>(&self, balancer: &'a aws::LoadBalancer, deployment: &str) -> Option<&'a str> {
+        let of = self.deployments.iter().find(|of| of.id == deployment);
+        target_group(balancer, of.is_some_and(|of| of.alternate))
+    }
+}
+
+/// The target group of a service's load balancer, or the alternate one where it has one.
+pub fn target_group(balancer: &aws::LoadBalancer, alternate: bool) -> Option<&str> {
+    let other = balancer.advanced_configuration.as_ref().and_then(|a| a.alternate_target_group_arn.as_deref());
+    other.filter(|_| alternate).or(balancer.target_group_arn.as_deref())
 }

@@ -1,6 +1,7 @@
 //! The options that CreateService, UpdateService and RunTask share: read, checked, and refused where
 //! they ask for what is not offered.
 
+use super::deployment_options;
 use super::records::TaskDefinition;
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs as aws;
@@ -90,17 +91,18 @@ pub fn deployment_configuration(
     old: Option<&aws::DeploymentConfiguration>,
 ) -> Result<aws::DeploymentConfiguration> {
     let given = given.unwrap_or_default();
-    let members = ["deploymentCircuitBreaker", "maximumPercent", "minimumHealthyPercent", "strategy"];
-    // Alarms that are switched off say nothing.
-    let mut rest = given.clone();
-    if rest.alarms.as_ref().is_some_and(|a| a.enable != Some(true) && a.rollback != Some(true)) {
-        rest.alarms = None;
-    }
-    rest.bake_time_in_minutes = rest.bake_time_in_minutes.filter(|&minutes| minutes != 0);
-    offered(&rest, &members, "deploymentConfiguration")?;
-    if !matches!(given.strategy.as_deref(), None | Some("ROLLING")) {
-        return Err(error::unsupported_feature_exception("Only the deployment strategy ROLLING is supported here."));
-    }
+    let (strategy, bake_time_in_minutes, lifecycle_hooks) = deployment_options::strategy(&given, old)?;
+    let members = [
+        "alarms",
+        "bakeTimeInMinutes",
+        "deploymentCircuitBreaker",
+        "lifecycleHooks",
+        "maximumPercent",
+        "minimumHealthyPercent",
+        "strategy",
+    ];
+    offered(&given, &members, "deploymentConfiguration")?;
+    let alarms = deployment_options::alarms(given.alarms.clone(), old.and_then(|old| old.alarms.as_ref()))?;
     let pick = |given: Option<i32>, old: Option<i32>, usual| given.or(old).unwrap_or(usual);
     let minimum = pick(given.minimum_healthy_percent, old.and_then(|old| old.minimum_healthy_percent), 100);
     let maximum = pick(given.maximum_percent, old.and_then(|old| old.maximum_percent), 200);
@@ -122,8 +124,10 @@ pub fn deployment_configuration(
         deployment_circuit_breaker: Some(breaker.unwrap_or_else(off)),
         maximum_percent: Some(maximum),
         minimum_healthy_percent: Some(minimum),
-        strategy: Some("ROLLING".into()),
-        bake_time_in_minutes: Some(0),
+        alarms,
+        strategy: Some(strategy),
+        bake_time_in_minutes,
+        lifecycle_hooks,
         ..aws::DeploymentConfiguration::default()
     })
 }
@@ -135,17 +139,28 @@ pub fn circuit_breaker(configuration: Option<&aws::DeploymentConfiguration>) -> 
 }
 
 /// Checks a service's load balancers against its task definition and the target groups.
-pub fn load_balancers(ctx: &mut Ctx<'_>, given: &[aws::LoadBalancer], definition: &TaskDefinition) -> Result<()> {
+pub fn load_balancers(
+    ctx: &mut Ctx<'_>,
+    given: &[aws::LoadBalancer],
+    definition: &TaskDefinition,
+    configuration: Option<&aws::DeploymentConfiguration>,
+) -> Result<()> {
     if given.len() > MOST_TARGET_GROUPS {
         return Err(invalid("load balancers can have at most 5 items."));
     }
     for balancer in given {
-        offered(balancer, &["containerName", "containerPort", "targetGroupArn"], "loadBalancers")?;
+        let members = ["advancedConfiguration", "containerName", "containerPort", "targetGroupArn"];
+        offered(balancer, &members, "loadBalancers")?;
         let arn = balancer.target_group_arn.as_deref().unwrap_or_default();
         if arn.is_empty() {
             return Err(invalid("targetGroupArn should not be null or empty."));
         }
-        target_group(ctx, arn, network_mode(&definition.definition))?;
+        let mode = network_mode(&definition.definition);
+        let alternate = deployment_options::advanced(ctx, balancer, configuration)?;
+        target_group(ctx, arn, mode, alternate.is_none())?;
+        if let Some(alternate) = alternate {
+            target_group(ctx, &alternate, mode, false)?;
+        }
         let name = balancer.container_name.as_deref().unwrap_or_default();
         let container = containers(&definition.definition).iter().find(|c| c.name.as_deref() == Some(name));
         let container =
@@ -159,7 +174,8 @@ pub fn load_balancers(ctx: &mut Ctx<'_>, given: &[aws::LoadBalancer], definition
     Ok(())
 }
 
-fn target_group(ctx: &mut Ctx<'_>, arn: &str, mode: &str) -> Result<()> {
+/// `used`: a load balancer has to forward to it already.
+fn target_group(ctx: &mut Ctx<'_>, arn: &str, mode: &str, used: bool) -> Result<()> {
     let input = elbv2::DescribeTargetGroupsInput {
         target_group_arns: Some(vec![arn.to_owned()]),
         ..elbv2::DescribeTargetGroupsInput::default()
@@ -170,7 +186,7 @@ fn target_group(ctx: &mut Ctx<'_>, arn: &str, mode: &str) -> Result<()> {
         Err(error) if error.status < 500 => return Err(missing()),
         Err(error) => return Err(error),
     };
-    if found.load_balancer_arns.iter().flatten().next().is_none() {
+    if used && found.load_balancer_arns.iter().flatten().next().is_none() {
         return Err(invalid(format!(
             "The target group with targetGroupArn {arn} does not have an associated load balancer."
         )));

@@ -1,13 +1,16 @@
 //! Deployments of a service.
 
 use super::capacity::Launch;
+use super::deployments;
 use super::records::{Deployment, Service};
-use crate::api::Ctx;
+use crate::api::{Ctx, Result};
 use quarry_domain::service::{Rollout, Throttle};
 
 /// Makes a new primary deployment of a task definition; the others go on until it has taken over.
-pub fn deploy(ctx: &Ctx<'_>, service: &mut Service, task_definition: &str, launch: Launch) {
+pub fn deploy(ctx: &mut Ctx<'_>, service: &mut Service, task_definition: &str, launch: Launch) -> Result<()> {
     let now = ctx.platform.now_ms();
+    let sources = service.deployments.iter().map(|deployment| deployment.id.clone()).collect();
+    let alternate = service.primary().is_some_and(|primary| primary.alternate);
     for deployment in &mut service.deployments {
         if deployment.primary {
             deployment.primary = false;
@@ -20,6 +23,7 @@ pub fn deploy(ctx: &Ctx<'_>, service: &mut Service, task_definition: &str, launc
         id,
         task_definition: task_definition.to_owned(),
         launch,
+        alternate,
         primary: true,
         rollout: Rollout::InProgress,
         failed_tasks: 0,
@@ -28,6 +32,7 @@ pub fn deploy(ctx: &Ctx<'_>, service: &mut Service, task_definition: &str, launc
         updated_ms: now,
     });
     service.blocked = false;
+    deployments::begin(ctx, service, sources)
 }
 
 /// `ecs-svc/` and 19 digits.

@@ -262,14 +262,16 @@ fn settle(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room, spot: Spot, tas
         (Some(_), Some(address)) => address.to_string(),
         _ => ec2_instance_id.clone().unwrap_or_default(),
     };
-    let load_balancers = new.service.map(|(service, _)| service.load_balancers()).unwrap_or_default();
-    let targets = load_balancers.iter().filter_map(|balancer| {
+    let balancers = new.service.into_iter().flat_map(|(service, of)| {
+        service.load_balancers().iter().map(move |balancer| (balancer, service.target_group(balancer, of)))
+    });
+    let targets = balancers.filter_map(|(balancer, group)| {
         let container = balancer.container_name.as_deref()?;
         let port = ports.iter().find(|port| {
             port.container == container && Some(i32::from(port.container_port)) == balancer.container_port
         })?;
         Some(TargetRef {
-            group_arn: balancer.target_group_arn.clone()?,
+            group_arn: group?.to_owned(),
             container: container.to_owned(),
             id: target_id.clone(),
             port: port.host_port,

@@ -3,7 +3,7 @@
 use super::capacity::{Asked, Launch};
 use super::network::Network;
 use super::records::{Cluster, Deployment, ServiceStatus, TaskDefinition};
-use super::{find, registries, service_options as options, services, view};
+use super::{blue_green, find, registries, service_options as options, services, view};
 use crate::api::{Ctx, Result};
 use crate::cut;
 use quarry_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse, error};
@@ -78,9 +78,15 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
             cut::rule::guard_service(ctx.tx, &service.arn, error::client_exception)?;
         }
     }
+    let shifting = blue_green::is_shifting(ctx.tx, &service)?;
     if input.deployment_configuration.is_some() {
         let old = service.config.deployment_configuration.as_ref();
         let new = options::deployment_configuration(input.deployment_configuration, old)?;
+        if shifting && !blue_green::is_blue_green(Some(&new)) {
+            return Err(error::invalid_parameter_exception(
+                "The deployment strategy cannot be changed while a blue/green deployment is in progress.",
+            ));
+        }
         service.config.deployment_configuration = Some(new);
         service.blocked = false;
     }
@@ -95,6 +101,11 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
     if let Some(load_balancers) = input.load_balancers {
         if load_balancers != service.load_balancers() {
             cut::rule::guard_service(ctx.tx, &service.arn, error::client_exception)?;
+            if shifting {
+                return Err(error::invalid_parameter_exception(
+                    "The load balancers cannot be changed while a blue/green deployment is in progress.",
+                ));
+            }
             renew = true;
         }
         service.config.load_balancers = Some(load_balancers);
@@ -105,7 +116,8 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
         service.config.service_registries = Some(registries);
     }
     if renew {
-        options::load_balancers(ctx, &load_balancers, &definition)?;
+        let configuration = service.config.deployment_configuration.as_ref();
+        options::load_balancers(ctx, &load_balancers, &definition, configuration)?;
         registries::check(ctx, service.config.service_registries.as_deref().unwrap_or_default(), &definition)?;
     }
     options::grace_period(input.health_check_grace_period_seconds, !load_balancers.is_empty())?;
@@ -121,7 +133,7 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
     config.platform_family = launch.platform_version.as_ref().map(|_| "Linux".to_owned());
     config.network_configuration = launch.network.as_ref().map(Network::shown);
     if renew {
-        services::deploy(ctx, &mut service, &definition.arn, launch);
+        services::deploy(ctx, &mut service, &definition.arn, launch)?;
     }
     ctx.tx.put(&service)?;
     Ok(UpdateServiceResponse { service: Some(view::service(ctx.tx, &service, true)?) })

@@ -8,7 +8,7 @@ use super::records::{
     Cluster, ContainerInstance, Deployment, Interface, LastStatus, LaunchType, Service, ServiceEvents, ServiceStatus,
     Task, TaskDefinition,
 };
-use super::tags;
+use super::{deployments, tags};
 use crate::api::{Ctx, Result};
 use crate::store::{StoreError, Tx};
 use quarry_aws::ecs as aws;
@@ -125,7 +125,19 @@ pub fn service(tx: &Tx<'_>, service: &Service, with_tags: bool) -> Result<aws::S
         message: Some(event.message),
     };
     let gone = service.status == ServiceStatus::Inactive;
+    let mut revisions = Vec::new();
+    for deployment in service.deployments.iter().rev() {
+        let [requested, running, pending] = deployments::counts(tx, service, &deployment.id)?;
+        revisions.push(aws::ServiceCurrentRevisionSummary {
+            arn: text(deployments::revision_arn(&service.arn, &deployment.id)),
+            requested_task_count: Some(requested),
+            running_task_count: Some(running),
+            pending_task_count: Some(pending),
+        });
+    }
     Ok(aws::Service {
+        current_service_deployment: service.service_deployment.clone().filter(|_| !gone),
+        current_service_revisions: (!gone && service.service_deployment.is_some()).then_some(revisions),
         service_arn: text(&service.arn),
         service_name: text(&service.name),
         cluster_arn: text(&service.cluster_arn),

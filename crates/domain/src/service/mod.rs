@@ -2,6 +2,7 @@
 //! the actions that bring them together. Pure; rules follow the ECS developer guide's chapters on
 //! rolling updates, the deployment circuit breaker and service throttle logic.
 
+pub mod blue_green;
 mod plan;
 pub mod throttle;
 
@@ -29,6 +30,28 @@ pub struct Wanted {
     pub steady: bool,
     /// It was announced that the percentages let the current deployment neither start nor stop a task.
     pub blocked: bool,
+    pub watch: Watch,
+}
+
+/// What else the deployment in progress is watched by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// One of its alarms went to ALARM; whether that rolls it back.
+    pub alarm: Option<bool>,
+    /// Somebody stopped it; whether it is to be rolled back.
+    pub stop: Option<bool>,
+    pub bake: Bake,
+}
+
+/// How long alarms are watched after the service is steady and before the deployment counts as completed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bake {
+    /// No alarms.
+    #[default]
+    None,
+    NotBegun,
+    Running,
+    Over,
 }
 
 /// `deploymentCircuitBreaker`, enabled.
@@ -110,15 +133,30 @@ pub enum Action {
     Complete {
         deployment: String,
     },
-    /// The circuit breaker gave the deployment up; `back_to` becomes the primary one.
+    /// The bake time of the deployment begins.
+    Bake,
+    /// The deployment is given up; `back_to` becomes the primary one. `rollback`: one was asked for, whether or not
+    /// there is anything to go back to.
     Fail {
         deployment: String,
+        why: FailWhy,
+        rollback: bool,
         back_to: Option<String>,
     },
     /// Announce the steady state, or note that it was left.
     Steady(bool),
     /// Announce that the deployment configuration lets no task be started or stopped.
     Blocked,
+}
+
+/// Why a deployment is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailWhy {
+    /// Too many of its tasks failed, in a row.
+    CircuitBreaker,
+    Alarm,
+    /// StopServiceDeployment.
+    Stopped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,6 +170,17 @@ pub enum StopWhy {
 }
 
 impl Wanted {
+    /// Why the deployment is to be given up, and whether it is to be rolled back.
+    pub fn failure(&self, deployment: &Deployment) -> Option<(FailWhy, bool)> {
+        if deployment.rollout != Rollout::InProgress {
+            return None;
+        }
+        let broken = self.circuit_breaker.filter(|_| deployment.failed_tasks >= self.failure_threshold());
+        let stopped = self.watch.stop.map(|rollback| (FailWhy::Stopped, rollback));
+        let alarm = self.watch.alarm.map(|rollback| (FailWhy::Alarm, rollback));
+        stopped.or(alarm).or(broken.map(|breaker| (FailWhy::CircuitBreaker, breaker.rollback)))
+    }
+
     /// The least number of healthy tasks that the scheduler's own decisions leave.
     pub fn minimum(&self) -> u32 {
         (u64::from(self.desired) * u64::from(self.minimum_healthy_percent)).div_ceil(100) as u32

@@ -1,6 +1,6 @@
 //! The decision itself.
 
-use super::{Action, Deployment, Health, Phase, Rollout, SeenTask, StopWhy, Wanted};
+use super::{Action, Bake, Deployment, Health, Phase, Rollout, SeenTask, StopWhy, Wanted};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ pub fn plan(wanted: &Wanted, tasks: &[SeenTask], now: Duration) -> Vec<Action> {
     let Some(primary) = wanted.deployments.iter().find(|deployment| deployment.primary) else { return Vec::new() };
     let mut actions = Vec::new();
 
-    if let Some(action) = break_circuit(wanted, primary) {
+    if let Some(action) = give_up(wanted, primary) {
         // The next look sees the deployment that is primary then.
         actions.push(action);
         return actions;
@@ -36,7 +36,11 @@ pub fn plan(wanted: &Wanted, tasks: &[SeenTask], now: Duration) -> Vec<Action> {
 
     let settled = quiet && missing == 0 && view.is_settled();
     if settled && primary.rollout == Rollout::InProgress {
-        actions.push(Action::Complete { deployment: primary.id.clone() });
+        match wanted.watch.bake {
+            Bake::None | Bake::Over => actions.push(Action::Complete { deployment: primary.id.clone() }),
+            Bake::NotBegun => actions.push(Action::Bake),
+            Bake::Running => {}
+        }
     }
     if settled && !wanted.steady && primary.rollout != Rollout::Failed {
         actions.push(Action::Steady(true));
@@ -48,14 +52,11 @@ pub fn plan(wanted: &Wanted, tasks: &[SeenTask], now: Duration) -> Vec<Action> {
     actions
 }
 
-fn break_circuit(wanted: &Wanted, primary: &Deployment) -> Option<Action> {
-    let breaker = wanted.circuit_breaker?;
-    if primary.rollout != Rollout::InProgress || primary.failed_tasks < wanted.failure_threshold() {
-        return None;
-    }
+fn give_up(wanted: &Wanted, primary: &Deployment) -> Option<Action> {
+    let (why, rollback) = wanted.failure(primary)?;
     let completed = |d: &&Deployment| !d.primary && d.rollout == Rollout::Completed;
-    let back_to = wanted.deployments.iter().rev().find(completed).filter(|_| breaker.rollback);
-    Some(Action::Fail { deployment: primary.id.clone(), back_to: back_to.map(|d| d.id.clone()) })
+    let back_to = wanted.deployments.iter().rev().find(completed).filter(|_| rollback);
+    Some(Action::Fail { deployment: primary.id.clone(), why, rollback, back_to: back_to.map(|d| d.id.clone()) })
 }
 
 /// The tasks, sorted by what they are to this decision.
@@ -188,7 +189,7 @@ impl<'v, 'a> Stops<'v, 'a> {
     }
 }
 
-fn is_healthy(task: &SeenTask) -> bool {
+pub(super) fn is_healthy(task: &SeenTask) -> bool {
     matches!(task.phase, Phase::Running { .. }) && task.health == Health::Healthy
 }
 

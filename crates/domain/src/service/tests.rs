@@ -1,4 +1,4 @@
-use super::super::{CircuitBreaker, Throttle};
+use super::super::{CircuitBreaker, FailWhy, Throttle, Watch};
 use super::*;
 use proptest::prelude::*;
 
@@ -16,6 +16,7 @@ fn wanted(desired: u32) -> Wanted {
         deployments: vec![deployment("new", true, Rollout::InProgress)],
         steady: false,
         blocked: false,
+        watch: Watch::default(),
     }
 }
 
@@ -126,13 +127,45 @@ fn the_circuit_breaker_goes_back_to_the_last_completed_deployment() {
     w.deployments[1].failed_tasks = 2;
     assert!(!matches!(plan(&w, &[], Duration::ZERO)[0], Action::Fail { .. }));
     w.deployments[1].failed_tasks = 3;
-    let fail = |back_to: Option<&str>| [Action::Fail { deployment: "new".into(), back_to: back_to.map(Into::into) }];
+    let fail = |back_to: Option<&str>| {
+        [Action::Fail {
+            deployment: "new".into(),
+            why: FailWhy::CircuitBreaker,
+            rollback: back_to.is_some(),
+            back_to: back_to.map(Into::into),
+        }]
+    };
     assert_eq!(plan(&w, &[], Duration::ZERO), fail(Some("old")));
     w.circuit_breaker = Some(CircuitBreaker { rollback: false });
     assert_eq!(plan(&w, &[], Duration::ZERO), fail(None));
     // Given up: nothing more is started for it, and what serves is left alone.
     w.deployments[1].rollout = Rollout::Failed;
     assert_eq!(plan(&w, &[task(0, "old", RUNNING, Health::Healthy)], Duration::ZERO), []);
+}
+
+#[test]
+fn an_alarm_or_a_stop_gives_a_deployment_up_and_alarms_are_watched_to_the_end_of_the_bake_time() {
+    let mut w = wanted(1);
+    w.deployments = vec![deployment("old", false, Rollout::Completed), deployment("new", true, Rollout::InProgress)];
+    let new = [task(1, "new", RUNNING, Health::Healthy)];
+    w.watch.bake = Bake::NotBegun;
+    assert_eq!(plan(&w, &new, Duration::ZERO), [Action::Bake, Action::Steady(true)]);
+    (w.watch.bake, w.steady) = (Bake::Running, true);
+    assert_eq!(plan(&w, &new, Duration::ZERO), []);
+    let fail = |why, rollback: bool| {
+        let back_to = rollback.then(|| "old".to_owned());
+        [Action::Fail { deployment: "new".into(), why, rollback, back_to }]
+    };
+    w.watch.alarm = Some(true);
+    assert_eq!(plan(&w, &new, Duration::ZERO), fail(FailWhy::Alarm, true));
+    w.watch.stop = Some(false);
+    assert_eq!(plan(&w, &new, Duration::ZERO), fail(FailWhy::Stopped, false));
+    w.watch = Watch { bake: Bake::Over, ..Watch::default() };
+    assert_eq!(plan(&w, &new, Duration::ZERO), [Action::Complete { deployment: "new".into() }]);
+    // Once completed, an alarm says nothing any more.
+    w.deployments[1].rollout = Rollout::Completed;
+    w.watch.alarm = Some(true);
+    assert_eq!(plan(&w, &new, Duration::ZERO), []);
 }
 
 #[test]
@@ -189,7 +222,7 @@ impl World {
                     self.wanted.deployments.retain(|d| d.id == *deployment);
                     self.wanted.deployments[0].rollout = Rollout::Completed;
                 }
-                Action::Fail { .. } => unreachable!("no circuit breaker here"),
+                Action::Fail { .. } | Action::Bake => unreachable!("nothing to be given up for here"),
                 Action::Steady(steady) => self.wanted.steady = *steady,
                 Action::Blocked => self.wanted.blocked = true,
             }

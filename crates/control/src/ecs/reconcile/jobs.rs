@@ -73,6 +73,11 @@ impl Jobs {
         Self { shared: Arc::new(Shared::new(platform, operations, Wake::default())), queue: None, threads: Vec::new() }
     }
 
+    /// Whether jobs are done by the caller.
+    pub fn is_inline(&self) -> bool {
+        self.queue.is_none()
+    }
+
     /// Begins a job unless it is under way.
     pub fn begin(&self, kind: Kind, id: &str) {
         let key = (kind, id.to_owned());

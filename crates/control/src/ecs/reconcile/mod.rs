@@ -5,6 +5,8 @@
 //! take milliseconds, are done by a few threads beside it and never inside a transaction.
 
 pub(crate) mod capacity;
+mod deployment;
+mod hook;
 pub(crate) mod jobs;
 mod launch;
 mod outcome;
@@ -77,6 +79,8 @@ pub(crate) struct Reconciler {
     throttled_since: HashMap<String, (u32, Duration)>,
     /// When a task that was in a service registry was first seen to be stopped (monotonic).
     left_since: HashMap<TaskId, Duration>,
+    /// Lifecycle hooks that are being asked.
+    hooks: hook::Hooks,
     /// What was left in service registries by a run before was looked for.
     swept: bool,
     /// When something is to be looked at again (monotonic).
@@ -88,6 +92,7 @@ impl Reconciler {
         Self {
             platform,
             operations,
+            hooks: hook::Hooks::new(jobs.is_inline()),
             jobs,
             terminated: HashMap::new(),
             running_since: HashMap::new(),

@@ -3,18 +3,20 @@
 use super::super::records::{
     ContainerInstance, Deployment, LastStatus, Service, ServiceStatus, StopCode, Task, TaskDefinition,
 };
+use super::super::deployment_records::ServiceDeployment;
 use super::super::run_task::managed_tags;
 use super::super::tasks::{self, NewTask, Room};
-use super::super::{events, registries, service_options as options};
-use super::Reconciler;
+use super::super::{deployments, events, registries, service_options as options};
+use super::{Reconciler, deployment};
 use crate::api::{Ctx, Result};
 use crate::elbv2::targets;
-use crate::store::{StoreError, Tx};
+use crate::store::Tx;
 use quarry_domain::arn::short_name;
 use quarry_domain::link::TargetState;
 use quarry_domain::placement::NoPlace;
+use quarry_domain::service::blue_green::{self, Action as Step, Shift};
 use quarry_domain::service::{
-    Action, Health, Phase, Rollout, SeenTask, StopWhy, Wanted, plan, throttle::ANNOUNCED_AFTER,
+    Action, Health, Phase, Rollout, SeenTask, StopWhy, Wanted, Watch, plan, throttle::ANNOUNCED_AFTER,
 };
 use quarry_domain::task::ContainerHealth;
 use std::collections::HashMap;
@@ -30,8 +32,12 @@ const STARTED_WELL: Duration = Duration::from_secs(10);
 const PLACE_AGAIN: Duration = Duration::from_secs(5);
 
 /// A service with what is seen of its tasks.
-struct Seen {
-    wanted: Wanted,
+pub(super) struct Seen {
+    pub(super) wanted: Wanted,
+    /// Its newest service deployment.
+    current: Option<ServiceDeployment>,
+    /// A blue/green deployment that goes on.
+    shift: Option<Shift>,
     tasks: Vec<SeenTask>,
     records: Vec<Task>,
     /// What is to be said to the service registry: tasks, and whether they are healthy.
@@ -56,8 +62,12 @@ impl Reconciler {
             let news = seen.unhealthy.iter().any(|(id, ..)| !self.announced_unhealthy.contains(id));
             let well = self.came_up_well(&service, &seen, now);
             let over = service.status == ServiceStatus::Draining && seen.tasks.is_empty();
-            let actions = plan(&seen.wanted, &seen.tasks, now);
-            if !actions.is_empty() || news || well || over || !seen.told.is_empty() {
+            let starts = seen.current.as_ref().is_some_and(|current| current.started_ms.is_none());
+            let idle = match &seen.shift {
+                Some(shift) => blue_green::plan(&seen.wanted, shift, &seen.tasks, now).is_empty(),
+                None => plan(&seen.wanted, &seen.tasks, now).is_empty(),
+            };
+            if !idle || starts || news || well || over || !seen.told.is_empty() {
                 moved |= self.act(&service.arn, now)?;
             }
         }
@@ -69,10 +79,11 @@ impl Reconciler {
     fn act(&mut self, arn: &str, now: Duration) -> Result<bool> {
         let platform = self.platform.clone();
         let operations = self.operations.clone();
-        crate::api::internally(&platform, &operations, |ctx| {
+        let mut ask = Vec::new();
+        let moved = crate::api::internally(&platform, &operations, |ctx| {
             let found: Option<Service> = ctx.tx.get(arn)?;
             let Some(mut service) = found.filter(|service| service.status != ServiceStatus::Inactive) else {
-                return Ok(false);
+                return Ok((false, None));
             };
             let before = service.clone();
             let seen = self.look(ctx.tx, &service, now)?;
@@ -102,12 +113,36 @@ impl Reconciler {
                 service.status = ServiceStatus::Inactive;
                 service.inactive_since_ms = Some(ctx.platform.now_ms());
                 service.deployments.clear();
+                deployments::forget(ctx.tx, &service.arn)?;
                 ctx.tx.put(&service)?;
-                return Ok(true);
+                return Ok((true, None));
             }
             let mut moved = false;
             let mut stopped = Vec::new();
-            for action in plan(&seen.wanted, &seen.tasks, now) {
+            let mut current = seen.current.clone();
+            if let Some(current) = &mut current
+                && !current.status.has_ended()
+            {
+                deployment::start(ctx, current, &seen);
+            }
+            let (mut rolling, mut steps) = (Vec::new(), Vec::new());
+            match &seen.shift {
+                Some(shift) => steps = blue_green::plan(&seen.wanted, shift, &seen.tasks, now),
+                None => rolling = plan(&seen.wanted, &seen.tasks, now),
+            }
+            for step in steps {
+                match (&mut current, step) {
+                    (_, Step::Start { deployment, count }) => moved |= self.start(ctx, &service, &deployment, count)?,
+                    (_, Step::Stop { task, why }) => {
+                        moved = true;
+                        stopped.push(task.clone());
+                        stop(ctx, &mut service, &seen, &task, why)?;
+                    }
+                    (Some(current), step) => self.step_shift(ctx, &mut service, current, step, &mut ask)?,
+                    (None, _) => {}
+                }
+            }
+            for action in rolling {
                 match action {
                     Action::Start { deployment, count } => moved |= self.start(ctx, &service, &deployment, count)?,
                     Action::Stop { task, why } => {
@@ -115,8 +150,18 @@ impl Reconciler {
                         stopped.push(task.clone());
                         stop(ctx, &mut service, &seen, &task, why)?;
                     }
-                    Action::Complete { deployment } => complete(ctx, &mut service, &deployment)?,
-                    Action::Fail { deployment, back_to } => fail(ctx, &mut service, &deployment, back_to.as_deref())?,
+                    Action::Complete { deployment } => {
+                        deployment::complete(ctx, &mut service, current.as_mut(), &deployment)?;
+                    }
+                    Action::Bake => {
+                        if let Some(current) = &mut current {
+                            current.baking_since_ms = Some(ctx.platform.now_ms());
+                        }
+                    }
+                    Action::Fail { deployment, why, rollback, back_to } => {
+                        let (why, to) = ((why, rollback), back_to.as_deref());
+                        deployment::fail(ctx, &mut service, current.as_mut(), &deployment, why, to)?;
+                    }
                     Action::Steady(steady) => {
                         service.steady = steady;
                         if steady {
@@ -137,10 +182,21 @@ impl Reconciler {
                 let list = stopped.iter().map(|id| format!("(task {id})")).collect::<Vec<_>>().join(" ");
                 events::add(ctx, &service, format_args!("has stopped {} running tasks: {list}.", stopped.len()))?;
             }
-            moved |= service != before;
+            moved |= service != before || current != seen.current;
+            if let Some(current) = current.as_ref().filter(|_| current != seen.current) {
+                ctx.tx.put(current)?;
+            }
             ctx.tx.put(&service)?;
-            Ok(moved)
-        })
+            let shift = current.as_ref().and_then(|current| current.shift.clone());
+            Ok((moved, current.zip(shift)))
+        });
+        let (moved, shifting) = moved?;
+        if let Some((current, shift)) = shifting {
+            for hook in ask {
+                self.hooks.ask(&platform, &operations, &current, &shift, &hook);
+            }
+        }
+        Ok(moved)
     }
 
     /// Places and creates tasks. Returns whether at least one was.
@@ -260,6 +316,15 @@ impl Reconciler {
                 order: task.order,
             });
         }
+        let current = deployments::current(tx, service)?;
+        let watch = match &current {
+            Some(current) => self.watch(tx, current)?,
+            None => Watch::default(),
+        };
+        let shift = match &current {
+            Some(current) if service.status == ServiceStatus::Active => self.shift(tx, current)?,
+            Some(_) | None => None,
+        };
         let configuration = service.config.deployment_configuration.as_ref();
         let percent = |given: Option<i32>, usual: u32| given.map_or(usual, |n| n.max(0).unsigned_abs());
         let wanted = Wanted {
@@ -271,6 +336,7 @@ impl Reconciler {
             deployments: service.deployments.iter().map(|d| self.deployment(d, now)).collect(),
             steady: service.steady,
             blocked: service.blocked,
+            watch,
         };
         let in_grace = |task: &SeenTask| {
             task.health == Health::Unhealthy
@@ -279,7 +345,7 @@ impl Reconciler {
         if seen.iter().any(in_grace) {
             self.look_again_in(Duration::from_secs(1));
         }
-        Ok(Seen { wanted, tasks: seen, records, told, unhealthy })
+        Ok(Seen { wanted, current, shift, tasks: seen, records, told, unhealthy })
     }
 
     /// The verdict over all target groups: unhealthy in one is unhealthy. Without a target group a
@@ -396,43 +462,6 @@ fn stop(ctx: &mut Ctx<'_>, service: &mut Service, seen: &Seen, id: &str, why: St
         deployment.failed_tasks += 1;
     }
     Ok(())
-}
-
-fn complete(ctx: &Ctx<'_>, service: &mut Service, id: &str) -> Result<(), StoreError> {
-    // All others are over: their tasks have stopped.
-    service.deployments.retain(|deployment| deployment.id == id);
-    for deployment in &mut service.deployments {
-        deployment.rollout = Rollout::Completed;
-        deployment.rollout_reason = format!("ECS deployment {id} completed.");
-        deployment.updated_ms = ctx.platform.now_ms();
-        deployment.failed_tasks = 0;
-    }
-    events::add(ctx, service, format_args!("(deployment {id}) deployment completed."))
-}
-
-fn fail(ctx: &Ctx<'_>, service: &mut Service, id: &str, back_to: Option<&str>) -> Result<(), StoreError> {
-    let now = ctx.platform.now_ms();
-    events::add(ctx, service, format_args!("(deployment {id}) deployment failed: tasks failed to start."))?;
-    for deployment in &mut service.deployments {
-        if deployment.id == id {
-            deployment.rollout = Rollout::Failed;
-            deployment.rollout_reason = "ECS deployment circuit breaker: tasks failed to start.".to_owned();
-            deployment.primary = back_to.is_none();
-            deployment.updated_ms = now;
-        } else if Some(deployment.id.as_str()) == back_to {
-            deployment.primary = true;
-            deployment.rollout = Rollout::InProgress;
-            deployment.rollout_reason =
-                format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", deployment.id);
-            deployment.failed_tasks = 0;
-            deployment.throttle.succeeded();
-            deployment.updated_ms = now;
-        }
-    }
-    match back_to {
-        Some(to) => events::add(ctx, service, format_args!("rolling back to (deployment {to}).")),
-        None => Ok(()),
-    }
 }
 
 /// Counts a task of a service that ended by itself without having come up well. `short`: so soon that

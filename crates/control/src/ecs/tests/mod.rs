@@ -2,6 +2,8 @@
 //! groups whose health the tests report.
 
 mod bad_input;
+mod blue_green;
+mod deployments;
 mod life;
 mod network;
 mod registries;
@@ -48,6 +50,7 @@ pub fn operations(operations: &mut Operations) {
     crate::secretsmanager::register(operations);
     crate::ssm::register(operations);
     crate::elbv2::register(operations);
+    crate::cloudwatch::register(operations);
     elb::fake_ec2(operations);
 }
 
@@ -176,7 +179,7 @@ impl Stage {
     }
 
     /// The fake runtime starts what was launched and ends what is signalled.
-    fn runtime(&mut self) -> bool {
+    pub fn runtime(&mut self) -> bool {
         let runtime = self.world.runtime.clone();
         let launched = runtime.launched.lock().unwrap()[self.launched..].to_vec();
         let signals = runtime.signals.lock().unwrap()[self.signalled..].to_vec();
@@ -209,7 +212,7 @@ impl Stage {
     }
 
     /// The proxy reports the health of all targets and drains those that are deregistered.
-    fn proxy(&mut self) -> bool {
+    pub fn proxy(&mut self) -> bool {
         let targets = self.world.platform.store.read(|tx| tx.all::<Target>()).unwrap();
         let mut acted = false;
         for target in targets {
