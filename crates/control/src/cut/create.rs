@@ -121,6 +121,10 @@ pub fn create(
         if let Some(id) = overlapping.first() {
             return Err(ServiceError::new("Conflict", format!("{id} has a scope that overlaps"), 409));
         }
+        let rule = rule::existing(ctx.tx, &listener_arn, &request.paths)?.map(|rule| rule.arn);
+        if let Some(why) = rule::shifted(ctx.tx, rule.as_deref(), [&from.service_arn, &to.service_arn])? {
+            return Err(ServiceError::new("Conflict", why, 409));
+        }
         begin(ctx, request, spec.clone(), from.clone(), to.clone(), &listener_arn)
     });
     made.map_err(NoCut::Failed)
@@ -298,6 +302,10 @@ fn facts(platform: &Platform, tx: &Tx<'_>, request: &Request, spec: &Spec) -> Re
             }
         }
     }
+    let services = [&from, &to].map(|part| part.as_ref().map_or("", |part| part.service_arn.as_str()));
+    if let Some(why) = rule::shifted(tx, takes_over.as_deref(), services)? {
+        rule_problem = Some(why);
+    }
     let facts = Facts {
         scope: request.scope.clone(),
         paths: request.paths.clone(),
@@ -374,9 +382,10 @@ fn find(
         }
     };
     facts.exists = true;
-    let group = service.load_balancers().iter().find_map(|one| one.target_group_arn.clone());
+    let primary = service.primary().map_or("", |primary| primary.id.as_str());
+    let group = service.load_balancers().iter().find_map(|one| service.target_group(one, primary));
     let group = match group {
-        Some(arn) => tx.get::<TargetGroup>(&arn)?.map(|group| group.arn),
+        Some(arn) => tx.get::<TargetGroup>(arn)?.map(|group| group.arn),
         None => None,
     };
     facts.target_group.clone_from(&group);

@@ -19,4 +19,4 @@ pub mod secret;
 mod view;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

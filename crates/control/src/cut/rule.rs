@@ -3,6 +3,8 @@
 
 use super::records::{Cut, OwnedRule};
 use crate::api::{Ctx, Result};
+use crate::ecs::blue_green;
+use crate::ecs::records::Service;
 use crate::elbv2::records::{Rule, RuleAction};
 use crate::elbv2::{self, errors, find};
 use crate::store::{StoreError, Tx};
@@ -227,6 +229,22 @@ pub fn guard_service(tx: &Tx<'_>, service_arn: &str, refuse: fn(String) -> Servi
         }
         None => Ok(()),
     }
+}
+
+/// Why a blue/green deployment that has not ended keeps a cut from the rule or from one of the services.
+pub fn shifted(tx: &Tx<'_>, rule: Option<&str>, services: [&str; 2]) -> Result<Option<String>, StoreError> {
+    let mut by = match rule {
+        Some(rule) => blue_green::owner_of_rule(tx, rule)?,
+        None => None,
+    };
+    for arn in services {
+        if let Some(service) = tx.get::<Service>(arn)?
+            && blue_green::is_shifting(tx, &service)?
+        {
+            by = Some(service.arn);
+        }
+    }
+    Ok(by.map(|arn| format!("a blue/green deployment of {arn} has not ended: wait for it, or stop it")))
 }
 
 /// Cuts that have not ended.

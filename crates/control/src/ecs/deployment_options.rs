@@ -125,9 +125,8 @@ pub fn hook_address(target: &str) -> std::result::Result<(String, u16, String), 
             "The hookTargetArn {target} cannot be called: there are no Lambda functions here. Name a URL of this machine, such as http://127.0.0.1:8080/hook."
         ));
     }
-    let wrong = || {
-        format!("The hookTargetArn '{target}' must be a URL of this machine, such as http://127.0.0.1:8080/hook.")
-    };
+    let wrong =
+        || format!("The hookTargetArn '{target}' must be a URL of this machine, such as http://127.0.0.1:8080/hook.");
     let uri: Uri = target.parse().map_err(|_| wrong())?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -147,7 +146,9 @@ pub fn advanced(
 ) -> Result<Option<String>> {
     let Some(advanced) = &balancer.advanced_configuration else {
         return match is_blue_green(configuration) {
-            true => Err(invalid("With the deployment strategy BLUE_GREEN each load balancer needs an advancedConfiguration.")),
+            true => Err(invalid(
+                "With the deployment strategy BLUE_GREEN each load balancer needs an advancedConfiguration.",
+            )),
             false => Ok(None),
         };
     };

@@ -104,7 +104,8 @@ pub fn end(
         deployment.stopped_ms = Some(now);
     }
     let ids = deployment.sources.iter().chain([&deployment.target]).cloned();
-    deployment.counts = ids.map(|id| Ok((id.clone(), counts(ctx.tx, service, &id)?))).collect::<Result<_, StoreError>>()?;
+    deployment.counts =
+        ids.map(|id| Ok((id.clone(), counts(ctx.tx, service, &id)?))).collect::<Result<_, StoreError>>()?;
     Ok(())
 }
 
@@ -189,7 +190,10 @@ fn revision(service: &Service, deployment: &Deployment, definition: Option<&Task
     });
     let resolved = service.load_balancers().iter().map(|balancer| aws::ServiceRevisionLoadBalancer {
         target_group_arn: super::records::target_group(balancer, deployment.alternate).map(str::to_owned),
-        production_listener_rule: balancer.advanced_configuration.as_ref().and_then(|a| a.production_listener_rule.clone()),
+        production_listener_rule: balancer
+            .advanced_configuration
+            .as_ref()
+            .and_then(|a| a.production_listener_rule.clone()),
     });
     let resolved: Vec<_> = resolved.collect();
     let shown = aws::ServiceRevision {

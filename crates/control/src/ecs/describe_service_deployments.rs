@@ -53,9 +53,10 @@ fn show(ctx: &Ctx<'_>, deployment: &ServiceDeployment) -> Result<aws::ServiceDep
     };
     let configuration = &deployment.configuration;
     let breaker = configuration.deployment_circuit_breaker.as_ref().is_some_and(|b| b.enable == Some(true));
-    let in_progress = service.as_ref().filter(|_| !ended).and_then(|service| {
-        service.deployments.iter().find(|of| of.id == deployment.target).map(|of| of.failed_tasks)
-    });
+    let in_progress = service
+        .as_ref()
+        .filter(|_| !ended)
+        .and_then(|service| service.deployments.iter().find(|of| of.id == deployment.target).map(|of| of.failed_tasks));
     let alarms = configuration.alarms.as_ref().map(|alarms| aws::ServiceDeploymentAlarms {
         alarm_names: alarms.alarm_names.clone(),
         status: Some(

@@ -283,7 +283,13 @@ impl View<'_> {
     fn keep_serving(&self) -> Vec<Action> {
         let serves = |color: Color| match &self.shift.production {
             Traffic::To(to) => *to == color,
-            Traffic::Foreign { blue, green, .. } => if color == Color::Blue { *blue } else { *green },
+            Traffic::Foreign { blue, green, .. } => {
+                if color == Color::Blue {
+                    *blue
+                } else {
+                    *green
+                }
+            }
             Traffic::None => color == Color::Blue,
         };
         let mut actions = Vec::new();
@@ -313,11 +319,9 @@ impl View<'_> {
         let told = actions.filter_map(|action| match action {
             Rolling::Start { deployment, count } => Some(Action::Start { deployment, count }),
             Rolling::Stop { task, why } => Some(Action::Stop { task, why }),
-            Rolling::Complete { .. }
-            | Rolling::Bake
-            | Rolling::Fail { .. }
-            | Rolling::Steady(_)
-            | Rolling::Blocked => None,
+            Rolling::Complete { .. } | Rolling::Bake | Rolling::Fail { .. } | Rolling::Steady(_) | Rolling::Blocked => {
+                None
+            }
         });
         told.collect()
     }

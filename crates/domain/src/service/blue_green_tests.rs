@@ -234,7 +234,8 @@ fn every_stage_is_passed_once_and_every_hook_asked_once() {
     world.settle();
     assert_eq!(world.end, Some(Action::Finish));
     assert_eq!(world.passed, Stage::ALL[1..]);
-    let asked: Vec<_> = world.passed.iter().filter(|s| s.takes_hooks()).flat_map(|s| [(Goal::Forward, *s); 2]).collect();
+    let asked: Vec<_> =
+        world.passed.iter().filter(|s| s.takes_hooks()).flat_map(|s| [(Goal::Forward, *s); 2]).collect();
     assert_eq!(world.asked, asked);
     assert_eq!((world.of("blue").len(), world.healthy("green"), world.made), (0, 2, 4));
     assert_eq!((&world.shift.production, &world.shift.test), (&Traffic::To(Color::Green), &Traffic::To(Color::Green)));
@@ -254,7 +255,10 @@ fn a_stop_at_every_stage_ends_as_it_was_before() {
         world.settle();
         assert_eq!(world.end, Some(Action::RolledBack), "{stop_at:?}");
         assert_eq!((world.healthy("blue"), world.tasks.len()), (2, 2), "{stop_at:?}");
-        assert_eq!((&world.shift.production, &world.shift.test), (&Traffic::To(Color::Blue), &Traffic::To(Color::Blue)));
+        assert_eq!(
+            (&world.shift.production, &world.shift.test),
+            (&Traffic::To(Color::Blue), &Traffic::To(Color::Blue))
+        );
     }
 }
 

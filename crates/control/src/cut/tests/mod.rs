@@ -229,6 +229,48 @@ pub struct Stage {
     pub fenced_again: Rc<Cell<u32>>,
 }
 
+fn part(name: &str, service_arn: &str) -> Part {
+    Part {
+        service: name.into(),
+        service_arn: service_arn.into(),
+        cluster: "demo".into(),
+        target_group_arn: String::new(),
+        admin_port: Some(9100),
+    }
+}
+
+/// A cut that has just begun, of a rule and from a service, both by ARN.
+pub fn record(rule: &str, from: &str, now: i64) -> Cut {
+    Cut {
+        id: "cut-00000001".into(),
+        scope: "posts".into(),
+        paths: vec!["/api/posts*".to_owned()],
+        tables: Vec::new(),
+        from: part("api", from),
+        to: part("posts", "arn:aws:ecs:us-east-1:000000000000:service/demo/posts"),
+        listener_arn: String::new(),
+        rule: OwnedRule { arn: rule.into(), before: None },
+        spec: Spec {
+            data: Data::Contract,
+            shadow_percent: None,
+            canary_percent: None,
+            allow_empty: false,
+            limits: quick(),
+        },
+        ignore: Vec::new(),
+        fate: Fate::Rename,
+        max_5xx_percent: 10,
+        progress: Progress::new(None),
+        created_ms: now,
+        entered_ms: now,
+        hold_began_ms: None,
+        ended_ms: None,
+        moves: Vec::new(),
+        current: Move::begin(Side::Source, now),
+        entries: 0,
+    }
+}
+
 impl Stage {
     pub fn new(limits: Limits) -> Self {
         let world = elb::world();
@@ -238,11 +280,8 @@ impl Stage {
         let databases: Shared = Arc::default();
         lock(&databases).sides[0] = Database { owner: true, rows: vec![1_000_000], ..Database::default() };
         let part = |name: &str, group: &str| Part {
-            service: name.into(),
-            service_arn: format!("arn:aws:ecs:us-east-1:000000000000:service/demo/{name}"),
-            cluster: "demo".into(),
             target_group_arn: group.into(),
-            admin_port: Some(9100),
+            ..part(name, &format!("arn:aws:ecs:us-east-1:000000000000:service/demo/{name}"))
         };
         let (from, to) = (part("api", &old), part("posts", &new));
         let paths = vec!["/api/posts*".to_owned()];
@@ -250,33 +289,14 @@ impl Stage {
             .transact(|ctx| {
                 let rule: OwnedRule = rule::take(ctx, &listener, &paths)?;
                 let now = ctx.platform.now_ms();
-                let mut cut = Cut {
-                    id: "cut-00000001".into(),
-                    scope: "posts".into(),
+                let cut = Cut {
                     paths,
-                    tables: Vec::new(),
                     from,
                     to,
                     listener_arn: listener.clone(),
                     rule,
-                    spec: Spec {
-                        data: Data::Contract,
-                        shadow_percent: None,
-                        canary_percent: None,
-                        allow_empty: false,
-                        limits,
-                    },
-                    ignore: Vec::new(),
-                    fate: Fate::Rename,
-                    max_5xx_percent: 10,
-                    progress: Progress::new(None),
-                    created_ms: now,
-                    entered_ms: now,
-                    hold_began_ms: None,
-                    ended_ms: None,
-                    moves: Vec::new(),
-                    current: Move::begin(Side::Source, now),
-                    entries: 0,
+                    spec: Spec { limits, ..record("", "", now).spec },
+                    ..record("", "", now)
                 };
                 rule::point(ctx, &cut, Side::Source)?;
                 let entry = cut.entry(now, "PREPARE", None);

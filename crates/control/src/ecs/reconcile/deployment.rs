@@ -109,7 +109,11 @@ impl Reconciler {
                 let reason = format!(
                     "The rollback stopped: another hand changed the weights of the listener rule {rule}, which still sends requests to the new service revision."
                 );
-                events::add(ctx, service, format_args!("(deployment {}) rollback failed: {reason}", deployment.target))?;
+                events::add(
+                    ctx,
+                    service,
+                    format_args!("(deployment {}) rollback failed: {reason}", deployment.target),
+                )?;
                 deployments::end(ctx, service, deployment, DeploymentStatus::RollbackFailed, Some(&reason))?;
             }
         }
@@ -209,7 +213,8 @@ fn given_up(
         }
         Why::Hook(reason) => (format!("{reason}."), format!("ECS deployment lifecycle hook: {reason}.")),
         Why::Foreign(rule) => {
-            let reason = format!("another hand changed the weights of the listener rule {rule}, which were left alone.");
+            let reason =
+                format!("another hand changed the weights of the listener rule {rule}, which were left alone.");
             (reason.clone(), format!("ECS deployment: {reason}"))
         }
     };

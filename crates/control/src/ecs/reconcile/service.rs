@@ -1,9 +1,9 @@
 //! Services: gathers what the service scheduler needs to know, and carries out what it decides.
 
+use super::super::deployment_records::ServiceDeployment;
 use super::super::records::{
     ContainerInstance, Deployment, LastStatus, Service, ServiceStatus, StopCode, Task, TaskDefinition,
 };
-use super::super::deployment_records::ServiceDeployment;
 use super::super::run_task::managed_tags;
 use super::super::tasks::{self, NewTask, Room};
 use super::super::{deployments, events, registries, service_options as options};

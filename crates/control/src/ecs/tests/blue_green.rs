@@ -68,15 +68,16 @@ const OK: &str = r#"{"hookStatus": "SUCCEEDED"}"#;
 impl Shifting {
     /// Service `api` with one healthy task of its first version, by the strategy BLUE_GREEN.
     fn new(configuration: Value) -> Self {
-        let mut shifting = Self::made(2);
+        let mut shifting = Self::made();
         let input = shifting.create(configuration);
         shifting.stage.world.call::<op::CreateService>(serde_json::from_value(input).unwrap()).unwrap();
         shifting.stage.settle();
+        shifting.stage.pass_time(Duration::from_secs(300));
         assert_eq!(shifting.stage.statuses(), ["SUCCESSFUL"]);
         shifting
     }
 
-    fn made(_desired: i32) -> Self {
+    fn made() -> Self {
         let stage = Stage::new();
         let v2 = stage.define("api:v2");
         let balancer = elb::balancer(&stage.world, "demo");
@@ -125,10 +126,11 @@ impl Shifting {
     }
 
     fn set_weights(&self, weights: [i32; 2]) {
-        let tuples = self.groups.iter().zip(weights).map(|(arn, weight)| elbv2::TargetGroupTuple {
-            target_group_arn: Some(arn.clone()),
-            weight: Some(weight),
-        });
+        let tuples = self
+            .groups
+            .iter()
+            .zip(weights)
+            .map(|(arn, weight)| elbv2::TargetGroupTuple { target_group_arn: Some(arn.clone()), weight: Some(weight) });
         let action = elbv2::Action {
             r#type: Some("forward".into()),
             forward_config: Some(elbv2::ForwardActionConfig {
@@ -178,10 +180,8 @@ impl Shifting {
 fn green_takes_over_and_the_next_deployment_goes_the_other_way() {
     let mut shifting = Shifting::new(json!({}));
     assert_eq!((shifting.weights(0), shifting.targets()), (BTreeMap::from([(0, 100)]), [2, 0]));
-    let server = Server::new(&[
-        r#"{"hookStatus": "IN_PROGRESS", "callBackDelay": 60, "hookDetails": {"seen": 1}}"#,
-        OK,
-    ]);
+    let server =
+        Server::new(&[r#"{"hookStatus": "IN_PROGRESS", "callBackDelay": 60, "hookDetails": {"seen": 1}}"#, OK]);
     let stages = ["PRE_SCALE_UP", "POST_SCALE_UP", "POST_TEST_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT"];
     let configuration = json!({"lifecycleHooks": [{
         "hookTargetArn": server.url, "lifecycleStages": stages, "roleArn": "arn:aws:iam::000000000000:role/hooks",
@@ -252,7 +252,10 @@ fn a_hook_that_fails_ends_as_before() {
         let newest = shifting.stage.deployments().remove(0);
         assert_eq!(newest.status.as_deref(), Some("ROLLBACK_SUCCESSFUL"));
         assert!(newest.status_reason.as_ref().unwrap().contains(why), "{:?}", newest.status_reason);
-        assert_eq!((shifting.weights(0), shifting.weights(1)), (BTreeMap::from([(0, 100)]), BTreeMap::from([(0, 100)])));
+        assert_eq!(
+            (shifting.weights(0), shifting.weights(1)),
+            (BTreeMap::from([(0, 100)]), BTreeMap::from([(0, 100)]))
+        );
         assert_eq!(shifting.targets(), [2, 0]);
         let after: Vec<String> = shifting.stage.tasks("RUNNING").iter().map(id).collect();
         assert_eq!(after, before, "blue's tasks never stopped");
@@ -338,6 +341,12 @@ fn weights_that_another_hand_changed_are_seen_and_left_alone() {
     assert_eq!(shifting.lifecycle().1.as_deref(), Some("RECONCILE_SERVICE"));
     shifting.stage.settle();
     assert_eq!(shifting.lifecycle(), ("IN_PROGRESS".into(), Some("BAKE_TIME".into())));
+    let input = |configuration: Value| {
+        let input = json!({"cluster": "demo", "service": "api", "deploymentConfiguration": configuration});
+        serde_json::from_value::<aws::UpdateServiceRequest>(input).unwrap()
+    };
+    let refused = shifting.stage.world.call::<op::UpdateService>(input(json!({"strategy": "ROLLING"}))).unwrap_err();
+    assert!(refused.message.contains("cannot be changed while"), "{}", refused.message);
     // All to blue, by another hand: green may end.
     shifting.set_weights([7, 0]);
     shifting.stage.settle();
@@ -347,12 +356,13 @@ fn weights_that_another_hand_changed_are_seen_and_left_alone() {
 
 #[test]
 fn what_cannot_be_done_is_refused() {
-    let shifting = Shifting::made(1);
+    let shifting = Shifting::made();
     let hook = |url: &str, stage: &str| json!({"lifecycleHooks": [{"hookTargetArn": url, "lifecycleStages": [stage]}]});
     let (here, lambda) = ("http://127.0.0.1:1/x", "arn:aws:lambda:us-east-1:000000000000:function:check");
-    let refused = |input: Value| {
-        let refused = shifting.stage.world.call::<op::CreateService>(serde_json::from_value(input).unwrap()).unwrap_err();
-        (refused.code.to_string(), refused.message)
+    let refused = |input: Value| -> (String, String) {
+        let refused =
+            shifting.stage.world.call::<op::CreateService>(serde_json::from_value(input).unwrap()).unwrap_err();
+        (refused.code.to_string(), refused.message.clone())
     };
     for (configuration, code, words) in [
         (json!({"strategy": "LINEAR"}), "UnsupportedFeatureException", "LINEAR"),
@@ -377,4 +387,50 @@ fn what_cannot_be_done_is_refused() {
     shifting.set_weights([1, 1]);
     assert!(refused(shifting.create(json!({}))).1.contains("must send all requests to one"));
     assert!(shifting.stage.targets().is_empty());
+}
+
+#[test]
+fn a_cut_and_a_blue_green_deployment_keep_off_each_other() {
+    let mut shifting = Shifting::new(json!({"bakeTimeInMinutes": 5}));
+    let service = shifting.stage.service().service_arn.unwrap();
+    let shifted = |shifting: &Shifting, rule: Option<&str>, service: &str| {
+        let platform = &shifting.stage.world.platform;
+        platform.store.read(|tx| crate::cut::rule::shifted(tx, rule, [service, "other"])).unwrap()
+    };
+    assert_eq!(shifted(&shifting, Some(&shifting.rules[0]), &service), None);
+    shifting.deploy();
+    shifting.stage.settle();
+    for (rule, of) in [(Some(shifting.rules[0].as_str()), "another"), (None, service.as_str())] {
+        let why = shifted(&shifting, rule, of).unwrap();
+        assert!(why.starts_with(&format!("a blue/green deployment of {service} has not ended")), "{why}");
+    }
+    shifting.stage.pass_time(Duration::from_secs(300));
+    assert_eq!(shifted(&shifting, Some(&shifting.rules[0]), &service), None);
+    // The other way round: a cut stands on the rule, or on the service.
+    let update = || aws::UpdateServiceRequest {
+        cluster: Some("demo".into()),
+        service: Some("api".into()),
+        force_new_deployment: Some(true),
+        ..Default::default()
+    };
+    for (rule, from) in [(shifting.rules[0].as_str(), "another"), ("rule", service.as_str())] {
+        let world = &shifting.stage.world;
+        world
+            .transact(|ctx| {
+                let cut = crate::cut::tests::record(rule, from, ctx.platform.now_ms());
+                Ok(ctx.tx.put(&cut)?)
+            })
+            .unwrap();
+        let refused = world.call::<op::UpdateService>(update()).unwrap_err();
+        assert!(refused.message.contains("cut-00000001"), "{}", refused.message);
+        world.transact(|ctx| Ok(ctx.tx.delete::<crate::cut::records::Cut>("cut-00000001")?)).unwrap();
+    }
+    assert_eq!(shifting.stage.statuses().len(), 2, "what was refused began nothing");
+    world_goes_on(&mut shifting);
+}
+
+fn world_goes_on(shifting: &mut Shifting) {
+    shifting.deploy();
+    shifting.stage.settle();
+    assert_eq!(shifting.lifecycle(), ("IN_PROGRESS".into(), Some("BAKE_TIME".into())));
 }

@@ -14,6 +14,9 @@ impl Stage {
             ..Default::default()
         };
         let listed = self.world.call::<op::ListServiceDeployments>(input).unwrap().service_deployments.unwrap();
+        if listed.is_empty() {
+            return Vec::new();
+        }
         let arns: Vec<String> = listed.iter().map(|one| one.service_deployment_arn.clone().unwrap()).collect();
         let input = aws::DescribeServiceDeploymentsRequest { service_deployment_arns: Some(arns) };
         let output = self.world.call::<op::DescribeServiceDeployments>(input).unwrap();
@@ -105,10 +108,8 @@ fn every_deployment_is_recorded_with_its_revisions() {
     assert_eq!(stage.service().current_service_deployment, all[0].service_deployment_arn);
     let prefix = "arn:aws:ecs:us-east-1:000000000000:service-deployment/demo/api/";
     assert!(all[0].service_deployment_arn.as_ref().unwrap().starts_with(prefix));
-    let (target, source) = (
-        all[0].target_service_revision.clone().unwrap(),
-        all[0].source_service_revisions.clone().unwrap().remove(0),
-    );
+    let (target, source) =
+        (all[0].target_service_revision.clone().unwrap(), all[0].source_service_revisions.clone().unwrap().remove(0));
     assert_eq!((target.requested_task_count, target.running_task_count), (Some(2), Some(2)));
     let input = aws::DescribeServiceRevisionsRequest {
         service_revision_arns: Some(vec![target.arn.unwrap(), source.arn.unwrap(), "arn:aws:ecs:none".into()]),
@@ -170,7 +171,8 @@ fn a_stopped_deployment_goes_back_or_stays_as_it_is() {
     let unknown = aws::StopServiceDeploymentRequest { service_deployment_arn: Some("none".into()), stop_type: None };
     let refused = stage.world.call::<op::StopServiceDeployment>(unknown).unwrap_err();
     assert_eq!(refused.code, "ServiceDeploymentNotFoundException");
-    let input = aws::DeleteServiceRequest { cluster: Some("demo".into()), service: Some("api".into()), force: Some(true) };
+    let input =
+        aws::DeleteServiceRequest { cluster: Some("demo".into()), service: Some("api".into()), force: Some(true) };
     stage.world.call::<op::DeleteService>(input).unwrap();
     stage.settle();
     assert!(stage.deployments().is_empty(), "they go with their service");
