@@ -34,6 +34,16 @@ pub fn begin(ctx: &mut Ctx<'_>, service: &mut Service, deployment: &mut ServiceD
         }
         return Ok(());
     }
+    if service.config.scheduling_strategy.as_deref() == Some("DAEMON") {
+        return Err(invalid(
+            "The deployment strategy BLUE_GREEN is not for services with the scheduling strategy DAEMON.",
+        ));
+    }
+    if service.config.service_registries.as_ref().is_some_and(|registries| !registries.is_empty()) {
+        return Err(invalid(
+            "The deployment strategy BLUE_GREEN is not for services with serviceRegistries: names would lead to both revisions.",
+        ));
+    }
     cut::rule::guard_service(ctx.tx, &service.arn, error::invalid_parameter_exception)?;
     let running = cut::rule::running(ctx.tx)?;
     for rule in balancers.iter().flat_map(Balanced::rules) {

@@ -75,6 +75,22 @@ def _(aws):
     assert len(ecs.ListServices(cluster="services")["serviceArns"]) == 1
     aws.refused("NamespaceNotFoundException", ecs.ListServicesByNamespace, namespace="never-made")
     ecs.UpdateService(cluster="services", service="a", desiredCount=0)
+    ecs.UpdateService(cluster="services", service="a", forceNewDeployment=True)
+    listed = ecs.ListServiceDeployments(cluster="services", service="a")["serviceDeployments"]
+    assert len(listed) == 2, listed
+    arns = [one["serviceDeploymentArn"] for one in listed]
+    found = ecs.DescribeServiceDeployments(serviceDeploymentArns=arns)["serviceDeployments"]
+    assert found[1]["status"] in ("SUCCESSFUL", "STOPPED"), found
+    assert found[0]["createdAt"] >= found[1]["createdAt"], found
+    arn = found[0]["targetServiceRevision"]["arn"]
+    revision = ecs.DescribeServiceRevisions(serviceRevisionArns=[arn])["serviceRevisions"][0]
+    assert revision["taskDefinition"].endswith("/served:1") and revision["launchType"] == "FARGATE", revision
+    ecs.UpdateService(cluster="services", service="a", desiredCount=1, forceNewDeployment=True)
+    newest = ecs.ListServiceDeployments(cluster="services", service="a", maxResults=1)["serviceDeployments"][0]
+    assert newest["status"] in ("PENDING", "IN_PROGRESS"), newest
+    ecs.StopServiceDeployment(serviceDeploymentArn=newest["serviceDeploymentArn"], stopType="ROLLBACK")
+    aws.refused("ConflictException", ecs.StopServiceDeployment, serviceDeploymentArn=arns[1])
+    ecs.UpdateService(cluster="services", service="a", desiredCount=0)
     run = ecs.RunTask(cluster="services", taskDefinition="served", launchType="FARGATE", networkConfiguration=network)
     task = run["tasks"][0]["taskArn"]
     ecs.ListTasks(cluster="services", family="served")

@@ -289,7 +289,7 @@ impl Stage {
             .transact(|ctx| {
                 let rule: OwnedRule = rule::take(ctx, &listener, &paths)?;
                 let now = ctx.platform.now_ms();
-                let cut = Cut {
+                let mut cut = Cut {
                     paths,
                     from,
                     to,

@@ -70,9 +70,17 @@ impl Reconciler {
             Action::Point { kind, to } => {
                 let mut said = Vec::new();
                 for rule in shift.rules.iter_mut().filter(|rule| rule.test == (kind == Kind::Test)) {
-                    rule.weights = rule.to(to);
-                    rule.at = to;
-                    weights::set(ctx, &rule.rule, &rule.weights)?;
+                    let moved = rule.to(to);
+                    match weights::set(ctx, &rule.rule, &moved) {
+                        Ok(()) => (rule.weights, rule.at) = (moved, to),
+                        Err(refused) if refused.status < 500 => {
+                            let words = format!("was unable to move the weights of (rule {}): {refused}", rule.rule);
+                            events::repeat(ctx, service, words)?;
+                            self.look_again_in(Duration::from_secs(5));
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    }
                     said.push(match to {
                         Color::Blue => rule.blue_group.clone(),
                         Color::Green => rule.green_group.clone(),

@@ -62,7 +62,8 @@ impl Reconciler {
             let news = seen.unhealthy.iter().any(|(id, ..)| !self.announced_unhealthy.contains(id));
             let well = self.came_up_well(&service, &seen, now);
             let over = service.status == ServiceStatus::Draining && seen.tasks.is_empty();
-            let starts = seen.current.as_ref().is_some_and(|current| current.started_ms.is_none());
+            let waits = |current: &ServiceDeployment| !current.status.has_ended() && current.started_ms.is_none();
+            let starts = seen.current.as_ref().is_some_and(waits);
             let idle = match &seen.shift {
                 Some(shift) => blue_green::plan(&seen.wanted, shift, &seen.tasks, now).is_empty(),
                 None => plan(&seen.wanted, &seen.tasks, now).is_empty(),

@@ -366,6 +366,11 @@ resource "aws_ecs_service" "bridge" {
   deployment_minimum_healthy_percent = var.change ? 0 : 50
   deployment_maximum_percent         = 200
   health_check_grace_period_seconds  = 30
+  alarms {
+    alarm_names = ["service-busy"]
+    enable      = var.change
+    rollback    = var.change
+  }
   ordered_placement_strategy {
     type  = "spread"
     field = "instanceId"
