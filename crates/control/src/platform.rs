@@ -3,6 +3,7 @@
 use crate::cloudwatch::store::MetricStore;
 use crate::cut::figures::Watching;
 use crate::ecs::exec::Sessions;
+use crate::ecs::stats::Samples;
 use crate::machine::Machine;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
@@ -35,6 +36,8 @@ pub struct PlatformConfig {
     /// How many times faster than on AWS alarms are evaluated and services scaled, 1 to 60: of
     /// CloudWatch's minutes, and of cooldowns, each lasts that much less. 1 is AWS's own timing.
     pub scaling_speed: u32,
+    /// Folders of this machine that tasks may see as volumes, with all below them: whole paths without links.
+    pub host_folders: Vec<PathBuf>,
 }
 
 impl PlatformConfig {
@@ -55,6 +58,8 @@ pub struct Platform {
     pub runtime: Arc<dyn TaskRuntime>,
     pub images: Arc<dyn ImageStore>,
     pub catalog: Arc<dyn ImageCatalog>,
+    /// What tasks were told of their containers' use.
+    pub samples: Mutex<Samples>,
     /// Sessions of ExecuteCommand.
     pub sessions: Sessions,
     live: Mutex<Live>,
@@ -106,6 +111,7 @@ impl Platform {
             runtime,
             images,
             catalog,
+            samples: Mutex::default(),
             sessions: Sessions::default(),
             live: Mutex::default(),
             seen,

@@ -13,7 +13,8 @@ use quarry_domain::image::{
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::snapshot::Hub;
 use quarry_domain::task::{
-    Exec, ExecSpec, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec, Usage,
+    ContainerStats, Exec, ExecSpec, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec,
+    Usage,
 };
 use quarry_wire::Operation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,8 @@ pub struct FakeRuntime {
     pub seen: Mutex<Vec<ObservedTask>>,
     /// By task.
     pub usage: Mutex<BTreeMap<String, Usage>>,
+    /// By task id.
+    pub stats: Mutex<BTreeMap<String, Vec<ContainerStats>>>,
     /// Nothing can be told of any task.
     pub blind: Mutex<bool>,
     wakes: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
@@ -91,6 +94,7 @@ impl World {
             place: Place { account: "000000000000".into(), region: "us-east-1".into() },
             port: 4566,
             hub: Some(Hub { broker: dir.join("hub/s"), address: Ipv4Addr::new(198, 19, 0, 1) }),
+            host_folders: vec!["/srv/shared".into()],
             scaling_speed: 1,
             machine: Machine { cpu: 4096, memory: 8192 },
         };
@@ -122,6 +126,7 @@ impl FakeRuntime {
             removed: Mutex::default(),
             seen: Mutex::default(),
             usage: Mutex::default(),
+            stats: Mutex::default(),
             blind: Mutex::default(),
             wakes: Mutex::default(),
             report: IsolationReport {
@@ -195,6 +200,10 @@ impl TaskRuntime for FakeRuntime {
 
     fn usage(&self, id: &str) -> Option<Usage> {
         self.usage.lock().expect("unpoisoned").get(id).copied()
+    }
+
+    fn stats(&self, id: &str) -> Vec<ContainerStats> {
+        self.stats.lock().expect("unpoisoned").get(id).cloned().unwrap_or_default()
     }
 
     fn log_path(&self, id: &str, container: &str) -> PathBuf {

@@ -5,7 +5,8 @@ use crate::door::UnixMillis;
 use crate::image::ResolvedImage;
 use crate::isolation::IsolationReport;
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, TcpStream};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -73,12 +74,86 @@ pub struct ContainerSpec {
     /// Run a small init as PID 1 that reaps and forwards signals.
     pub init: bool,
     pub mounts: Vec<Mount>,
+    #[serde(default)]
+    pub options: ContainerOptions,
     pub limits: Limits,
     /// Domains that are tried after a short name, in `/etc/resolv.conf`.
     #[serde(default)]
     pub search: Vec<String>,
     /// Ports the container listens on. With no isolation the runtime passes `PORT`.
     pub ports: Vec<u16>,
+}
+
+/// What a container definition may ask for beyond the usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerOptions {
+    pub ulimits: Vec<Ulimit>,
+    pub tmpfs: Vec<Tmpfs>,
+    /// Of `/dev/shm`, in MiB.
+    pub shared_memory: Option<u32>,
+    /// Kept in the task's own user namespace; none otherwise.
+    pub capabilities: Vec<Capability>,
+    /// Lines of `/etc/hosts`: address and name.
+    pub extra_hosts: Vec<(IpAddr, String)>,
+    /// Settings of the task's own namespaces, as `/proc/sys` names them: `net/core/somaxconn`, and their values.
+    pub system_controls: Vec<(String, String)>,
+}
+
+/// A limit of a container's processes; `u64::MAX` is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    pub resource: UlimitName,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// `name` of an ulimit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UlimitName {
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Locks,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
+}
+
+/// A file system in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    /// Absolute, inside the container.
+    pub target: String,
+    /// MiB
+    pub size: u32,
+    pub read_only: bool,
+    pub executable: bool,
+    /// `mode`, `uid`, `gid`, `nr_inodes` and their values.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A Linux capability that a container may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Capability {
+    Chown,
+    DacOverride,
+    Fowner,
+    Fsetid,
+    Kill,
+    NetBindService,
+    Setgid,
+    Setuid,
+    SysPtrace,
 }
 
 /// Variables with secret values, `NAME=value`. They are not serialized and not printed.
@@ -144,6 +219,9 @@ pub struct Mount {
     /// Absolute, inside the container.
     pub target: String,
     pub read_only: bool,
+    /// No part of the source may be a link: others may write along its way.
+    #[serde(default)]
+    pub no_links: bool,
 }
 
 /// What is seen of a task. "Unknown" is never "absent": a task whose state cannot be read is `Lost`
@@ -268,6 +346,44 @@ pub trait ExecEnd: AsFd + Send + Sync {
     fn resize(&self, terminal: BorrowedFd<'_>, rows: u16, columns: u16);
 }
 
+/// What a container uses, for the task metadata endpoint. What cannot be told is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerStats {
+    pub name: String,
+    /// Processor time, in nanoseconds: all, and what of it was spent by programs and by the kernel for them.
+    pub cpu_ns: u64,
+    pub cpu_user_ns: Option<u64>,
+    pub cpu_system_ns: Option<u64>,
+    /// Periods in which there was a ceiling, those in which it was met, and the nanoseconds waited for it.
+    pub throttling: (u64, u64, u64),
+    /// Of the whole machine since it started, in nanoseconds, and its processors.
+    pub machine_cpu_ns: u64,
+    pub processors: u32,
+    /// Bytes, with the kernel's pages of files; the most it ever was, and its bound.
+    pub memory: u64,
+    pub memory_peak: Option<u64>,
+    pub memory_limit: u64,
+    /// As the kernel lists it.
+    pub memory_details: BTreeMap<String, u64>,
+    pub processes: Option<u64>,
+    pub processes_limit: Option<u64>,
+    /// Of the task's network, by interface.
+    pub networks: BTreeMap<String, NetworkStats>,
+}
+
+/// Counters of a network interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkStats {
+    pub rx_bytes: u64,
+    pub rx_packets: u64,
+    pub rx_errors: u64,
+    pub rx_dropped: u64,
+    pub tx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_errors: u64,
+    pub tx_dropped: u64,
+}
+
 /// Starts, watches and ends tasks. Calls block for milliseconds; call them off the async threads.
 /// Every call may be repeated after a crash with the same outcome.
 pub trait TaskRuntime: Send + Sync + 'static {
@@ -289,6 +405,8 @@ pub trait TaskRuntime: Send + Sync + 'static {
     fn subscribe(&self, wake: Box<dyn Fn() + Send + Sync>);
     /// What the task has used; `None` where that cannot be told, and of a task that is not there.
     fn usage(&self, id: &str) -> Option<Usage>;
+    /// What each container that runs uses; empty of a task that is not there.
+    fn stats(&self, id: &str) -> Vec<ContainerStats>;
     /// Where a container's output goes; appended to, never truncated while the task is there.
     fn log_path(&self, id: &str, container: &str) -> PathBuf;
     /// A TCP connection to a port of the task, from inside the task. Without a network of its own, to that port of

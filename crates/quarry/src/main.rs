@@ -52,6 +52,10 @@ enum Command {
         /// with 60, a minute of CloudWatch's and of a cooldown lasts a second.
         #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
         scaling_speed: u32,
+        /// A folder of this machine that task definitions may name as the sourcePath of a volume, with all below
+        /// it; may be given several times. Containers read and write there as the users they run as.
+        #[arg(long = "host-folder", value_name = "DIR")]
+        host_folders: Vec<PathBuf>,
     },
     /// Print `export` lines that point a shell's AWS clients here: eval "$(quarry env)".
     Env(DataDir),
@@ -129,13 +133,14 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Tour(arguments) => return tour::run(arguments),
-        Command::Serve { data, listen, auth, scaling_speed } => {
+        Command::Serve { data, listen, auth, scaling_speed, host_folders } => {
             log_to_stderr();
             let auth = match auth {
                 AuthMode::On => Auth::On,
                 AuthMode::Off => Auth::Off,
             };
-            roles::serve::run(roles::serve::ServeOptions { data_dir: data.path()?, listen, auth, scaling_speed })?;
+            let data_dir = data.path()?;
+            roles::serve::run(roles::serve::ServeOptions { data_dir, listen, auth, scaling_speed, host_folders })?;
         }
         Command::Env(data) => env::run(&data.path()?)?,
         Command::Stop(data) => println!("{}", roles::stop::run(&data.path()?)?),

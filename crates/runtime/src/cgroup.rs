@@ -203,6 +203,51 @@ impl Group {
         Some(used.saturating_sub(idle.unwrap_or(0)))
     }
 
+    /// Processor time of programs and of the kernel for them, in nanoseconds.
+    pub fn cpu_modes(&self) -> Option<(u64, u64)> {
+        let of = |text: &str, name: &str| text.lines().find_map(|l| l.strip_prefix(name))?.trim().parse::<u64>().ok();
+        if let Some(root) = self.hierarchies.v1.get("cpuacct") {
+            let stat = self.read(root, "cpuacct.stat")?;
+            let ticks = 1_000_000_000 / crate::usage::TICKS;
+            return Some((of(&stat, "user ")? * ticks, of(&stat, "system ")? * ticks));
+        }
+        let (root, _) = self.hierarchies.v2.as_ref()?;
+        let stat = self.read(root, "cpu.stat")?;
+        Some((of(&stat, "user_usec ")? * 1_000, of(&stat, "system_usec ")? * 1_000))
+    }
+
+    /// Periods with a ceiling, those in which it was met, and the nanoseconds waited.
+    pub fn throttling(&self) -> Option<(u64, u64, u64)> {
+        let (root, v2) = self.hierarchies.of("cpu")?;
+        let stat = self.read(root, "cpu.stat")?;
+        let of = |name: &str| stat.lines().find_map(|l| l.strip_prefix(name))?.trim().parse::<u64>().ok();
+        let waited = if v2 { of("throttled_usec ").map(|n| n * 1_000) } else { of("throttled_time ") };
+        Some((of("nr_periods ")?, of("nr_throttled ")?, waited?))
+    }
+
+    /// Memory in use, the most it was, its bound, and the kernel's list; bytes. No bound is a very large one.
+    pub fn memory(&self) -> Option<(u64, Option<u64>, u64, BTreeMap<String, u64>)> {
+        let (root, v2) = self.hierarchies.of("memory")?;
+        let [current, peak, limit] = match v2 {
+            true => ["memory.current", "memory.peak", "memory.max"],
+            false => ["memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.limit_in_bytes"],
+        };
+        let number = |file: &str| self.read(root, file)?.trim().parse::<u64>().ok();
+        let stat = self.read(root, "memory.stat")?;
+        let details = stat.lines().filter_map(|line| {
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.trim().parse().ok()?))
+        });
+        Some((number(current)?, number(peak), number(limit).unwrap_or(u64::MAX), details.collect()))
+    }
+
+    /// Processes and threads in the group, and their bound if there is one.
+    pub fn processes(&self) -> Option<(u64, Option<u64>)> {
+        let (root, _) = self.hierarchies.of("pids")?;
+        let number = |file: &str| self.read(root, file)?.trim().parse::<u64>().ok();
+        Some((number("pids.current")?, number("pids.max")))
+    }
+
     fn read(&self, root: &Path, file: &str) -> Option<String> {
         fs::read_to_string(root.join(&self.relative).join(file)).ok()
     }

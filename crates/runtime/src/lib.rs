@@ -18,6 +18,7 @@ mod probe;
 mod record;
 mod runtime;
 mod shim;
+mod stats;
 mod sys;
 mod tree;
 mod usage;

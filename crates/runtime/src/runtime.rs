@@ -10,6 +10,7 @@ use crate::image::{LayerStore, UnpackLimits};
 use crate::layout::{Layout, is_plain_name, private_dir};
 use crate::probe;
 use crate::record::{self, FIRST_ID, ID_RANGES, IDS_PER_TASK, Plan, Record};
+use crate::stats;
 use crate::sys;
 use crate::usage;
 use crate::watch::Watcher;
@@ -17,8 +18,8 @@ use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::link::BrokerRequest;
 use quarry_domain::snapshot::Hub;
 use quarry_domain::task::{
-    ContainerState, Exec, ExecSpec, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase, TaskRuntime, TaskSpec,
-    Usage,
+    ContainerState, ContainerStats, Exec, ExecSpec, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase,
+    TaskRuntime, TaskSpec, Usage,
 };
 use rustix::fd::AsFd;
 use rustix::process::{Pid, PidfdFlags};
@@ -426,6 +427,19 @@ impl TaskRuntime for Runtime {
             ContainerState::Pending | ContainerState::Exited { .. } | ContainerState::Failed { .. } => None,
         });
         usage::of(&groups, &pids.collect::<Vec<_>>())
+    }
+
+    fn stats(&self, id: &str) -> Vec<ContainerStats> {
+        let plan = record::read::<Plan>(&self.layout.task(id).join("spec.json"));
+        let (true, Ok(Some(plan)), Ok(Some(seen))) = (is_plain_name(id), plan, self.observe_dir(id)) else {
+            return Vec::new();
+        };
+        let of = |(index, seen): (usize, &quarry_domain::task::ObservedContainer)| {
+            let ContainerState::Running { pid, .. } = seen.state else { return None };
+            let group = plan.cgroup.as_ref().map(|task| self.hierarchies.group(&task.join(index.to_string())));
+            stats::of(&seen.name, group.as_ref(), pid, plan.isolation != Isolation::None)
+        };
+        seen.containers.iter().enumerate().filter_map(of).collect()
     }
 
     fn log_path(&self, id: &str, container: &str) -> PathBuf {

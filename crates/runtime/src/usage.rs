@@ -5,7 +5,7 @@ use quarry_domain::task::Usage;
 use std::fs;
 
 /// Kernel ticks per second in /proc, the same on every Linux.
-const TICKS: u64 = 100;
+pub const TICKS: u64 = 100;
 /// Processes of a task that are looked at, at most.
 const PROCESSES: usize = 10_000;
 

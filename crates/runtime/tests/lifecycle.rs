@@ -39,6 +39,14 @@ fn from_start_to_end(isolation: Isolation) {
     let usage = place.runtime.usage("a1").expect("what runs uses something");
     assert!((10_000..1 << 30).contains(&usage.memory_bytes), "{usage:?}");
     assert!(usage.cpu_ns < 600_000_000_000, "{usage:?}");
+    let stats = place.runtime.stats("a1").pop().expect("what runs has statistics");
+    assert_eq!(stats.name, "app");
+    assert!((10_000..1 << 40).contains(&stats.memory) && stats.machine_cpu_ns > stats.cpu_ns, "{stats:?}");
+    assert_eq!(stats.networks.contains_key("eth0"), isolation != Isolation::None, "{stats:?}");
+    if place.runtime.isolation().limits {
+        assert!(stats.processes.is_some_and(|n| n >= 1) && stats.memory_details.len() > 5, "{stats:?}");
+        assert!(stats.cpu_user_ns.is_some() && stats.memory_limit < 1 << 50, "{stats:?}");
+    }
     place.runtime.signal("a1", None, Signal::Term).unwrap();
     let seen = place.wait("a1", "its end", |t| t.phase == TaskPhase::Exited);
     assert_eq!(exited(&seen.containers[0].state), (7, false));
@@ -274,7 +282,8 @@ fn a_volume_shared_by_tasks() {
     for isolation in [Isolation::UserNamespaces, Isolation::Rootless, Isolation::None] {
         let Some(place) = Place::open(isolation) else { continue };
         let volume = place.runtime.volume_path("board").unwrap();
-        let mount = |read_only| Mount { source: volume.clone(), target: "/data".to_owned(), read_only };
+        let mount =
+            |read_only| Mount { source: volume.clone(), target: "/data".to_owned(), read_only, no_links: false };
         let mut one = place.task("one", &["write", "/data/file", "from one"]);
         one.containers[0].mounts.push(mount(false));
         let (state, log) = place.run(&one);
@@ -294,6 +303,100 @@ fn a_volume_shared_by_tasks() {
         }
         assert_eq!(std::fs::read_to_string(volume.join("file")).unwrap(), "from two");
         assert!(place.runtime.volume_path("../x").is_err());
+    }
+}
+
+/// Ulimits, Linux parameters, hosts and system controls, as a container finds them.
+#[test]
+fn what_a_container_asks_for() {
+    use quarry_domain::task::{Capability, ContainerOptions, Tmpfs, Ulimit, UlimitName};
+    let tmpfs = |target: &str, read_only, settings: &[(&str, &str)]| Tmpfs {
+        target: target.to_owned(),
+        size: 3,
+        read_only,
+        executable: read_only,
+        settings: settings.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
+    };
+    let options = ContainerOptions {
+        ulimits: vec![
+            Ulimit { resource: UlimitName::Nofile, soft: 100, hard: 200 },
+            Ulimit { resource: UlimitName::Stack, soft: 1 << 20, hard: 1 << 21 },
+        ],
+        tmpfs: vec![tmpfs("/run", false, &[("mode", "0755")]), tmpfs("/opt/x", true, &[])],
+        shared_memory: Some(5),
+        capabilities: vec![Capability::Chown, Capability::SysPtrace],
+        extra_hosts: vec![("10.0.0.7".parse().unwrap(), "db".to_owned())],
+        system_controls: vec![
+            ("net/core/somaxconn".to_owned(), "77".to_owned()),
+            ("kernel/shmmni".to_owned(), "99".to_owned()),
+        ],
+    };
+    let Some(place) = Place::open(Isolation::UserNamespaces) else { return };
+    let mut spec = place.task("options", &["options"]);
+    spec.containers[0].options = options.clone();
+    let (state, log) = place.run(&spec);
+    assert_eq!(exited(&state).0, 0, "{log}");
+    for line in [
+        "Max open files 100 200 files",
+        "Max stack size 1048576 2097152 bytes",
+        "Max core file size 0 0 bytes",
+        "somaxconn 77",
+        "shmmni 99",
+        "10.0.0.7\tdb",
+        "CapEff:\t0000000000080001",
+        "run true",
+        "opt false",
+        "chown 0",
+        "traceme 0",
+    ] {
+        assert!(log.lines().any(|l| l == line), "{line} is missing in\n{log}");
+    }
+    let mount =
+        |at: &str| log.lines().find(|l| l.starts_with(&format!("{at} "))).unwrap_or_else(|| panic!("{at}: {log}"));
+    assert!(
+        mount("/run").contains("noexec") && mount("/run").contains("size=3072k") && mount("/run").contains("mode=755")
+    );
+    assert!(mount("/opt/x").contains("ro,nosuid,nodev,") && !mount("/opt/x").contains("noexec"));
+    assert!(mount("/dev/shm").contains("size=5120k"), "{log}");
+
+    // Another user has none of the capabilities; without them nothing of it works.
+    for (id, user, keep) in [("other", "1000:1000", true), ("plain", "", false)] {
+        let mut spec = place.task(id, &["options"]);
+        spec.containers[0].user = user.to_owned();
+        spec.containers[0].options.tmpfs = options.tmpfs.clone();
+        if keep {
+            spec.containers[0].options.capabilities = options.capabilities.clone();
+        }
+        let (_, log) = place.run(&spec);
+        assert!(log.contains("CapEff:\t0000000000000000") && log.contains("chown -1"), "{id}: {log}");
+        assert_eq!(log.contains("traceme 0"), keep, "{id}: {log}");
+    }
+
+    // What cannot be had is said.
+    let mut spec = place.task("controls", &["options"]);
+    spec.containers[0].options.system_controls = vec![("net/core/no_such".to_owned(), "1".to_owned())];
+    let (state, _) = place.run(&spec);
+    let ContainerState::Failed { reason, .. } = state else { panic!("{state:?}") };
+    assert!(reason.contains("the system control net.core.no_such: No such file"), "{reason}");
+}
+
+/// A folder of the host is shown as it is, if no part of its path is a link.
+#[test]
+fn a_folder_of_the_host() {
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let root = place.data().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("host/inner")).unwrap();
+        std::os::unix::fs::symlink("inner", root.join("host/link")).unwrap();
+        for (id, folder, well) in [("straight", "host/inner", true), ("bent", "host/link", false)] {
+            let mut spec = place.task(id, &["write", "/data/file", "hello"]);
+            let target = "/data".to_owned();
+            let mount = Mount { source: root.join(folder), target, read_only: false, no_links: true };
+            spec.containers[0].mounts.push(mount);
+            let (state, log) = place.run(&spec);
+            assert_eq!(matches!(state, ContainerState::Exited { code: 0, .. }), well, "{id}: {state:?} {log}");
+        }
+        assert_eq!(std::fs::read_to_string(root.join("host/inner/file")).unwrap(), "hello");
     }
 }
 

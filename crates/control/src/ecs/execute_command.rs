@@ -12,10 +12,10 @@ const NOT_ENABLED: &str = "The execute command failed because execute command wa
 
 pub fn handle(ctx: &mut Ctx<'_>, input: ExecuteCommandRequest) -> Result<ExecuteCommandResponse> {
     let invalid = |message: &str| error::invalid_parameter_exception(message);
-    let cluster = find::cluster(ctx, input.cluster.as_deref())?;
     if input.interactive != Some(true) {
         return Err(invalid("Interactive is the only mode supported currently."));
     }
+    let cluster = find::cluster(ctx, input.cluster.as_deref())?;
     let command = input.command.unwrap_or_default();
     let words = words::split(&command).filter(|words| !words.is_empty());
     let words = words.ok_or_else(|| invalid("The command is empty, or a quotation in it does not end."))?;

@@ -3,7 +3,7 @@
 //! goes only to the task that it is about.
 
 use super::records::{Container, LastStatus, Task, TaskDefinition, TaskRoleCredentials};
-use super::task_role;
+use super::{stats, task_role};
 use crate::api::{Operations, internally};
 use crate::platform::Platform;
 use crate::store::StoreError;
@@ -57,8 +57,10 @@ pub fn answer(platform: &Platform, operations: &Operations, asker: Asker, path: 
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let answered = match parts[..] {
         ["v2", "credentials", id] => credentials(platform, operations, asker, id),
-        ["v4", id] => about(platform, asker, id, false),
-        ["v4", id, "task"] => about(platform, asker, id, true),
+        ["v4", id] => about(platform, asker, id, About::Container),
+        ["v4", id, "task"] => about(platform, asker, id, About::Task),
+        ["v4", id, "stats"] => about(platform, asker, id, About::ContainerStats),
+        ["v4", id, "task", "stats"] => about(platform, asker, id, About::TaskStats),
         _ => Ok(None),
     };
     match answered {
@@ -97,8 +99,17 @@ fn credentials(
     })
 }
 
+/// What is asked.
+#[derive(Clone, Copy)]
+enum About {
+    Container,
+    Task,
+    ContainerStats,
+    TaskStats,
+}
+
 /// About the container with this id, or its whole task.
-fn about(platform: &Platform, asker: Asker, id: &str, whole: bool) -> Result<Option<Bytes>, ServiceError> {
+fn about(platform: &Platform, asker: Asker, id: &str, what: About) -> Result<Option<Bytes>, ServiceError> {
     let found = platform.store.read(|tx| -> Result<_, StoreError> {
         let task = tx.all::<Task>()?.into_iter().find(|task| task.containers.iter().any(|c| c.id == id));
         let Some(task) = task.filter(|task| is_asker(task, asker)) else { return Ok(None) };
@@ -106,11 +117,13 @@ fn about(platform: &Platform, asker: Asker, id: &str, whole: bool) -> Result<Opt
         Ok(definition.map(|definition| (task, definition)))
     })?;
     let Some((task, definition)) = found else { return Ok(None) };
-    if whole {
-        return Ok(encode(&task_view(&task, &definition)));
-    }
     let one = task.containers.iter().find(|c| c.id == id);
-    Ok(one.and_then(|container| encode(&container_view(&task, container, &definition))))
+    Ok(match what {
+        About::Task => encode(&task_view(&task, &definition)),
+        About::Container => one.and_then(|container| encode(&container_view(&task, container, &definition))),
+        About::TaskStats => encode(&stats::of_task(platform, &task)),
+        About::ContainerStats => encode(&stats::of_task(platform, &task).remove(&id.replace('-', ""))),
+    })
 }
 
 fn is_asker(task: &Task, asker: Asker) -> bool {

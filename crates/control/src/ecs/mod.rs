@@ -53,6 +53,7 @@ mod registries;
 mod run_task;
 mod service_options;
 mod services;
+pub mod stats;
 mod stop_service_deployment;
 mod stop_task;
 mod tag_resource;

@@ -5,7 +5,7 @@ use super::{find, tags, task_role, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs as aws;
 use quarry_aws::ecs::{RegisterTaskDefinitionRequest, RegisterTaskDefinitionResponse, error};
-use quarry_domain::container;
+use quarry_domain::container::{self, VolumeSource};
 use quarry_wire::Timestamp;
 
 pub fn handle(ctx: &mut Ctx<'_>, input: RegisterTaskDefinitionRequest) -> Result<RegisterTaskDefinitionResponse> {
@@ -32,6 +32,15 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RegisterTaskDefinitionRequest) -> Result
     };
     let region = &ctx.platform.place().region;
     container::validate(&definition, region).map_err(|invalid| error::client_exception(invalid.0))?;
+    for volume in definition.volumes.iter().flatten() {
+        if let Ok(VolumeSource::Host(path)) = container::volume_source(volume)
+            && !container::is_allowed(&path, &ctx.platform.config.host_folders)
+        {
+            return Err(error::client_exception(format!(
+                "The folder '{path}' of this machine may not be seen by tasks: allow it when Quarry is started, with --host-folder. For data that outlives a task, dockerVolumeConfiguration with scope shared and autoprovision true needs no folder."
+            )));
+        }
+    }
     container::complete(&mut definition);
 
     let family = definition.family.clone().unwrap_or_default();

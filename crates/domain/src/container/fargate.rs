@@ -2,7 +2,8 @@
 //! developer guide's table of task CPU and memory.
 
 use super::resources::{network_mode, task_size};
-use super::{Invalid, aws_logs, containers, refuse};
+use super::volume::host_path;
+use super::{Invalid, aws_logs, containers, options, refuse};
 use quarry_aws::ecs::{TaskDefinition, TaskOverride};
 
 /// Ephemeral storage of a task that asks for none, in GiB.
@@ -22,6 +23,10 @@ pub fn check_fargate(definition: &TaskDefinition) -> Result<(), Invalid> {
     if definition.volumes.iter().flatten().any(|volume| volume.docker_volume_configuration.is_some()) {
         return refuse("Fargate compatible task definitions do not support dockerVolumeConfiguration.".into());
     }
+    if definition.volumes.iter().flatten().any(|volume| host_path(volume).is_some()) {
+        return refuse("host.sourcePath should not be set for volumes in Fargate.".into());
+    }
+    containers(definition).iter().try_for_each(options::check_fargate)?;
     let role = definition.execution_role_arn.as_deref().is_some_and(|arn| !arn.is_empty());
     if !role && containers(definition).iter().any(|container| aws_logs(container).is_some()) {
         return refuse(

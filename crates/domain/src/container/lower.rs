@@ -1,7 +1,7 @@
 //! From a task definition, overrides and images to the specification that the runtime starts.
 
 use super::resources::{container_size, task_size};
-use super::{VolumeSource, check, containers, override_of, volume_source};
+use super::{VolumeSource, check, containers, options, override_of, volume_source};
 use crate::image::{ImageConfig, ResolvedImage};
 use crate::task::{ContainerSpec, Limits, Mount, SecretEnv, TaskSpec};
 use quarry_aws::ecs::{ContainerDefinition, KeyValuePair, TaskDefinition, TaskOverride};
@@ -104,6 +104,7 @@ fn container_spec(
         read_only_root: container.readonly_root_filesystem.unwrap_or(false),
         init: linux.and_then(|l| l.init_process_enabled).unwrap_or(false),
         mounts: mounts(container, definition, context)?,
+        options: options::options(container, definition).unwrap_or_default(),
         limits: Limits {
             cpu_shares: Some(size.cpu).filter(|&cpu| cpu > 0),
             memory: size.memory,
@@ -167,6 +168,7 @@ fn mounts(
             source: (context.volume)(&from).map_err(fail)?,
             target: point.container_path.clone().unwrap_or_default(),
             read_only: point.read_only.unwrap_or(false),
+            no_links: matches!(from, VolumeSource::Host(_)),
         });
     }
     Ok(out)

@@ -9,6 +9,7 @@ mod check;
 mod defaults;
 mod fargate;
 mod lower;
+mod options;
 mod resources;
 mod secret;
 mod support;
@@ -22,7 +23,7 @@ pub use resources::{Demands, PortWanted, demands, network_mode};
 pub use secret::{SecretSource, secrets};
 pub use support::only;
 pub use validate::{check_overrides, validate};
-pub use volume::{VolumeSource, volume_source};
+pub use volume::{VolumeSource, is_allowed, volume_source};
 
 use crate::task::Signal;
 use quarry_aws::ecs::{ContainerDefinition, ContainerOverride, TaskDefinition, TaskOverride};

@@ -30,6 +30,7 @@ pub const CONTAINER: &[&str] = &[
     "entryPoint",
     "environment",
     "essential",
+    "extraHosts",
     "healthCheck",
     "hostname",
     "image",
@@ -44,13 +45,15 @@ pub const CONTAINER: &[&str] = &[
     "secrets",
     "startTimeout",
     "stopTimeout",
+    "systemControls",
+    "ulimits",
     "user",
     "workingDirectory",
 ];
 
-/// Every task has all capabilities dropped already.
-pub const LINUX_PARAMETERS: &[&str] = &["capabilities", "initProcessEnabled"];
-pub const CAPABILITIES: &[&str] = &["drop"];
+pub const LINUX_PARAMETERS: &[&str] =
+    &["capabilities", "initProcessEnabled", "maxSwap", "sharedMemorySize", "swappiness", "tmpfs"];
+pub const CAPABILITIES: &[&str] = &["add", "drop"];
 /// `name` and `appProtocol` matter to Service Connect only.
 pub const PORT_MAPPING: &[&str] = &["appProtocol", "containerPort", "hostPort", "name", "protocol"];
 pub const LOG_CONFIGURATION: &[&str] = &["logDriver", "options"];

@@ -74,7 +74,47 @@ fn what_is_wrong_or_not_offered_is_refused_in_words() {
         ("dependsOn", json!([{"containerName": "api", "condition": "SUCCESS"}]), "which is essential"),
         ("dependsOn", json!([{"containerName": "api", "condition": "SOON"}]), "Invalid dependency condition 'SOON'"),
         ("secrets", json!([{"name": "A", "valueFrom": "b"}]), "must be unique"),
-        ("linuxParameters", json!({"capabilities": {"add": ["SYS_ADMIN"]}}), "capabilities.add' is not supported"),
+        ("linuxParameters", json!({"capabilities": {"add": ["SYS_ADMIN"]}}), "The capability 'SYS_ADMIN'"),
+        (
+            "linuxParameters",
+            json!({"devices": [{"hostPath": "/dev/kvm"}]}),
+            "linuxParameters.devices' is not supported",
+        ),
+        ("linuxParameters", json!({"maxSwap": 512}), "no swap space here"),
+        ("linuxParameters", json!({"swappiness": 101}), "between 0 and 100"),
+        ("linuxParameters", json!({"sharedMemorySize": 0}), "at least 1 MiB"),
+        ("linuxParameters", json!({"tmpfs": [{"containerPath": "run", "size": 1}]}), "an absolute path"),
+        ("linuxParameters", json!({"tmpfs": [{"containerPath": "/run", "size": 0}]}), "at least 1 MiB"),
+        (
+            "linuxParameters",
+            json!({"tmpfs": [{"containerPath": "/run", "size": 1, "mountOptions": ["suid"]}]}),
+            "the mount option 'suid' is not supported",
+        ),
+        (
+            "linuxParameters",
+            json!({"tmpfs": [{"containerPath": "/run", "size": 1, "mountOptions": ["mode=x"]}]}),
+            "the mount option 'mode=x' is not supported",
+        ),
+        (
+            "linuxParameters",
+            json!({"tmpfs": [{"containerPath": "/run", "size": 1}, {"containerPath": "/run", "size": 1}]}),
+            "something else is mounted there",
+        ),
+        ("ulimits", json!([{"name": "files", "softLimit": 1, "hardLimit": 1}]), "there is no such limit"),
+        ("ulimits", json!([{"name": "nofile", "softLimit": 2, "hardLimit": 1}]), "not be greater than hardLimit"),
+        ("ulimits", json!([{"name": "nofile", "softLimit": -2, "hardLimit": 1}]), "-1 for no limit"),
+        (
+            "ulimits",
+            json!([{"name": "core", "softLimit": 0, "hardLimit": 0}, {"name": "core", "softLimit": 0, "hardLimit": 0}]),
+            "more than once",
+        ),
+        ("extraHosts", json!([{"hostname": "db", "ipAddress": "here"}]), "Invalid 'extraHosts' setting"),
+        ("extraHosts", json!([{"hostname": "d b", "ipAddress": "10.0.0.1"}]), "Invalid 'extraHosts' setting"),
+        ("systemControls", json!([{"namespace": "kernel.hostname", "value": "x"}]), "only those of the task's own"),
+        ("systemControls", json!([{"namespace": "net.", "value": "1"}]), "only those of the task's own"),
+        ("systemControls", json!([{"namespace": "net.a/../b", "value": "1"}]), "the name is not valid"),
+        ("systemControls", json!([{"namespace": "net.a..b", "value": "1"}]), "the name is not valid"),
+        ("systemControls", json!([{"namespace": "net.core.somaxconn", "value": ""}]), "the value is not valid"),
         ("logConfiguration", json!({"logDriver": "awslogs"}), "requires options: awslogs-group"),
         ("logConfiguration", json!({"logDriver": "syslog"}), "not supported"),
         ("/family", json!("a/b"), "Family contains invalid characters"),
@@ -88,7 +128,7 @@ fn what_is_wrong_or_not_offered_is_refused_in_words() {
         ("/requiresCompatibilities", json!(["EXTERNAL"]), "'EXTERNAL' is not supported"),
         ("/networkMode", json!("none"), "Port mappings are not supported when networkMode=none."),
         ("/ephemeralStorage", json!({"sizeInGiB": 20}), "between 21 and 200"),
-        ("/volumes", json!([{"name": "v", "host": {"sourcePath": "/etc"}}]), "names a path of the host"),
+        ("/volumes", json!([{"name": "v", "host": {"sourcePath": "/srv/../etc"}}]), "must be an absolute path"),
         ("/volumes", json!([{"name": "v"}, {"name": "v"}]), "Duplicate volume name"),
         ("/volumes", json!([{"name": "../v"}]), "invalid"),
         ("/volumes", json!([{"name": "v", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]), "efs"),
@@ -164,6 +204,7 @@ fn lowering_joins_image_definition_and_overrides() {
                 Ok(match source {
                     VolumeSource::Shared(name) => format!("/volumes/{name}").into(),
                     VolumeSource::Task(name) => format!("/task/{name}").into(),
+                    VolumeSource::Host(path) => path.into(),
                 })
             },
         },
@@ -274,4 +315,58 @@ fn fargate_sizes() {
         );
     }
     assert!(!exists(256, 1536) && !exists(0, 512) && !exists(3072, 8192));
+}
+
+#[test]
+fn options_are_lowered_as_the_runtime_takes_them() {
+    use crate::task::{Capability, UlimitName};
+    use serde_json::json;
+    let mut json = api();
+    let container = &mut json["containerDefinitions"][0];
+    container["ulimits"] = json!([
+        {"name": "nofile", "softLimit": 1024, "hardLimit": 2048}, {"name": "core", "softLimit": 0, "hardLimit": -1},
+    ]);
+    container["linuxParameters"] = json!({
+        "capabilities": {"add": ["SYS_PTRACE", "CHOWN"], "drop": ["ALL"]}, "sharedMemorySize": 128, "maxSwap": 0,
+        "swappiness": 10, "initProcessEnabled": true,
+        "tmpfs": [{"containerPath": "/run", "size": 16, "mountOptions": ["rw", "noexec", "mode=0700", "uid=7"]},
+                  {"containerPath": "/opt/x", "size": 1, "mountOptions": ["ro", "exec"]}],
+    });
+    container["extraHosts"] = json!([{"hostname": "db", "ipAddress": "10.0.0.7"}]);
+    container["systemControls"] = json!([{"namespace": "net.core.somaxconn", "value": "77"}]);
+    let made = definition(json.clone());
+    assert_eq!(validate(&made, "us-east-1"), Ok(()));
+    let options = options::options(&containers(&made)[0], &made).unwrap();
+    assert_eq!(
+        (options.ulimits[0].resource, options.ulimits[0].soft, options.ulimits[0].hard),
+        (UlimitName::Nofile, 1024, 2048)
+    );
+    assert_eq!(options.ulimits[1].hard, u64::MAX);
+    assert_eq!(options.capabilities, [Capability::Chown, Capability::SysPtrace]);
+    assert_eq!((options.shared_memory, options.tmpfs.len()), (Some(128), 2));
+    assert_eq!(options.tmpfs[0].settings, [("mode".into(), "0700".into()), ("uid".into(), "7".into())]);
+    assert!(options.tmpfs[1].read_only && options.tmpfs[1].executable && !options.tmpfs[0].executable);
+    assert_eq!(options.extra_hosts, [("10.0.0.7".parse().unwrap(), "db".to_owned())]);
+    assert_eq!(options.system_controls, [("net/core/somaxconn".to_owned(), "77".to_owned())]);
+
+    // Fargate has fewer, each refused by its name.
+    json["networkMode"] = "awsvpc".into();
+    json["cpu"] = "256".into();
+    json["memory"] = "512".into();
+    assert!(validate(&definition(json.clone()), "us-east-1").unwrap_err().0.contains("Extra hosts are not supported"));
+    json["containerDefinitions"][0]["extraHosts"] = json!([]);
+    let fargate = |json: &serde_json::Value| check_fargate(&definition(json.clone())).map_err(|error| error.0);
+    assert!(fargate(&json).unwrap_err().contains("linuxParameters.maxSwap"));
+    let linux = &mut json["containerDefinitions"][0]["linuxParameters"];
+    for name in ["maxSwap", "swappiness", "sharedMemorySize"] {
+        linux.as_object_mut().unwrap().remove(name);
+    }
+    assert!(fargate(&json).unwrap_err().contains("only SYS_PTRACE can be added"));
+    json["containerDefinitions"][0]["linuxParameters"]["capabilities"]["add"] = json!(["SYS_PTRACE"]);
+    assert_eq!(fargate(&json), Ok(()));
+    json["volumes"] = json!([{"name": "v", "host": {"sourcePath": "/srv"}}]);
+    assert_eq!(fargate(&json).unwrap_err(), "host.sourcePath should not be set for volumes in Fargate.");
+    let allowed = ["/srv/data".into()];
+    assert!(is_allowed("/srv/data", &allowed) && is_allowed("/srv/data/a", &allowed));
+    assert!(!is_allowed("/srv/database", &allowed) && !is_allowed("/srv", &allowed));
 }

@@ -3,7 +3,7 @@
 use super::fargate::{check_fargate, check_storage};
 use super::resources::{container_size, network_mode, parse_cpu, parse_memory};
 use super::support::{self, only};
-use super::{Invalid, check, containers, is_essential, refuse, secret, volume_source};
+use super::{Invalid, check, containers, is_essential, options, refuse, secret, volume_source};
 use crate::placement::Expression;
 use quarry_aws::ecs::{ContainerDefinition, TaskDefinition, TaskOverride};
 use std::collections::BTreeSet;
@@ -136,12 +136,7 @@ fn container<'a>(
     ports(name, container, network_mode(definition), &path, seen)?;
     mounts(container, definition)?;
     logs(name, container, &path, region)?;
-    if let Some(linux) = &container.linux_parameters {
-        only(linux, support::LINUX_PARAMETERS, &format!("{path}.linuxParameters"))?;
-        if let Some(capabilities) = &linux.capabilities {
-            only(capabilities, support::CAPABILITIES, &format!("{path}.linuxParameters.capabilities"))?;
-        }
-    }
+    options::options(container, definition)?;
     for (what, seconds) in [("stopTimeout", container.stop_timeout), ("startTimeout", container.start_timeout)] {
         if seconds.is_some_and(|seconds| !(0..=86_400).contains(&seconds)) {
             return refuse(format!("Invalid '{what}' setting for container '{name}'."));

@@ -11,6 +11,19 @@ pub enum VolumeSource {
     Shared(String),
     /// The task's own, gone with it: an empty `host` volume, or a Docker volume of scope `task`.
     Task(String),
+    /// A folder of the host, which must be among those that tasks may see.
+    Host(String),
+}
+
+/// `host.sourcePath`, if there is one.
+pub(super) fn host_path(volume: &Volume) -> Option<&str> {
+    volume.host.as_ref()?.source_path.as_deref().filter(|path| !path.is_empty())
+}
+
+/// Whether a folder is one that tasks may see, or lies in one: `allowed` are whole paths.
+pub fn is_allowed(path: &str, allowed: &[std::path::PathBuf]) -> bool {
+    let path = std::path::Path::new(path);
+    allowed.iter().any(|root| path.starts_with(root))
 }
 
 /// Reads a volume, refusing what is not offered.
@@ -23,10 +36,14 @@ pub fn volume_source(volume: &Volume) -> Result<VolumeSource, Invalid> {
         )));
     }
     only(volume, support::VOLUME, &format!("volumes[{name}]"))?;
-    if volume.host.as_ref().and_then(|host| host.source_path.as_deref()).is_some_and(|path| !path.is_empty()) {
-        return Err(Invalid(format!(
-            "The volume '{name}' names a path of the host (host.sourcePath), which tasks may not see here. Use dockerVolumeConfiguration with scope shared and autoprovision true for data that outlives a task."
-        )));
+    if let Some(path) = host_path(volume) {
+        let plain = path.starts_with('/') && !path.split('/').any(|part| matches!(part, "." | ".."));
+        if !plain || path.len() > 1024 || path.contains('\0') {
+            return Err(Invalid(format!("The sourcePath of volume '{name}' must be an absolute path.")));
+        }
+        if volume.docker_volume_configuration.is_none() {
+            return Ok(VolumeSource::Host(path.to_owned()));
+        }
     }
     let Some(docker) = &volume.docker_volume_configuration else { return Ok(VolumeSource::Task(name.to_owned())) };
     if volume.host.is_some() {

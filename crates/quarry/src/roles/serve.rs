@@ -35,6 +35,8 @@ pub struct ServeOptions {
     pub auth: Auth,
     /// See `PlatformConfig::scaling_speed`.
     pub scaling_speed: u32,
+    /// Folders that tasks may see.
+    pub host_folders: Vec<PathBuf>,
 }
 
 /// Runs until SIGINT (everything ends) or SIGTERM (tasks and load balancers go on).
@@ -85,6 +87,7 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
             hub,
             machine: Machine::here(),
             scaling_speed: options.scaling_speed,
+            host_folders: host_folders(&options.host_folders)?,
         },
         door,
         tasks.clone(),
@@ -138,6 +141,18 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
         say(format_args!("tasks and load balancers go on; `quarry stop` ends them"));
     }
     Ok(())
+}
+
+/// Whole paths without links, so that what lies in them can be told by its path.
+fn host_folders(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let whole = |folder: &PathBuf| {
+        let whole = folder.canonicalize().with_context(|| format!("the host folder {}", folder.display()))?;
+        if whole.parent().is_none() {
+            bail!("the host folder / would show tasks everything: name a folder in it");
+        }
+        Ok(whole)
+    };
+    given.iter().map(whole).collect()
 }
 
 /// A line for whoever started this. That it cannot be written, on a full disk, is no reason to end.

@@ -185,6 +185,7 @@ def _():
 
 ERRORS = [
     ("ecs", "describe_services", {"cluster": "nobody", "services": ["a"]}, "ClusterNotFoundException"),
+    ("ecs", "execute_command", {"task": "a", "command": "ls", "interactive": False}, "InvalidParameterException"),
     ("ecs", "run_task", {"taskDefinition": "a", "launchType": "SPACESHIP"}, "InvalidParameterException"),
     ("ecr", "describe_repositories", {"repositoryNames": ["nobody"]}, "RepositoryNotFoundException"),
     ("ecr", "create_repository", {"repositoryName": "Capital"}, "InvalidParameterException"),

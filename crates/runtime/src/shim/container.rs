@@ -2,6 +2,7 @@
 //! group, the forks, and the answer whether the program runs.
 
 use super::inside::{self, Failure, Start};
+use super::limits;
 use super::rootfs::{DEVICES, Files, Mounts, Volume};
 use super::sandbox::{Sandbox, context};
 use super::seccomp::Filters;
@@ -9,7 +10,7 @@ use crate::cgroup::Group;
 use crate::sys::{self, Forked, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use quarry_domain::task::ContainerSpec;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
@@ -105,6 +106,7 @@ fn between(
     if let Some(group) = group {
         group.join().map_err(|e| context("joining the control group", e))?;
     }
+    limits::apply(&start.spec.options.ulimits)?;
     sandbox.enter().map_err(|e| context("entering the task's namespaces", e))?;
     let flags = libc::CLONE_PARENT | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
     match sys::fork(flags).map_err(|e| context("making the container's namespaces", e))? {
@@ -171,13 +173,22 @@ fn prepare_mounts(spec: &ContainerSpec, around: &Surroundings) -> io::Result<Mou
     let mut volumes = Vec::new();
     for volume in &spec.mounts {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&volume.source)?;
-        let mount = clone(&volume.source, false)?;
+        let mount = if volume.no_links { clone_straight(&volume.source)? } else { clone(&volume.source, false)? };
         let read_only = if volume.read_only { MOUNT_ATTR_RDONLY } else { 0 };
         let set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | mapped | read_only;
         sys::mount_setattr(mount.as_fd(), false, set, 0, map).map_err(|e| context("mapping a volume's ids", e))?;
         volumes.push(Volume { mount, target: volume.target.clone() });
     }
     Ok(Mounts { layers, writable, devices, volumes })
+}
+
+/// As a detached mount, if no part of the path is a link.
+fn clone_straight(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let named = |e: rustix::io::Errno| context(&path.display().to_string(), e);
+    let folder = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).map_err(named)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(&folder, "", flags).map_err(named)
 }
 
 /// `u` and `w` of the overlay, owned by the task's root user.

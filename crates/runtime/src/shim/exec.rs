@@ -3,6 +3,7 @@
 
 use super::container::Running;
 use super::inside::{self, Failure};
+use super::limits;
 use super::sandbox::{Sandbox, context};
 use super::seccomp::Filters;
 use crate::broker;
@@ -163,6 +164,7 @@ fn between(place: &Place<'_>, command: &[String], streams: Streams<'_>) -> Resul
     if let Some(group) = &container.group {
         group.join().map_err(|e| context("joining the control group", e))?;
     }
+    limits::apply(&spec.options.ulimits)?;
     sandbox.enter().map_err(|e| context("entering the task's namespaces", e))?;
     let spaces = ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::PROCESS_ID;
     rustix::thread::move_into_thread_name_spaces(container.pidfd.as_fd(), spaces)

@@ -8,11 +8,11 @@ use super::seccomp::Filters;
 use super::user::{self, User};
 use crate::record::IDS_PER_TASK;
 use crate::sys::{self, Forked};
-use quarry_domain::task::ContainerSpec;
+use quarry_domain::task::{Capability, ContainerSpec};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
+use rustix::process::{DumpableBehavior, Gid, Signal, Uid};
 use rustix::thread::CapabilitySet;
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -20,9 +20,6 @@ use std::io;
 
 /// `PATH` of a container whose image names none.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Open files a container may have, where the shim itself may have as many.
-const OPEN_FILES: u64 = 65_536;
 
 /// What a container's first process needs; prepared by the shim before the fork.
 pub struct Start<'a> {
@@ -64,7 +61,7 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::system::sethostname(start.files.hostname.trim().as_bytes()).map_err(|e| context("host name", e))?;
-    rootfs::enter(&start.mounts, &start.files, start.spec.read_only_root)?;
+    rootfs::enter(&start.mounts, &start.files, start.spec.read_only_root, &start.spec.options)?;
     drop(start.mounts);
 
     let user = find_user(start.spec, start.ranged)?;
@@ -83,8 +80,7 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
     rustix::stdio::dup2_stderr(&start.log)?;
 
     let _ = rustix::process::setsid();
-    limit_resources();
-    drop_privileges(&user, start.ranged)?;
+    drop_privileges(&user, start.ranged, &start.spec.options.capabilities)?;
     // A change of user clears it.
     die_with_the_shim(shim)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -96,7 +92,7 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
             Forked::Parent(child) => {
                 // The lock and the sockets of the shim, above all: this process is its copy.
                 std::mem::forget((shim.take(), start.log, null));
-                if sys::close_all_but(signals.as_fd()).is_err() || start.filters.apply().is_err() {
+                if sys::close_all_but(signals.as_fd()).is_err() || start.filters.apply(start.spec).is_err() {
                     sys::exit_now(127);
                 }
                 super::init::run(child, signals)
@@ -106,7 +102,7 @@ pub fn become_container(start: Start, shim: &mut Option<OwnedFd>) -> Result<Infa
     }
     keep_to_yourself()?;
     sys::reset_signals();
-    start.filters.apply()?;
+    start.filters.apply(start.spec)?;
     sys::close_on_exec_from(3)?;
     rustix::process::chdir(directory)
         .map_err(|e| Failure::Start(format!("working directory {directory}: {}", io::Error::from(e))))?;
@@ -132,8 +128,7 @@ pub fn become_command(
         env.push(TERMINAL.to_owned());
     }
     let _ = rustix::process::setsid();
-    limit_resources();
-    drop_privileges(&user, ranged)?;
+    drop_privileges(&user, ranged, &spec.options.capabilities)?;
     // By now as the container's user, to whom the terminal then belongs.
     streams.attach()?;
     // A change of user clears it.
@@ -142,7 +137,7 @@ pub fn become_command(
     rustix::thread::set_no_new_privs(true)?;
     keep_to_yourself()?;
     sys::reset_signals();
-    filters.apply()?;
+    filters.apply(spec)?;
     sys::close_on_exec_from(3)?;
     rustix::process::chdir(if spec.working_dir.is_empty() { "/" } else { spec.working_dir.as_str() })?;
     execute(command, &path_list, &env)
@@ -173,19 +168,12 @@ pub fn die_with_the_shim(shim: &Option<OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
-fn limit_resources() {
-    let limit = |resource, wanted: u64| {
-        let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-        let value = Some(wanted.min(most));
-        let _ = rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value });
-    };
-    limit(Resource::Nofile, OPEN_FILES);
-    limit(Resource::Core, 0);
-}
-
-/// Becomes `user` and gives up every capability, for ever.
-fn drop_privileges(user: &User, ranged: bool) -> io::Result<()> {
-    for capability in 0..64 {
+/// Becomes `user` and gives up every capability but these, for ever. They are those of the task's own user
+/// namespace, and its root user's only.
+fn drop_privileges(user: &User, ranged: bool, kept: &[Capability]) -> io::Result<()> {
+    let kept = if user.uid == 0 { kept } else { &[] };
+    let set = kept.iter().fold(CapabilitySet::empty(), |set, capability| set | capability_set(*capability));
+    for capability in (0..64).filter(|n| set.bits() & (1 << n) == 0) {
         sys::drop_from_bounding_set(capability).map_err(|e| context("dropping capabilities", e))?;
     }
     if ranged {
@@ -195,18 +183,32 @@ fn drop_privileges(user: &User, ranged: bool) -> io::Result<()> {
         rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(|e| context("setgid", e))?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(|e| context("setuid", e))?;
     }
-    drop_capabilities()
+    keep_capabilities(set)
+}
+
+fn capability_set(capability: Capability) -> CapabilitySet {
+    match capability {
+        Capability::Chown => CapabilitySet::CHOWN,
+        Capability::DacOverride => CapabilitySet::DAC_OVERRIDE,
+        Capability::Fowner => CapabilitySet::FOWNER,
+        Capability::Fsetid => CapabilitySet::FSETID,
+        Capability::Kill => CapabilitySet::KILL,
+        Capability::NetBindService => CapabilitySet::NET_BIND_SERVICE,
+        Capability::Setgid => CapabilitySet::SETGID,
+        Capability::Setuid => CapabilitySet::SETUID,
+        Capability::SysPtrace => CapabilitySet::SYS_PTRACE,
+    }
 }
 
 /// Empties the calling process's capability sets.
 pub fn drop_capabilities() -> io::Result<()> {
+    keep_capabilities(CapabilitySet::empty())
+}
+
+fn keep_capabilities(set: CapabilitySet) -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
-    let none = rustix::thread::CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none).map_err(|e| context("dropping capabilities", e))
+    let sets = rustix::thread::CapabilitySets { effective: set, permitted: set, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(|e| context("dropping capabilities", e))
 }
 
 /// Landlock, where the kernel has it: no signals and no abstract sockets out of this domain. The

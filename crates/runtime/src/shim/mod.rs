@@ -16,6 +16,7 @@ mod container;
 mod exec;
 mod init;
 mod inside;
+mod limits;
 mod network;
 mod order;
 mod plain;
@@ -39,7 +40,7 @@ use exec::{Place, SESSIONS_MAX, Session, Streams};
 use inside::Failure;
 use quarry_domain::isolation::Isolation;
 use quarry_domain::link::BrokerRequest;
-use quarry_domain::task::{ContainerState, Limits, SecretEnv};
+use quarry_domain::task::{Capability, ContainerSpec, ContainerState, Limits, SecretEnv};
 use rootfs::Files;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -190,10 +191,16 @@ impl Shim {
                 .and_then(|()| group.limit(&self.plan.spec.limits))
                 .map_err(|e| context("control group", e))?;
         }
+        let containers = &self.plan.spec.containers;
+        // The last one counts, as ECS says.
+        let controls: Vec<_> = containers.iter().flat_map(|c| c.options.system_controls.iter().cloned()).collect();
         if self.plan.isolation == Isolation::None {
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
             self.record.host_ports = plain::free_ports(&self.plan.spec)?;
-            return Ok(Stage { sandbox: None, filters: Filters::new()? });
+            if !controls.is_empty() {
+                return Err(io::Error::other("system controls need namespaces, which this machine does not allow"));
+            }
+            return Ok(Stage { sandbox: None, filters: Filters::new(false)? });
         }
         let holder = match (self.plan.isolation, self.plan.spec.address) {
             (Isolation::UserNamespaces, None) => None,
@@ -206,8 +213,11 @@ impl Shim {
         let sandbox = Sandbox::create(&self.plan)?;
         let target = hub.as_ref().map(|(namespace, address)| (namespace.as_fd(), *address, self.plan.hub_address));
         network::connect(&sandbox, &self.plan.spec.id, target, self.plan.spec.private_address)?;
+        limits::set_controls(&sandbox, &controls)?;
         self.hub = hub.map(|(namespace, _)| namespace);
-        Ok(Stage { sandbox: Some(sandbox), filters: Filters::new()? })
+        let traces = |c: &ContainerSpec| c.options.capabilities.contains(&Capability::SysPtrace);
+        let filters = Filters::new(self.plan.spec.containers.iter().any(traces))?;
+        Ok(Stage { sandbox: Some(sandbox), filters })
     }
 
     /// Starts every container whose dependencies have come to pass, and gives up those whose never will.
@@ -334,6 +344,9 @@ impl Shim {
         let mut hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
         if let Some(address) = spec.private_address.or(spec.address) {
             hosts.push_str(&format!("{address}\t{}\n", spec.hostname));
+        }
+        for (address, name) in &spec.containers[index].options.extra_hosts {
+            hosts.push_str(&format!("{address}\t{name}\n"));
         }
         let search = search(&spec.containers[index].search);
         let resolv_conf = spec

@@ -10,6 +10,7 @@
 use super::container::Running;
 use super::exec::{Streams, TERMINAL};
 use super::inside::{self, Failure};
+use super::limits;
 use super::sandbox::context;
 use super::seccomp::Filters;
 use crate::cgroup::Group;
@@ -131,6 +132,7 @@ pub fn start(
                 if let Some(group) = &group {
                     group.join().map_err(|e| context("joining the control group", e))?;
                 }
+                limits::apply(&spec.options.ulimits)?;
                 rustix::process::setsid()?;
                 rustix::process::umask(0o022.into());
                 match &output {
@@ -146,7 +148,7 @@ pub fn start(
                 // As far as the surrounding sandbox lets us.
                 let _ = inside::keep_to_yourself();
                 sys::reset_signals();
-                let _ = filters.apply();
+                let _ = filters.apply(spec);
                 sys::close_on_exec_from(3)?;
                 let arguments: Vec<CString> = args.iter().filter_map(|a| CString::new(a.as_str()).ok()).collect();
                 let path = CString::new(program.as_os_str().as_bytes()).map_err(|e| Failure::Start(e.to_string()))?;
@@ -312,8 +314,12 @@ mod tests {
     #[test]
     fn paths_of_volumes_and_image_files_move_and_others_stay() {
         let root = tempfile::tempdir().unwrap();
-        let mount =
-            |source: &str, target: &str| Mount { source: source.into(), target: target.into(), read_only: false };
+        let mount = |source: &str, target: &str| Mount {
+            source: source.into(),
+            target: target.into(),
+            read_only: false,
+            no_links: false,
+        };
         let mounts = [mount("/q/volumes/a", "/data"), mount("/q/volumes/b", "/data/deep")];
         assert_eq!(relocate("/data", &mounts, root.path()), "/q/volumes/a");
         assert_eq!(relocate("/data/x.db", &mounts, root.path()), "/q/volumes/a/x.db");

@@ -31,7 +31,7 @@ pub fn rehearse(isolation: Isolation, directory: &Path) -> io::Result<()> {
     Netlink::open()?
         .make_veth("eth0", "peer0", sandbox.net.as_fd())
         .map_err(|e| context("making a pair of virtual network devices (veth)", e))?;
-    let filters = Filters::new()?;
+    let filters = Filters::new(false)?;
     let log = OpenOptions::new().append(true).create(true).open(directory.join("log"))?;
     let spec = ContainerSpec {
         name: "probe".to_owned(),
@@ -50,7 +50,8 @@ pub fn rehearse(isolation: Isolation, directory: &Path) -> io::Result<()> {
         start_timeout: None,
         read_only_root: false,
         init: false,
-        mounts: vec![Mount { source: volume, target: "/volume".to_owned(), read_only: false }],
+        mounts: vec![Mount { source: volume, target: "/volume".to_owned(), read_only: false, no_links: false }],
+        options: Default::default(),
         limits: Limits::default(),
         search: Vec::new(),
         ports: Vec::new(),

@@ -6,6 +6,7 @@
 
 use super::sandbox::context;
 use crate::sys::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use quarry_domain::task::ContainerOptions;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -19,6 +20,9 @@ use std::path::{Path, PathBuf};
 
 /// Devices every container has.
 pub const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Of `/dev/shm`, in MiB, where nothing is said; as Docker has it.
+const SHARED_MEMORY: u32 = 64;
 
 /// Detached mounts, made by the shim, which may see the host's paths and set id maps.
 pub struct Mounts {
@@ -51,7 +55,7 @@ const HIDDEN_DIRECTORIES: [&str; 5] =
 const READ_ONLY: [&str; 4] = ["/proc/sys", "/proc/bus", "/proc/fs", "/proc/irq"];
 
 /// Builds the root and makes it the process's root directory.
-pub fn enter(mounts: &Mounts, files: &Files, read_only: bool) -> io::Result<()> {
+pub fn enter(mounts: &Mounts, files: &Files, read_only: bool, options: &ContainerOptions) -> io::Result<()> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|e| context("making mounts private", e))?;
     stage(mounts)?;
@@ -69,7 +73,7 @@ pub fn enter(mounts: &Mounts, files: &Files, read_only: bool) -> io::Result<()> 
     if read_only || is_missing(root, "tmp") {
         attach_new(root, "tmp", "tmpfs", &[("mode", "1777"), ("size", "64m")], plain)?;
     }
-    devices(root, &mounts.devices)?;
+    devices(root, &mounts.devices, options.shared_memory.unwrap_or(SHARED_MEMORY))?;
     write_file(root, "etc/hostname", &files.hostname)?;
     write_file(root, "etc/hosts", &files.hosts)?;
     write_file(root, "etc/resolv.conf", &files.resolv_conf)?;
@@ -78,6 +82,15 @@ pub fn enter(mounts: &Mounts, files: &Files, read_only: bool) -> io::Result<()> 
             .map_err(|e| context(&format!("mount point {}", volume.target), e))?;
         attach(volume.mount.as_fd(), target.as_fd())
             .map_err(|e| context(&format!("mounting a volume at {}", volume.target), e))?;
+    }
+    for tmpfs in &options.tmpfs {
+        let size = format!("{}m", tmpfs.size);
+        let mut settings = vec![("size", size.as_str()), ("mode", "1777")];
+        settings.extend(tmpfs.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let mut attributes = plain;
+        attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, !tmpfs.executable);
+        attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, tmpfs.read_only);
+        attach_new(root, tmpfs.target.trim_start_matches('/'), "tmpfs", &settings, attributes)?;
     }
 
     rustix::process::fchdir(root)?;
@@ -135,7 +148,7 @@ fn stage(mounts: &Mounts) -> io::Result<()> {
         .map_err(|e| context("mounting the image's layers (overlay)", e))
 }
 
-fn devices(root: BorrowedFd, devices: &[OwnedFd]) -> io::Result<()> {
+fn devices(root: BorrowedFd, devices: &[OwnedFd], shared_memory: u32) -> io::Result<()> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let dev = attach_new(root, "dev", "tmpfs", &[("mode", "755"), ("size", "64k")], attributes)?;
     for (name, device) in DEVICES.iter().zip(devices) {
@@ -150,7 +163,8 @@ fn devices(root: BorrowedFd, devices: &[OwnedFd]) -> io::Result<()> {
     let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     attach_new(root, "dev/pts", "devpts", &pts, attributes)?;
     let shm = attributes | MountAttrFlags::MOUNT_ATTR_NODEV;
-    attach_new(root, "dev/shm", "tmpfs", &[("mode", "1777"), ("size", "64m")], shm)?;
+    let size = format!("{shared_memory}m");
+    attach_new(root, "dev/shm", "tmpfs", &[("mode", "1777"), ("size", &size)], shm)?;
     for (target, name) in [
         ("/proc/self/fd", "fd"),
         ("/proc/self/fd/0", "stdin"),

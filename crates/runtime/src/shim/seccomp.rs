@@ -2,40 +2,54 @@
 //! refused with EPERM. Nothing on it makes namespaces, mounts, loads code into the kernel, reads
 //! other processes or uses the keyring.
 
+use quarry_domain::task::{Capability, ContainerSpec};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 use std::collections::BTreeMap;
 use std::io;
 
-/// Two filters: the list, and `clone3` → ENOSYS. The arguments of `clone3` are behind a pointer, so
+/// The filters: the list, and `clone3` → ENOSYS. The arguments of `clone3` are behind a pointer, so
 /// a filter cannot see its flags; C libraries fall back to `clone`, whose flags it sees.
 pub struct Filters {
     list: BpfProgram,
+    /// For containers that may trace their own processes.
+    tracing: Option<BpfProgram>,
     clone3: BpfProgram,
 }
 
 impl Filters {
-    pub fn new() -> io::Result<Self> {
-        Self::build().map_err(|e| io::Error::other(format!("seccomp: {e}")))
+    /// `tracing`: some container may trace its own processes.
+    pub fn new(tracing: bool) -> io::Result<Self> {
+        Self::build(tracing).map_err(|e| io::Error::other(format!("seccomp: {e}")))
     }
 
-    fn build() -> Result<Self, seccompiler::Error> {
+    fn build(tracing: bool) -> Result<Self, seccompiler::Error> {
         let arch: TargetArch = std::env::consts::ARCH.try_into()?;
         let errno = |code: i32| SeccompAction::Errno(code as u32);
-        let list = SeccompFilter::new(rules()?, errno(libc::EPERM), SeccompAction::Allow, arch)?;
+        let list = |more: &[i64]| -> Result<BpfProgram, seccompiler::Error> {
+            let mut rules = rules()?;
+            rules.extend(more.iter().map(|call| (*call, Vec::new())));
+            let list = SeccompFilter::new(rules, errno(libc::EPERM), SeccompAction::Allow, arch)?;
+            Ok(list.try_into()?)
+        };
+        let tracing = tracing.then(|| list(TRACING)).transpose()?;
         let clone3 = [(libc::SYS_clone3, vec![])].into_iter().collect();
         let clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, errno(libc::ENOSYS), arch)?;
-        Ok(Self { list: list.try_into()?, clone3: clone3.try_into()? })
+        Ok(Self { list: list(&[])?, tracing, clone3: clone3.try_into()? })
     }
 
-    /// Puts both in force for the calling thread and whatever it executes.
-    pub fn apply(&self) -> io::Result<()> {
+    /// Puts a container's in force for the calling thread and whatever it executes.
+    pub fn apply(&self, spec: &ContainerSpec) -> io::Result<()> {
         let apply = |filter| seccompiler::apply_filter(filter).map_err(|e| io::Error::other(format!("seccomp: {e}")));
         apply(&self.clone3)?;
-        apply(&self.list)
+        let traces = spec.options.capabilities.contains(&Capability::SysPtrace);
+        apply(self.tracing.as_ref().filter(|_| traces).unwrap_or(&self.list))
     }
 }
+
+/// What SYS_PTRACE is good for: it reaches the container's own processes only.
+const TRACING: &[i64] = &[libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_kcmp];
 
 fn condition(arg: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::Error> {
     Ok(SeccompCondition::new(arg, SeccompCmpArgLen::Qword, op, value)?)
@@ -187,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_list_compiles_and_leaves_out_what_it_must() {
-        Filters::new().unwrap();
+        Filters::new(true).unwrap();
         let rules = rules().unwrap();
         for call in [
             libc::SYS_mount,

@@ -42,6 +42,7 @@ fn main() {
         "list" => list(&args[2..]),
         "show" => show(),
         "talk" => talk(),
+        "options" => options(),
         "write" => write_volume(&args[2], &args[3]),
         "connect" => connect(&args[2]),
         "reach" => reach(&args[2]),
@@ -198,6 +199,34 @@ fn show() {
         fs::read_dir("/").unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
     names.sort();
     println!("root {}", names.join(","));
+}
+
+/// What the options of a container come to.
+fn options() {
+    let first = |path: &str| fs::read_to_string(path).unwrap_or_else(|e| e.to_string()).lines().next().unwrap_or("").to_owned();
+    for line in fs::read_to_string("/proc/self/limits").unwrap().lines() {
+        if line.starts_with("Max open files") || line.starts_with("Max core") || line.starts_with("Max stack") {
+            println!("{}", line.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+    for line in fs::read_to_string("/proc/self/mountinfo").unwrap().lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        if ["/run", "/opt/x", "/dev/shm"].contains(&fields[4]) {
+            println!("{} {} {}", fields[4], fields[5], fields.last().unwrap());
+        }
+    }
+    println!("somaxconn {}", first("/proc/sys/net/core/somaxconn"));
+    println!("shmmni {}", first("/proc/sys/kernel/shmmni"));
+    print!("{}", fs::read_to_string("/etc/hosts").unwrap());
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|l| l.starts_with("CapEff")).unwrap());
+    println!("run {:?}", fs::write("/run/x", "x").is_ok());
+    println!("opt {:?}", fs::write("/opt/x/x", "x").is_ok());
+    let path = CString::new("/tmp/mine").unwrap();
+    fs::write("/tmp/mine", "x").unwrap();
+    println!("chown {}", unsafe { chown(path.as_ptr(), 7, 7) });
+    // A child that asks to be traced: PTRACE_TRACEME.
+    println!("traceme {}", unsafe { ptrace(0, 0, std::ptr::null_mut(), std::ptr::null_mut()) });
 }
 
 /// Does line by line what it is told on its input, and ends with 0 when that ends.

@@ -141,6 +141,7 @@ pub fn container(image: &ResolvedImage, name: &str, args: &[&str]) -> ContainerS
         read_only_root: false,
         init: false,
         mounts: Vec::new(),
+        options: Default::default(),
         limits: Limits::default(),
         search: Vec::new(),
         ports: vec![3000],

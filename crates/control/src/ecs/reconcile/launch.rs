@@ -69,6 +69,7 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
             secrets: &secrets,
             volume: &|volume| match volume {
                 VolumeSource::Shared(name) => platform.runtime.volume_path(name),
+                VolumeSource::Host(path) => host_folder(platform, path),
                 VolumeSource::Task(name) => {
                     let path = own_volumes(platform, id).join(name);
                     std::fs::create_dir_all(&path)?;
@@ -106,6 +107,30 @@ fn environment(platform: &Platform, task: &Task) -> Vec<(String, String)> {
     };
     variables.extend(endpoint.map(|endpoint| ("AWS_ENDPOINT_URL".to_owned(), endpoint)));
     variables
+}
+
+/// A folder of this machine, made if it is missing, if it lies where tasks may see it: links are followed first.
+fn host_folder(platform: &Platform, path: &str) -> std::io::Result<PathBuf> {
+    let allowed = |path: &Path| container::is_allowed(&path.to_string_lossy(), &platform.config.host_folders);
+    if !allowed(Path::new(path)) {
+        return Err(std::io::Error::other("tasks may not see this folder any more"));
+    }
+    let whole = match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let parent = Path::new(path).parent().map(std::fs::canonicalize).transpose()?;
+            if !parent.as_deref().is_some_and(allowed) {
+                return Err(std::io::Error::other("it leads out of the folders that tasks may see"));
+            }
+            std::fs::create_dir(path)?;
+            std::fs::canonicalize(path)?
+        }
+        other => other?,
+    };
+    if allowed(&whole) {
+        Ok(whole)
+    } else {
+        Err(std::io::Error::other("it leads out of the folders that tasks may see"))
+    }
 }
 
 /// Volumes that live as long as their task.

@@ -151,4 +151,40 @@ fn a_task_is_told_what_it_is() {
     assert_eq!(task["Containers"][0], container);
     assert_eq!(ask(&stage, tasks[1].address, path).0, StatusCode::NOT_FOUND, "another task's");
     assert_eq!(ask(&stage, tasks[0].address, "/v4/x/stats").0, StatusCode::NOT_FOUND);
+    assert_eq!(ask(&stage, tasks[0].address, &format!("{path}/other")).0, StatusCode::NOT_FOUND);
+
+    // Statistics, as Docker's clients read them; the second time with what was before.
+    let mut network = quarry_domain::task::NetworkStats { rx_bytes: 1_000, tx_bytes: 9, ..Default::default() };
+    let mut use_of = |cpu_ns: u64, rx_bytes: u64| {
+        network.rx_bytes = rx_bytes;
+        let stats = quarry_domain::task::ContainerStats {
+            name: "api".into(),
+            cpu_ns,
+            machine_cpu_ns: 10 * cpu_ns,
+            processors: 2,
+            memory: 4096,
+            memory_limit: 1 << 28,
+            memory_details: [("cache".to_owned(), 7)].into(),
+            processes: Some(3),
+            networks: [("eth0".to_owned(), network)].into(),
+            ..Default::default()
+        };
+        stage.world.runtime.stats.lock().unwrap().insert(tasks[0].id.clone(), vec![stats]);
+    };
+    use_of(100, 1_000);
+    let (status, first) = ask(&stage, tasks[0].address, &format!("{path}/stats"));
+    assert_eq!((status, &first["cpu_stats"]["cpu_usage"]["total_usage"]), (StatusCode::OK, &json!(100)));
+    assert_eq!(first["precpu_stats"]["cpu_usage"]["total_usage"], 0);
+    assert_eq!((&first["preread"], &first["network_rate_stats"]), (&json!("0001-01-01T00:00:00Z"), &json!(null)));
+    stage.world.door.advance(Duration::from_secs(2));
+    use_of(300, 5_000);
+    let (_, all) = ask(&stage, tasks[0].address, &format!("{path}/task/stats"));
+    let second = &all[container["DockerId"].as_str().unwrap()];
+    assert_eq!(second["cpu_stats"]["system_cpu_usage"], 3000);
+    assert_eq!(second["precpu_stats"], first["cpu_stats"]);
+    assert_eq!((&second["memory_stats"]["usage"], &second["memory_stats"]["limit"]), (&json!(4096), &json!(1 << 28)));
+    assert_eq!((&second["pids_stats"]["current"], &second["memory_stats"]["stats"]["cache"]), (&json!(3), &json!(7)));
+    assert_eq!(second["networks"]["eth0"]["rx_bytes"], 5_000);
+    assert_eq!(second["network_rate_stats"]["rx_bytes_per_sec"], 2_000.0);
+    assert_eq!(ask(&stage, tasks[1].address, &format!("{path}/stats")).0, StatusCode::NOT_FOUND, "another task's");
 }
