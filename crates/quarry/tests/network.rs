@@ -3,6 +3,8 @@
 
 #[path = "network/exec.rs"]
 mod exec;
+#[path = "network/foreign.rs"]
+mod foreign;
 #[path = "network/site.rs"]
 mod site;
 

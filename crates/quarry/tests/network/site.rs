@@ -105,7 +105,9 @@ impl Site {
             "cpu": "256", "memory": "512", "containerDefinitions": containers,
         });
         for container in input["containerDefinitions"].as_array_mut().unwrap() {
-            container["image"] = json!(self.image);
+            if container.get("image").is_none() {
+                container["image"] = json!(self.image);
+            }
             container["stopTimeout"] = json!(1);
         }
         for (name, value) in members.as_object().unwrap() {
