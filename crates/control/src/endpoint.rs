@@ -123,8 +123,9 @@ impl Endpoint {
     }
 
     /// What a task is told of itself, see [`crate::ecs::metadata`].
-    pub fn tell(&self, asker: Asker, path: &str) -> Response<Bytes> {
-        metadata::answer(&self.platform, &self.operations, asker, path)
+    /// `body`: of a PUT.
+    pub fn tell(&self, asker: Asker, path: &str, body: Option<&[u8]>) -> Response<Bytes> {
+        metadata::answer(&self.platform, &self.operations, asker, path, body)
     }
 
     fn authenticate(

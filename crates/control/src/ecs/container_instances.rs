@@ -4,7 +4,7 @@ use super::records::{ContainerInstance, HostPort, LastStatus, StopCode, Tags, Ta
 use super::{find, providers, tasks};
 use crate::api::{Ctx, Result};
 use crate::store::{StoreError, Tx};
-use quarry_domain::placement::Instance;
+use quarry_domain::placement::{About, Instance};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An instance that joins a cluster.
@@ -99,8 +99,19 @@ pub fn remaining(instance: &ContainerInstance, tasks: &[Task], group: Option<&st
         ports: BTreeSet::from(RESERVED_PORTS),
         tasks_of_group: 0,
         tasks: 0,
+        about: About {
+            ec2_instance_id: instance.ec2_instance_id.clone(),
+            agent_connected: true,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            registered_ms: instance.registered_ms,
+            ..About::default()
+        },
     };
     for task in tasks.iter().filter(|task| is_on(task, instance)) {
+        left.about.running_tasks += u32::from(task.status == LastStatus::Running);
+        if task.wanted {
+            left.about.groups.insert(task.group.clone());
+        }
         left.take(&task.demand);
         let counts = task.wanted && group.is_some_and(|group| task.group == group);
         left.tasks_of_group -= u32::from(!counts);

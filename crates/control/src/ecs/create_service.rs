@@ -3,7 +3,7 @@
 use super::capacity::{Asked, Launch};
 use super::network::Network;
 use super::records::{Service, ServiceEvents, ServiceStatus};
-use super::{deployments, find, registries, service_options as options, services, tags, view};
+use super::{daemon, deployments, find, registries, service_options as options, services, tags, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs as aws;
 use quarry_aws::ecs::{CreateServiceRequest, CreateServiceResponse, error};
@@ -73,10 +73,12 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
         return Err(error::invalid_parameter_exception("TaskDefinition cannot be blank."));
     };
     let definition = find::active_task_definition(ctx, task_definition)?;
-    let Some(desired) = input.desired_count else {
-        return Err(error::invalid_parameter_exception("The desiredCount parameter is required."));
+    let is_daemon = daemon::is_asked(input.scheduling_strategy.as_deref());
+    let desired_count = match input.desired_count {
+        None if is_daemon => 0,
+        None => return Err(error::invalid_parameter_exception("The desiredCount parameter is required.")),
+        Some(desired) => options::desired_count(desired)?,
     };
-    let desired_count = options::desired_count(desired)?;
     let none = Default::default();
     options::exec_role(input.enable_execute_command, &definition, &none, "service couldn't be created")?;
     options::strategies(input.placement_strategy.as_deref())?;
@@ -84,8 +86,13 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
     let load_balancers = input.load_balancers.unwrap_or_default();
     let placement =
         [input.placement_constraints.as_ref().map(Vec::len), input.placement_strategy.as_ref().map(Vec::len)];
+    let mut launch_type = input.launch_type.as_deref();
+    if is_daemon {
+        launch_type = daemon::launch_type(launch_type, input.capacity_provider_strategy.as_deref(), &cluster);
+        input.deployment_configuration = Some(daemon::configuration(input.deployment_configuration, None)?);
+    }
     let asked = Asked {
-        launch_type: input.launch_type.as_deref(),
+        launch_type,
         strategy: input.capacity_provider_strategy.as_deref(),
         platform_version: input.platform_version.as_deref(),
         network: input.network_configuration.as_ref(),
@@ -93,6 +100,9 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
     };
     let launch = Launch::of(ctx, &cluster, &definition, &asked)?;
     let deployment_configuration = options::deployment_configuration(input.deployment_configuration, None)?;
+    if is_daemon {
+        daemon::check(input.desired_count, input.placement_strategy.as_deref().unwrap_or_default(), &launch)?;
+    }
     options::load_balancers(ctx, &load_balancers, &definition, Some(&deployment_configuration))?;
     let service_registries = input.service_registries.unwrap_or_default();
     registries::check(ctx, &service_registries, &definition)?;
@@ -123,7 +133,7 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: CreateServiceRequest) -> Result<Crea
             true => role,
             false => ctx.platform.place().global_arn("iam", format_args!("role/{}", short_name(&role))),
         }),
-        scheduling_strategy: Some("REPLICA".into()),
+        scheduling_strategy: Some(input.scheduling_strategy.unwrap_or_else(|| "REPLICA".into())),
         service_registries: Some(service_registries),
         ..aws::Service::default()
     };

@@ -1,8 +1,9 @@
 //! ListContainerInstances.
 
+use super::container_instances::remaining;
 use super::find;
 use super::page::page;
-use super::records::ContainerInstance;
+use super::records::{ContainerInstance, Task};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{ListContainerInstancesRequest, ListContainerInstancesResponse, error};
 use quarry_domain::placement::Expression;
@@ -19,7 +20,10 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListContainerInstancesRequest) -> Result
         Some("REGISTERING" | "DEREGISTERING" | "REGISTRATION_FAILED") => found.clear(),
         Some(other) => return Err(error::invalid_parameter_exception(format!("Invalid status '{other}'."))),
     }
-    found.retain(|instance| filter.as_ref().is_none_or(|filter| filter.holds(&instance.attributes)));
+    if let Some(filter) = filter {
+        let tasks: Vec<Task> = ctx.tx.children(&cluster.arn)?;
+        found.retain(|instance| filter.holds(&instance.attributes, &remaining(instance, &tasks, None).about));
+    }
     let arns = found.into_iter().map(|instance| instance.arn).collect();
     let (arns, next_token) = page(arns, String::clone, input.next_token.as_deref(), input.max_results, 100)?;
     Ok(ListContainerInstancesResponse { container_instance_arns: Some(arns), next_token })

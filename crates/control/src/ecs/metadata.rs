@@ -3,7 +3,7 @@
 //! goes only to the task that it is about.
 
 use super::records::{Container, LastStatus, Task, TaskDefinition, TaskRoleCredentials};
-use super::{stats, task_role};
+use super::{protection, stats, task_role};
 use crate::api::{Operations, internally};
 use crate::platform::Platform;
 use crate::store::StoreError;
@@ -41,20 +41,35 @@ pub fn environment(platform: &Platform, task: &Task, container: &Container) -> V
         // Without a network.
         _ => return Vec::new(),
     };
-    let mut variables = vec![("ECS_CONTAINER_METADATA_URI_V4".to_owned(), format!("{metadata}/v4/{}", container.id))];
+    let mut variables = vec![
+        ("ECS_CONTAINER_METADATA_URI_V4".to_owned(), format!("{metadata}/v4/{}", container.id)),
+        ("ECS_AGENT_URI".to_owned(), format!("{metadata}/api/{}", container.id)),
+    ];
     if let Some(id) = &task.credentials_id {
         variables.push((credentials.to_owned(), format!("{prefix}/v2/credentials/{id}")));
     }
     variables
 }
 
-/// Answers a GET of `path`. Blocks for as long as the store takes.
-pub fn answer(platform: &Platform, operations: &Operations, asker: Asker, path: &str) -> Response<Bytes> {
+/// Answers a GET of `path`, or a PUT where there is a body. Blocks for as long as the store takes.
+pub fn answer(
+    platform: &Platform,
+    operations: &Operations,
+    asker: Asker,
+    path: &str,
+    body: Option<&[u8]>,
+) -> Response<Bytes> {
     let path = match asker {
         Asker::Task(_) => path,
         Asker::Process => path.strip_prefix(PATH).unwrap_or_default(),
     };
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if let ["api", id, "task-protection", "v1", "state"] = parts[..] {
+        return protect(platform, operations, asker, id, body);
+    }
+    if body.is_some() {
+        return respond(StatusCode::METHOD_NOT_ALLOWED, refusal("MethodNotAllowed", "only GET is answered here", 405));
+    }
     let answered = match parts[..] {
         ["v2", "credentials", id] => credentials(platform, operations, asker, id),
         ["v4", id] => about(platform, asker, id, About::Container),
@@ -97,6 +112,32 @@ fn credentials(
             expiration: time(session.expires_at_ms),
         }))
     })
+}
+
+/// The scale-in protection of the task that the container with this id belongs to.
+fn protect(
+    platform: &Platform,
+    operations: &Operations,
+    asker: Asker,
+    id: &str,
+    body: Option<&[u8]>,
+) -> Response<Bytes> {
+    let answered = internally(platform, operations, |ctx| {
+        let task = ctx.tx.all::<Task>()?.into_iter().find(|task| task.containers.iter().any(|c| c.id == id));
+        let Some(task) = task.filter(|task| is_asker(task, asker)) else { return Ok(None) };
+        protection::by_agent(ctx, &task, body).map(Some)
+    });
+    match answered {
+        Ok(Some((status, answer))) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            respond(status, encode(&answer).unwrap_or_default())
+        }
+        Ok(None) => respond(StatusCode::NOT_FOUND, refusal("NotFound", "nothing is known here", 404)),
+        Err(error) => {
+            tracing::error!(%error, "a task's protection could not be looked at");
+            respond(StatusCode::INTERNAL_SERVER_ERROR, refusal("InternalServerError", "internal failure", 500))
+        }
+    }
 }
 
 /// What is asked.

@@ -170,6 +170,12 @@ pub struct Task {
     #[serde(default)]
     pub registry: Option<Registry>,
     pub stop: Option<Stop>,
+    /// Until when it is protected from scale-in; none if it is not.
+    #[serde(default)]
+    pub protected_until_ms: Option<i64>,
+    /// It was healthy at some time.
+    #[serde(default)]
+    pub came_up: bool,
     /// Grows with every task.
     pub order: u64,
     pub version: i64,
@@ -178,6 +184,9 @@ pub struct Task {
     pub pull_stopped_ms: Option<i64>,
     pub started_ms: Option<i64>,
     pub stopping_ms: Option<i64>,
+    /// When its processes were to be ended.
+    #[serde(default)]
+    pub terminated_ms: Option<i64>,
     pub execution_stopped_ms: Option<i64>,
     pub stopped_ms: Option<i64>,
     pub tags: Tags,
@@ -448,6 +457,11 @@ impl LastStatus {
 }
 
 impl Task {
+    /// Whether scaling, deployments and draining spare it.
+    pub fn is_protected(&self, now_ms: i64) -> bool {
+        self.protected_until_ms.is_some_and(|until| until > now_ms)
+    }
+
     /// Whether an essential container has a health check.
     pub fn is_checked(&self) -> bool {
         self.containers.iter().any(|container| container.essential && container.health.is_some())

@@ -5,7 +5,7 @@ use super::records::{Cluster, LaunchType, RunToken, Tags, Task, TaskDefinition, 
 use super::tasks::{self, NewTask, Room};
 use super::{find, providers, service_options as options, tags, view};
 use crate::api::{Ctx, Result};
-use quarry_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse, error};
+use quarry_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse, Tag, TaskOverride, error};
 use quarry_domain::container::{check_fargate_size, check_overrides};
 use quarry_domain::placement::NoPlace;
 
@@ -52,28 +52,15 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     if !(1..=10).contains(&count) {
         return Err(error::invalid_parameter_exception("count must be between 1 and 10."));
     }
-    let overrides = input.overrides.unwrap_or_default();
-    check_overrides(&definition.definition, &overrides)
-        .map_err(|invalid| error::invalid_parameter_exception(invalid.0))?;
+    let Common { overrides, tags, group } =
+        Common::of(&definition, input.overrides, input.tags, input.propagate_tags.as_deref(), input.group)?;
     if launch.launch_type == LaunchType::Fargate {
         check_fargate_size(&definition.definition, &overrides).map_err(|invalid| error::client_exception(invalid.0))?;
     }
     options::exec_role(input.enable_execute_command, &definition, &overrides, "task couldn't be run")?;
-    let given = tags::read(input.tags)?;
-    let tags = match input.propagate_tags.as_deref() {
-        None | Some("NONE") => given,
-        Some("TASK_DEFINITION") => definition.tags.clone().into_iter().chain(given).collect(),
-        Some(other) => {
-            return Err(error::invalid_parameter_exception(format!("Invalid propagateTags '{other}' for a task.")));
-        }
-    };
-    let group = input.group.unwrap_or_else(|| format!("family:{}", definition.family));
-    if group.starts_with("service:") {
-        return Err(error::invalid_parameter_exception("The task group name 'service:' is reserved."));
-    }
     let strategies = options::strategies(input.placement_strategy.as_deref())?;
     let constraints = options::constraints(input.placement_constraints.as_deref(), &definition.definition)?;
-    let mut room = Room::of(ctx.tx, &cluster.arn, &group)?;
+    let mut room = Room::of(ctx.tx, &cluster.arn, &group, true)?;
     let mut grows = false;
     for share in launch.shares() {
         grows |= providers::grows(ctx.tx, &share.provider)?;
@@ -92,6 +79,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
         started_by: input.started_by,
         service: None,
         launch: &launch,
+        on: None,
         strategies: &strategies,
         constraints: &constraints,
         asked: (
@@ -114,6 +102,40 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RunTaskRequest) -> Result<RunTaskRespons
     }
     let tasks = started.iter().map(shown).collect();
     Ok(RunTaskResponse { tasks: Some(tasks), failures: Some(failures) })
+}
+
+/// What RunTask and StartTask have in common.
+pub struct Common {
+    pub overrides: TaskOverride,
+    pub tags: Tags,
+    pub group: String,
+}
+
+impl Common {
+    pub fn of(
+        definition: &TaskDefinition,
+        overrides: Option<TaskOverride>,
+        tags: Option<Vec<Tag>>,
+        propagate: Option<&str>,
+        group: Option<String>,
+    ) -> Result<Self> {
+        let overrides = overrides.unwrap_or_default();
+        check_overrides(&definition.definition, &overrides)
+            .map_err(|invalid| error::invalid_parameter_exception(invalid.0))?;
+        let given = tags::read(tags)?;
+        let tags = match propagate {
+            None | Some("NONE") => given,
+            Some("TASK_DEFINITION") => definition.tags.clone().into_iter().chain(given).collect(),
+            Some(other) => {
+                return Err(error::invalid_parameter_exception(format!("Invalid propagateTags '{other}' for a task.")));
+            }
+        };
+        let group = group.unwrap_or_else(|| format!("family:{}", definition.family));
+        if group.starts_with("service:") {
+            return Err(error::invalid_parameter_exception("The task group name 'service:' is reserved."));
+        }
+        Ok(Self { overrides, tags, group })
+    }
 }
 
 /// A request's `clientToken`: with it, a request that is sent again starts nothing again.
@@ -163,7 +185,8 @@ pub fn managed_tags(mut tags: Tags, cluster: Option<&str>, service: Option<&str>
     tags
 }
 
-fn shown(task: &Task) -> quarry_aws::ecs::Task {
+/// A task as answers show it.
+pub fn shown(task: &Task) -> quarry_aws::ecs::Task {
     view::task(task, true)
 }
 

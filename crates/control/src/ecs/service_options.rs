@@ -217,8 +217,8 @@ pub fn fixed_options(
     rebalancing: Option<&str>,
     propagate_tags: Option<&str>,
 ) -> Result<()> {
-    if !matches!(scheduling, None | Some("REPLICA")) {
-        return Err(error::unsupported_feature_exception("Only the scheduling strategy REPLICA is supported here."));
+    if !matches!(scheduling, None | Some("REPLICA" | "DAEMON")) {
+        return Err(invalid(format!("Invalid schedulingStrategy '{}'.", scheduling.unwrap_or_default())));
     }
     if !matches!(controller.and_then(|c| c.r#type.as_deref()), None | Some("ECS")) {
         return Err(error::unsupported_feature_exception("Only the deployment controller ECS is supported here."));

@@ -6,7 +6,7 @@ use super::records::{
     Cluster, Container, ContainerInstance, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags,
     TargetRef, Task, TaskDefinition, TaskRoleCredentials, Waiting, host_port_key,
 };
-use super::{container_instances, events, providers, registries, service_options, task_role};
+use super::{container_instances, daemon, events, providers, registries, service_options, task_role};
 use crate::api::{Ctx, Result};
 use crate::ec2;
 use crate::elbv2::targets;
@@ -34,6 +34,8 @@ pub struct NewTask<'a> {
     /// The service and its deployment's id.
     pub service: Option<(&'a Service, &'a str)>,
     pub launch: &'a Launch,
+    /// ARN of the only container instance that it may be placed on.
+    pub on: Option<&'a str>,
     pub strategies: &'a [Strategy],
     pub constraints: &'a [Constraint],
     /// The same as they were asked for, to be kept by a task that waits for room.
@@ -56,12 +58,17 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn of(tx: &Tx<'_>, cluster_arn: &str, group: &str) -> Result<Self, StoreError> {
+    /// `replica`: without the room that daemons are to have.
+    pub fn of(tx: &Tx<'_>, cluster_arn: &str, group: &str, replica: bool) -> Result<Self, StoreError> {
         let mut instances: Vec<ContainerInstance> = tx.children(cluster_arn)?;
         instances.retain(|instance| !instance.draining);
         let all = tx.all::<Task>()?;
         let tasks: Vec<Task> = all.iter().filter(|task| task.cluster_arn == cluster_arn).cloned().collect();
-        let left = instances.iter().map(|i| container_instances::remaining(i, &tasks, Some(group))).collect();
+        let mut left: Vec<Instance> =
+            instances.iter().map(|i| container_instances::remaining(i, &tasks, Some(group))).collect();
+        if replica {
+            daemon::reserve(tx, cluster_arn, &instances, &mut left, &tasks)?;
+        }
         let mut room = Self {
             instances,
             left,
@@ -161,6 +168,8 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
         ports: Vec::new(),
         registered: false,
         stop: None,
+        protected_until_ms: None,
+        came_up: false,
         order: ctx.tx.next("ecs.task")?,
         version: 1,
         created_ms: ctx.platform.now_ms(),
@@ -168,6 +177,7 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
         pull_stopped_ms: None,
         started_ms: None,
         stopping_ms: None,
+        terminated_ms: None,
         execution_stopped_ms: None,
         stopped_ms: None,
         tags: new.tags.clone(),
@@ -212,13 +222,14 @@ pub fn place_waiting(ctx: &mut Ctx<'_>, cluster: &Cluster) -> Result<bool> {
             started_by: task.started_by.clone(),
             service: service.as_ref().map(|service| (service, of.as_str())),
             launch: &asked.launch,
+            on: None,
             strategies: &strategies,
             constraints: &constraints,
             asked: (&asked.strategies, &asked.constraints),
             tags: task.tags.clone(),
             exec: task.exec,
         };
-        let mut room = Room::of(ctx.tx, &cluster.arn, &task.group)?;
+        let mut room = Room::of(ctx.tx, &cluster.arn, &task.group, true)?;
         let Ok(spot) = find_spot(ctx, &new, &task.demand, &room, task.capacity_provider.as_deref()) else { continue };
         settle(ctx, &new, &mut room, spot, &mut task)?;
         task.version += 1;
@@ -286,7 +297,10 @@ fn settle(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room, spot: Spot, tas
     (task.demand, task.ports, task.waiting) = (demand, ports, None);
     task.status = LastStatus::Pending;
     match spot.instance {
-        Some(index) => room.left[index].take(&task.demand),
+        Some(index) => {
+            room.left[index].take(&task.demand);
+            room.left[index].about.groups.insert(task.group.clone());
+        }
         None => room.fargate = room.fargate.saturating_add(task.demand.memory),
     }
     Ok(())
@@ -312,21 +326,26 @@ fn find_spot(
     let mut random = [0; 8];
     ctx.platform.door.entropy.fill(&mut random);
     let mut constraints = new.constraints.to_vec();
-    if let Some(network) = network {
-        // An interface is attached to an instance of its own zone.
-        let zones: Vec<&str> = network.subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
-        let expression = format!("attribute:ecs.availability-zone in [{}]", zones.join(", "));
-        constraints.extend(expression.parse().map(Constraint::MemberOf));
-    }
+    constraints.extend(network.and_then(in_zones));
     // With a capacity provider only its own instances count.
-    let of_provider =
-        |index: &usize| provider.is_none() || room.instances[*index].capacity_provider.as_deref() == provider;
-    let eligible: Vec<usize> = (0..room.instances.len()).filter(of_provider).collect();
+    let may = |index: &usize| {
+        let instance = &room.instances[*index];
+        (provider.is_none() || instance.capacity_provider.as_deref() == provider)
+            && new.on.is_none_or(|arn| instance.arn == arn)
+    };
+    let eligible: Vec<usize> = (0..room.instances.len()).filter(may).collect();
     let left: Vec<Instance> = eligible.iter().map(|index| room.left[*index].clone()).collect();
     let index = eligible[place(&left, demand, new.strategies, &constraints, u64::from_le_bytes(random))?];
     let zone = room.instances[index].attributes.get("ecs.availability-zone").cloned().unwrap_or_default();
     let subnet = network.and_then(|network| room.subnet(network, Some(&zone))).cloned();
     Ok(Spot { instance: Some(index), zone, subnet })
+}
+
+/// An interface is attached to an instance of its own zone.
+pub fn in_zones(network: &Network) -> Option<Constraint> {
+    let zones: Vec<&str> = network.subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
+    let expression = format!("attribute:ecs.availability-zone in [{}]", zones.join(", "));
+    expression.parse().map(Constraint::MemberOf).ok()
 }
 
 fn ephemeral_storage(new: &NewTask<'_>) -> i32 {
@@ -426,6 +445,7 @@ pub fn begin_stop(ctx: &mut Ctx<'_>, task: &mut Task, code: StopCode, reason: &s
     }
     let waits = (task.registered || named) && !dead;
     task.status = if waits { LastStatus::Deactivating } else { LastStatus::Stopping };
+    task.terminated_ms = (!waits).then_some(now);
     Ok(ctx.tx.put(task)?)
 }
 

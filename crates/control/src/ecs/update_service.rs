@@ -3,7 +3,7 @@
 use super::capacity::{Asked, Launch};
 use super::network::Network;
 use super::records::{Cluster, Deployment, ServiceStatus, TaskDefinition};
-use super::{blue_green, find, registries, service_options as options, services, view};
+use super::{blue_green, daemon, find, registries, service_options as options, services, view};
 use crate::api::{Ctx, Result};
 use crate::cut;
 use quarry_aws::ecs::{UpdateServiceRequest, UpdateServiceResponse, error};
@@ -70,6 +70,13 @@ pub fn handle(ctx: &mut Ctx<'_>, mut input: UpdateServiceRequest) -> Result<Upda
     )?;
     let exec = input.enable_execute_command.or(service.config.enable_execute_command);
     options::exec_role(exec, &definition, &Default::default(), "service couldn't be updated")?;
+    if daemon::is_daemon(&service) {
+        daemon::check(input.desired_count, input.placement_strategy.as_deref().unwrap_or_default(), &launch)?;
+        if input.deployment_configuration.is_some() {
+            let old = service.config.deployment_configuration.as_ref();
+            input.deployment_configuration = Some(daemon::configuration(input.deployment_configuration, old)?);
+        }
+    }
     let mut renew = input.force_new_deployment == Some(true) || definition.arn != current;
     renew |= service.primary().is_none_or(|primary| primary.launch != launch);
     if let Some(count) = input.desired_count {

@@ -7,7 +7,7 @@ mod expression;
 pub mod reservation;
 
 pub use capacity::{Share, next_provider};
-pub use expression::{Expression, ExpressionError};
+pub use expression::{About, Expression, ExpressionError};
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,8 @@ pub struct Instance {
     pub tasks_of_group: u32,
     /// All tasks that it holds: among equals the emptiest is taken.
     pub tasks: u32,
+    /// What constraints may ask besides attributes.
+    pub about: About,
 }
 
 /// What a task takes from an instance.
@@ -118,7 +120,7 @@ impl Instance {
     pub fn lacks(&self, demand: &Demand, constraints: &[Constraint]) -> Option<Lack> {
         for constraint in constraints {
             match constraint {
-                Constraint::MemberOf(expression) if !expression.holds(&self.attributes) => {
+                Constraint::MemberOf(expression) if !expression.holds(&self.attributes, &self.about) => {
                     return Some(Lack::Attribute);
                 }
                 Constraint::DistinctInstance if self.tasks_of_group > 0 => return Some(Lack::DistinctInstance),
@@ -260,7 +262,8 @@ mod tests {
             ("ecs.availability-zone".to_owned(), zone.to_owned()),
             ("ecs.instance-type".to_owned(), "t2.micro".to_owned()),
         ]);
-        Instance { id: id.into(), attributes, cpu, memory, ports: BTreeSet::new(), tasks_of_group: 0, tasks: 0 }
+        let about = About { ec2_instance_id: format!("i-{id}"), ..About::default() };
+        Instance { id: id.into(), attributes, cpu, memory, ports: BTreeSet::new(), tasks_of_group: 0, tasks: 0, about }
     }
 
     fn demand(cpu: u32, memory: u32) -> Demand {
@@ -329,6 +332,36 @@ mod tests {
         }
         let refused = place(&instances, &demand(1, 1), &[], &[Constraint::DistinctInstance], 0);
         assert!(matches!(refused, Err(NoPlace::Closest { lack: Lack::DistinctInstance, .. })));
+    }
+
+    #[test]
+    fn tasks_go_where_their_constraints_find_others() {
+        let mut instances = vec![instance("a", "a", 1024, 983), instance("b", "b", 1024, 983)];
+        instances[1].about.groups.insert("database".into());
+        let near: Constraint = Constraint::MemberOf("task:group == database".parse().unwrap());
+        let far = Constraint::MemberOf("not(task:group == database)".parse().unwrap());
+        let on = Constraint::MemberOf("ec2InstanceId == i-a".parse().unwrap());
+        for (constraint, expected) in [(near, 1), (far, 0), (on, 0)] {
+            assert_eq!(place(&instances, &demand(1, 1), &[], &[constraint], 0), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn several_strategies_apply_in_their_order() {
+        // Evenly over the racks, and within a rack on the instance with the least memory left.
+        let mut instances: Vec<Instance> =
+            [("a", 900), ("b", 500), ("c", 900), ("d", 500)].map(|(id, memory)| instance(id, "z", 1024, memory)).into();
+        for (index, rack) in ["1", "1", "2", "2"].into_iter().enumerate() {
+            instances[index].attributes.insert("rack".into(), rack.into());
+        }
+        let strategies = [Strategy::Spread("attribute:rack".into()), Strategy::Binpack(Resource::Memory)];
+        let mut order = Vec::new();
+        for _ in 0..6 {
+            let index = place(&instances, &demand(1, 250), &strategies, &[], 0).unwrap();
+            instances[index].take(&demand(1, 250));
+            order.push(instances[index].id.clone());
+        }
+        assert_eq!(order, ["b", "d", "b", "d", "a", "c"]);
     }
 
     #[test]

@@ -95,6 +95,7 @@ mod tests {
             ports: Default::default(),
             tasks_of_group: 0,
             tasks: 0,
+            about: Default::default(),
         }
     }
 

@@ -319,9 +319,8 @@ impl View<'_> {
         let told = actions.filter_map(|action| match action {
             Rolling::Start { deployment, count } => Some(Action::Start { deployment, count }),
             Rolling::Stop { task, why } => Some(Action::Stop { task, why }),
-            Rolling::Complete { .. } | Rolling::Bake | Rolling::Fail { .. } | Rolling::Steady(_) | Rolling::Blocked => {
-                None
-            }
+            Rolling::StartOn { .. } | Rolling::Complete { .. } | Rolling::Bake | Rolling::Fail { .. } => None,
+            Rolling::Steady(_) | Rolling::Blocked | Rolling::Protected(_) => None,
         });
         told.collect()
     }
@@ -370,9 +369,9 @@ impl View<'_> {
     }
 }
 
-/// Ends all of them.
+/// Ends all of them that are not protected from scale-in; those are waited for.
 fn end(tasks: &[&SeenTask]) -> Vec<Action> {
-    let live = tasks.iter().filter(|task| task.phase != Phase::Stopping);
+    let live = tasks.iter().filter(|task| task.phase != Phase::Stopping && !task.protected);
     live.map(|task| Action::Stop { task: task.id.clone(), why: StopWhy::Scaling }).collect()
 }
 

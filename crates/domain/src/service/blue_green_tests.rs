@@ -79,6 +79,7 @@ impl World {
             phase,
             health,
             leave: false,
+            protected: false,
             zone: String::new(),
             instance: String::new(),
             order: n,

@@ -3,9 +3,11 @@
 //! rolling updates, the deployment circuit breaker and service throttle logic.
 
 pub mod blue_green;
+mod daemon;
 mod plan;
 pub mod throttle;
 
+pub use daemon::{Host, plan_daemon};
 pub use plan::plan;
 pub use throttle::Throttle;
 
@@ -28,7 +30,7 @@ pub struct Wanted {
     pub deployments: Vec<Deployment>,
     /// It was last announced to be in a steady state.
     pub steady: bool,
-    /// It was announced that the percentages let the current deployment neither start nor stop a task.
+    /// It was announced that percentages or protected tasks hold the service up.
     pub blocked: bool,
     pub watch: Watch,
 }
@@ -93,6 +95,8 @@ pub struct SeenTask {
     pub health: Health,
     /// Its container instance is draining or gone: it should run elsewhere.
     pub leave: bool,
+    /// Scale-in protection: neither scaling, a deployment nor a draining instance ends it.
+    pub protected: bool,
     pub zone: String,
     pub instance: String,
     /// Grows with every task; a larger one was started later.
@@ -125,6 +129,11 @@ pub enum Action {
         deployment: String,
         count: u32,
     },
+    /// A daemon's task, on this container instance.
+    StartOn {
+        deployment: String,
+        instance: String,
+    },
     Stop {
         task: String,
         why: StopWhy,
@@ -147,6 +156,8 @@ pub enum Action {
     Steady(bool),
     /// Announce that the deployment configuration lets no task be started or stopped.
     Blocked,
+    /// Announce that these tasks would be stopped if they were not protected.
+    Protected(Vec<String>),
 }
 
 /// Why a deployment is given up.

@@ -25,16 +25,17 @@ pub fn plan(wanted: &Wanted, tasks: &[SeenTask], now: Duration) -> Vec<Action> {
     }
 
     let mut stops = Stops::new(&view, wanted.minimum());
+    stops.not_begun();
     stops.surplus(wanted.desired);
     stops.taken_over(wanted.desired);
     if may_start && missing > start {
         stops.make_room(missing - start);
     }
-    let stops = stops.chosen;
+    let (stops, protected) = (stops.chosen, stops.spared);
     let quiet = stops.is_empty() && start == 0;
     actions.extend(stops.into_iter().map(|(task, why)| Action::Stop { task: task.id.clone(), why }));
 
-    let settled = quiet && missing == 0 && view.is_settled();
+    let settled = quiet && missing == 0 && protected.is_empty() && view.is_settled();
     if settled && primary.rollout == Rollout::InProgress {
         match wanted.watch.bake {
             Bake::None | Bake::Over => actions.push(Action::Complete { deployment: primary.id.clone() }),
@@ -46,13 +47,15 @@ pub fn plan(wanted: &Wanted, tasks: &[SeenTask], now: Duration) -> Vec<Action> {
         actions.push(Action::Steady(true));
     } else if quiet && may_start && missing > 0 && !wanted.blocked && view.is_stuck() {
         actions.push(Action::Blocked);
+    } else if quiet && !protected.is_empty() && !wanted.blocked && view.is_stuck() {
+        actions.push(Action::Protected(protected));
     } else if wanted.steady && (!quiet || missing > 0 || view.is_disturbed()) {
         actions.push(Action::Steady(false));
     }
     actions
 }
 
-fn give_up(wanted: &Wanted, primary: &Deployment) -> Option<Action> {
+pub(super) fn give_up(wanted: &Wanted, primary: &Deployment) -> Option<Action> {
     let (why, rollback) = wanted.failure(primary)?;
     let completed = |d: &&Deployment| !d.primary && d.rollout == Rollout::Completed;
     let back_to = wanted.deployments.iter().rev().find(completed).filter(|_| rollback);
@@ -121,11 +124,21 @@ struct Stops<'v, 'a> {
     minimum: usize,
     healthy: usize,
     chosen: Vec<(&'a SeenTask, StopWhy)>,
+    /// Protected tasks that would have been chosen.
+    spared: Vec<String>,
 }
 
 impl<'v, 'a> Stops<'v, 'a> {
     fn new(view: &'v View<'a>, minimum: u32) -> Self {
-        Self { view, minimum: minimum as usize, healthy: view.healthy(), chosen: Vec::new() }
+        Self { view, minimum: minimum as usize, healthy: view.healthy(), chosen: Vec::new(), spared: Vec::new() }
+    }
+
+    /// What has not begun to run on an instance that is to be left never does.
+    fn not_begun(&mut self) {
+        let begun = |task: &SeenTask| task.phase != Phase::Starting;
+        for task in self.view.old.iter().filter(|task| task.leave && !task.protected && !begun(task)) {
+            self.stop(task, StopWhy::Draining);
+        }
     }
 
     /// More of the primary deployment than are desired. Unhealthy ones go once enough others are
@@ -139,9 +152,17 @@ impl<'v, 'a> Stops<'v, 'a> {
             }
         }
         let excess = self.view.good.len().saturating_sub(desired);
-        for task in worst_first(&self.view.good).into_iter().take(excess) {
+        for task in self.unprotected(&self.view.good, excess) {
             self.stop(task, StopWhy::Scaling);
         }
+    }
+
+    /// As many as should go, the protected ones last; those are spared.
+    fn unprotected(&mut self, tasks: &[&'a SeenTask], count: usize) -> Vec<&'a SeenTask> {
+        let (protected, free): (Vec<_>, Vec<_>) = worst_first(tasks).into_iter().partition(|task| task.protected);
+        let lacking = count.saturating_sub(free.len());
+        self.spared.extend(protected.into_iter().take(lacking).map(|task| task.id.clone()));
+        free.into_iter().take(count).collect()
     }
 
     /// Old tasks that healthy ones of the primary deployment stand in for.
@@ -149,7 +170,7 @@ impl<'v, 'a> Stops<'v, 'a> {
         let healthy = self.view.good.iter().filter(|task| is_healthy(task)).count();
         let keep = (desired as usize).saturating_sub(healthy);
         let excess = self.view.old.len().saturating_sub(keep);
-        for task in worst_first(&self.view.old).into_iter().take(excess) {
+        for task in self.unprotected(&self.view.old, excess) {
             self.stop(task, if task.leave { StopWhy::Draining } else { StopWhy::Scaling });
         }
     }
@@ -163,6 +184,10 @@ impl<'v, 'a> Stops<'v, 'a> {
             }
             // A running task without a verdict may serve: it counts as a healthy one here.
             let serves = matches!(task.phase, Phase::Running { .. }) && task.health != Health::Unhealthy;
+            if task.protected && task.health != Health::Unhealthy {
+                self.spared.push(task.id.clone());
+                continue;
+            }
             if serves && self.healthy <= self.minimum {
                 continue;
             }
@@ -193,7 +218,7 @@ pub(super) fn is_healthy(task: &SeenTask) -> bool {
     matches!(task.phase, Phase::Running { .. }) && task.health == Health::Healthy
 }
 
-fn is_unhealthy(task: &SeenTask, grace: Duration, now: Duration) -> bool {
+pub(super) fn is_unhealthy(task: &SeenTask, grace: Duration, now: Duration) -> bool {
     match task.phase {
         Phase::Running { since } => task.health == Health::Unhealthy && now.saturating_sub(since) >= grace,
         Phase::Starting | Phase::Stopping => false,

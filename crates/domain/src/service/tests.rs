@@ -27,6 +27,7 @@ fn task(n: u64, deployment: &str, phase: Phase, health: Health) -> SeenTask {
         phase,
         health,
         leave: false,
+        protected: false,
         zone: format!("z{}", n % 2),
         instance: format!("i{}", n % 2),
         order: n,
@@ -107,6 +108,47 @@ fn a_draining_instance_is_left_after_the_replacement_is_healthy() {
     let both = [leaving, task(1, "new", RUNNING, Health::Healthy)];
     let stop = Action::Stop { task: "t0".into(), why: StopWhy::Draining };
     assert_eq!(plan(&w, &both, Duration::ZERO), [stop]);
+}
+
+#[test]
+fn what_has_not_begun_to_run_on_a_draining_instance_is_stopped_at_once() {
+    let w = wanted(2);
+    let leaving = SeenTask { leave: true, ..task(0, "new", Phase::Starting, Health::Unknown) };
+    let actions = plan(&w, &[leaving, task(1, "new", RUNNING, Health::Healthy)], Duration::ZERO);
+    assert_eq!((started(&actions), stopped(&actions)), (1, vec!["t0"]));
+}
+
+#[test]
+fn protected_tasks_outlive_scaling_deployments_and_draining_but_not_their_health() {
+    let mut w = Wanted { steady: true, ..wanted(1) };
+    w.deployments[0].rollout = Rollout::Completed;
+    let protected = |n| SeenTask { protected: true, ..task(n, "new", RUNNING, Health::Healthy) };
+    // Scaled in from three: the one that is not protected goes, the others are announced and stay.
+    let tasks = [protected(0), task(1, "new", RUNNING, Health::Healthy), protected(2)];
+    assert_eq!(stopped(&plan(&w, &tasks, Duration::ZERO)), ["t1"]);
+    let rest = [protected(0), protected(2)];
+    assert_eq!(plan(&w, &rest, Duration::ZERO), [Action::Protected(vec!["t2".into()])]);
+    w.blocked = true;
+    assert_eq!(stopped(&plan(&w, &rest, Duration::ZERO)).len(), 0);
+
+    // A new deployment comes beside the old task, which stays until its protection ends.
+    let mut w = Wanted { deployments: vec![deployment("old", false, Rollout::Completed)], ..wanted(1) };
+    w.deployments.push(deployment("new", true, Rollout::InProgress));
+    let old = SeenTask { protected: true, ..task(0, "old", RUNNING, Health::Healthy) };
+    assert_eq!(started(&plan(&w, std::slice::from_ref(&old), Duration::ZERO)), 1);
+    let both = [old.clone(), task(1, "new", RUNNING, Health::Healthy)];
+    assert_eq!(plan(&w, &both, Duration::ZERO), [Action::Protected(vec!["t0".into()])]);
+    let free = [SeenTask { protected: false, ..old.clone() }, both[1].clone()];
+    assert_eq!(stopped(&plan(&w, &free, Duration::ZERO)), ["t0"]);
+    // Where there is no room beside it, the new one waits.
+    let narrow = Wanted { minimum_healthy_percent: 0, maximum_percent: 100, ..w };
+    let actions = plan(&narrow, std::slice::from_ref(&old), Duration::ZERO);
+    assert_eq!((started(&actions), stopped(&actions).len()), (0, 0));
+
+    let leaving = [SeenTask { leave: true, ..protected(0) }, task(1, "new", RUNNING, Health::Healthy)];
+    assert_eq!(stopped(&plan(&wanted(1), &leaving, Duration::ZERO)).len(), 0);
+    let sick = [SeenTask { health: Health::Unhealthy, ..protected(0) }, task(1, "new", RUNNING, Health::Healthy)];
+    assert_eq!(stopped(&plan(&wanted(1), &sick, Duration::ZERO)), ["t0"]);
 }
 
 #[test]
@@ -216,13 +258,17 @@ impl World {
                 Action::Stop { task, .. } => {
                     let task = self.tasks.iter_mut().find(|t| t.id == *task).expect("a known task");
                     assert_ne!(task.phase, Phase::Stopping, "a stopping task is not stopped again");
+                    assert!(!task.protected || task.health == Health::Unhealthy, "a protected task is not ended");
                     task.phase = Phase::Stopping;
                 }
                 Action::Complete { deployment } => {
                     self.wanted.deployments.retain(|d| d.id == *deployment);
                     self.wanted.deployments[0].rollout = Rollout::Completed;
                 }
-                Action::Fail { .. } | Action::Bake => unreachable!("nothing to be given up for here"),
+                Action::Fail { .. } | Action::Bake | Action::StartOn { .. } => {
+                    unreachable!("nothing to be given up for here")
+                }
+                Action::Protected(_) => self.wanted.blocked = true,
                 Action::Steady(steady) => self.wanted.steady = *steady,
                 Action::Blocked => self.wanted.blocked = true,
             }
@@ -275,6 +321,9 @@ enum Event {
     Sicken(usize),
     Scale(u32),
     Deploy,
+    Protect(usize),
+    /// Everything on one of the two instances is to leave it.
+    Drain(u64),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -284,6 +333,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => any::<usize>().prop_map(Event::Sicken),
         1 => (0u32..8).prop_map(Event::Scale),
         1 => Just(Event::Deploy),
+        1 => any::<usize>().prop_map(Event::Protect),
+        1 => (0u64..2).prop_map(Event::Drain),
     ];
     prop::collection::vec(event, 0..60)
 }
@@ -313,7 +364,17 @@ proptest! {
                     let n = n % world.tasks.len();
                     world.tasks[n].health = Health::Unhealthy;
                 }
-                Event::Kill(_) | Event::Sicken(_) => {}
+                Event::Protect(n) if !world.tasks.is_empty() => {
+                    let n = n % world.tasks.len();
+                    world.tasks[n].protected = true;
+                }
+                Event::Drain(instance) => {
+                    let instance = format!("i{instance}");
+                    for task in world.tasks.iter_mut().filter(|task| task.instance == instance) {
+                        task.leave = true;
+                    }
+                }
+                Event::Kill(_) | Event::Sicken(_) | Event::Protect(_) => {}
                 Event::Scale(n) => world.wanted.desired = n,
                 Event::Deploy => {
                     deployments += 1;
@@ -322,6 +383,8 @@ proptest! {
             }
             world.act();
         }
+        // Protection lasts for a while only.
+        world.tasks.iter_mut().for_each(|task| task.protected = false);
         // Where not one task may be exchanged a deployment is stuck until its configuration is changed.
         if world.wanted.minimum() == world.wanted.maximum() {
             world.wanted.maximum_percent = 200;

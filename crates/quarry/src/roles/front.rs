@@ -38,6 +38,8 @@ const SMALL_BODY: u64 = 64 << 10;
 /// Larger bodies that are in memory at a time.
 pub const LARGE_BODIES: usize = 8;
 /// How long a body may take to come.
+/// What a task may say of itself, in bytes.
+const MOST_TOLD: usize = 4096;
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The counters as text for Prometheus. Tasks, too, reach this port: it takes the console's credentials.
@@ -111,13 +113,28 @@ impl Front {
 }
 
 impl Front {
-    /// What a task is told of itself.
+    /// What a task is told of itself, and says.
     async fn tell(&self, asker: Asker, request: Request<Incoming>) -> Response<Body> {
-        if request.method() != Method::GET {
-            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here");
-        }
+        let put = match *request.method() {
+            Method::GET => false,
+            Method::PUT => true,
+            _ => return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and PUT are answered here"),
+        };
         let (endpoint, path) = (self.endpoint.clone(), request.uri().path().to_owned());
-        match tokio::task::spawn_blocking(move || endpoint.tell(asker, &path)).await {
+        let body = match put {
+            false => None,
+            true => {
+                let body = Limited::new(request.into_body(), MOST_TOLD).collect();
+                match tokio::time::timeout(BODY_PATIENCE, body).await {
+                    Ok(Ok(body)) => Some(body.to_bytes()),
+                    Ok(Err(_)) => {
+                        return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large or was cut short");
+                    }
+                    Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the request's body did not come in time"),
+                }
+            }
+        };
+        match tokio::task::spawn_blocking(move || endpoint.tell(asker, &path, body.as_deref())).await {
             Ok(response) => response.map(full),
             Err(error) => {
                 tracing::error!(%error, "what a task is told could not be found out");

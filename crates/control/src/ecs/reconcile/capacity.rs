@@ -222,5 +222,6 @@ fn empty_instance(ctx: &mut Ctx<'_>, provider: &CapacityProvider) -> Result<Inst
         ports: BTreeSet::from(RESERVED_PORTS),
         tasks_of_group: 0,
         tasks: 0,
+        about: Default::default(),
     })
 }

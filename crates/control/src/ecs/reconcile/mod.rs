@@ -27,6 +27,9 @@ use std::time::Duration;
 /// How long the reconciler sleeps when nobody wakes it and nothing is due.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// Added to the clock, so that what was long ago when this process began has a time, too.
+const EPOCH: Duration = Duration::from_secs(1 << 32);
+
 /// Rounds of one pass in which one decision may lead to the next.
 const ROUNDS: u32 = 8;
 
@@ -71,7 +74,7 @@ pub(crate) struct Reconciler {
     terminated: HashMap<TaskId, (Duration, bool)>,
     /// When a task was first seen running (monotonic).
     running_since: HashMap<TaskId, Duration>,
-    /// Tasks that were healthy at some time.
+    /// Tasks that were healthy at some time. Stored with the next change of their service.
     was_healthy: HashSet<TaskId>,
     /// Tasks whose bad health was announced.
     announced_unhealthy: HashSet<TaskId>,
@@ -132,8 +135,15 @@ impl Reconciler {
         Ok(())
     }
 
+    /// Monotonic.
     fn now(&self) -> Duration {
-        self.platform.door.clock.monotonic()
+        EPOCH + self.platform.door.clock.monotonic()
+    }
+
+    /// The monotonic time of what was stored with a time of the day: clocks go on over a restart.
+    fn then(&self, at_ms: i64) -> Duration {
+        let ago = u64::try_from(self.platform.now_ms() - at_ms).unwrap_or(0);
+        self.now().saturating_sub(Duration::from_millis(ago))
     }
 
     fn look_again_in(&mut self, delay: Duration) {

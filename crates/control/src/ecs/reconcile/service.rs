@@ -6,7 +6,7 @@ use super::super::records::{
 };
 use super::super::run_task::managed_tags;
 use super::super::tasks::{self, NewTask, Room};
-use super::super::{deployments, events, registries, service_options as options};
+use super::super::{daemon, deployments, events, registries, service_options as options};
 use super::{Reconciler, deployment};
 use crate::api::{Ctx, Result};
 use crate::elbv2::targets;
@@ -16,7 +16,8 @@ use quarry_domain::link::TargetState;
 use quarry_domain::placement::NoPlace;
 use quarry_domain::service::blue_green::{self, Action as Step, Shift};
 use quarry_domain::service::{
-    Action, Health, Phase, Rollout, SeenTask, StopWhy, Wanted, Watch, plan, throttle::ANNOUNCED_AFTER,
+    Action, Health, Host, Phase, Rollout, SeenTask, StopWhy, Wanted, Watch, plan, plan_daemon,
+    throttle::ANNOUNCED_AFTER,
 };
 use quarry_domain::task::ContainerHealth;
 use std::collections::HashMap;
@@ -38,6 +39,8 @@ pub(super) struct Seen {
     current: Option<ServiceDeployment>,
     /// A blue/green deployment that goes on.
     shift: Option<Shift>,
+    /// Where the tasks of a daemon belong.
+    hosts: Option<Vec<Host>>,
     tasks: Vec<SeenTask>,
     records: Vec<Task>,
     /// What is to be said to the service registry: tasks, and whether they are healthy.
@@ -62,13 +65,14 @@ impl Reconciler {
             let news = seen.unhealthy.iter().any(|(id, ..)| !self.announced_unhealthy.contains(id));
             let well = self.came_up_well(&service, &seen, now);
             let over = service.status == ServiceStatus::Draining && seen.tasks.is_empty();
+            let resized = seen.wanted.desired != service.desired_count;
             let waits = |current: &ServiceDeployment| !current.status.has_ended() && current.started_ms.is_none();
             let starts = seen.current.as_ref().is_some_and(waits);
             let idle = match &seen.shift {
                 Some(shift) => blue_green::plan(&seen.wanted, shift, &seen.tasks, now).is_empty(),
-                None => plan(&seen.wanted, &seen.tasks, now).is_empty(),
+                None => seen.decide(now).is_empty(),
             };
-            if !idle || starts || news || well || over || !seen.told.is_empty() {
+            if !idle || starts || news || well || over || resized || !seen.told.is_empty() {
                 moved |= self.act(&service.arn, now)?;
             }
         }
@@ -118,8 +122,14 @@ impl Reconciler {
                 ctx.tx.put(&service)?;
                 return Ok((true, None));
             }
+            service.desired_count = seen.wanted.desired;
+            for task in &seen.records {
+                if !task.came_up && self.was_healthy.contains(&task.id) {
+                    ctx.tx.put(&Task { came_up: true, ..task.clone() })?;
+                }
+            }
             let mut moved = false;
-            let mut stopped = Vec::new();
+            let (mut stopped, mut placed) = (Vec::new(), Vec::new());
             let mut current = seen.current.clone();
             if let Some(current) = &mut current
                 && !current.status.has_ended()
@@ -129,11 +139,13 @@ impl Reconciler {
             let (mut rolling, mut steps) = (Vec::new(), Vec::new());
             match &seen.shift {
                 Some(shift) => steps = blue_green::plan(&seen.wanted, shift, &seen.tasks, now),
-                None => rolling = plan(&seen.wanted, &seen.tasks, now),
+                None => rolling = seen.decide(now),
             }
             for step in steps {
                 match (&mut current, step) {
-                    (_, Step::Start { deployment, count }) => moved |= self.start(ctx, &service, &deployment, count)?,
+                    (_, Step::Start { deployment, count }) => {
+                        moved |= self.start(ctx, &service, &deployment, &vec![None; count as usize])?;
+                    }
                     (_, Step::Stop { task, why }) => {
                         moved = true;
                         stopped.push(task.clone());
@@ -143,16 +155,28 @@ impl Reconciler {
                     (None, _) => {}
                 }
             }
-            for action in rolling {
+            for action in &rolling {
+                if let Action::StartOn { instance, .. } = action {
+                    placed.push(Some(instance.as_str()));
+                }
+            }
+            for action in &rolling {
                 match action {
-                    Action::Start { deployment, count } => moved |= self.start(ctx, &service, &deployment, count)?,
+                    Action::Start { deployment, count } => {
+                        moved |= self.start(ctx, &service, deployment, &vec![None; *count as usize])?;
+                    }
+                    // All at once, with the first of them.
+                    Action::StartOn { deployment, .. } => {
+                        let placed = std::mem::take(&mut placed);
+                        moved |= !placed.is_empty() && self.start(ctx, &service, deployment, &placed)?;
+                    }
                     Action::Stop { task, why } => {
                         moved = true;
                         stopped.push(task.clone());
-                        stop(ctx, &mut service, &seen, &task, why)?;
+                        stop(ctx, &mut service, &seen, task, *why)?;
                     }
                     Action::Complete { deployment } => {
-                        deployment::complete(ctx, &mut service, current.as_mut(), &deployment)?;
+                        deployment::complete(ctx, &mut service, current.as_mut(), deployment)?;
                     }
                     Action::Bake => {
                         if let Some(current) = &mut current {
@@ -160,14 +184,21 @@ impl Reconciler {
                         }
                     }
                     Action::Fail { deployment, why, rollback, back_to } => {
-                        let (why, to) = ((why, rollback), back_to.as_deref());
-                        deployment::fail(ctx, &mut service, current.as_mut(), &deployment, why, to)?;
+                        let (why, to) = ((*why, *rollback), back_to.as_deref());
+                        deployment::fail(ctx, &mut service, current.as_mut(), deployment, why, to)?;
                     }
                     Action::Steady(steady) => {
-                        service.steady = steady;
-                        if steady {
+                        service.steady = *steady;
+                        if *steady {
+                            service.blocked = false;
                             events::add(ctx, &service, "has reached a steady state.")?;
                         }
+                    }
+                    Action::Protected(tasks) => {
+                        service.blocked = true;
+                        let list = tasks.iter().map(|id| format!("(task {id})")).collect::<Vec<_>>().join(" ");
+                        let words = format!("was unable to stop tasks that are protected from scale-in: {list}.");
+                        events::add(ctx, &service, words)?;
                     }
                     Action::Blocked => {
                         service.blocked = true;
@@ -200,8 +231,15 @@ impl Reconciler {
         Ok(moved)
     }
 
-    /// Places and creates tasks. Returns whether at least one was.
-    fn start(&mut self, ctx: &mut Ctx<'_>, service: &Service, deployment: &str, count: u32) -> Result<bool> {
+    /// Places and creates as many tasks as there are places, each on the container instance that is named.
+    /// Returns whether at least one was.
+    fn start(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        service: &Service,
+        deployment: &str,
+        places: &[Option<&str>],
+    ) -> Result<bool> {
         let Some(deployment) = service.deployments.iter().find(|d| d.id == deployment) else { return Ok(false) };
         let definition: Option<TaskDefinition> = ctx.tx.get(&deployment.task_definition)?;
         let cluster: Option<super::super::records::Cluster> = ctx.tx.get(&service.cluster_arn)?;
@@ -216,8 +254,8 @@ impl Reconciler {
             _ => Default::default(),
         };
         let managed = service.config.enable_ecs_managed_tags == Some(true);
-        let mut room = Room::of(ctx.tx, &cluster.arn, &group)?;
-        let new = NewTask {
+        let mut room = Room::of(ctx.tx, &cluster.arn, &group, !daemon::is_daemon(service))?;
+        let mut new = NewTask {
             tags: managed_tags(own, managed.then_some(cluster.name.as_str()), Some(&service.name)),
             exec: service.config.enable_execute_command == Some(true),
             cluster: &cluster,
@@ -227,6 +265,7 @@ impl Reconciler {
             started_by: Some(deployment.id.clone()),
             service: Some((service, &deployment.id)),
             launch: &deployment.launch,
+            on: None,
             strategies: &strategies,
             constraints: &constraints,
             asked: (
@@ -235,7 +274,8 @@ impl Reconciler {
             ),
         };
         let mut started = Vec::new();
-        for _ in 0..count {
+        for place in places {
+            new.on = *place;
             match tasks::create(ctx, &new, &mut room) {
                 Ok(Ok(task)) => started.push(task.id),
                 Ok(Err(no_place)) => {
@@ -247,7 +287,9 @@ impl Reconciler {
                     };
                     events::repeat(ctx, service, because)?;
                     self.look_again_in(PLACE_AGAIN);
-                    break;
+                    if place.is_none() {
+                        break;
+                    }
                 }
                 // Such as a subnet that was deleted since.
                 Err(refused) if refused.status < 500 => {
@@ -275,13 +317,18 @@ impl Reconciler {
             .map(|instance| (instance.arn, instance.draining))
             .collect();
         let (mut unhealthy, mut told) = (Vec::new(), Vec::new());
+        let now_ms = self.platform.now_ms();
         let mut seen = Vec::new();
         for task in &records {
+            if let Some(until) = task.protected_until_ms.filter(|until| *until > now_ms) {
+                self.look_again_at(now + Duration::from_millis((until - now_ms).unsigned_abs()));
+            }
             let phase = match task.status {
                 _ if !task.wanted => Phase::Stopping,
                 LastStatus::Provisioning | LastStatus::Pending | LastStatus::Activating => Phase::Starting,
                 LastStatus::Running => {
-                    Phase::Running { since: *self.running_since.entry(task.id.clone()).or_insert(now) }
+                    let started = task.started_ms.map_or(now, |at| self.then(at));
+                    Phase::Running { since: *self.running_since.entry(task.id.clone()).or_insert(started) }
                 }
                 LastStatus::Deactivating | LastStatus::Stopping | LastStatus::Deprovisioning | LastStatus::Stopped => {
                     Phase::Stopping
@@ -312,6 +359,7 @@ impl Reconciler {
                 phase,
                 health,
                 leave: task.container_instance_arn.as_ref().is_some_and(|arn| instances.get(arn).is_none_or(|d| *d)),
+                protected: task.is_protected(now_ms),
                 zone: task.availability_zone.clone(),
                 instance: task.container_instance_arn.clone().unwrap_or_default(),
                 order: task.order,
@@ -326,10 +374,12 @@ impl Reconciler {
             Some(current) if service.status == ServiceStatus::Active => self.shift(tx, current)?,
             Some(_) | None => None,
         };
+        let hosts = daemon::is_daemon(service).then(|| daemon::hosts(tx, service)).transpose()?;
+        let wanted_hosts = |hosts: &Vec<Host>| hosts.iter().filter(|host| host.wanted).count() as u32;
         let configuration = service.config.deployment_configuration.as_ref();
         let percent = |given: Option<i32>, usual: u32| given.map_or(usual, |n| n.max(0).unsigned_abs());
         let wanted = Wanted {
-            desired: service.desired_count,
+            desired: hosts.as_ref().map_or(service.desired_count, wanted_hosts),
             minimum_healthy_percent: percent(configuration.and_then(|c| c.minimum_healthy_percent), 100),
             maximum_percent: percent(configuration.and_then(|c| c.maximum_percent), 200),
             circuit_breaker: options::circuit_breaker(configuration),
@@ -346,7 +396,7 @@ impl Reconciler {
         if seen.iter().any(in_grace) {
             self.look_again_in(Duration::from_secs(1));
         }
-        Ok(Seen { wanted, current, shift, tasks: seen, records, told, unhealthy })
+        Ok(Seen { wanted, current, shift, hosts, tasks: seen, records, told, unhealthy })
     }
 
     /// The verdict over all target groups: unhealthy in one is unhealthy. Without a target group a
@@ -390,8 +440,10 @@ impl Reconciler {
         let since = match self.throttled_since.get(&deployment.id) {
             Some((counted, since)) if *counted == failures => *since,
             _ => {
-                self.throttled_since.insert(deployment.id.clone(), (failures, now));
-                now
+                // By what is stored, so that the delay goes on over a restart.
+                let since = if failures == 0 { now } else { self.then(deployment.throttle.last_ms) };
+                self.throttled_since.insert(deployment.id.clone(), (failures, since));
+                since
             }
         };
         let not_before = since + deployment.throttle.delay();
@@ -431,6 +483,15 @@ impl Reconciler {
             ctx.tx.delete::<super::super::records::ServiceEvents>(&service.arn)?;
             Ok(ctx.tx.delete::<Service>(&service.arn)?)
         })
+    }
+}
+
+impl Seen {
+    fn decide(&self, now: Duration) -> Vec<Action> {
+        match &self.hosts {
+            Some(hosts) => plan_daemon(&self.wanted, hosts, &self.tasks, now),
+            None => plan(&self.wanted, &self.tasks, now),
+        }
     }
 }
 

@@ -186,6 +186,7 @@ impl Reconciler {
             }
             Step::Terminate => {
                 task.status = LastStatus::Stopping;
+                task.terminated_ms = Some(now);
                 task.version += 1;
                 ctx.tx.put(task)?;
             }
@@ -258,7 +259,7 @@ impl Reconciler {
             }
         }
         // What nobody checks is healthy as soon as it runs.
-        if task.targets.is_empty() {
+        if task.targets.is_empty() && !task.is_checked() {
             registries::tell(ctx, task, true)?;
         }
         open_streams(ctx, task)?;
@@ -285,7 +286,7 @@ impl Reconciler {
     fn count_failure(&self, ctx: &Ctx<'_>, task: &Task, reason: Option<&str>) -> Result<()> {
         let now = ctx.platform.now_ms();
         let lived = task.started_ms.map(|started| now - started);
-        if self.was_healthy.contains(&task.id) {
+        if task.came_up || self.was_healthy.contains(&task.id) {
             return Ok(());
         }
         let short = lived.is_none_or(|ms| ms < STARTED_WELL_MS);
@@ -308,9 +309,11 @@ impl Reconciler {
                 send(Some(&container.name), container::stop_signal(container.stop_signal.as_deref()));
             }
         }
-        let since = self.terminated.get(&task.id).map_or(now, |(since, _)| *since);
+        // Whether a run before this one sent the signal is not known: it gets half of its time at least.
+        let first = || self.then(task.terminated_ms.unwrap_or(i64::MAX)).max(now.saturating_sub(stop_timeout / 2));
+        let since = self.terminated.get(&task.id).map_or_else(first, |(since, _)| *since);
         self.terminated.insert(task.id.clone(), (since, kill));
-        self.look_again_at(if kill { now + Duration::from_secs(1) } else { now + stop_timeout });
+        self.look_again_at(if kill { now + Duration::from_secs(1) } else { since + stop_timeout });
     }
 
     fn is_drained(&self, tx: &Tx<'_>, task: &Task) -> Result<bool> {

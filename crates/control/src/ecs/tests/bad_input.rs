@@ -100,7 +100,12 @@ fn each_operation_refuses_with_its_own_code_and_changes_nothing() {
         ("CreateService", service(json!({"taskDefinition": "none"})), "ClientException", "TaskDefinition not found."),
         ("CreateService", service(json!({"desiredCount": -1})), "InvalidParameterException", "desiredCount"),
         ("CreateService", service(json!({"launchType": "EXTERNAL"})), "UnsupportedFeatureException", "EXTERNAL"),
-        ("CreateService", service(json!({"schedulingStrategy": "DAEMON"})), "UnsupportedFeatureException", "REPLICA"),
+        (
+            "CreateService",
+            service(json!({"schedulingStrategy": "DAEMON"})),
+            "InvalidParameterException",
+            "desired count",
+        ),
         (
             "CreateService",
             service(json!({"enableExecuteCommand": true})),

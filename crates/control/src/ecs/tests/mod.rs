@@ -3,10 +3,14 @@
 
 mod bad_input;
 mod blue_green;
+mod daemon;
 mod deployments;
+mod instances;
 mod life;
 mod network;
+mod protection;
 mod registries;
+mod restart;
 mod roles;
 mod rolling;
 mod secrets;

@@ -9,6 +9,7 @@ use crate::store::Item;
 use crate::testing::World;
 use quarry_aws::ecs::{self as aws, op};
 use quarry_aws::servicediscovery::{self as map, op as map_op};
+use quarry_domain::task::ContainerHealth;
 use quarry_wire::ServiceError;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -125,6 +126,33 @@ fn running_tasks_are_registered_and_stopping_ones_are_not() {
         events.iter().any(|event| event.contains("registered 1 instances in (service-registry arn:")),
         "{events:?}"
     );
+}
+
+#[test]
+fn a_checked_task_without_a_load_balancer_is_registered_when_it_is_healthy() {
+    let (mut stage, namespace) = stage();
+    let arn = registry(&stage, &namespace, "api", &["SRV"], true);
+    let check = json!({"healthCheck": {"command": ["CMD", "/check"], "interval": 5}});
+    let definition = stage.define_with("api:v1", check);
+    create(&stage, &definition, json!([bridge(&arn)])).unwrap();
+    stage.update(|service| service.desired_count = Some(1));
+    settle(&mut stage);
+    let task = id(&stage.tasks("RUNNING")[0]);
+    assert!(instances(&stage).is_empty(), "it runs, and nobody knows how it is");
+    let show = |stage: &Stage, health| {
+        let mut seen = super::running(&task);
+        seen.containers[0].health = health;
+        stage.world.runtime.show(seen);
+    };
+    let said = |stage: &Stage| instances(stage)[&task].attributes["AWS_INIT_HEALTH_STATUS"].clone();
+    show(&stage, ContainerHealth::Healthy);
+    stage.reconciler.pass();
+    assert_eq!(said(&stage), "HEALTHY", "one look is enough");
+    let healthy = |stage: &Stage| instances(stage)[&task].healthy;
+    assert!(healthy(&stage));
+    show(&stage, ContainerHealth::Unhealthy);
+    stage.reconciler.pass();
+    assert!(!healthy(&stage));
 }
 
 #[test]

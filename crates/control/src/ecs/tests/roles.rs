@@ -47,7 +47,7 @@ fn record(stage: &Stage, id: &str) -> Task {
 
 fn ask(stage: &Stage, source: Option<Ipv4Addr>, path: &str) -> (StatusCode, Value) {
     let asker = source.map_or(Asker::Process, Asker::Task);
-    let response = answer(&stage.world.platform, &stage.world.operations, asker, path);
+    let response = answer(&stage.world.platform, &stage.world.operations, asker, path, None);
     (response.status(), serde_json::from_slice(response.body()).unwrap())
 }
 
