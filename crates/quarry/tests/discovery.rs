@@ -141,16 +141,7 @@ impl Town {
 
     /// SIGKILL to a task's process.
     fn kill(&self, task: &str) {
-        use quarry_domain::task::{ContainerState, TaskRuntime};
-        let config = quarry_runtime::RuntimeConfig::new(self.site.platform.data_dir().to_owned());
-        let exe = env!("CARGO_BIN_EXE_quarry").into();
-        let runtime = quarry_runtime::Runtime::open(quarry_runtime::RuntimeConfig { exe, ..config }).unwrap();
-        let seen = runtime.observe_one(task).expect("the task is here");
-        let pid = seen.containers.iter().find_map(|container| match container.state {
-            ContainerState::Running { pid, .. } => Some(pid as i32),
-            _ => None,
-        });
-        let pid = rustix::process::Pid::from_raw(pid.expect("its container runs")).unwrap();
+        let pid = rustix::process::Pid::from_raw(self.site.pid(task)).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
 }
@@ -260,4 +251,48 @@ fn names_are_seen_from_their_vpc_alone_and_follow_what_is_registered() {
     town.finish(town.map::<RegisterInstance>(input).operation_id);
     assert!(town.ask("/resolve/db.far.local").starts_with("unknown"));
     named(&[&two]);
+}
+
+/// Containers say how they are: who is sick leaves the name at once, is replaced, and its successor is named
+/// only when it is well.
+#[test]
+fn a_task_that_fails_its_health_check_leaves_the_name_and_is_replaced() {
+    let Some(town) = Town::found("user-namespaces") else { return };
+    let (_, arn) = town.registry("posts", &["A", "SRV"]);
+    let check = json!({"command": ["CMD", "/peer", "check"], "interval": 5, "timeout": 2, "retries": 1});
+    let containers = json!([{"name": "peer", "portMappings": [{"containerPort": 3000}], "healthCheck": check}]);
+    let checked = town.site.define("checked", containers, json!({}));
+    let registries = json!([{"registryArn": arn, "containerName": "peer", "containerPort": 3000}]);
+    town.serve("posts", 2, &[("taskDefinition", checked.into()), ("serviceRegistries", registries)]);
+    let health = |task: &quarry_aws::ecs::Task| task.health_status.clone().unwrap_or_default();
+    wait_for("the tasks run", || {
+        let tasks = town.site.tasks("posts");
+        // Whoever is named was found to be well before.
+        for task in tasks.iter().filter(|task| health(task) == "UNKNOWN") {
+            let own = address(task);
+            let named = town.resolve("posts").contains(&own);
+            assert!(!named || health(&town.site.task(task.task_arn.as_deref().unwrap())) != "UNKNOWN", "{own}");
+        }
+        (tasks.len() == 2 && tasks.iter().all(|task| health(task) == "HEALTHY")).then_some(())
+    });
+    let before = town.wait_named("posts", "posts", 2);
+
+    let sick = town.site.tasks("posts").remove(0);
+    let own = address(&sick);
+    assert!(town.ask(&format!("/get/{own}:3000/sick")).contains("Ok"));
+    let arn = sick.task_arn.clone().unwrap();
+    wait_for("it is found to be sick", || (health(&town.site.task(&arn)) == "UNHEALTHY").then_some(()));
+    let found = Instant::now();
+    wait_for("the sick task has left the name", || (!town.resolve("posts").contains(&own)).then_some(()));
+    println!("a sick task left DNS {} ms after its state was shown", found.elapsed().as_millis());
+    assert!(found.elapsed() < Duration::from_secs(5), "{:?}", found.elapsed());
+    let stopped = wait_for("it is replaced", || {
+        assert!(!town.resolve("posts").is_empty(), "somebody is named all the time");
+        let task = town.site.task(&arn);
+        (task.last_status.as_deref() == Some("STOPPED")).then_some(task)
+    });
+    assert_eq!(stopped.stopped_reason.as_deref(), Some("Task failed container health checks"));
+    let after = town.wait_named("posts", "posts", 2);
+    assert_eq!(after.intersection(&before).count(), 1);
+    assert!(!after.contains(&own));
 }

@@ -1,12 +1,16 @@
 //! The network between tasks, with real tasks: who reaches whom, and a service behind a target group of
 //! type ip.
 
+#[path = "network/credentials.rs"]
+mod credentials;
 #[path = "network/exec.rs"]
 mod exec;
 #[path = "network/foreign.rs"]
 mod foreign;
 #[path = "network/site.rs"]
 mod site;
+#[path = "network/velocity.rs"]
+mod velocity;
 
 use quarry_testkit::wait_for;
 use serde_json::json;

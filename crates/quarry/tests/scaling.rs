@@ -107,11 +107,29 @@ fn what_is_busy_grows_alone_and_shrinks_again() {
     let listed = site.call::<cloudwatch::ListMetrics>(json!({"Namespace": "AWS/ECS", "MetricName": "CPUUtilization"}));
     assert!(listed.metrics.unwrap().len() >= 2);
 
+    // A task that is protected from scale-in is the one that is left.
+    let kept = site.tasks("shop").remove(1).task_arn.unwrap();
+    let protect = json!({"cluster": "demo", "tasks": [kept], "protectionEnabled": true});
+    assert_eq!(site.call::<ecs::op::UpdateTaskProtection>(protect).failures, Some(Vec::new()));
+
     stop.store(true, Ordering::Relaxed);
     loaders.into_iter().for_each(|loader| loader.join().unwrap());
     wait_for("without load it shrinks", || (counts(&site, "shop") == (1, 1)).then_some(()));
+    assert_eq!(site.tasks("shop")[0].task_arn, Some(kept));
     assert_eq!(counts(&site, "burner").0, 2, "who still burns keeps what it has");
     assert_eq!(counts(&site, "neighbour"), (1, 1));
+
+    // By the clock: from a time on there are two at least.
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+    let soon = soon.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let at = quarry_wire::Timestamp::from_millis(soon * 1000).to_string();
+    let at = at.split('.').next().unwrap().trim_end_matches('Z').to_owned();
+    site.call::<scaling::PutScheduledAction>(of(
+        "neighbour",
+        json!({"ScheduledActionName": "evening", "Schedule": format!("at({at})"),
+            "ScalableTargetAction": {"MinCapacity": 2}}),
+    ));
+    wait_for("the scheduled action is done", || (counts(&site, "neighbour") == (2, 2)).then_some(()));
 
     // The counters for Prometheus, for those who have the credentials.
     assert!(metrics(&site.platform.endpoint, "").starts_with("HTTP/1.1 401 "));

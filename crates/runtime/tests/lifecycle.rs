@@ -230,8 +230,13 @@ fn health_and_order_of(isolation: Isolation) {
     after.depends_on = vec![depends("app", Dependency::Healthy)];
     let mut never = place.container("never", &["serve", "3001"]);
     never.depends_on = vec![depends("fails", Dependency::Success)];
+    // Whatever it ended with, and as soon as it has started.
+    let mut over = place.container("over", &["end", "5"]);
+    over.depends_on = vec![depends("fails", Dependency::Complete)];
+    let mut beside = place.container("beside", &["serve", "3002"]);
+    beside.depends_on = vec![depends("over", Dependency::Start), depends("app", Dependency::Start)];
     // In no order of their own.
-    spec.containers.extend([after, never]);
+    spec.containers.extend([after, never, beside, over]);
     spec.containers.push(place.container("init", &["end", "0"]));
     spec.containers.push(place.container("fails", &["end", "3"]));
     place.launch(&spec);
@@ -245,6 +250,14 @@ fn health_and_order_of(isolation: Isolation) {
     };
     let ContainerState::Exited { code: 0, at_ms: init, .. } = of(&seen, "init").state else { panic!("{seen:#?}") };
     assert!(init <= app && app + 900 <= after, "{seen:#?}");
+    let ended = |t: &ObservedTask| matches!(of(t, "over").state, ContainerState::Exited { .. });
+    let later = place.wait("ordered", "what waited for a failure has ended, too", ended);
+    let ContainerState::Exited { code: 3, at_ms: failed, .. } = of(&later, "fails").state else { panic!("{later:#?}") };
+    let ContainerState::Exited { code: 5, at_ms: over, .. } = of(&later, "over").state else { panic!("{later:#?}") };
+    let ContainerState::Running { started_at_ms: beside, .. } = of(&later, "beside").state else {
+        panic!("{later:#?}")
+    };
+    assert!(failed <= over && app <= beside, "{later:#?}");
     let ContainerState::Failed { reason, .. } = of(&seen, "never").state else { panic!("{seen:#?}") };
     assert!(reason.contains("container fails did not become Success"), "{reason}");
     place.wait("ordered", "its sickness", |t| of(t, "app").health == ContainerHealth::Unhealthy);

@@ -14,6 +14,7 @@ const OFFERED: &[&str] = &[
     "cluster",
     "containerInstances",
     "enableECSManagedTags",
+    "enableExecuteCommand",
     "group",
     "networkConfiguration",
     "overrides",
@@ -42,6 +43,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: StartTaskRequest) -> Result<StartTaskRes
     };
     let launch = Launch::of(ctx, &cluster, &definition, &asked)?;
     let common = Common::of(&definition, input.overrides, input.tags, input.propagate_tags.as_deref(), input.group)?;
+    options::exec_role(input.enable_execute_command, &definition, &common.overrides, "task couldn't be run")?;
     let managed = input.enable_ecs_managed_tags == Some(true);
     let tags = managed_tags(common.tags, managed.then_some(cluster.name.as_str()), None);
     let mut room = Room::of(ctx.tx, &cluster.arn, &common.group, false)?;
@@ -69,6 +71,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: StartTaskRequest) -> Result<StartTaskRes
             strategies: &[],
             constraints: &[],
             asked: (&[], &[]),
+            exec: input.enable_execute_command == Some(true),
         };
         match tasks::create(ctx, &new, &mut room)? {
             Ok(task) => started.push(shown(&task)),

@@ -142,6 +142,19 @@ impl Site {
         self.call::<quarry_aws::ecs::op::DescribeTasks>(input).tasks.unwrap().remove(0)
     }
 
+    /// The process of a task's first container.
+    pub fn pid(&self, task: &str) -> i32 {
+        use quarry_domain::task::{ContainerState, TaskRuntime};
+        let config = quarry_runtime::RuntimeConfig::new(self.platform.data_dir().to_owned());
+        let runtime = quarry_runtime::RuntimeConfig { exe: EXE.into(), ..config };
+        let seen = quarry_runtime::Runtime::open(runtime).unwrap().observe_one(task).expect("the task is here");
+        let pid = seen.containers.iter().find_map(|container| match container.state {
+            ContainerState::Running { pid, .. } => Some(pid as i32),
+            _ => None,
+        });
+        pid.expect("its container runs")
+    }
+
     /// The service's tasks that are wanted.
     pub fn tasks(&self, service: &str) -> Vec<quarry_aws::ecs::Task> {
         let input = json!({"cluster": "demo", "serviceName": service});

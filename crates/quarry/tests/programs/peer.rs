@@ -3,6 +3,7 @@
 //! `peer` answers HTTP on $PORT (3000):
 //! - `/` with `peer <host name>`;
 //! - `/connect/<address>` with what that address says, or `refused` and why;
+//! - `/send/<address>/<bytes>` with the whole answer of that address to these bytes, in hexadecimal digits;
 //! - `/get/<address>/<path>` with the whole answer of that address to `GET /<path>`;
 //! - `/env/<name>` with a variable;
 //! - `/resolve/<name>` with the addresses that the C library's resolver finds, sorted, one a line;
@@ -85,9 +86,14 @@ fn serve() {
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
         std::thread::spawn(move || {
-            let mut request = [0; 8192];
-            let read = stream.read(&mut request).unwrap_or(0);
-            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let (mut request, mut part) = (Vec::new(), [0; 8192]);
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                match stream.read(&mut part) {
+                    Ok(read @ 1..) => request.extend(&part[..read]),
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            let request = String::from_utf8_lossy(&request).into_owned();
             let path = request.split(' ').nth(1).unwrap_or("/");
             let said = answer(path);
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", said.len());
@@ -100,6 +106,9 @@ fn answer(path: &str) -> String {
     let rest = |prefix: &str| path.strip_prefix(prefix);
     if let Some(address) = rest("/connect/") {
         return get(address, "/").unwrap_or_else(|error| format!("refused {error}"));
+    }
+    if let Some((address, bytes)) = rest("/send/").and_then(|rest| rest.split_once('/')) {
+        return send(address, &bytes_of(bytes)).unwrap_or_else(|error| format!("refused {error}"));
     }
     if let Some((address, path)) = rest("/get/").and_then(|rest| rest.split_once('/')) {
         return get(address, &format!("/{path}")).unwrap_or_else(|error| format!("refused {error}"));
@@ -155,12 +164,23 @@ fn srv(name: &str) -> std::io::Result<Vec<String>> {
     Ok(ports)
 }
 
-/// Status line and body.
 fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    send(address, request.as_bytes())
+}
+
+/// Two hexadecimal digits a byte.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or_default());
+    digits.filter_map(|pair| u8::from_str_radix(pair, 16).ok()).collect()
+}
+
+/// Status line and body of what an address answers to these bytes.
+fn send(address: &str, request: &[u8]) -> std::io::Result<String> {
     let parsed = address.parse().map_err(std::io::Error::other)?;
     let mut stream = TcpStream::connect_timeout(&parsed, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(request)?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;

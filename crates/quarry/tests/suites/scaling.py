@@ -137,6 +137,16 @@ def _(aws):
     (arn,) = until("a container instance", lambda: ecs.ListContainerInstances(cluster="joined")["containerInstanceArns"])
     found = ecs.DescribeContainerInstances(cluster="joined", containerInstances=[arn])["containerInstances"][0]
     assert found["status"] == "ACTIVE", found
+    attribute = {"name": "stack", "value": "a", "targetId": arn}
+    assert ecs.PutAttributes(cluster="joined", attributes=[attribute])["attributes"][0]["value"] == "a"
+    listed = ecs.ListAttributes(cluster="joined", targetType="container-instance", attributeName="stack")["attributes"]
+    assert [one["targetId"] for one in listed] == [arn], listed
+    ecs.DeleteAttributes(cluster="joined", attributes=[attribute])
+    ecs.RegisterTaskDefinition(family="joined", containerDefinitions=[
+        {"name": "web", "image": "nothing-here:v1", "memory": 64}])
+    started = ecs.StartTask(cluster="joined", taskDefinition="joined", containerInstances=[arn])["tasks"]
+    assert [task["containerInstanceArn"] for task in started] == [arn], started
+    aws.wait("ecs", "tasks_stopped", cluster="joined", tasks=[started[0]["taskArn"]])
     address = aws.ec2.AllocateAddress(Domain="vpc")["AllocationId"]
     held = aws.ec2.AssociateAddress(AllocationId=address, InstanceId=found["ec2InstanceId"])["AssociationId"]
     aws.ec2.DisassociateAddress(AssociationId=held)

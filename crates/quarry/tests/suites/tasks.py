@@ -94,6 +94,9 @@ def _(aws):
     run = ecs.RunTask(cluster="services", taskDefinition="served", launchType="FARGATE", networkConfiguration=network)
     task = run["tasks"][0]["taskArn"]
     ecs.ListTasks(cluster="services", family="served")
+    alone = ecs.UpdateTaskProtection(cluster="services", tasks=[task], protectionEnabled=True)["failures"]
+    assert [failure["reason"] for failure in alone] == ["TASK_NOT_VALID"], alone
+    assert ecs.GetTaskProtection(cluster="services", tasks=[task])["protectedTasks"] == []
     ecs.StopTask(cluster="services", task=task, reason="enough")
     aws.wait("ecs", "tasks_stopped", cluster="services", tasks=[task])
     stopped = ecs.DescribeTasks(cluster="services", tasks=[task])["tasks"][0]
