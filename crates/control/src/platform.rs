@@ -12,6 +12,7 @@ use quarry_domain::arn::Place;
 use quarry_domain::door::Door;
 use quarry_domain::image::{ImageCatalog, ImageStore};
 use quarry_domain::link::{Counters, CutReport, ListenerStatus, TargetReport};
+use quarry_domain::outside::AllowOutside;
 use quarry_domain::snapshot::Hub;
 use quarry_domain::task::TaskRuntime;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -38,6 +39,8 @@ pub struct PlatformConfig {
     pub scaling_speed: u32,
     /// Folders of this machine that tasks may see as volumes, with all below them: whole paths without links.
     pub host_folders: Vec<PathBuf>,
+    /// What lies outside and may be reached from tasks.
+    pub outside: Vec<AllowOutside>,
 }
 
 impl PlatformConfig {

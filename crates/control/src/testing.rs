@@ -96,6 +96,7 @@ impl World {
             hub: Some(Hub { broker: dir.join("hub/s"), address: Ipv4Addr::new(198, 19, 0, 1) }),
             host_folders: vec!["/srv/shared".into()],
             scaling_speed: 1,
+            outside: Vec::new(),
             machine: Machine { cpu: 4096, memory: 8192 },
         };
         let platform = Platform::new(config, door.door(), runtime.clone(), images.clone(), catalog.clone())

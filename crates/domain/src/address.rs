@@ -6,6 +6,7 @@
 //! | 198.18.0.0/16 | where a task's own connections come from, one per task |
 //! | 198.19.0.1 | the hub itself: name server and AWS endpoint |
 //! | 198.19.1.0/24 | load balancers |
+//! | 198.19.2.0 to 198.19.126.255 | what lies outside, one per name of the allow-list |
 //! | 198.19.128.0/17 | where others reach a task, one per task: its private address |
 //!
 //! Beside them, as on AWS, 169.254.170.2: what tells a task its role's credentials and what it is.
@@ -27,6 +28,11 @@ const PER_BLOCK: u64 = 254;
 /// The `n`-th address that a task sends from; begins again after 65,024.
 pub fn source(n: u64) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, (n / PER_BLOCK % 256) as u8, (n % PER_BLOCK) as u8 + 1)
+}
+
+/// Where tasks find the `n`-th name of what lies outside; begins again after 31,750.
+pub fn outside(n: u64) -> Ipv4Addr {
+    Ipv4Addr::new(198, 19, 2 + (n / PER_BLOCK % 125) as u8, (n % PER_BLOCK) as u8 + 1)
 }
 
 /// The loopback address from which the host hears a task: `source`, 198.18.x.y, as 127.18.x.y. No task
@@ -76,11 +82,12 @@ mod tests {
         #[test]
         fn every_address_is_in_its_range(n: u64, m: u64) {
             prop_assert!(is_private(private(n)) && !is_private(source(n)) && !is_private(private_on_loopback(n)));
-            for address in [private(n), source(n), private_on_loopback(n)] {
+            for address in [private(n), source(n), private_on_loopback(n), outside(n)] {
                 prop_assert!((1..=254).contains(&address.octets()[3]));
             }
             prop_assert!(told(source(n)).and_then(teller) == Some(source(n)) && told(private(n)).is_none());
             prop_assert!(source(n).octets()[..2] == [198, 18] && private_on_loopback(n).octets()[..2] == [127, 81]);
+            prop_assert!(outside(n).octets()[1] == 19 && (2..127).contains(&outside(n).octets()[2]));
             if n % (128 * 254) != m % (128 * 254) {
                 prop_assert_ne!(private(n), private(m));
             }

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod arn;
+pub mod block;
 pub mod container;
 pub mod cut;
 pub mod door;
@@ -16,10 +17,12 @@ pub mod image;
 pub mod isolation;
 pub mod link;
 pub mod metric;
+pub mod outside;
 pub mod placement;
 pub mod rule;
 pub mod scaling;
 pub mod sealed;
+pub mod security_group;
 pub mod service;
 pub mod snapshot;
 pub mod task;

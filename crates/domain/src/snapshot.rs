@@ -5,6 +5,7 @@
 //! unless a name says otherwise.
 
 use crate::sealed::Sealed;
+use crate::security_group::Security;
 use crate::task::TaskEntry;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +27,9 @@ pub struct Snapshot {
     /// The VPC of each task, by the address that its questions come from: it sees the names of that VPC.
     #[serde(default)]
     pub networks: BTreeMap<Ipv4Addr, String>,
+    /// Who may connect to whom.
+    #[serde(default)]
+    pub security: Security,
     /// Plain TCP forwarding: published host ports, and the AWS endpoint on the hub.
     pub relays: Vec<Relay>,
     /// The hub network, absent where tasks have no namespaces.
@@ -396,6 +400,13 @@ pub enum Endpoint {
         entry: TaskEntry,
         container_port: u16,
     },
+    /// A program outside, by a name that this machine resolves.
+    Host {
+        name: String,
+        port: u16,
+    },
+    /// Security groups let nothing through: connecting comes to no end.
+    Barred,
     /// Nothing listens there: an instance port no task holds. Probes fail with this reason.
     Nowhere {
         reason: String,

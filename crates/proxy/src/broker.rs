@@ -65,7 +65,11 @@ impl Brokers {
         let endpoints = endpoints.chain(snapshot.relays.iter().map(|r| &r.to));
         let tasks = endpoints.filter_map(|endpoint| match endpoint {
             Endpoint::Task { entry: TaskEntry::Broker(path), .. } => Some(path),
-            Endpoint::Task { entry: TaskEntry::Host(_), .. } | Endpoint::Tcp(_) | Endpoint::Nowhere { .. } => None,
+            Endpoint::Task { entry: TaskEntry::Host(_), .. }
+            | Endpoint::Tcp(_)
+            | Endpoint::Host { .. }
+            | Endpoint::Barred
+            | Endpoint::Nowhere { .. } => None,
         });
         let needed: HashSet<&PathBuf> = tasks.chain(snapshot.hub.iter().map(|hub| &hub.broker)).collect();
         idle.retain(|path, _| needed.contains(path));

@@ -96,6 +96,8 @@ async fn open(endpoint: &Endpoint, port: Option<u16>, brokers: &Brokers) -> Resu
             };
             Ok(TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, *host_port))).await?)
         }
+        Endpoint::Host { name, port: own } => Ok(TcpStream::connect((name.as_str(), port.unwrap_or(*own))).await?),
+        Endpoint::Barred => std::future::pending().await,
         Endpoint::Nowhere { reason } => Err(ConnectError::Nowhere(reason.clone())),
     }
 }

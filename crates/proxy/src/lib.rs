@@ -27,6 +27,7 @@ mod names;
 mod pool;
 mod probe;
 mod relay;
+mod screen;
 mod secure;
 mod slow_start;
 mod sticky;

@@ -3,6 +3,7 @@
 
 use crate::broker::Brokers;
 use crate::handover;
+use crate::screen::{Screen, Screens};
 use crate::table::Place;
 use crate::worker::Command;
 use quarry_domain::link::{BrokerRequest, ListenerStatus};
@@ -59,6 +60,8 @@ struct Bound {
     moved: Option<String>,
     /// What the workers have too: kept to be handed over.
     sockets: Vec<TcpListener>,
+    /// In force; `None`: not known.
+    screen: Option<Screen>,
 }
 
 /// Where a port may not be bound, this much is added first.
@@ -142,6 +145,24 @@ impl Listening {
         }
         for (port, wants) in by_port {
             self.open_together(port, wants);
+        }
+        self.screen(snapshot);
+    }
+
+    /// Lets the kernel drop what security groups do not allow.
+    fn screen(&mut self, snapshot: &Snapshot) {
+        let mut screens = Screens::new(snapshot);
+        for (want, bound) in &mut self.bound {
+            let screen = screens.of(want);
+            if bound.screen.as_ref() == Some(&screen) {
+                continue;
+            }
+            let attached: io::Result<()> = bound.sockets.iter().try_for_each(|socket| screen.attach(socket));
+            match attached {
+                Ok(()) => bound.screen = Some(screen),
+                // What comes in is looked at once more when it is accepted.
+                Err(error) => tracing::debug!(?want, %error, "a socket filter cannot be set"),
+            }
         }
     }
 
@@ -247,7 +268,7 @@ impl Listening {
             let _ = self.workers[worker].send(command);
         }
         // Out of descriptors it is not kept: then it is opened anew by who takes over.
-        self.bound.insert(want, Bound { id, address, moved, sockets: kept.unwrap_or_default() });
+        self.bound.insert(want, Bound { id, address, moved, sockets: kept.unwrap_or_default(), screen: None });
     }
 
     fn close(&mut self, want: &Want) {

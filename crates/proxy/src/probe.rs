@@ -186,7 +186,8 @@ async fn ask(
     let host = match endpoint {
         Endpoint::Tcp(address) => address.to_string(),
         Endpoint::Task { container_port, .. } => format!("127.0.0.1:{container_port}"),
-        Endpoint::Nowhere { .. } => String::new(),
+        Endpoint::Host { name, port } => format!("{name}:{port}"),
+        Endpoint::Barred | Endpoint::Nowhere { .. } => String::new(),
     };
     let path = if check.path.is_empty() { "/" } else { &check.path };
     let request = format!(

@@ -1,7 +1,8 @@
-//! Relays: TCP accepted at one place and forwarded to another, byte for byte.
+//! Relays: TCP accepted at one place and forwarded to another, byte for byte, where security groups allow it.
 
 use crate::connect::{ConnectError, connect};
 use crate::io::{Meter, tunnel};
+use crate::screen;
 use crate::stream::Stream;
 use crate::watch::{Phase, Watch};
 use crate::worker::Worker;
@@ -31,6 +32,11 @@ pub async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, listen:
 async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
     let Some(relay) = worker.shared.table.load().config.relays.get(&listen).cloned() else { return };
     let _relaying = worker.relaying();
+    if !admits(&worker, &client, &listen) {
+        tracing::debug!(?listen, "security groups do not allow a connection");
+        return Stream::from(client).abort();
+    }
+    screen::lift(&client);
     let to = &relay.to;
     let _ = client.set_nodelay(true);
     let opened = match relay.tells_source {
@@ -50,6 +56,18 @@ async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
             // The client gets a reset, not an orderly end.
             client.abort();
         }
+    }
+}
+
+/// Whether the asker may connect. On the host's loopback a task cannot be told from another program.
+fn admits(worker: &Worker, client: &TcpStream, listen: &RelayListen) -> bool {
+    let table = worker.shared.table.load();
+    match (listen, client.peer_addr()) {
+        (RelayListen::Host(_), _) => true,
+        (RelayListen::Hub(SocketAddr::V4(at)), Ok(SocketAddr::V4(peer))) => {
+            table.config.snapshot.security.admits(*peer.ip(), *at.ip(), at.port())
+        }
+        (RelayListen::Hub(_), _) => false,
     }
 }
 

@@ -46,6 +46,10 @@ pub async fn enter(worker: &Worker, tcp: TcpStream, origin: Origin) -> io::Resul
         .await?;
         let info = tls.info();
         let place = chosen.take().map_or(origin.place, |arn| Rc::new(Place::Own(arn)));
+        // Which of several load balancers is meant is known only now.
+        if !table.config.admits(&place, origin.peer.ip()) {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
         let origin = Origin { http2: info.http2, tls: Some(Rc::new(info)), place, ..origin };
         Ok((Stream::Tls(Box::new(tls)), origin))
     };

@@ -19,6 +19,7 @@ use quarry_domain::snapshot::{
 };
 use rustls::ServerConfig;
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -52,6 +53,8 @@ pub struct Config {
 pub struct ListenerEntry {
     pub arn: String,
     pub port: u16,
+    /// Its load balancer's own.
+    pub address: Ipv4Addr,
     pub front: Arc<Front>,
     /// Lower case.
     pub dns_name: String,
@@ -175,6 +178,7 @@ impl Config {
                         .flat_map(|c| c.names.clone())
                         .collect(),
                     port: listener.port,
+                    address: lb.address,
                     front: Arc::new(Front {
                         balancer: shared.clone(),
                         edits: Edits::new(&listener.attributes),
@@ -211,6 +215,27 @@ impl Config {
             Place::Shared(port) => self.by_port.get(port).map_or(&[], Vec::as_slice),
         };
         found.iter().map(|n| &self.listeners[*n])
+    }
+
+    /// Whether security groups let a client connect here: to one listener at least, if several share the place.
+    pub fn admits(&self, place: &Place, client: IpAddr) -> bool {
+        let mut refused = false;
+        for listener in self.at(place) {
+            if self.admits_to(listener, client) {
+                return true;
+            }
+            refused = true;
+        }
+        !refused
+    }
+
+    /// Whether security groups let a client connect to the load balancer of this listener.
+    pub fn admits_to(&self, listener: &ListenerEntry, client: IpAddr) -> bool {
+        match client.to_canonical() {
+            IpAddr::V4(client) => self.snapshot.security.admits(client, listener.address, listener.port),
+            // Nothing listens on IPv6.
+            IpAddr::V6(_) => false,
+        }
     }
 
     /// The HTTPS listener that a server name asks for, by its load balancer's name or by its certificates,

@@ -12,6 +12,8 @@ use crate::limits::Limits;
 use crate::logs::{self, Batch, Logger, Sink};
 use crate::pool::Pool;
 use crate::relay;
+use crate::screen;
+use crate::stream::Stream;
 use crate::table::{Place, Table};
 use crate::target;
 use arc_swap::ArcSwap;
@@ -19,6 +21,7 @@ use quarry_domain::door::{Door, UnixMillis};
 use quarry_domain::snapshot::RelayListen;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -219,7 +222,14 @@ async fn accept(worker: Rc<Worker>, listener: std::net::TcpListener, place: Rc<P
         };
         match accepted {
             Ok(_) if worker.sockets.get() >= worker.shared.limits.connections => worker.rejected(&place),
+            Ok((stream, peer)) if !worker.shared.table.load().config.admits(&place, peer.ip()) => {
+                tracing::debug!(%peer, ?place, "security groups do not allow a connection");
+                Stream::from(stream).abort();
+            }
             Ok((stream, peer)) => {
+                if matches!(peer, SocketAddr::V4(peer) if !peer.ip().is_loopback()) {
+                    screen::lift(&stream);
+                }
                 // Counted here: many may be accepted before the first of them is served.
                 worker.sockets.set(worker.sockets.get() + 1);
                 let connection = client::serve(worker.clone(), stream, peer, port, place.clone());

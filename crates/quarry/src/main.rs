@@ -11,6 +11,7 @@ mod tour;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use quarry_control::endpoint::Auth;
+use quarry_domain::outside::AllowOutside;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,6 +57,12 @@ enum Command {
         /// it; may be given several times. Containers read and write there as the users they run as.
         #[arg(long = "host-folder", value_name = "DIR")]
         host_folders: Vec<PathBuf>,
+        /// Let tasks of a service reach something outside of their VPC, over TCP:
+        /// `users=postgres.internal:5432@127.0.0.1:5432` lets those of `users` find this machine's
+        /// PostgreSQL as postgres.internal. For SERVICE, `*` is all tasks, `cluster/service` one of a
+        /// cluster, `family:name` tasks of no service. Without it nothing outside is reached.
+        #[arg(long, value_name = "SERVICE=NAME:PORT[@HOST:PORT]")]
+        allow_outside: Vec<AllowOutside>,
     },
     /// Print `export` lines that point a shell's AWS clients here: eval "$(quarry env)".
     Env(DataDir),
@@ -133,14 +140,21 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Tour(arguments) => return tour::run(arguments),
-        Command::Serve { data, listen, auth, scaling_speed, host_folders } => {
+        Command::Serve { data, listen, auth, scaling_speed, host_folders, allow_outside: outside } => {
             log_to_stderr();
             let auth = match auth {
                 AuthMode::On => Auth::On,
                 AuthMode::Off => Auth::Off,
             };
             let data_dir = data.path()?;
-            roles::serve::run(roles::serve::ServeOptions { data_dir, listen, auth, scaling_speed, host_folders })?;
+            roles::serve::run(roles::serve::ServeOptions {
+                data_dir,
+                listen,
+                auth,
+                scaling_speed,
+                host_folders,
+                outside,
+            })?;
         }
         Command::Env(data) => env::run(&data.path()?)?,
         Command::Stop(data) => println!("{}", roles::stop::run(&data.path()?)?),

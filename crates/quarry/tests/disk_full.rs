@@ -165,10 +165,27 @@ async fn load_balancer(aws: &Client) -> String {
         };
         subnets.push(aws.call::<ec2::op::CreateSubnet>(input).await.unwrap().subnet.unwrap().subnet_id.unwrap());
     }
+    let group = ec2::CreateSecurityGroupRequest {
+        vpc_id: vpc.clone(),
+        group_name: Some("web".into()),
+        description: Some("web".into()),
+        ..Default::default()
+    };
+    let group = aws.call::<ec2::op::CreateSecurityGroup>(group).await.unwrap().group_id.unwrap();
+    let rule = ec2::AuthorizeSecurityGroupIngressRequest {
+        group_id: Some(group.clone()),
+        ip_protocol: Some("tcp".into()),
+        from_port: Some(80),
+        to_port: Some(80),
+        cidr_ip: Some("0.0.0.0/0".into()),
+        ..Default::default()
+    };
+    aws.call::<ec2::op::AuthorizeSecurityGroupIngress>(rule).await.unwrap();
     let made = aws
         .call::<elbv2::op::CreateLoadBalancer>(elbv2::CreateLoadBalancerInput {
             name: Some("up".into()),
             subnets: Some(subnets),
+            security_groups: Some(vec![group]),
             scheme: Some("internal".into()),
             ..Default::default()
         })

@@ -36,8 +36,14 @@ fn a_listener_with_a_requested_certificate_serves_https() {
         ))
     };
     let subnets = format!("{} {}", subnet(1, "a"), subnet(2, "b"));
+    let group = shell.aws_text(&format!(
+        "ec2 create-security-group --group-name web --description web --vpc-id {vpc} --query GroupId"
+    ));
+    shell.aws_ok(&format!(
+        "ec2 authorize-security-group-ingress --group-id {group} --protocol tcp --port 443 --cidr 0.0.0.0/0"
+    ));
     let balancer = shell.aws_text(&format!(
-        "elbv2 create-load-balancer --name demo --scheme internal --subnets {subnets} \
+        "elbv2 create-load-balancer --name demo --scheme internal --subnets {subnets} --security-groups {group} \
          --query LoadBalancers[0].LoadBalancerArn"
     ));
     let listener = shell.aws_text(&format!(

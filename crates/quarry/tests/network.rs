@@ -12,6 +12,12 @@ mod site;
 #[path = "network/velocity.rs"]
 mod velocity;
 
+#[path = "network/groups.rs"]
+mod groups;
+
+#[path = "network/outside.rs"]
+mod outside;
+
 use quarry_testkit::wait_for;
 use serde_json::json;
 use site::{Site, address, get};
@@ -49,14 +55,19 @@ fn who_reaches_whom(isolation: &str) {
             ask(&format!("/connect/{somebody}:3000")).contains("200 OK").then_some(())
         });
     }
+    // The AWS endpoint, where its environment says.
+    let endpoint = ask("/env/AWS_ENDPOINT_URL");
+    let said = ask(&format!("/connect/{}", endpoint.trim_start_matches("http://")));
+    assert!(said.starts_with("HTTP/1.1 4"), "{endpoint}: {said}");
     if isolation == "none" {
         assert!(there.starts_with("127.81."), "{there}");
         return;
     }
     assert!(there.starts_with("198.19."), "{there}");
-    // Not at another port, not where its connections come from, and not where nobody is.
+    // Not at another port, not where its connections come from, not where nobody is, and not outside of the hub.
     let source = source_of(&site, &other);
-    for nowhere in [format!("{there}:3001"), format!("{source}:3000"), "198.19.254.254:3000".to_owned()] {
+    let nobodys = ["198.19.254.254:3000", "192.0.2.1:80", "10.0.1.5:80", "169.254.169.254:80"].map(str::to_owned);
+    for nowhere in [format!("{there}:3001"), format!("{source}:3000")].into_iter().chain(nobodys) {
         assert!(ask(&format!("/connect/{nowhere}")).starts_with("refused"), "{isolation} {nowhere}");
     }
     // Stopped, it is refused, too.

@@ -18,6 +18,7 @@ pub mod network_interface;
 mod prefix_list;
 mod resource;
 mod route_table;
+pub mod security;
 mod security_group;
 mod security_group_rule;
 mod subnet;

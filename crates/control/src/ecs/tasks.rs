@@ -8,14 +8,16 @@ use super::records::{
 };
 use super::{container_instances, daemon, events, providers, registries, service_options, task_role};
 use crate::api::{Ctx, Result};
-use crate::ec2;
+use crate::ec2::{self, security};
 use crate::elbv2::targets;
 use crate::link::snapshot::{Behind, Endpoints};
 use crate::store::{StoreError, Tx};
 use quarry_aws::ecs::{PlacementConstraint, PlacementStrategy, TaskOverride};
 use quarry_domain::address;
+use quarry_domain::block::Block;
 use quarry_domain::container::{self, PortWanted};
 use quarry_domain::placement::{Constraint, Demand, Instance, NoPlace, Strategy, next_provider, place};
+use quarry_domain::security_group::Interface;
 use quarry_domain::snapshot::Endpoint;
 use quarry_domain::task::{ContainerHealth, TaskEntry};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -490,20 +492,45 @@ pub fn vpc<'a>(task: &Task, vpcs: &'a HashMap<String, String>) -> Option<&'a Str
     vpcs.get(interface.or(task.ec2_instance_id.as_ref())?)
 }
 
-/// What stands behind every held host port, and behind the ports of every private address.
+/// The network interface that a task uses: its own, or else its container instance's.
+fn interface(task: &Task, all: &security::Interfaces) -> Option<Interface> {
+    let known = match &task.interface {
+        Some(own) => all.attached.get(&own.id),
+        None => all.instances.get(task.ec2_instance_id.as_ref()?),
+    };
+    let mut known = known?.clone();
+    known.blocks.extend(task.private_address.map(Block::of).filter(|own| !known.blocks.contains(own)));
+    Some(known)
+}
+
+/// What stands behind every held host port, and behind the ports of every private address; who the tasks are
+/// by the addresses that they have.
 pub fn endpoints(tx: &Tx<'_>) -> Result<Endpoints, StoreError> {
     let ports = tx.all::<HostPort>()?.into_iter().filter_map(endpoint).collect();
-    let (mut private, mut networks) = (BTreeMap::new(), BTreeMap::new());
+    let mut found = Endpoints { ports, ..Endpoints::default() };
     let vpcs = ec2::instance::vpcs(tx)?;
+    let all = security::interfaces(tx)?;
     for task in tx.all::<Task>()? {
+        if let Some(interface) = interface(&task, &all) {
+            for address in [task.address, task.private_address].into_iter().flatten() {
+                found.interfaces.insert(address, interface.clone());
+            }
+        }
+        if let Some(address) = task.address {
+            let cluster = task.cluster_arn.rsplit('/').next().unwrap_or_default().to_owned();
+            found.askers.insert(address, (cluster, task.group.clone()));
+        }
         if let (Some(address), Some(vpc)) = (task.address, vpc(&task, &vpcs)) {
-            networks.insert(address, vpc.clone());
+            found.networks.insert(address, vpc.clone());
         }
         let (Some(address), Some(entry)) = (task.private_address, task.entry) else { continue };
         let ports = task.ports.iter().map(|port| (port.host_port, port.container_port)).collect();
-        private.insert(address, Behind { own_ports: task.interface.is_some(), task: task.id, entry, ports });
+        let behind = Behind { own_ports: task.interface.is_some(), task: task.id, entry, ports };
+        found.private.insert(address, behind);
     }
-    Ok(Endpoints { ports, private, networks })
+    found.instances = all.instances;
+    found.subnets = all.subnets;
+    Ok(found)
 }
 
 fn endpoint(held: HostPort) -> Option<((String, u16), Endpoint)> {

@@ -1,18 +1,20 @@
 //! From stored records to a routing snapshot.
 
 use crate::cut;
-use crate::ec2;
+use crate::ec2::{self, security};
 use crate::elbv2::listeners::tls;
 use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
 use crate::endpoint::DISCOVERY_PREFIX;
 use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
 use crate::servicediscovery;
 use crate::store::{StoreError, Tx};
-use quarry_domain::address::{METADATA, is_of_tasks};
+use quarry_domain::address::{self, METADATA, is_of_tasks};
+use quarry_domain::block::Block;
+use quarry_domain::security_group::{Interface, Outside, Security};
 use quarry_domain::snapshot::{self, Endpoint, NameRecord, Relay, RelayListen, Snapshot};
 use quarry_domain::task::{TaskEntry, TaskId};
-use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// Seconds for which a task may keep a load balancer's address.
 const NAME_TTL: u32 = 60;
@@ -26,6 +28,14 @@ pub struct Endpoints {
     pub private: BTreeMap<Ipv4Addr, Behind>,
     /// The VPC of each task, by the address its own connections come from.
     pub networks: BTreeMap<Ipv4Addr, String>,
+    /// The network interface that each task uses, by both its addresses.
+    pub interfaces: BTreeMap<Ipv4Addr, Interface>,
+    /// Cluster and group of each task, by the address its own connections come from.
+    pub askers: BTreeMap<Ipv4Addr, (String, String)>,
+    /// By instance id.
+    pub instances: HashMap<String, Interface>,
+    /// By subnet id.
+    pub subnets: HashMap<String, Block>,
 }
 
 /// The task behind a private address.
@@ -45,6 +55,9 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
     let mut scopes = cut::rule::scopes(tx)?;
     let networks = endpoints.networks.clone();
     let mut built = Snapshot { hub: config.hub.clone(), networks, ..Snapshot::default() };
+    built.security.groups = security::groups(tx)?;
+    built.security.interfaces = endpoints.interfaces.clone();
+    let mut fronts = HashMap::new();
     let mut balancers = HashMap::new();
     for balancer in tx.all::<LoadBalancer>()? {
         let mut listeners = Vec::new();
@@ -68,6 +81,11 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
             balancers.insert(name.clone(), address);
             built.names.push(NameRecord { name, addresses: vec![address], ttl: NAME_TTL, ..NameRecord::default() });
         }
+        let interface = front(&balancer, endpoints);
+        for address in hub_address.into_iter().chain([balancer.address]) {
+            built.security.interfaces.insert(address, interface.clone());
+        }
+        fronts.insert(balancer.arn.clone(), interface);
         built.load_balancers.push(snapshot::LoadBalancer {
             arn: balancer.arn,
             name: balancer.name,
@@ -82,8 +100,18 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
     let addresses = if logged { ec2::instance::addresses(tx)? } else { HashMap::new() };
     for group in tx.all::<TargetGroup>()? {
         let probe = uses.contains_key(&group.arn);
-        let targets: Vec<Target> = tx.children(&group.arn)?;
-        let targets = targets.into_iter().map(|stored| target(&group, stored, probe, endpoints, &addresses)).collect();
+        let askers: Vec<&Interface> =
+            uses.get(&group.arn).into_iter().flatten().filter_map(|arn| fronts.get(arn)).collect();
+        let stored: Vec<Target> = tx.children(&group.arn)?;
+        let mut targets = Vec::with_capacity(stored.len());
+        for stored in stored {
+            let is_barred = is_barred(&built.security, &askers, &group, &stored, endpoints);
+            let mut target = target(&group, stored, probe, endpoints, &addresses);
+            if is_barred && !matches!(target.endpoint, Endpoint::Nowhere { .. }) {
+                target.endpoint = Endpoint::Barred;
+            }
+            targets.push(target);
+        }
         built.target_groups.insert(
             group.arn.clone(),
             snapshot::TargetGroup {
@@ -117,6 +145,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
             tells_source: true,
         });
     }
+    outside(&mut built, config, endpoints);
     for (address, behind) in &endpoints.private {
         for (port, container_port) in &behind.ports {
             let listen = SocketAddr::from((*address, *port));
@@ -128,6 +157,70 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
         }
     }
     Ok(built)
+}
+
+/// A load balancer as security groups see it: with an address in each of its subnets.
+fn front(balancer: &LoadBalancer, endpoints: &Endpoints) -> Interface {
+    let subnets = balancer.zones.iter().filter_map(|zone| endpoints.subnets.get(&zone.subnet_id)).copied();
+    Interface {
+        vpc: balancer.vpc_id.clone(),
+        groups: balancer.security_groups.clone(),
+        blocks: subnets.chain([Block::of(balancer.hub_address)]).collect(),
+        public: balancer.scheme != "internal",
+    }
+}
+
+/// Whether security groups keep every load balancer of the group from this target, or its health checks.
+fn is_barred(
+    security: &Security,
+    askers: &[&Interface],
+    group: &TargetGroup,
+    target: &Target,
+    endpoints: &Endpoints,
+) -> bool {
+    let address = target.id.parse::<Ipv4Addr>().ok();
+    let interface = match group.target_type {
+        TargetType::Instance => endpoints.instances.get(&target.id),
+        TargetType::Ip => address.and_then(|address| endpoints.interfaces.get(&address)),
+    };
+    let ports = [Some(target.port), group.health_check.port.filter(|_| group.health_check.enabled)];
+    let reaches = |asker: &Interface| {
+        ports.into_iter().flatten().all(|port| match (interface, address) {
+            (Some(interface), _) => security.connects(asker, interface, port),
+            (None, Some(address)) => security.reaches(asker, Block::of(address), port),
+            // Nobody is there.
+            (None, None) => true,
+        })
+    };
+    !askers.is_empty() && !askers.iter().any(|asker| reaches(asker))
+}
+
+/// What lies outside: a name and an address for each name of the allow-list, and a relay for each port of it.
+fn outside(built: &mut Snapshot, config: &PlatformConfig, endpoints: &Endpoints) {
+    if config.hub.is_none() {
+        return;
+    }
+    let mut addresses: BTreeMap<&str, Ipv4Addr> = config.outside.iter().map(|o| (o.name.as_str(), METADATA)).collect();
+    for (n, (name, address)) in addresses.iter_mut().enumerate() {
+        *address = address::outside(n as u64);
+        let name = (*name).to_owned();
+        built.names.push(NameRecord { name, addresses: vec![*address], ttl: NAME_TTL, ..NameRecord::default() });
+    }
+    for allowed in &config.outside {
+        let address = addresses[allowed.name.as_str()];
+        let sources = endpoints.askers.iter().filter(|(_, (cluster, group))| allowed.is_for(cluster, group));
+        let at = SocketAddrV4::new(address, allowed.port);
+        let known = Outside { block: allowed.block(), sources: BTreeSet::new() };
+        built.security.outside.entry(at).or_insert(known).sources.extend(sources.map(|(source, _)| *source));
+        let to = match allowed.address() {
+            Some(address) => Endpoint::Tcp(address.into()),
+            None => Endpoint::Host { name: allowed.host.clone(), port: allowed.host_port },
+        };
+        let relay = Relay { listen: RelayListen::Hub(at.into()), to, tells_source: false };
+        if !built.relays.iter().any(|other| other.listen == relay.listen) {
+            built.relays.push(relay);
+        }
+    }
 }
 
 impl Behind {

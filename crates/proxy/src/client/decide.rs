@@ -14,7 +14,7 @@ use crate::http::response::Asked;
 use crate::logs::access::Entry;
 use crate::logs::text::push_escaped;
 use crate::sticky::{self, Sticky};
-use crate::table::{ActionEntry, ForwardEntry, Found, ListenerEntry, Table};
+use crate::table::{ActionEntry, ForwardEntry, Found, ListenerEntry, Place, Table};
 use crate::target;
 use quarry_domain::rule::{RedirectFrom, location};
 use quarry_domain::snapshot::{DesyncMode, Redirect};
@@ -101,6 +101,9 @@ impl Conn {
                 return Decision::Answer { consumed: head.len, body: Body::None, keep_alive: false };
             }
         };
+        if !self.is_admitted(&table, listener) {
+            return Decision::Close;
+        }
         self.adopt(listener);
         if !again {
             self.count_desync();
@@ -274,6 +277,18 @@ impl Conn {
     fn has_written<'a>(&self, cookies: impl Iterator<Item = &'a [u8]>) -> bool {
         let here = self.origin.wrote.as_deref().unwrap_or(&self.wrote).get();
         here.is_some_and(|at| at.elapsed() < WROTE) || sticky::has_written(cookies)
+    }
+
+    /// Where several load balancers share an address, the request tells which one is meant: security groups are
+    /// asked when a connection first means it.
+    fn is_admitted(&self, table: &Table, listener: &ListenerEntry) -> bool {
+        let is_known = || {
+            let known = self.front.borrow();
+            known.as_ref().is_some_and(|front| Arc::ptr_eq(&front.balancer, &listener.front.balancer))
+        };
+        matches!(*self.origin.place, Place::Own(_))
+            || is_known()
+            || table.config.admits_to(listener, self.origin.peer.ip())
     }
 
     /// Takes a listener's settings over, and counts this connection for its load balancer once.

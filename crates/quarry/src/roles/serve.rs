@@ -7,13 +7,14 @@ use crate::installation::{Installation, Serving, write_private};
 use crate::lock;
 use crate::roles::front::{Console, Front, LARGE_BODIES};
 use crate::roles::proxy::ProxyProcess;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use quarry_client::{Client, Credentials};
 use quarry_control::endpoint::{Auth, Endpoint};
 use quarry_control::{Machine, Platform, PlatformConfig};
 use quarry_domain::door::Door;
+use quarry_domain::outside::AllowOutside;
 use quarry_registry::{Registry, RegistryConfig};
 use quarry_runtime::{Runtime, RuntimeConfig};
 use std::fs::File;
@@ -37,6 +38,8 @@ pub struct ServeOptions {
     pub scaling_speed: u32,
     /// Folders that tasks may see.
     pub host_folders: Vec<PathBuf>,
+    /// See `PlatformConfig::outside`.
+    pub outside: Vec<AllowOutside>,
 }
 
 /// Runs until SIGINT (everything ends) or SIGTERM (tasks and load balancers go on).
@@ -45,6 +48,7 @@ pub fn run(options: ServeOptions) -> Result<()> {
     if !options.listen.ip().is_loopback() {
         bail!("{} is not a loopback address: Quarry serves this machine only, use 127.0.0.1", options.listen);
     }
+    quarry_domain::outside::check(&options.outside).map_err(|error| anyhow!("--allow-outside: {error}"))?;
     let installation = Installation::open_or_create(&options.data_dir, &door)?;
     let _lock = lock(&installation)?;
     // What a killed one left names an endpoint and a process that are gone.
@@ -88,6 +92,7 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
             machine: Machine::here(),
             scaling_speed: options.scaling_speed,
             host_folders: host_folders(&options.host_folders)?,
+            outside: options.outside,
         },
         door,
         tasks.clone(),

@@ -117,15 +117,41 @@ impl Site {
         registered.task_definition.unwrap().task_definition_arn.unwrap()
     }
 
+    /// A security group of the VPC, which lets everything out and nothing in.
+    pub fn group(&self, name: &str) -> String {
+        let input = json!({"GroupName": name, "Description": name, "VpcId": self.vpc});
+        self.call::<quarry_aws::ec2::op::CreateSecurityGroup>(input).group_id.unwrap()
+    }
+
+    /// The VPC's own, whose members let each other in.
+    pub fn default_group(&self) -> String {
+        let filters = json!([
+            {"Name": "vpc-id", "Values": [self.vpc]}, {"Name": "group-name", "Values": ["default"]},
+        ]);
+        let found = self.call::<quarry_aws::ec2::op::DescribeSecurityGroups>(json!({"Filters": filters}));
+        found.security_groups.unwrap().remove(0).group_id.unwrap()
+    }
+
+    /// Lets something in to a group.
+    pub fn allow(&self, group: &str, permission: Value) {
+        let input = json!({"GroupId": group, "IpPermissions": [permission]});
+        self.call::<quarry_aws::ec2::op::AuthorizeSecurityGroupIngress>(input);
+    }
+
     pub fn network(&self) -> Value {
         json!({"awsvpcConfiguration": {"subnets": self.subnets}})
     }
 
     /// Runs one Fargate task and waits until it runs.
     pub fn run(&self, definition: &str) -> quarry_aws::ecs::Task {
+        self.run_in(definition, self.network())
+    }
+
+    /// The same with a network configuration of its own.
+    pub fn run_in(&self, definition: &str, network: Value) -> quarry_aws::ecs::Task {
         let started = self.call::<quarry_aws::ecs::op::RunTask>(json!({
             "cluster": "demo", "taskDefinition": definition, "launchType": "FARGATE",
-            "networkConfiguration": self.network(),
+            "networkConfiguration": network,
         }));
         assert_eq!(started.failures, Some(Vec::new()));
         let arn = started.tasks.unwrap().remove(0).task_arn.unwrap();
@@ -168,7 +194,14 @@ impl Site {
         use quarry_aws::elbv2::op::{
             CreateListener, CreateLoadBalancer, CreateTargetGroup, ModifyTargetGroupAttributes,
         };
-        let input = json!({"Name": "demo", "Subnets": self.subnets});
+        // Clients come from everywhere, and the tasks, in the default group, let that group in.
+        let front = self.group("front");
+        self.allow(
+            &front,
+            json!({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 65535,
+            "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}),
+        );
+        let input = json!({"Name": "demo", "Subnets": self.subnets, "SecurityGroups": [front, self.default_group()]});
         let balancer = self.call::<CreateLoadBalancer>(input).load_balancers.unwrap().remove(0);
         let group = self.call::<CreateTargetGroup>(json!({
             "Name": "peer", "Protocol": "HTTP", "Port": 80, "VpcId": self.vpc, "TargetType": "ip",

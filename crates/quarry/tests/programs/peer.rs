@@ -4,6 +4,8 @@
 //! - `/` with `peer <host name>`;
 //! - `/connect/<address>` with what that address says, or `refused` and why;
 //! - `/send/<address>/<bytes>` with the whole answer of that address to these bytes, in hexadecimal digits;
+//! - `/try/<address>` with `open` if a connection can be opened there at once, else `shut` and why;
+//! - `/hold/<address>` by opening a connection and keeping it, `/held` with what is asked and answered on it;
 //! - `/get/<address>/<path>` with the whole answer of that address to `GET /<path>`;
 //! - `/env/<name>` with a variable;
 //! - `/resolve/<name>` with the addresses that the C library's resolver finds, sorted, one a line;
@@ -15,10 +17,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::sync::Mutex;
 use std::time::Duration;
 
 const SICK: &str = "/tmp/sick";
 const PATIENCE: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_millis(700);
+static HELD: Mutex<Option<TcpStream>> = Mutex::new(None);
 
 /// As process 1 it would be deaf to SIGTERM without a handler.
 fn end_on_sigterm() {
@@ -110,6 +115,23 @@ fn answer(path: &str) -> String {
     if let Some((address, bytes)) = rest("/send/").and_then(|rest| rest.split_once('/')) {
         return send(address, &bytes_of(bytes)).unwrap_or_else(|error| format!("refused {error}"));
     }
+    if let Some(address) = rest("/try/") {
+        return open(address, SOON).map_or_else(|error| format!("shut {error}"), |_| "open".into());
+    }
+    if let Some(address) = rest("/hold/") {
+        return match open(address, PATIENCE) {
+            Ok(stream) => {
+                *HELD.lock().unwrap() = Some(stream);
+                "held".into()
+            }
+            Err(error) => format!("refused {error}"),
+        };
+    }
+    if path == "/held" {
+        let Some(stream) = HELD.lock().unwrap().take() else { return "nothing".into() };
+        let request = b"GET / HTTP/1.1\r\nHost: held\r\nConnection: close\r\n\r\n";
+        return ask(stream, request).unwrap_or_else(|error| format!("refused {error}"));
+    }
     if let Some((address, path)) = rest("/get/").and_then(|rest| rest.split_once('/')) {
         return get(address, &format!("/{path}")).unwrap_or_else(|error| format!("refused {error}"));
     }
@@ -175,10 +197,17 @@ fn bytes_of(text: &str) -> Vec<u8> {
     digits.filter_map(|pair| u8::from_str_radix(pair, 16).ok()).collect()
 }
 
+fn open(address: &str, patience: Duration) -> std::io::Result<TcpStream> {
+    let parsed = (address.to_socket_addrs()?.next()).ok_or(std::io::ErrorKind::NotFound)?;
+    TcpStream::connect_timeout(&parsed, patience)
+}
+
 /// Status line and body of what an address answers to these bytes.
 fn send(address: &str, request: &[u8]) -> std::io::Result<String> {
-    let parsed = address.parse().map_err(std::io::Error::other)?;
-    let mut stream = TcpStream::connect_timeout(&parsed, PATIENCE)?;
+    ask(open(address, PATIENCE)?, request)
+}
+
+fn ask(mut stream: TcpStream, request: &[u8]) -> std::io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(request)?;
     let mut text = String::new();
