@@ -52,6 +52,22 @@ pub fn teller(told: Ipv4Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// The loopback address from which the host hears a task that calls the AWS endpoint: 198.18.x.y as 127.19.x.y.
+pub fn calling(source: Ipv4Addr) -> Option<Ipv4Addr> {
+    match source.octets() {
+        [198, 18, third, last] => Some(Ipv4Addr::new(127, 19, third, last)),
+        _ => None,
+    }
+}
+
+/// The task's source address behind one of [`calling`]'s.
+pub fn caller(calling: Ipv4Addr) -> Option<Ipv4Addr> {
+    match calling.octets() {
+        [127, 19, third, last] => Some(Ipv4Addr::new(198, 18, third, last)),
+        _ => None,
+    }
+}
+
 /// The `n`-th private address; begins again after 32,512.
 pub fn private(n: u64) -> Ipv4Addr {
     Ipv4Addr::new(198, 19, 128 + (n / PER_BLOCK % 128) as u8, (n % PER_BLOCK) as u8 + 1)
@@ -86,6 +102,7 @@ mod tests {
                 prop_assert!((1..=254).contains(&address.octets()[3]));
             }
             prop_assert!(told(source(n)).and_then(teller) == Some(source(n)) && told(private(n)).is_none());
+            prop_assert!(calling(source(n)).and_then(caller) == Some(source(n)) && teller(calling(source(n)).unwrap()).is_none());
             prop_assert!(source(n).octets()[..2] == [198, 18] && private_on_loopback(n).octets()[..2] == [127, 81]);
             prop_assert!(outside(n).octets()[1] == 19 && (2..127).contains(&outside(n).octets()[2]));
             if n % (128 * 254) != m % (128 * 254) {

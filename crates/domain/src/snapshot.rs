@@ -464,7 +464,8 @@ pub struct Relay {
     pub listen: RelayListen,
     pub to: Endpoint,
     /// Connections to `to`, which is on this machine, come from an address that tells which task they
-    /// are from: see [`crate::address::told`]. Others are refused.
+    /// are from: see [`crate::address::told`] for [`crate::address::METADATA`] and [`crate::address::calling`]
+    /// elsewhere. Others are refused.
     #[serde(default)]
     pub tells_source: bool,
 }

@@ -41,7 +41,7 @@ async fn forward(worker: Rc<Worker>, client: TcpStream, listen: RelayListen) {
     let _ = client.set_nodelay(true);
     let opened = match relay.tells_source {
         false => connect(to, None, &worker.brokers).await,
-        true => connect_telling(to, &client).await,
+        true => connect_telling(to, &client, &listen).await,
     };
     let client = Stream::from(client);
     match opened {
@@ -72,9 +72,11 @@ fn admits(worker: &Worker, client: &TcpStream, listen: &RelayListen) -> bool {
 }
 
 /// Connects to a program of this machine from the address that stands for the task that asks.
-async fn connect_telling(to: &Endpoint, client: &TcpStream) -> Result<TcpStream, ConnectError> {
+async fn connect_telling(to: &Endpoint, client: &TcpStream, listen: &RelayListen) -> Result<TcpStream, ConnectError> {
+    let is_metadata = matches!(listen, RelayListen::Hub(at) if at.ip() == address::METADATA);
     let told = match client.peer_addr()?.ip() {
-        IpAddr::V4(source) => address::told(source),
+        IpAddr::V4(source) if is_metadata => address::told(source),
+        IpAddr::V4(source) => address::calling(source),
         IpAddr::V6(_) => None,
     };
     let (Some(told), Endpoint::Tcp(to)) = (told, to) else {

@@ -15,6 +15,9 @@ mod velocity;
 #[path = "network/groups.rs"]
 mod groups;
 
+#[path = "network/hostile.rs"]
+mod hostile;
+
 #[path = "network/outside.rs"]
 mod outside;
 
@@ -78,7 +81,7 @@ fn who_reaches_whom(isolation: &str) {
 }
 
 /// Where a task's connections come from, as its shim was told.
-fn source_of(site: &Site, task: &quarry_aws::ecs::Task) -> std::net::Ipv4Addr {
+pub fn source_of(site: &Site, task: &quarry_aws::ecs::Task) -> std::net::Ipv4Addr {
     let id = task.task_arn.as_deref().unwrap().rsplit('/').next().unwrap();
     let spec = std::fs::read(site.platform.data_dir().join("tasks").join(id).join("spec.json")).unwrap();
     let spec: serde_json::Value = serde_json::from_slice(&spec).unwrap();

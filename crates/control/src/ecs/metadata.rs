@@ -101,7 +101,7 @@ fn credentials(
         let unknown = || ServiceError::new("InvalidIdInRequest", "CredentialsV2Request: Credentials not found", 400);
         let given: TaskRoleCredentials = ctx.tx.get(id)?.ok_or_else(unknown)?;
         let task: Option<Task> = ctx.tx.get(&given.task)?;
-        let task = task.filter(|task| is_asker(task, asker)).ok_or_else(unknown)?;
+        let task = task.filter(|task| is_asker(task, asker, "credentials")).ok_or_else(unknown)?;
         let role_arn = given.role_arn.clone();
         let session = task_role::credentials(ctx, &task, given)?;
         Ok(encode(&RoleCredentials {
@@ -124,7 +124,7 @@ fn protect(
 ) -> Response<Bytes> {
     let answered = internally(platform, operations, |ctx| {
         let task = ctx.tx.all::<Task>()?.into_iter().find(|task| task.containers.iter().any(|c| c.id == id));
-        let Some(task) = task.filter(|task| is_asker(task, asker)) else { return Ok(None) };
+        let Some(task) = task.filter(|task| is_asker(task, asker, "protection")) else { return Ok(None) };
         protection::by_agent(ctx, &task, body).map(Some)
     });
     match answered {
@@ -153,7 +153,7 @@ enum About {
 fn about(platform: &Platform, asker: Asker, id: &str, what: About) -> Result<Option<Bytes>, ServiceError> {
     let found = platform.store.read(|tx| -> Result<_, StoreError> {
         let task = tx.all::<Task>()?.into_iter().find(|task| task.containers.iter().any(|c| c.id == id));
-        let Some(task) = task.filter(|task| is_asker(task, asker)) else { return Ok(None) };
+        let Some(task) = task.filter(|task| is_asker(task, asker, "metadata")) else { return Ok(None) };
         let definition: Option<TaskDefinition> = tx.get(&task.task_definition_arn)?;
         Ok(definition.map(|definition| (task, definition)))
     })?;
@@ -167,11 +167,16 @@ fn about(platform: &Platform, asker: Asker, id: &str, what: About) -> Result<Opt
     })
 }
 
-fn is_asker(task: &Task, asker: Asker) -> bool {
-    match asker {
+/// Whether it is this task that asks. That another one does has no good reason: it is said.
+fn is_asker(task: &Task, asker: Asker, what: &str) -> bool {
+    let is_asker = match asker {
         Asker::Task(source) => task.address == Some(source),
         Asker::Process => task.address.is_none(),
+    };
+    if !is_asker {
+        tracing::warn!(?asker, task = task.id, "refused: a task asks for the {what} of another");
     }
+    is_asker
 }
 
 #[derive(Serialize)]

@@ -137,7 +137,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
         built.relays.push(Relay {
             listen: RelayListen::Hub(SocketAddr::from((hub.address, HUB_ENDPOINT_PORT))),
             to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),
-            tells_source: false,
+            tells_source: true,
         });
         built.relays.push(Relay {
             listen: RelayListen::Hub(SocketAddr::from((METADATA, 80))),

@@ -9,7 +9,8 @@ use quarry_client::{Client, oci};
 use quarry_control::Platform;
 use quarry_control::ecs::exec;
 use quarry_control::ecs::metadata::{self, Asker};
-use quarry_control::endpoint::{Auth, Endpoint, check_origin};
+use quarry_control::endpoint::{Auth, CALLS_PATH, Endpoint, UNSERVED_PATH, check_origin};
+use quarry_control::status::PATH as STATUS_PATH;
 use quarry_domain::address;
 use quarry_domain::image::RegistryAuth;
 use quarry_registry::Registry;
@@ -45,6 +46,9 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// The counters as text for Prometheus. Tasks, too, reach this port: it takes the console's credentials.
 const METRICS: &str = "/metrics";
 
+/// What is for programs of the host alone, which ask without a signature or as a person: not for tasks.
+const OF_THE_HOST: [&str; 6] = [metadata::PATH, STATUS_PATH, CALLS_PATH, UNSERVED_PATH, quarry_console::PATH, METRICS];
+
 /// The console is a client of the endpoint like any other, with the installation's own key.
 pub struct Console {
     pub client: Client,
@@ -71,6 +75,10 @@ impl Front {
             return Ok(plain(StatusCode::FORBIDDEN, refused));
         }
         let path = request.uri().path();
+        let is_task = matches!(peer, IpAddr::V4(peer) if address::caller(peer).is_some());
+        if is_task && OF_THE_HOST.iter().any(|own| path.starts_with(own)) {
+            return Ok(plain(StatusCode::FORBIDDEN, "tasks call AWS's operations and the registry here, nothing else"));
+        }
         if path.starts_with(metadata::PATH) {
             return Ok(self.tell(Asker::Process, request).await);
         }

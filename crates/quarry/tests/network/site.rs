@@ -43,7 +43,7 @@ impl Site {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let aws = platform.client().unwrap();
         let mut site = Self { platform, subnets: Vec::new(), vpc: String::new(), image: String::new(), aws, runtime };
-        site.image = site.push();
+        site.image = site.push_program("peer");
         use quarry_aws::{ec2, ecs};
         let vpc = site.call::<ec2::op::CreateVpc>(json!({"CidrBlock": "10.0.0.0/16"})).vpc.unwrap();
         site.vpc = vpc.vpc_id.unwrap();
@@ -88,14 +88,14 @@ impl Site {
         }
     }
 
-    /// The image `peer:v1` with the test's program; its whole name.
-    fn push(&self) -> String {
+    /// The image `<name>:v1` with a program of `tests/programs`.
+    pub fn push_program(&self, name: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
-        let program = dir.path().join("peer");
-        let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/peer.rs"));
-        image::compile(source, &program).unwrap();
-        let dockerfile = "FROM scratch\nCOPY peer /peer\nENTRYPOINT [\"/peer\"]\n";
-        self.platform.push("peer", "v1", image::built(dockerfile, "peer", &program).unwrap()).unwrap()
+        let program = dir.path().join(name);
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(format!("{name}.rs"));
+        image::compile(&source, &program).unwrap();
+        let dockerfile = format!("FROM scratch\nCOPY {name} /{name}\nENTRYPOINT [\"/{name}\"]\n");
+        self.platform.push(name, "v1", image::built(&dockerfile, name, &program).unwrap()).unwrap()
     }
 
     /// Registers a Fargate task definition of containers that run `peer`; members are added to each.
