@@ -12,6 +12,9 @@ mod site;
 #[path = "network/velocity.rs"]
 mod velocity;
 
+#[path = "network/faults.rs"]
+mod faults;
+
 #[path = "network/groups.rs"]
 mod groups;
 

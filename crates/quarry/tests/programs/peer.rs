@@ -10,7 +10,8 @@
 //! - `/env/<name>` with a variable;
 //! - `/resolve/<name>` with the addresses that the C library's resolver finds, sorted, one a line;
 //! - `/srv/<name>` with the ports of the name's SRV records, sorted, one a line;
-//! - `/sick` by turning sick.
+//! - `/sick` by turning sick;
+//! - `/bad/<fault>` by doing what harms: `crash`, `hang`, `leak`, `forks`, `fill`, `burn`; `/bad/` as `/`.
 //!
 //! `peer check` ends with 0 if the program in the same container is well, `peer wait` does so once
 //! $PORT is served, `peer end <code>` at once, `peer talk` says line by line what it is told. `peer spin` uses all the processor time it can get.
@@ -18,11 +19,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const SICK: &str = "/tmp/sick";
 const PATIENCE: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_millis(700);
+static HUNG: AtomicBool = AtomicBool::new(false);
 static HELD: Mutex<Option<TcpStream>> = Mutex::new(None);
 
 /// As process 1 it would be deaf to SIGTERM without a handler.
@@ -100,6 +103,9 @@ fn serve() {
             }
             let request = String::from_utf8_lossy(&request).into_owned();
             let path = request.split(' ').nth(1).unwrap_or("/");
+            while HUNG.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_secs(3600));
+            }
             let said = answer(path);
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", said.len());
             let _ = stream.write_all((head + &said).as_bytes());
@@ -147,11 +153,60 @@ fn answer(path: &str) -> String {
     if let Some(name) = rest("/env/") {
         return std::env::var(name).unwrap_or_default();
     }
+    if let Some(fault) = rest("/bad/").filter(|fault| !fault.is_empty()) {
+        misbehave(fault);
+    }
     if path == "/sick" {
         let made = std::fs::create_dir_all("/tmp").and_then(|()| std::fs::write(SICK, ""));
         return format!("{made:?}");
     }
     format!("peer {}", std::fs::read_to_string("/etc/hostname").unwrap_or_default().trim())
+}
+
+/// Never comes back, and whoever asks gets no answer: harm is done to this service, and to others if it can be.
+fn misbehave(fault: &str) -> ! {
+    unsafe extern "C" {
+        fn fork() -> i32;
+    }
+    match fault {
+        "crash" => std::process::abort(),
+        // All who come are kept waiting.
+        "hang" => HUNG.store(true, Ordering::SeqCst),
+        "leak" => {
+            let mut held: Vec<Vec<u8>> = Vec::new();
+            loop {
+                held.push(vec![1; 4 << 20]);
+            }
+        }
+        // Children fork, too, as long as they may.
+        "forks" => loop {
+            // SAFETY: the child does nothing but fork and sleep.
+            if unsafe { fork() } < 0 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        },
+        "fill" => loop {
+            let _ = std::fs::create_dir_all("/tmp");
+            let Ok(mut file) = std::fs::File::create("/tmp/full") else { continue };
+            for _ in 0..128 {
+                if file.write_all(&[1; 1 << 20]).and_then(|()| file.sync_data()).is_err() {
+                    break;
+                }
+            }
+        },
+        _ => {
+            for _ in 0..16 {
+                std::thread::spawn(|| {
+                    loop {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+        }
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
 }
 
 fn lines(mut found: Vec<String>) -> String {

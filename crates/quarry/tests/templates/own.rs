@@ -52,10 +52,20 @@ fn a_cluster_on_instances_serves_the_stacks_that_import_it() {
     account.begin("create", "hidden", &template("service-ec2"), &hidden);
     let public = account.physical("cluster", "PublicBalancer");
     let internal = account.physical("cluster", "InternalBalancer");
-    for (stack, balancer) in [("shown", &public), ("hidden", &internal)] {
+    for stack in ["shown", "hidden"] {
         account.wait(stack, "CREATE_COMPLETE");
-        assert!(account.ask_balancer(balancer, "/", 200).starts_with("peer "));
     }
+    assert!(account.ask_balancer(&public, "/", 200).starts_with("peer "));
+    // The internal one is for the instances' security group: a task asks it, and this machine cannot.
+    let named = "--query LoadBalancers[0].DNSName";
+    let named =
+        account.shell.aws_text(&format!("elbv2 describe-load-balancers --load-balancer-arns {internal} {named}"));
+    wait_for("the internal load balancer answers a task", || {
+        let said = account.ask_balancer(&public, &format!("/get/{named}:80/"), 200);
+        (said.starts_with("HTTP/1.1 200") && said.contains("peer ")).then_some(())
+    });
+    let (address, _) = account.address(&internal);
+    assert!(std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(500)).is_err());
 
     // Other instances, one after the other; the services move to them.
     let (old, _) = instances(&account, &group);

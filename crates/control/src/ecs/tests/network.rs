@@ -413,10 +413,28 @@ fn a_service_registers_its_tasks_by_address_and_drains_them() {
     assert_eq!(add("8.8.8.8", 80).unwrap_err().code, "ValidationError");
     let platform = &stage.world.platform;
     let snapshot = platform.store.read(|tx| build(tx, &platform.config, &endpoints(tx)?)).unwrap();
+    let snapshot = std::cell::RefCell::new(snapshot);
     let found = |id: &str, port: u16| {
-        let targets = &snapshot.target_groups[&by_ip].targets;
+        let targets = &snapshot.borrow().target_groups[&by_ip].targets;
         targets.iter().find(|target| target.id == id && target.port == port).unwrap().endpoint.clone()
     };
+    // The task's group does not let the load balancer in; then it does, on one port.
+    assert_eq!(found(&address.to_string(), 3000), Endpoint::Barred);
+    let let_in = |port: i32| {
+        let input = ec2::AuthorizeSecurityGroupIngressRequest {
+            group_id: Some(vpc.group.clone()),
+            ip_protocol: Some("tcp".into()),
+            from_port: Some(port),
+            to_port: Some(port),
+            cidr_ip: Some("10.0.0.0/8".into()),
+            ..Default::default()
+        };
+        stage.world.call::<ec2::op::AuthorizeSecurityGroupIngress>(input).unwrap();
+        platform.store.read(|tx| build(tx, &platform.config, &endpoints(tx)?)).unwrap()
+    };
+    snapshot.replace(let_in(3000));
+    assert_eq!(found(&address.to_string(), 9000), Endpoint::Barred);
+    snapshot.replace(let_in(9000));
     for port in [3000, 9000] {
         let behind = found(&address.to_string(), port);
         assert!(
