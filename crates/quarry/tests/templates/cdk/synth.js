@@ -109,10 +109,13 @@ const apps = {
   'ec2': stack => {
     const vpc = new ec2.Vpc(stack, 'Vpc', { maxAzs: 2, natGateways: 1 });
     const cluster = new ecs.Cluster(stack, 'Cluster', { vpc });
-    new patterns.ApplicationLoadBalancedEc2Service(stack, 'Service', {
+    const { group, name } = provider(stack, cluster, vpc);
+    const service = new patterns.ApplicationLoadBalancedEc2Service(stack, 'Service', {
       cluster, memoryLimitMiB: 128, taskImageOptions: task(stack),
-      capacityProviderStrategies: [{ capacityProvider: provider(stack, cluster, vpc), weight: 1 }],
+      capacityProviderStrategies: [{ capacityProvider: name, weight: 1 }],
     });
+    // With a capacity provider the CDK does not let the load balancer in to the instances by itself.
+    service.loadBalancer.connections.allowTo(group, ec2.Port.tcpRange(32768, 65535), 'Load balancer to target');
   },
 
   // The same by `addCapacity`, without a time for draining: that would be a function in AWS Lambda.
@@ -165,7 +168,7 @@ function provider(stack, cluster, vpc) {
   const made = new ecs.AsgCapacityProvider(stack, 'Provider', { autoScalingGroup: group });
   // Managed draining and termination protection are the provider's; the time is that of the Lambda function.
   cluster.addAsgCapacityProvider(made, { taskDrainTime: cdk.Duration.seconds(0) });
-  return made.capacityProviderName;
+  return { group, name: made.capacityProviderName };
 }
 
 for (const [name, build] of Object.entries(apps)) {
