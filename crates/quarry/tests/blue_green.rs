@@ -113,7 +113,7 @@ fn stack_is(site: &Site, wanted: &str) {
 
 #[test]
 fn green_takes_over_without_a_failed_request_and_goes_back_when_a_hook_or_an_alarm_says_so() {
-    let site = Site::on(Platform::start(env!("CARGO_BIN_EXE_quarry")).unwrap());
+    let mut site = Site::on(Platform::start(env!("CARGO_BIN_EXE_quarry")).unwrap());
     let (blue, front) = site.balance();
     let green = site.call::<elbv2::CreateTargetGroup>(json!({
         "Name": "green", "Protocol": "HTTP", "Port": 80, "VpcId": site.vpc, "TargetType": "ip",
@@ -142,12 +142,13 @@ fn green_takes_over_without_a_failed_request_and_goes_back_when_a_hook_or_an_ala
     };
     let (v1, v2) = (define("1"), define("2"));
     let hook = Hook::new();
+    let subnets = site.subnets.clone();
     let template = json!({
         "Parameters": {"Definition": {"Type": "String"}},
         "Resources": {"Service": {"Type": "AWS::ECS::Service", "Properties": {
             "Cluster": "demo", "ServiceName": "shop", "TaskDefinition": {"Ref": "Definition"}, "DesiredCount": 1,
             "LaunchType": "FARGATE",
-            "NetworkConfiguration": {"AwsvpcConfiguration": {"Subnets": site.subnets}},
+            "NetworkConfiguration": {"AwsvpcConfiguration": {"Subnets": subnets}},
             "DeploymentConfiguration": {
                 "Strategy": "BLUE_GREEN", "BakeTimeInMinutes": 0,
                 "LifecycleHooks": [{
@@ -208,6 +209,8 @@ fn green_takes_over_without_a_failed_request_and_goes_back_when_a_hook_or_an_ala
     }));
     wait_for("it bakes", || (newest(&site).lifecycle_stage.as_deref() == Some("BAKE_TIME")).then_some(()));
     wait_for("the balancer knows", || (version(front, "/env/VERSION").as_deref() == Some("1")).then_some(()));
+    site.without_serve(|_| assert_eq!(version(front, "/env/VERSION").as_deref(), Some("1")));
+    assert_eq!(newest(&site).lifecycle_stage.as_deref(), Some("BAKE_TIME"), "it goes on where it was");
     let input = json!({"AlarmName": "errors", "StateValue": "ALARM", "StateReason": "too many"});
     site.call::<cloudwatch::SetAlarmState>(input);
     let ended = wait_for("it goes back", || {

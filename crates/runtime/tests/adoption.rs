@@ -16,7 +16,12 @@ fn the_daemon_dies(isolation: Isolation) {
     let volume = place.runtime.volume_path("v").unwrap();
     let daemon = |id: &str, args: &[&str]| {
         let mut spec = place.task(id, args);
-        spec.containers[0].mounts.push(Mount { source: volume.clone(), target: "/v".to_owned(), read_only: false, no_links: false });
+        spec.containers[0].mounts.push(Mount {
+            source: volume.clone(),
+            target: "/v".to_owned(),
+            read_only: false,
+            no_links: false,
+        });
         let path = place.data().join(format!("{id}.json"));
         std::fs::write(&path, serde_json::to_vec(&spec).unwrap()).unwrap();
         let mut child = Command::new(EXE)

@@ -126,7 +126,10 @@ pub fn service(tx: &Tx<'_>, service: &Service, with_tags: bool) -> Result<aws::S
     };
     let gone = service.status == ServiceStatus::Inactive;
     let mut revisions = Vec::new();
-    for deployment in service.deployments.iter().rev() {
+    // The primary one first, then the newest.
+    let mut ordered: Vec<&Deployment> = service.deployments.iter().rev().collect();
+    ordered.sort_by_key(|deployment| !deployment.primary);
+    for deployment in &ordered {
         let [requested, running, pending] = deployments::counts(tx, service, &deployment.id)?;
         revisions.push(aws::ServiceCurrentRevisionSummary {
             arn: text(deployments::revision_arn(&service.arn, &deployment.id)),
@@ -146,7 +149,7 @@ pub fn service(tx: &Tx<'_>, service: &Service, with_tags: bool) -> Result<aws::S
         running_count: Some(count(None, is_running)),
         pending_count: Some(count(None, LastStatus::is_pending)),
         task_definition: service.primary().map(|deployment| deployment.task_definition.clone()),
-        deployments: Some(if gone { Vec::new() } else { service.deployments.iter().rev().map(show).collect() }),
+        deployments: Some(if gone { Vec::new() } else { ordered.into_iter().map(show).collect() }),
         events: Some(events.into_iter().flat_map(|events| events.events).map(event).collect()),
         tags: with_tags.then(|| tags::show(&service.tags)),
         ..service.config.clone()

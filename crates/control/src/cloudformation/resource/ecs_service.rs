@@ -162,7 +162,12 @@ impl ResourceType for Service {
         let primary = service.pointer("/deployments/0/id").cloned().unwrap_or_default();
         let awaited = ongoing.state.entry("deployment").or_insert_with(|| primary.clone());
         if *awaited != primary {
-            return Err(refused("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'."));
+            let reason = text(&service, "/deployments/0/rolloutStateReason").unwrap_or_default();
+            let what = match reason.contains("circuit breaker") {
+                true => "ECS Deployment Circuit Breaker was triggered",
+                false => reason.trim_end_matches('.'),
+            };
+            return Err(refused(format!("Error occurred during operation '{what}'.")));
         }
         self.settled(ctx, made)
     }
