@@ -229,7 +229,7 @@ fn system_controls(name: &str, container: &ContainerDefinition) -> Result<Vec<(S
         let invalid =
             |why: &str| Invalid(format!("Invalid system control '{namespace}' for container '{name}': {why}"));
         let own = namespace.strip_prefix("net.").or_else(|| namespace.strip_prefix("fs.mqueue."));
-        if !own.is_some_and(|rest| !rest.is_empty()) && !IPC_CONTROLS.contains(&namespace) {
+        if own.is_none_or(|rest| rest.is_empty()) && !IPC_CONTROLS.contains(&namespace) {
             return Err(invalid(
                 "only those of the task's own namespaces can be set: net.*, fs.mqueue.* and kernel's of IPC.",
             ));
