@@ -77,9 +77,7 @@ pub async fn connect_target(
 
 async fn open(endpoint: &Endpoint, port: Option<u16>, brokers: &Brokers) -> Result<TcpStream, ConnectError> {
     match endpoint {
-        Endpoint::Tcp(address) => {
-            Ok(TcpStream::connect(SocketAddr::new(address.ip(), port.unwrap_or(address.port()))).await?)
-        }
+        Endpoint::Tcp(address) => outward(SocketAddr::new(address.ip(), port.unwrap_or(address.port()))).await,
         Endpoint::Task { entry: TaskEntry::Broker(broker), container_port, .. } => {
             let descriptor = brokers.descriptor(broker, &BrokerRequest::Stream).await?;
             let stream = std::net::TcpStream::from(descriptor);
@@ -94,12 +92,22 @@ async fn open(endpoint: &Endpoint, port: Option<u16>, brokers: &Brokers) -> Resu
             let Some((_, host_port)) = ports.iter().find(|(container, _)| *container == wanted) else {
                 return Err(ConnectError::Nowhere(format!("task {task} does not publish port {wanted}")));
             };
-            Ok(TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, *host_port))).await?)
+            outward(SocketAddr::from((Ipv4Addr::LOCALHOST, *host_port))).await
         }
         Endpoint::Host { name, port: own } => Ok(TcpStream::connect((name.as_str(), port.unwrap_or(*own))).await?),
         Endpoint::Barred => std::future::pending().await,
         Endpoint::Nowhere { reason } => Err(ConnectError::Nowhere(reason.clone())),
     }
+}
+
+/// Connects to somebody else: where nobody listens at a port from which connections of this host may come, the kernel
+/// sooner or later connects a socket with itself.
+async fn outward(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let stream = TcpStream::connect(address).await?;
+    if address.ip().is_loopback() && stream.local_addr()? == address {
+        return Err(ConnectError::Refused(io::ErrorKind::ConnectionRefused.into()));
+    }
+    Ok(stream)
 }
 
 impl From<io::Error> for ConnectError {
@@ -109,6 +117,30 @@ impl From<io::Error> for ConnectError {
                 Self::Exhausted(error)
             }
             _ => Self::Refused(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket that connected with itself would be an answer by the request's own bytes, and would keep the target
+    /// that starts next from its port.
+    #[tokio::test]
+    async fn nobody_is_connected_with_itself() {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let (low, high) = range.trim().split_once(char::is_whitespace).unwrap();
+        let (low, high): (u16, u16) = (low.parse().unwrap(), high.trim().parse().unwrap());
+        // The kernel takes ports of the range's first parity for connections.
+        let nobody = (low + (high - low) / 2) & !1 | (low & 1);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, nobody));
+        for _ in 0..u32::from(high - low) / 2 + 1000 {
+            match outward(address).await {
+                Err(ConnectError::Refused(_)) => {}
+                Err(other) => panic!("{other}"),
+                Ok(stream) => assert_ne!(stream.local_addr().unwrap(), stream.peer_addr().unwrap()),
+            }
         }
     }
 }

@@ -4,16 +4,18 @@ use crate::broker::Brokers;
 use crate::cut::shadow::Shadows;
 use crate::cut::{self, Cuts};
 use crate::handover::{self, Letter, Taker};
+use crate::health_file::{self, HealthFile};
 use crate::limits::Limits;
 use crate::link::{self, Event};
 use crate::listen::Listening;
 use crate::logs::writer::{self, Writer};
 use crate::names;
 use crate::probe::Prober;
+use crate::registry::Registry;
 use crate::slow_start::SlowStart;
 use crate::store::{self, Store};
 use crate::table::{Config, Table};
-use crate::target::{Balancer, Group, Target};
+use crate::target::Target;
 use crate::tls::TlsSettings;
 use crate::worker::{self, Command, Shared};
 use crate::{Error, NameService, ProxyConfig};
@@ -22,7 +24,7 @@ use quarry_domain::door::Door;
 use quarry_domain::health::Verdict;
 use quarry_domain::link::{BrokerRequest, Counters, Down, TargetReport, TargetState, Up};
 use quarry_domain::snapshot::{Hub, Snapshot};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -45,6 +47,8 @@ struct Control {
     registry: Registry,
     cuts: Cuts,
     prober: Prober,
+    /// `None` in a proxy that writes nothing any more.
+    health_file: Option<HealthFile>,
     slow_start: SlowStart,
     listening: Listening,
     tls: TlsSettings,
@@ -60,16 +64,6 @@ struct Control {
     retired: bool,
 }
 
-/// What survives snapshot changes, by ARN and registration.
-struct Registry {
-    balancers: HashMap<String, Arc<Balancer>>,
-    groups: HashMap<String, Arc<Group>>,
-    targets: HashMap<(String, u64), Arc<Target>>,
-    next_uid: u64,
-    workers: usize,
-    wake: Arc<Notify>,
-}
-
 struct NameServer {
     hub: Hub,
     tasks: Vec<AbortHandle>,
@@ -83,7 +77,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// After another proxy has taken over, connections may go on for so long: tunnels, downloads.
 const RETIRE_WITHIN: Duration = Duration::from_secs(3600);
-/// At start, targets get this long to show their health before the first connection is accepted.
+/// At start, targets of which nothing is known get this long to show their health before the first connection is
+/// accepted.
 const FIRST_PROBES: Duration = Duration::from_millis(120);
 
 /// Runs the control thread's part on this thread.
@@ -129,6 +124,7 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             registry: Registry::new(count, shared.wake.clone()),
             cuts: Cuts::new(count, shared.wake.clone()),
             prober: Prober::new(shared.door.clone(), brokers.clone()),
+            health_file: None,
             slow_start: SlowStart::default(),
             listening: Listening::new(workers.clone(), brokers.clone()),
             tls: TlsSettings::default(),
@@ -167,6 +163,8 @@ impl Control {
             Some(taker) => self.take_over(taker).await?,
             None => self.start_from_disk().await,
         }
+        self.health_file = HealthFile::start(self.store.directory(), self.shared.door.clone()).ok();
+        self.health_changed();
         let successors = handover::listen(self.store.directory());
         if let Err(error) = &successors {
             tracing::warn!(%error, "nobody can take over from this proxy");
@@ -185,10 +183,7 @@ impl Control {
                 biased;
                 _ = terminate.recv() => stopping = true,
                 _ = interrupt.recv() => stopping = true,
-                _ = changed.notified() => {
-                    self.renew_table();
-                    self.report();
-                }
+                _ = changed.notified() => self.health_changed(),
                 _ = wake.notified() => self.report(),
                 event = incoming.recv() => match event {
                     Some(Event::Connected(serve)) => {
@@ -214,6 +209,7 @@ impl Control {
     async fn start_from_disk(&mut self) {
         let Some(snapshot) = self.store.load() else { return };
         tracing::info!(version = snapshot.version, "starting from the last snapshot in force");
+        self.prober.resume(health_file::load(self.store.directory(), &self.shared.door));
         self.route(Arc::new(snapshot)).await;
         let probed = async {
             while !self.prober.all_probed() {
@@ -232,6 +228,7 @@ impl Control {
         let sockets = std::mem::take(&mut letter.sockets);
         tracing::info!(pid, version = letter.snapshot.version, "taking over from a running proxy");
         self.prober.resume(std::mem::take(&mut letter.health));
+        self.slow_start.resume(std::mem::take(&mut letter.slow_start), Instant::now());
         self.route(Arc::new(std::mem::take(&mut letter.snapshot))).await;
         for socket in sockets {
             let descriptors = taker.descriptors.by_ref().take(socket.count);
@@ -265,6 +262,7 @@ impl Control {
             snapshot: Snapshot::clone(&self.snapshot),
             saved: self.saved,
             health: self.prober.known(),
+            slow_start: self.slow_start.known(&self.shared.table.load().config, Instant::now()),
             sockets,
             names: names.is_some(),
         };
@@ -290,6 +288,7 @@ impl Control {
             names.tasks.iter().for_each(AbortHandle::abort);
         }
         self.store.give_up();
+        self.health_file = None;
         if let Err(error) = handover::stopped(&mut successor).await {
             tracing::error!(%error, "the proxy that took over was not told");
         }
@@ -373,10 +372,7 @@ impl Control {
             tokio::select! {
                 biased;
                 written = &mut writing => break written,
-                _ = changed.notified() => {
-                    self.renew_table();
-                    self.report();
-                }
+                _ = changed.notified() => self.health_changed(),
                 _ = wake.notified() => self.report(),
             }
         };
@@ -426,6 +422,14 @@ impl Control {
         }
         self.listening.update(&self.snapshot.clone()).await;
         self.serve_names().await;
+    }
+
+    fn health_changed(&mut self) {
+        self.renew_table();
+        self.report();
+        if let Some(file) = &self.health_file {
+            file.write(self.prober.known());
+        }
     }
 
     /// Health has changed: the same configuration with other usable targets.
@@ -530,63 +534,6 @@ impl Control {
         if self.serve.as_ref().is_some_and(|serve| serve.try_send(message).is_err()) {
             self.serve = None;
         }
-    }
-}
-
-impl Registry {
-    fn new(workers: usize, wake: Arc<Notify>) -> Self {
-        Self { balancers: HashMap::new(), groups: HashMap::new(), targets: HashMap::new(), next_uid: 0, workers, wake }
-    }
-
-    /// Takes a snapshot's things in, forgets those that are gone, and closes every target that takes
-    /// no new request. Returns the closed ones, whose idle connections are to be closed too.
-    fn enter(&mut self, snapshot: &Snapshot) -> Vec<u64> {
-        let workers = self.workers;
-        let arns: HashSet<&str> = snapshot.load_balancers.iter().map(|lb| lb.arn.as_str()).collect();
-        self.balancers.retain(|arn, _| arns.contains(arn.as_str()));
-        self.groups.retain(|arn, _| snapshot.target_groups.contains_key(arn));
-        for arn in arns {
-            self.balancers.entry(arn.to_owned()).or_insert_with(|| Balancer::new(workers));
-        }
-        let mut before = std::mem::take(&mut self.targets);
-        let mut closed = Vec::new();
-        for (arn, group) in &snapshot.target_groups {
-            self.groups.entry(arn.clone()).or_insert_with(|| Group::new(arn.clone(), workers));
-            for wanted in &group.targets {
-                let key = (arn.clone(), wanted.registration);
-                let kept = match before.remove(&key) {
-                    Some(target) if target.endpoint == wanted.endpoint => Some(target),
-                    Some(moved) => {
-                        moved.close();
-                        closed.push(moved.uid);
-                        None
-                    }
-                    None => None,
-                };
-                let target = kept.unwrap_or_else(|| {
-                    self.next_uid += 1;
-                    let (endpoint, wake) = (wanted.endpoint.clone(), self.wake.clone());
-                    Target::new(self.next_uid, arn.clone(), wanted.registration, endpoint, wake)
-                });
-                if wanted.draining {
-                    target.close();
-                    closed.push(target.uid);
-                } else {
-                    target.open();
-                }
-                self.targets.insert(key, target);
-            }
-        }
-        for gone in before.into_values() {
-            // A target that drained was kept for as long as it had requests, or until its deregistration delay
-            // ran out.
-            if gone.is_closed() {
-                gone.end();
-            }
-            gone.close();
-            closed.push(gone.uid);
-        }
-        closed
     }
 }
 

@@ -7,6 +7,7 @@
 //! lock, and ends when its last connection has. If either breaks off before that, the other goes on alone.
 
 use crate::listen::Want;
+use crate::slow_start::Begun;
 use quarry_domain::health::Known;
 use quarry_domain::snapshot::Snapshot;
 use rustix::fs::MemfdFlags;
@@ -34,6 +35,9 @@ pub struct Letter {
     pub saved: bool,
     /// By target group and registration.
     pub health: Vec<(String, u64, Known)>,
+    /// Of groups with slow start.
+    #[serde(default)]
+    pub slow_start: Vec<Begun>,
     pub sockets: Vec<Socket>,
     /// The hub's name server: its UDP and its TCP socket follow last.
     pub names: bool,

@@ -16,6 +16,7 @@ mod front;
 #[doc(hidden)]
 pub mod fuzz;
 mod handover;
+mod health_file;
 mod http;
 mod http2;
 mod io;
@@ -26,6 +27,7 @@ mod logs;
 mod names;
 mod pool;
 mod probe;
+mod registry;
 mod relay;
 mod screen;
 mod secure;

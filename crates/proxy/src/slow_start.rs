@@ -15,7 +15,13 @@ use std::time::{Duration, Instant};
 pub struct SlowStart {
     /// By target; `None` for those with their full share from the beginning.
     began: HashMap<u64, Option<Instant>>,
+    /// What another proxy knew, until the targets are met here.
+    resumed: HashMap<(String, u64), Option<Instant>>,
 }
+
+/// For another proxy: target group, registration, and how long ago the target began; `None` for one that has its full
+/// share.
+pub type Begun = (String, u64, Option<Duration>);
 
 /// A target's way to its full share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +33,14 @@ pub struct Ramp {
 impl SlowStart {
     /// Takes note of who is healthy now.
     pub fn update(&mut self, config: &Config, state: &dyn Fn(&Target) -> TargetState, now: Instant) {
-        let before = std::mem::take(&mut self.began);
+        let mut before = std::mem::take(&mut self.began);
+        if !self.resumed.is_empty() {
+            for target in config.groups.iter().flat_map(|group| &group.open) {
+                let known = self.resumed.remove(&(target.group_arn.clone(), target.registration));
+                before.extend(known.map(|began| (target.uid, began)));
+            }
+            self.resumed.clear();
+        }
         for group in config.groups.iter().filter(|group| !group.slow_start.is_zero()) {
             let healthy = || group.open.iter().filter(|t| state(t) == TargetState::Healthy);
             let at_full_share = |t: u64| match before.get(&t) {
@@ -41,6 +54,24 @@ impl SlowStart {
                 self.began.insert(target.uid, began);
             }
         }
+    }
+
+    /// What is known of the targets.
+    pub fn known(&self, config: &Config, now: Instant) -> Vec<Begun> {
+        let open = config.groups.iter().flat_map(|group| &group.open);
+        let known = open.filter_map(|target| Some((target, self.began.get(&target.uid)?)));
+        known
+            .map(|(target, began)| {
+                let ago = began.map(|began| now.saturating_duration_since(began));
+                (target.group_arn.clone(), target.registration, ago)
+            })
+            .collect()
+    }
+
+    /// The next [`update`](Self::update) goes on from what another proxy knew.
+    pub fn resume(&mut self, known: Vec<Begun>, now: Instant) {
+        let began = |ago: Option<Duration>| ago.and_then(|ago| now.checked_sub(ago));
+        self.resumed = known.into_iter().map(|(arn, n, ago)| ((arn, n), began(ago))).collect();
     }
 
     /// The way that a target of this group is still on.

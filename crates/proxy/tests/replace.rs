@@ -217,6 +217,30 @@ fn without_a_proxy_to_replace_it_just_starts() {
 }
 
 #[test]
+fn a_target_in_slow_start_goes_on_slowly_with_the_next_proxy() {
+    let (port, dir) = (free_port(), Dir::new());
+    let (old, new) = (Upstream::echo("old"), Upstream::echo("new"));
+    let mut snapshot = simple(port, &[old.endpoint()]);
+    snapshot.target_groups.get_mut("g").unwrap().attributes.slow_start = 900;
+    let serve = Serve::start(&dir.0);
+    let first = start(&dir.0, 1, false);
+    serve.apply_healthy(&snapshot);
+    snapshot.version = 2;
+    let added = group("g", &[new.endpoint()]).targets.remove(0);
+    snapshot.target_groups.get_mut("g").unwrap().targets.push(added);
+    serve.apply_healthy(&snapshot);
+    serve.forget();
+    let next = start(&dir.0, 1, true);
+    successor(&serve);
+    first.join().unwrap().unwrap();
+    let mut client = Peer::local(port);
+    let few = (0..400).filter(|_| client.get("/").text().starts_with("new")).count();
+    assert!(few < 80, "{few} of 400");
+    serve.send(&quarry_domain::link::Down::Stop);
+    next.join().unwrap().unwrap();
+}
+
+#[test]
 fn nobody_takes_over_in_a_hold() {
     use common::cut::{Play, Side, post, report};
     let (port, dir) = (free_port(), Dir::new());

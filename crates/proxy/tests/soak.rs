@@ -1,6 +1,6 @@
 //! Full load while snapshots are replaced every 100 ms and target processes are killed: nothing goes astray, nothing
 //! fails but what was with a target when it was killed, and memory stays flat. Some seconds by default;
-//! `SOAK_SECONDS=600` soaks, as `bench/soak` does.
+//! `SOAK_SECONDS=600` soaks, `QUARRY=<program>` has that program's proxy in it; `bench/soak` does both.
 //!
 //! No group is ever without a target that lives, is healthy and takes requests: a target is killed, or deregistered and
 //! registered anew, only when all the others of its group are fit. A request that finds nobody is not the proxy's fault.
@@ -197,7 +197,14 @@ fn nothing_goes_astray_while_everything_changes() {
     let endpoint = |port: &u16| Endpoint::Tcp(([127, 0, 0, 1], *port).into());
     let groups: Vec<TargetGroup> =
         (0..GROUPS).map(|g| group(&format!("g{g}"), &ports[g].iter().map(endpoint).collect::<Vec<_>>())).collect();
-    let proxy = Process::start("proxy_process", "QUARRY_SOAK_PROXY", dir.0.to_str().unwrap());
+    let proxy = match std::env::var_os("QUARRY") {
+        None => Process::start("proxy_process", "QUARRY_SOAK_PROXY", dir.0.to_str().unwrap()),
+        Some(program) => {
+            let mut command = Command::new(program);
+            command.args(["proxy", "--workers", "2", "--data-dir"]).arg(&dir.0).stdin(Stdio::null());
+            Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        }
+    };
     let (mut version, mut phase) = (6, 6);
     serve.apply_healthy(&make(version, phase, port, &groups));
     let world = Arc::new(World { sent: version.into(), applied: version.into(), ..World::default() });

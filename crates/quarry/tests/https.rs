@@ -19,6 +19,21 @@ fn curl(shell: &Shell, authority: &Path, name: &str, at: &str) -> Result<String,
     ))
 }
 
+/// The lines of all files below `bucket`'s folder of logs.
+fn lines(bucket: &Path) -> Vec<String> {
+    let (mut found, mut folders) = (Vec::new(), vec![bucket.join("demo/AWSLogs")]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            match std::fs::read_to_string(&path) {
+                Ok(text) => found.extend(text.lines().map(str::to_owned)),
+                Err(_) => folders.push(path),
+            }
+        }
+    }
+    found
+}
+
 #[test]
 fn a_listener_with_a_requested_certificate_serves_https() {
     let (Some(_), Some(_)) = (client_program("aws"), client_program("curl")) else { return };
@@ -68,6 +83,23 @@ fn a_listener_with_a_requested_certificate_serves_https() {
     wait_for("the other certificate is shown", || (ask("www.example.org").ok()? == "hello 2").then_some(()));
     assert_eq!(ask("api.example.com").unwrap(), "hello 2");
     shell.aws_refused(&format!("acm delete-certificate --certificate-arn {second}"), "ResourceInUseException");
+
+    // Access logs begin when they are asked for, and the file is where S3 would have it.
+    let bucket = platform.data_dir().join("s3/logs");
+    assert!(lines(&bucket).is_empty());
+    shell.aws_ok(&format!(
+        "elbv2 modify-load-balancer-attributes --load-balancer-arn {balancer} --attributes \
+         Key=access_logs.s3.enabled,Value=true Key=access_logs.s3.bucket,Value=logs \
+         Key=access_logs.s3.prefix,Value=demo"
+    ));
+    let line = wait_for("a request is in the access log", || {
+        ask("www.example.org").ok()?;
+        lines(&bucket).into_iter().find(|line| line.contains("\"GET https://www.example.org:443/ HTTP/2.0\""))
+    });
+    let name = balancer.split_once("loadbalancer/").unwrap().1;
+    let fields: Vec<&str> = line.split(' ').collect();
+    assert_eq!((fields[0], fields[2], fields[8]), ("h2", name, "200"), "{line}");
+    assert!(line.contains(" \"fixed-response\" ") && line.contains(&second), "{line}");
 
     // The proxy comes back with its keys while nobody is there to send them.
     let snapshot = std::fs::read_to_string(platform.data_dir().join("proxy/snapshot.json")).unwrap();
