@@ -57,6 +57,14 @@ pub enum Command {
         #[arg(last = true, default_value = "/bin/sh")]
         command: Vec<String>,
     },
+    /// Remove what nobody needs any more of images: pushed layers that belong to none, unpacked ones of no task.
+    /// Quarry does that by itself after a day.
+    Gc {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        json: bool,
+    },
     /// Move one path of a running service, and the data behind it, to a service of its own, and back.
     #[command(subcommand)]
     Cut(CutCommand),
@@ -86,6 +94,19 @@ pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>
             Command::Exec { of, target, cluster, container, command } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;
                 return exec::run(&connection, &exec::Request { of, cluster, container, command }).await;
+            }
+            Command::Gc { target, json } => {
+                let connection = Connection::choose(target.data_dir.as_deref(), local)?;
+                let gone = quarry_client::cuts::Cuts::new(connection.client()?).collect().await?;
+                if json {
+                    println!("{gone}");
+                } else {
+                    let mib = gone["bytes"].as_u64().unwrap_or(0) as f64 / f64::from(1 << 20);
+                    println!(
+                        "{} pushed layers of no image ({mib:.1} MiB), {} unpacked ones",
+                        gone["layers"], gone["unpacked"]
+                    );
+                }
             }
             Command::Cut(command) => {
                 let connection = Connection::choose(command.target().data_dir.as_deref(), local)?;

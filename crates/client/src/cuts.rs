@@ -298,6 +298,12 @@ impl Cuts {
         self.post(&format!("/{id}/{word}"), Value::Object(serde_json::Map::new())).await
     }
 
+    /// Has what nobody needs any more of images removed at once: `layers` and `bytes` of the registry, `unpacked`
+    /// layers of the runtime.
+    pub async fn collect(&self) -> Result<Value, CutError> {
+        self.send(Method::POST, "/_quarry/v1/collect", "", None).await
+    }
+
     async fn post(&self, path: &str, body: Value) -> Result<Value, CutError> {
         self.send(Method::POST, &format!("{PATH}{path}"), "", Some(&body)).await
     }

@@ -15,6 +15,7 @@ use http::{HeaderMap, Response, StatusCode, header, request};
 use quarry_wire::sigv4::{self, Credentials, Expected};
 use quarry_wire::{Protocol, ServiceError, Timestamp, server};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whether signatures are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub struct Endpoint {
 pub const CALLS_PATH: &str = "/_quarry/v1/calls";
 /// How often each operation was called that is not served, as JSON by service and operation.
 pub const UNSERVED_PATH: &str = "/_quarry/v1/unserved";
+
+/// `POST`, signed as the cut's API is: removes pushed layers of no image and unpacked ones of no task.
+pub const COLLECT_PATH: &str = "/_quarry/v1/collect";
 
 /// What clients put before the endpoint's host for Cloud Map's DiscoverInstances, unless told not to.
 pub const DISCOVERY_PREFIX: &str = "data-";
@@ -68,6 +72,9 @@ impl Endpoint {
         }
         if head.uri.path().starts_with(wait::PATH) {
             return wait::receive(&self.platform, head, body);
+        }
+        if head.uri.path() == COLLECT_PATH {
+            return self.collect(head, body);
         }
         if cut::api::is_mine(head.uri.path()) {
             let sent = self.authentic(head, body, Protocol::Json, Some(cut::api::SERVICE), false);
@@ -120,6 +127,27 @@ impl Endpoint {
         };
         self.calls.count(call.service.id, call.operation.name, reply.status);
         respond(reply)
+    }
+
+    /// Removes at once what nobody needs any more of images: JSON of what it was.
+    fn collect(&self, head: &request::Parts, body: &[u8]) -> Response<Bytes> {
+        let asked = self.authentic(head, body, Protocol::Json, Some(cut::api::SERVICE), false);
+        let collected = asked.and_then(|caller| {
+            if head.method != http::Method::POST {
+                return Err(ServiceError::new("MethodNotAllowed", "only POST removes something", 405));
+            }
+            if caller.arn != self.platform.place().global_arn("iam", "root") {
+                return Err(ServiceError::new("AccessDenied", format!("{} may not do that", caller.arn), 403));
+            }
+            let failed = |error: String| ServiceError::new("InternalFailure", error, 500);
+            let pushed = self.platform.catalog.collect().map_err(|error| failed(error.to_string()))?;
+            let unpacked = self.platform.runtime.collect(Duration::ZERO).map_err(|error| failed(error.to_string()))?;
+            Ok(serde_json::json!({"layers": pushed.blobs, "bytes": pushed.bytes, "unpacked": unpacked}))
+        });
+        match collected {
+            Ok(collected) => json(&collected),
+            Err(error) => cut::api::failure(&error),
+        }
     }
 
     /// What a task is told of itself, see [`crate::ecs::metadata`].

@@ -24,9 +24,10 @@ pub struct Control {
 type Reconciler = fn(Arc<Platform>, Arc<Operations>);
 
 /// Each by the name of its thread.
-const RECONCILERS: [(&str, Reconciler); 10] = [
+const RECONCILERS: [(&str, Reconciler); 11] = [
     ("ecs", ecs::reconcile::run),
     ("capacity", ecs::reconcile::capacity::run),
+    ("storage", ecs::reconcile::storage::run),
     ("autoscaling", autoscaling::reconcile::run),
     ("cloudformation", |platform, operations| cloudformation::reconcile::run(&platform, &operations)),
     ("cloudwatch", cloudwatch::run),

@@ -7,8 +7,8 @@ use crate::platform::{Platform, PlatformConfig};
 use quarry_domain::arn::Place;
 use quarry_domain::door::TestDoor;
 use quarry_domain::image::{
-    CatalogError, ImageCatalog, ImageConfig, ImageRecord, ImageStore, LayerBlob, LayerError, LayerRecord, Layers,
-    PullError, ResolvedImage, part_fits,
+    CatalogError, Collected, ImageCatalog, ImageConfig, ImageRecord, ImageStore, LayerBlob, LayerError, LayerRecord,
+    Layers, PullError, ResolvedImage, part_fits,
 };
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::snapshot::Hub;
@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A platform under test and what its fakes hold.
 pub struct World {
@@ -43,6 +44,10 @@ pub struct FakeRuntime {
     pub usage: Mutex<BTreeMap<String, Usage>>,
     /// By task id.
     pub stats: Mutex<BTreeMap<String, Vec<ContainerStats>>>,
+    /// Bytes, by task id.
+    pub written: Mutex<BTreeMap<String, u64>>,
+    /// Task, container and offset.
+    pub released: Mutex<Vec<(String, String, u64)>>,
     /// Nothing can be told of any task.
     pub blind: Mutex<bool>,
     wakes: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
@@ -128,6 +133,8 @@ impl FakeRuntime {
             seen: Mutex::default(),
             usage: Mutex::default(),
             stats: Mutex::default(),
+            written: Mutex::default(),
+            released: Mutex::default(),
             blind: Mutex::default(),
             wakes: Mutex::default(),
             report: IsolationReport {
@@ -205,6 +212,20 @@ impl TaskRuntime for FakeRuntime {
 
     fn stats(&self, id: &str) -> Vec<ContainerStats> {
         self.stats.lock().expect("unpoisoned").get(id).cloned().unwrap_or_default()
+    }
+
+    fn written(&self, id: &str) -> Option<u64> {
+        self.written.lock().expect("unpoisoned").get(id).copied()
+    }
+
+    fn release_log(&self, id: &str, container: &str, offset: u64) -> std::io::Result<()> {
+        let released = (id.to_owned(), container.to_owned(), offset);
+        self.released.lock().expect("unpoisoned").push(released);
+        Ok(())
+    }
+
+    fn collect(&self, _idle: Duration) -> std::io::Result<usize> {
+        Ok(0)
     }
 
     fn log_path(&self, id: &str, container: &str) -> PathBuf {
@@ -401,6 +422,10 @@ impl ImageCatalog for FakeCatalog {
             repository.manifests.insert(digest.clone(), (media_type.to_owned(), bytes.to_vec()));
             Ok(digest)
         })
+    }
+
+    fn collect(&self) -> Result<Collected, CatalogError> {
+        Ok(Collected::default())
     }
 
     fn delete_image(&self, repository: &str, reference: &str) -> Result<(), CatalogError> {

@@ -159,6 +159,13 @@ pub trait Layers: Send + Sync + 'static {
     fn finish_layer(&self, repository: &str, upload: &str, digests: &[String]) -> Result<String, LayerError>;
 }
 
+/// What a collection of garbage removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    pub blobs: usize,
+    pub bytes: u64,
+}
+
 /// The repositories of the registry, as the ECR API manages them. All calls are durable on return.
 pub trait ImageCatalog: Layers {
     /// `immutable_tags`: a pushed tag cannot be moved to another digest.
@@ -179,6 +186,8 @@ pub trait ImageCatalog: Layers {
         media_type: &str,
         bytes: &[u8],
     ) -> Result<String, CatalogError>;
+    /// Removes layers that belong to no image and that nobody who pushes counts on.
+    fn collect(&self) -> Result<Collected, CatalogError>;
     /// Removes a tag, or with a digest the image and all its tags.
     fn delete_image(&self, repository: &str, reference: &str) -> Result<(), CatalogError>;
 }

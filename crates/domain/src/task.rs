@@ -407,6 +407,14 @@ pub trait TaskRuntime: Send + Sync + 'static {
     fn usage(&self, id: &str) -> Option<Usage>;
     /// What each container that runs uses; empty of a task that is not there.
     fn stats(&self, id: &str) -> Vec<ContainerStats>;
+    /// Bytes on the disk that the task's containers have written outside of their volumes, their output included;
+    /// `None` where that cannot be told (plain processes).
+    fn written(&self, id: &str) -> Option<u64>;
+    /// What was written of a container's output before `offset` is needed no more: it is taken off the disk where the
+    /// file system can do that. Offsets stay as they are.
+    fn release_log(&self, id: &str, container: &str, offset: u64) -> std::io::Result<()>;
+    /// Removes unpacked layers that no task has and none had for this long. How many there were.
+    fn collect(&self, idle: std::time::Duration) -> std::io::Result<usize>;
     /// Where a container's output goes; appended to, never truncated while the task is there.
     fn log_path(&self, id: &str, container: &str) -> PathBuf;
     /// A TCP connection to a port of the task, from inside the task. Without a network of its own, to that port of

@@ -28,6 +28,10 @@ fn a_shell_is_pointed_at_the_running_stack_and_it_ends() {
     let listing: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(listing["services"], serde_json::json!([]));
 
+    let gone = platform.quarry(&["gc", "--json"]).unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&gone.stdout).unwrap();
+    assert_eq!(said, serde_json::json!({"layers": 0, "bytes": 0, "unpacked": 0}));
+
     let second = platform.quarry(&["serve", "--listen", "127.0.0.1:0"]).unwrap();
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && said.contains("already runs"), "{said}");

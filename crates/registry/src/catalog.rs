@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::manifest::{PutAs, PutError};
 use crate::reference::{REPOSITORY_PATTERN, valid_repository};
 use crate::store::{Held, Repository};
-use quarry_domain::image::{CatalogError, ImageCatalog, ImageRecord};
+use quarry_domain::image::{CatalogError, Collected, ImageCatalog, ImageRecord};
 use std::collections::BTreeSet;
 
 /// ECR's words for an image that is not there.
@@ -94,6 +94,10 @@ impl ImageCatalog for Registry {
         )
     }
 
+    fn collect(&self) -> Result<Collected, CatalogError> {
+        Ok(self.collect_garbage()?)
+    }
+
     fn delete_image(&self, repository: &str, reference: &str) -> Result<(), CatalogError> {
         let mut held = self.store.hold();
         let mut changed = record(&held, repository)?.clone();
@@ -119,9 +123,13 @@ impl ImageCatalog for Registry {
         }
         let gone = changed.manifests.remove(&digest).ok_or_else(not_found)?;
         changed.tags.retain(|_, tagged| *tagged != digest);
-        // Its layers go from this repository, unless another image here has them too.
+        // Its layers go from this repository, unless another image here has them too, or one that is being pushed.
         let kept: BTreeSet<Digest> = changed.manifests.values().flat_map(|m| &m.blobs).cloned().collect();
-        let dropped: Vec<Digest> = gone.blobs.into_iter().filter(|blob| !kept.contains(blob)).collect();
+        let dropped: Vec<Digest> = gone
+            .blobs
+            .into_iter()
+            .filter(|blob| !kept.contains(blob) && !self.is_counted_on(repository, blob))
+            .collect();
         for blob in &dropped {
             changed.blobs.remove(blob);
         }

@@ -10,6 +10,9 @@ impl Layers for Registry {
         let held = self.store.hold();
         let record = held.get(repository).ok_or_else(|| LayerError::NoRepository(repository.to_owned()))?;
         let Some(digest) = Digest::parse(digest) else { return Ok(None) };
+        if record.blobs.contains_key(&digest) {
+            self.touch(repository, &digest, true);
+        }
         let in_image = || record.manifests.values().any(|manifest| manifest.blobs.contains(&digest));
         Ok(record.blobs.get(&digest).map(|size| LayerRecord { size: *size, in_image: in_image() }))
     }

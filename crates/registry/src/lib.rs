@@ -16,6 +16,7 @@
 //! names blobs that are there; every change is on disk before it is acknowledged.
 
 mod catalog;
+mod collect;
 mod digest;
 mod http;
 mod layers;
@@ -56,6 +57,10 @@ pub struct RegistryConfig {
     pub max_uploads: usize,
     /// An upload that gets no byte for this long is given up.
     pub upload_idle: Duration,
+    /// A blob of no image, in which nobody who pushes was interested for this long, is garbage.
+    pub garbage_idle: Duration,
+    /// For this long somebody who was told that a blob is here may count on it.
+    pub push_idle: Duration,
     /// A request body that brings no byte for this long is given up; the upload stays and can be resumed.
     pub body_idle: Duration,
 }
@@ -70,6 +75,8 @@ impl RegistryConfig {
             max_blob_bytes: 52_000 << 20,
             max_uploads: 64,
             upload_idle: Duration::from_secs(3600),
+            garbage_idle: Duration::from_secs(24 * 3600),
+            push_idle: Duration::from_secs(3600),
             body_idle: Duration::from_secs(60),
         }
     }
@@ -91,6 +98,9 @@ pub struct Registry {
     door: Door,
     store: store::Store,
     uploads: upload::Uploads,
+    touched: collect::Touched,
+    /// Monotonic time.
+    opened: Duration,
 }
 
 impl Registry {
@@ -100,7 +110,9 @@ impl Registry {
     /// The directory cannot be made or read, or a repository's record cannot be understood.
     pub fn open(data_dir: &Path, config: RegistryConfig, door: Door) -> io::Result<Arc<Self>> {
         let store = store::Store::open(&data_dir.join("registry"))?;
-        Ok(Arc::new(Self { config, door, store, uploads: upload::Uploads::default() }))
+        let (uploads, touched) = (upload::Uploads::default(), collect::Touched::default());
+        let opened = door.clock.monotonic();
+        Ok(Arc::new(Self { config, door, store, uploads, touched, opened }))
     }
 
     /// What it was told at start.

@@ -258,6 +258,7 @@ impl Registry {
         store.adopt_blob(&upload.path, digest)?;
         upload.done = true;
         record.blobs.insert(digest.clone(), upload.size);
+        self.touch(repository, digest, false);
         store.put(record)?;
         Ok(())
     }
@@ -268,6 +269,7 @@ impl Registry {
         let mut record = store.get(repository).ok_or(UploadError::NoRepository)?.clone();
         let Some(size) = store.get(from).and_then(|other| other.blobs.get(digest)).copied() else { return Ok(false) };
         record.blobs.insert(digest.clone(), size);
+        self.touch(repository, digest, true);
         store.put(record)?;
         Ok(true)
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use quarry_domain::image::{CatalogError, ImageCatalog};
+use quarry_domain::image::{CatalogError, Collected, ImageCatalog};
 use quarry_registry::Digest;
 use support::{Auth, OCI, Server, config, manifest};
 
@@ -273,6 +273,55 @@ async fn deletion_frees_what_nothing_else_uses() {
     let blob = server.push_blob("api", b"loose").await;
     assert_eq!(server.call("DELETE", &format!("/v2/api/blobs/{blob}"), &[], "").await.status, 202);
     assert_eq!(server.files("blobs/sha256"), [""; 0]);
+}
+
+/// Only what nobody uses or counts on is garbage.
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_what_nobody_counts_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let door = quarry_domain::door::TestDoor::new(1_000);
+    let server = Server::start_with_door(dir.path(), door.door()).await;
+    let hour = |n: u64| std::time::Duration::from_secs(n * 3600);
+    let there = |digest: &Digest| server.data.join("registry/blobs/sha256").join(digest.hex()).exists();
+    for name in ["api", "other"] {
+        server.create(name);
+    }
+    server.push_image("api", "v1", b"tagged").await;
+    let untagged = server.push_image("api", "v2", b"untagged").await;
+    assert_eq!(server.call("DELETE", "/v2/api/manifests/v2", &[], "").await.status, 202);
+    // Pushed for an image that never came; one of them was mounted into another repository later.
+    for layer in ["lost", "shared", "late"] {
+        server.push_blob("api", layer.as_bytes()).await;
+    }
+    let [lost, shared, late, tagged] = ["lost", "shared", "late", "tagged"].map(|layer| Digest::of(layer.as_bytes()));
+    let upload = server.call("POST", "/v2/api/blobs/uploads/", &[], "").await.header("location").to_owned();
+    assert_eq!(server.registry.collect().unwrap().blobs, 0, "all of it is new");
+    door.advance(hour(23));
+    let mount = format!("/v2/other/blobs/uploads/?mount={shared}&from=api");
+    assert_eq!(server.call("POST", &mount, &[], "").await.status, 201);
+    // A push that goes on after a long night asks first.
+    assert_eq!(server.call("HEAD", &format!("/v2/api/blobs/{late}"), &[], "").await.status, 200);
+    door.advance(hour(2));
+    assert_eq!(server.registry.collect().unwrap(), Collected { blobs: 2, bytes: 10 });
+    assert!(!there(&lost) && there(&shared) && there(&late) && there(&tagged), "the other repository has it still");
+    assert_eq!(server.get(&format!("/v2/api/manifests/{untagged}")).await.status, 200, "an image without a tag is one");
+    door.advance(hour(23));
+    assert_eq!(server.registry.collect().unwrap().blobs, 2);
+    assert!(!there(&shared) && !there(&late) && there(&tagged));
+
+    // An image is deleted while another one with its layer is being pushed: the layer stays for that.
+    let layer = format!("/v2/api/blobs/{tagged}");
+    assert_eq!(server.call("HEAD", &layer, &[], "").await.status, 200);
+    let old = server.get("/v2/api/manifests/v1").await;
+    let digest = old.header("docker-content-digest").to_owned();
+    assert_eq!(server.call("DELETE", &format!("/v2/api/manifests/{digest}"), &[], "").await.status, 202);
+    assert!(there(&tagged), "somebody was told that it is here");
+    assert_eq!(server.call("HEAD", &layer, &[], "").await.status, 200);
+    door.advance(hour(25));
+    assert!(server.registry.collect().unwrap().blobs >= 1);
+    assert!(!there(&tagged));
+    // An upload under way is given up by its own time only.
+    assert!(!upload.is_empty());
 }
 
 #[test]

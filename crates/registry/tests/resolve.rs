@@ -62,6 +62,17 @@ async fn all_names_of_one_image() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_gives_the_image_for_this_machine() {
+    of_several_machines(INDEX, OCI).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_manifest_list_gives_the_image_for_this_machine() {
+    let list = "application/vnd.docker.distribution.manifest.list.v2+json";
+    of_several_machines(list, "application/vnd.docker.distribution.manifest.v2+json").await;
+}
+
+/// `index` and `image`: media types.
+async fn of_several_machines(index_type: &str, image_type: &str) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;
     server.create("api");
@@ -70,22 +81,30 @@ async fn an_index_gives_the_image_for_this_machine() {
         let config = config(arch, b"layer");
         server.push_blob("api", b"layer").await;
         server.push_blob("api", &config).await;
-        let body = manifest(&config, b"layer");
-        let digest = server.registry.put_manifest("api", None, OCI, &body).unwrap();
+        let body = String::from_utf8(manifest(&config, b"layer")).unwrap();
+        let body = match image_type {
+            OCI => body,
+            docker => body
+                .replace(OCI, docker)
+                .replace("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+                .replace("application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+        };
+        let digest = server.registry.put_manifest("api", None, image_type, body.as_bytes()).unwrap();
         let name = match arch {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             other => other,
         };
         entries.push((arch, serde_json::json!({
-            "mediaType": OCI, "digest": digest, "size": body.len(), "platform": {"os": "linux", "architecture": name},
+            "mediaType": image_type, "digest": digest, "size": body.len(), "platform": {"os": "linux", "architecture": name},
         })));
     }
     let index = |entries: Vec<&serde_json::Value>| {
-        serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})).unwrap()
+        serde_json::to_vec(&serde_json::json!({"schemaVersion": 2, "mediaType": index_type, "manifests": entries}))
+            .unwrap()
     };
     let all = index(entries.iter().map(|(_, entry)| entry).collect());
-    let digest = server.registry.put_manifest("api", Some("all"), INDEX, &all).unwrap();
+    let digest = server.registry.put_manifest("api", Some("all"), index_type, &all).unwrap();
     let resolved = server.registry.resolve(&format!("localhost:{}/api:all", server.port)).unwrap();
     let own = entries.iter().find(|(arch, _)| *arch == std::env::consts::ARCH).unwrap();
     assert_eq!(resolved.digest, own.1["digest"]);
@@ -95,13 +114,13 @@ async fn an_index_gives_the_image_for_this_machine() {
     assert_eq!(server.call("DELETE", &child, &[], "").await.error(), (405, "UNSUPPORTED".into()));
 
     let others = index(entries.iter().filter(|(a, _)| *a != std::env::consts::ARCH).map(|(_, e)| e).collect());
-    server.registry.put_manifest("api", Some("others"), INDEX, &others).unwrap();
+    server.registry.put_manifest("api", Some("others"), index_type, &others).unwrap();
     let error = server.registry.resolve(&format!("localhost:{}/api:others", server.port)).unwrap_err();
     assert!(matches!(&error, PullError::WrongPlatform { found, .. } if found.contains("linux/riscv64")), "{error}");
     // An index of images that are not there is refused.
     let absent = Digest::of(b"absent");
     let bad = String::from_utf8(all).unwrap().replace(resolved.digest.as_str(), absent.as_str());
-    let put = server.call("PUT", "/v2/api/manifests/bad", &[("content-type", INDEX)], bad).await;
+    let put = server.call("PUT", "/v2/api/manifests/bad", &[("content-type", index_type)], bad).await;
     assert_eq!(put.error(), (404, "MANIFEST_BLOB_UNKNOWN".into()));
 }
 

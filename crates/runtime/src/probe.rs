@@ -93,8 +93,9 @@ fn examine(data_dir: &Path) -> io::Result<IsolationReport> {
     let limits = limits_finding(&layout);
     let low_ports = low_ports_finding();
     let landlock = landlock_finding();
+    let weaker = weaker_finding(isolation);
     let report = IsolationReport { isolation, limits: limits.available, low_ports: low_ports.available, findings };
-    let findings = report.findings.into_iter().chain([limits, low_ports, landlock]).collect();
+    let findings = report.findings.into_iter().chain([limits, low_ports, landlock]).chain(weaker).collect();
     Ok(IsolationReport { findings, ..report })
 }
 
@@ -244,6 +245,28 @@ fn low_ports_finding() -> Finding {
                 .to_owned()
         }),
     }
+}
+
+/// What containers do not get with this isolation, beyond what the other findings say.
+fn weaker_finding(isolation: Isolation) -> Option<Finding> {
+    let detail = match isolation {
+        Isolation::UserNamespaces => return None,
+        Isolation::Rootless => {
+            "as an ordinary user: every container's user is root in its container and this user outside, so that files \
+             of volumes belong to one user; added capabilities other than SYS_PTRACE have little to act on; ulimits \
+             cannot be raised; what tasks write is bounded by looking, not by the kernel"
+        }
+        Isolation::None => {
+            "as plain processes: users, read-only roots, tmpfs, capabilities, hosts and system controls of task \
+             definitions are not in force, tasks see the machine's files and network, and what they write is not bounded"
+        }
+    };
+    Some(Finding {
+        name: "all options of containers".to_owned(),
+        available: false,
+        detail: detail.to_owned(),
+        remedy: Some("run Quarry as root, where it can make namespaces".to_owned()),
+    })
 }
 
 fn landlock_finding() -> Finding {

@@ -31,7 +31,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// How a runtime is opened.
@@ -82,6 +82,8 @@ pub struct Runtime {
     /// Indices of the id ranges in use. Held while a task is launched.
     ranges: Mutex<BTreeSet<u32>>,
     keeper: Mutex<Option<Keeper>>,
+    /// Held while a task is launched: from the moment its layers are looked at until its plan names them.
+    launching: RwLock<()>,
 }
 
 impl Runtime {
@@ -122,6 +124,7 @@ impl Runtime {
             hierarchies: Hierarchies::detect(),
             ranges: Mutex::new(ranges),
             keeper: Mutex::default(),
+            launching: RwLock::default(),
         }))
     }
 
@@ -274,6 +277,7 @@ impl TaskRuntime for Runtime {
         if directory.join("state.json").exists() || directory.join("exit.json").exists() {
             return Ok(());
         }
+        let _launching = self.launching.read().unwrap_or_else(PoisonError::into_inner);
         let mut layers = Vec::new();
         for container in &spec.containers {
             let unpacked: Result<Vec<PathBuf>, _> =
@@ -440,6 +444,57 @@ impl TaskRuntime for Runtime {
             stats::of(&seen.name, group.as_ref(), pid, plan.isolation != Isolation::None)
         };
         seen.containers.iter().enumerate().filter_map(of).collect()
+    }
+
+    fn written(&self, id: &str) -> Option<u64> {
+        if !is_plain_name(id) || self.report.isolation == Isolation::None {
+            return None;
+        }
+        let mut bytes = 0;
+        for entry in fs::read_dir(self.layout.task(id)).ok()?.flatten() {
+            let name = entry.file_name();
+            match name.to_str() {
+                Some(name) if name.starts_with("fs-") => bytes += crate::tree::size(&entry.path().join("u")),
+                Some(name) if name.ends_with(".log") => bytes += crate::tree::size(&entry.path()),
+                _ => {}
+            }
+        }
+        Some(bytes)
+    }
+
+    fn release_log(&self, id: &str, container: &str, offset: u64) -> io::Result<()> {
+        if !is_plain_name(id) || !is_plain_name(container) {
+            return Ok(());
+        }
+        let file = match OpenOptions::new().write(true).open(self.log_path(id, container)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&file, flags, 0, offset) {
+            // The file system knows no holes.
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn collect(&self, idle: Duration) -> io::Result<usize> {
+        let retired = {
+            // Whoever launches a task has its plan written by now.
+            let _launching = self.launching.write().unwrap_or_else(PoisonError::into_inner);
+            let mut used = BTreeSet::new();
+            for entry in fs::read_dir(self.layout.tasks())? {
+                // A plan that cannot be read may name any layer.
+                if let Some(plan) = record::read::<Plan>(&entry?.path().join("spec.json"))? {
+                    used.extend(plan.layers.into_iter().flatten());
+                }
+            }
+            self.layers.retire(&used, idle)?
+        };
+        for layer in &retired {
+            crate::tree::remove(layer)?;
+        }
+        Ok(retired.len())
     }
 
     fn log_path(&self, id: &str, container: &str) -> PathBuf {

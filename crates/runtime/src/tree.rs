@@ -1,8 +1,9 @@
 //! Removing directory trees that containers wrote.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Removes `path` and all below it; a tree that is not there is no error. Links are not followed.
@@ -17,6 +18,24 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+/// What `path` and all below it take on the disk, in bytes: holes take nothing, and a file with several names is one.
+pub fn size(path: &Path) -> u64 {
+    fn walk(path: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
+        let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
+        if meta.nlink() > 1 && !meta.is_dir() && !seen.insert((meta.dev(), meta.ino())) {
+            return 0;
+        }
+        let mut bytes = meta.blocks() * 512;
+        if meta.is_dir() {
+            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                bytes += walk(&entry.path(), seen);
+            }
+        }
+        bytes
+    }
+    walk(path, &mut HashSet::new())
 }
 
 fn open_up(path: &Path) {

@@ -393,6 +393,44 @@ fn what_a_container_asks_for() {
     assert!(reason.contains("the system control net.core.no_such: No such file"), "{reason}");
 }
 
+/// What a task has written is known; output that is needed no more leaves the disk; layers that nobody uses go.
+#[test]
+fn what_is_on_the_disk() {
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let mut spec = place.task("fills", &["fill", "/filled", "6"]);
+        spec.containers[0].image.layers.push(support::layer_of(place.data(), "more", &[("more", 0o644, b"1")]));
+        place.launch(&spec);
+        place.wait("fills", "running", |t| t.phase == TaskPhase::Running);
+        let log = place.runtime.log_path("fills", "app");
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !std::fs::read_to_string(&log).unwrap_or_default().contains("filled\n") {
+            assert!(std::time::Instant::now() < end, "it does not fill");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        // Six MiB of a file, and one of output.
+        let written = place.runtime.written("fills").unwrap();
+        assert!((7 << 20..8 << 20).contains(&written), "{written}");
+        let length = std::fs::metadata(&log).unwrap().len();
+        place.runtime.release_log("fills", "app", 1 << 20).unwrap();
+        let written = place.runtime.written("fills").unwrap();
+        assert!((6 << 20..7 << 20).contains(&written), "{written}");
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), length);
+        assert!(std::fs::read(&log).unwrap().ends_with(b"filled\n"));
+        assert_eq!(place.runtime.written("none"), None);
+
+        let idle = std::time::Duration::ZERO;
+        assert_eq!(place.runtime.collect(idle).unwrap(), 0, "a task has them");
+        place.runtime.remove("fills").unwrap();
+        assert_eq!(place.runtime.collect(std::time::Duration::from_secs(600)).unwrap(), 0, "a moment ago");
+        assert_eq!(place.runtime.collect(idle).unwrap(), 2);
+        assert_eq!(std::fs::read_dir(place.data().join("layers")).unwrap().count(), 0);
+        // They come back when they are wanted.
+        let (state, _) = place.run(&place.task("again", &["end", "0"]));
+        assert_eq!(exited(&state).0, 0);
+    }
+}
+
 /// A folder of the host is shown as it is, if no part of its path is a link.
 #[test]
 fn a_folder_of_the_host() {

@@ -14,6 +14,25 @@ use std::time::Duration;
 /// How often policies are evaluated; AWS promises a day.
 const EVERY: Duration = Duration::from_secs(600);
 
+/// An unpacked layer that no task has is kept this long for the next one that wants it.
+const UNPACKED_IDLE: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes what nobody needs any more: pushed layers of no image, and unpacked ones of no task.
+fn collect(platform: &Platform, idle: Duration) {
+    match platform.catalog.collect() {
+        Ok(collected) if collected.blobs > 0 => {
+            tracing::info!(collected.blobs, collected.bytes, "layers of no image were removed");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "layers of no image could not be removed; it is tried again"),
+    }
+    match platform.runtime.collect(idle) {
+        Ok(layers) if layers > 0 => tracing::info!(layers, "unpacked layers of no task were removed"),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "unpacked layers could not be removed; it is tried again"),
+    }
+}
+
 /// Reads a policy's text, with the API's error.
 pub fn read(text: &str) -> Result<Policy> {
     Policy::parse(text).map_err(|error| {
@@ -55,6 +74,7 @@ pub fn run(platform: &Platform) {
         if let Err(error) = pass(platform) {
             tracing::warn!(%error, "lifecycle policies could not be evaluated; it is tried again");
         }
+        collect(platform, UNPACKED_IDLE);
         let mut reached = u64::MAX;
         if platform.store.changed.wait(&mut reached, EVERY) == Woken::Stop {
             return;

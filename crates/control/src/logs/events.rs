@@ -118,6 +118,20 @@ pub fn delete_stream(tx: &Tx<'_>, group: &str, stream: &str) -> Result<(), Store
     Ok(())
 }
 
+/// How many events there are, and their bytes as [`stored_bytes`] counts them.
+pub fn size(tx: &Tx<'_>) -> Result<(i64, i64), StoreError> {
+    let sql = "SELECT count(*), coalesce(sum(length(CAST(message AS BLOB)) + 26), 0) FROM log_event";
+    Ok(tx.connection().prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+/// Deletes so many events, those that came first.
+pub fn delete_oldest(tx: &Tx<'_>, count: i64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM log_event WHERE seq IN (SELECT seq FROM log_event ORDER BY seq LIMIT ?1)";
+    tx.connection().execute(sql, params![count])?;
+    tx.touch();
+    Ok(())
+}
+
 /// Deletes the events of a group that are older than `before_ms`. Returns how many there were.
 pub fn expire(tx: &Tx<'_>, group: &str, before_ms: i64) -> Result<usize, StoreError> {
     let sql = "DELETE FROM log_event WHERE stream >= ?1 || ':' AND stream < ?1 || ';' AND at_ms < ?2";

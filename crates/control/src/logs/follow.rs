@@ -22,8 +22,14 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(200);
 /// Read at most this much of a file for one transaction.
 const CHUNK: u64 = 1 << 20;
+/// All log events together take no more than this, counted as CloudWatch Logs counts bytes.
+const MOST_BYTES: i64 = 2 << 30;
+/// Events deleted in one transaction.
+const AT_A_TIME: i64 = 50_000;
 /// Longer lines are cut: CloudWatch Logs' limit of an event, less its 26 bytes of overhead.
 const LONGEST: usize = 256 * 1024 - 26;
+/// Delivered output is taken off the disk in pieces of this size.
+const RELEASE: u64 = 4 << 20;
 /// How often expired events are deleted.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
@@ -151,7 +157,21 @@ fn advance(platform: &Platform, operations: &Operations, follower: &Follower, la
         current.offset += used as u64;
         Ok(ctx.tx.put(&current)?)
     })?;
+    let reached = follower.offset + used as u64;
+    // What is delivered needs no room on the disk.
+    if reached / RELEASE > follower.offset / RELEASE
+        && let Err(error) =
+            platform.runtime.release_log(&follower.task, &follower.container, reached / RELEASE * RELEASE)
+    {
+        tracing::warn!(task = %follower.task, %error, "delivered output could not be taken off the disk");
+    }
     Ok(true)
+}
+
+/// Whether a container's output is delivered.
+pub fn is_followed(platform: &Platform, task: &str, container: &str) -> Result<bool, StoreError> {
+    let followers = platform.store.read(|tx| tx.children::<Follower>(task))?;
+    Ok(followers.iter().any(|follower| follower.container == container))
 }
 
 fn read(path: &std::path::Path, offset: u64) -> std::io::Result<Vec<u8>> {
@@ -192,12 +212,58 @@ fn expire(platform: &Platform, operations: &Operations) -> Result<()> {
         let before = platform.now_ms() - i64::from(days) * 24 * 60 * 60 * 1000;
         internally(platform, operations, |ctx| Ok(events::expire(ctx.tx, &name, before)?))?;
     }
-    Ok(())
+    bound(platform, operations, MOST_BYTES)
+}
+
+/// Deletes the oldest events of all groups until they take no more than `most` bytes, a part of them at a time.
+fn bound(platform: &Platform, operations: &Operations, most: i64) -> Result<()> {
+    loop {
+        let (count, bytes) = platform.store.read(events::size)?;
+        if bytes <= most || count == 0 {
+            return Ok(());
+        }
+        // As many as must go if all were of the same size; at least one, at most what a transaction holds well.
+        let share = (count as i128 * (bytes - most) as i128 / bytes as i128) as i64;
+        let gone = share.clamp(1, AT_A_TIME);
+        tracing::warn!(events = gone, bytes, "log events take too much room: the oldest are deleted");
+        internally(platform, operations, |ctx| Ok(events::delete_oldest(ctx.tx, gone)?))?;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn the_oldest_events_go_when_there_are_too_many_bytes() {
+        let world = World::new(crate::logs::register);
+        world
+            .transact(|ctx| {
+                for n in 0..100 {
+                    events::add(ctx.tx, &format!("g{}", n % 3), "s", n, [(n, "x".repeat(74))])?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(world.platform.store.read(events::size).unwrap(), (100, 10_000));
+        bound(&world.platform, &world.operations, 10_000).unwrap();
+        assert_eq!(world.platform.store.read(events::size).unwrap().0, 100);
+        bound(&world.platform, &world.operations, 2_550).unwrap();
+        assert_eq!(world.platform.store.read(events::size).unwrap(), (25, 2_500));
+        let streams = ["g0:s", "g1:s", "g2:s"].map(str::to_owned);
+        let query = events::Query {
+            streams: &streams,
+            start_ms: None,
+            end_ms: None,
+            after: None,
+            before: None,
+            newest_first: false,
+            limit: 1,
+        };
+        let oldest = world.platform.store.read(|tx| events::find(tx, &query)).unwrap();
+        assert_eq!(oldest[0].at_ms, 75);
+    }
 
     #[test]
     fn lines_are_cut_at_their_ends_and_at_the_limit() {

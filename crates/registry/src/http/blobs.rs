@@ -31,7 +31,12 @@ impl Registry {
             let held = self.store.hold();
             let record =
                 held.get(repository).ok_or_else(|| ApiError::no_repository(repository, &self.config.account))?;
-            *record.blobs.get(&digest).ok_or_else(|| ApiError::blob_unknown(digest.as_str()))?
+            let size = *record.blobs.get(&digest).ok_or_else(|| ApiError::blob_unknown(digest.as_str()))?;
+            if head.method == Method::HEAD {
+                // As clients ask before they push.
+                self.touch(repository, &digest, true);
+            }
+            size
         };
         let file = File::open(self.store.blob_path(&digest)).map_err(|error| match error.kind() {
             // Removed since it was looked up.

@@ -65,12 +65,21 @@ impl Server {
     }
 
     pub async fn start_with(data: &Path, auth: Auth, adjust: impl FnOnce(&mut RegistryConfig)) -> Self {
+        Self::open(data, auth, Door::system(), adjust).await
+    }
+
+    /// With a clock that the test moves.
+    pub async fn start_with_door(data: &Path, door: Door) -> Self {
+        Self::open(data, Auth(None), door, |_| ()).await
+    }
+
+    async fn open(data: &Path, auth: Auth, door: Door, adjust: impl FnOnce(&mut RegistryConfig)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut config = RegistryConfig::new(ACCOUNT, REGION, Arc::new(AtomicU16::new(0)));
         config.port.store(port, Ordering::Relaxed);
         adjust(&mut config);
-        let registry = Registry::open(data, config, Door::system()).unwrap();
+        let registry = Registry::open(data, config, door).unwrap();
         let auth = Arc::new(auth);
         let serving = registry.clone();
         let accepting = tokio::spawn(async move {

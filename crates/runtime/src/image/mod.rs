@@ -12,11 +12,12 @@ mod stream;
 use crate::layout::{is_plain_name, private_dir};
 use quarry_domain::hash::hex;
 use quarry_domain::image::LayerBlob;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The extended attribute by which overlayfs (mounted with `userxattr`) knows a directory that
 /// hides all below it.
@@ -58,6 +59,9 @@ pub struct LayerStore {
     keep_owners: bool,
     /// One per layer being unpacked by this process, so that the work is done once.
     busy: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    /// When a task last wanted a layer; one that is not here, not since `opened`.
+    wanted: Mutex<HashMap<String, Instant>>,
+    opened: Instant,
 }
 
 /// Numbers this process's temporary directories.
@@ -72,7 +76,14 @@ impl LayerStore {
                 crate::tree::remove(&entry.path())?;
             }
         }
-        Ok(Self { directory: directory.to_owned(), limits, keep_owners, busy: Mutex::default() })
+        Ok(Self {
+            directory: directory.to_owned(),
+            limits,
+            keep_owners,
+            busy: Mutex::default(),
+            wanted: Mutex::default(),
+            opened: Instant::now(),
+        })
     }
 
     /// The unpacked layer's directory; unpacks it if it is not there.
@@ -82,6 +93,7 @@ impl LayerStore {
         if name.len() != 64 || !is_plain_name(name) {
             return Err(refused("its diff_id is not a sha256 digest"));
         }
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Instant::now());
         let target = self.directory.join(name);
         let lock = {
             let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +107,27 @@ impl LayerStore {
             Failure::Refused(reason) => UnpackError::Refused { digest: layer.digest.clone(), reason },
             Failure::Io(source) => UnpackError::Io { digest: layer.digest.clone(), source },
         })
+    }
+
+    /// Takes those out of the store that are not `used` and were not wanted for `idle`; their directories are still
+    /// to be removed. Nobody may be between unpacking a layer and using it.
+    pub fn retire(&self, used: &BTreeSet<PathBuf>, idle: Duration) -> io::Result<Vec<PathBuf>> {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+            let name = name.to_string_lossy();
+            let since = wanted.get(name.as_ref()).unwrap_or(&self.opened).elapsed();
+            if name.starts_with('.') || used.contains(&path) || since < idle {
+                continue;
+            }
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let doomed = self.directory.join(format!(".{}-{number}", std::process::id()));
+            std::fs::rename(&path, &doomed)?;
+            wanted.remove(name.as_ref());
+            retired.push(doomed);
+        }
+        Ok(retired)
     }
 
     fn unpack_to(&self, layer: &LayerBlob, target: &Path) -> Result<(), Failure> {

@@ -43,6 +43,7 @@ fn main() {
         "show" => show(),
         "talk" => talk(),
         "options" => options(),
+        "fill" => fill(&args[2], args[3].parse().unwrap()),
         "write" => write_volume(&args[2], &args[3]),
         "connect" => connect(&args[2]),
         "reach" => reach(&args[2]),
@@ -199,6 +200,19 @@ fn show() {
         fs::read_dir("/").unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
     names.sort();
     println!("root {}", names.join(","));
+}
+
+/// Writes so many MiB into a file and one to its output, and waits.
+fn fill(path: &str, mib: usize) {
+    let bytes = vec![b'x'; 1 << 20];
+    let mut file = fs::File::create(path).unwrap();
+    for _ in 0..mib {
+        file.write_all(&bytes).unwrap();
+    }
+    file.sync_all().unwrap();
+    std::io::stdout().write_all(&bytes).unwrap();
+    println!("\nfilled");
+    std::thread::sleep(Duration::from_secs(600));
 }
 
 /// What the options of a container come to.

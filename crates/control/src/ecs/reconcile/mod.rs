@@ -13,6 +13,7 @@ mod outcome;
 mod secrets;
 mod service;
 mod step;
+pub mod storage;
 mod task;
 
 use crate::api::{Operations, Result, internally};

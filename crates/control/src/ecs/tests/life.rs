@@ -420,3 +420,41 @@ fn a_task_whose_container_is_unhealthy_is_replaced() {
     assert_eq!(stopped.stopped_reason.as_deref(), Some("Task failed container health checks"));
     assert!(stage.events().iter().any(|event| event == "(service api) (task ID) failed container health checks."));
 }
+
+/// Whoever writes too much is ended, with the reason, and the others are not.
+#[test]
+fn a_task_that_writes_too_much_is_ended() {
+    use crate::ecs::reconcile::storage::pass;
+    use crate::ecs::records::Task;
+    let mut stage = Stage::new();
+    let definition = stage.define("api:v1");
+    stage.serve(&definition, 2, false);
+    stage.settle();
+    let tasks = || stage.world.platform.store.read(|tx| tx.all::<Task>()).unwrap();
+    let all = tasks();
+    let write = |id: &str, mib: u64| {
+        stage.world.runtime.written.lock().unwrap().insert(id.to_owned(), mib << 20);
+    };
+    let look = |free: Option<u64>| pass(&stage.world.platform, &stage.world.operations, free).unwrap();
+    let wanted = || tasks().into_iter().filter(|task| task.wanted).map(|task| task.id).collect::<Vec<_>>();
+    write(&all[0].id, 20 << 10);
+    write(&all[1].id, 300);
+    look(Some(1 << 40));
+    look(None);
+    assert_eq!(wanted().len(), 2, "as much as it may");
+    write(&all[0].id, (20 << 10) + 1);
+    look(None);
+    assert_eq!(wanted(), [all[1].id.clone()]);
+    let ended = tasks().into_iter().find(|task| task.id == all[0].id).unwrap();
+    let reason = "The task has written 20481 MiB, more than its ephemeral storage of 20 GiB.";
+    assert_eq!(ended.stop.unwrap().reason, reason);
+    assert_eq!(ended.containers[0].reason.as_deref(), Some(reason));
+    assert!(stage.world.runtime.signals.lock().unwrap().contains(&(all[0].id.clone(), None, Signal::Kill)));
+    // A full disk ends whoever has filled it most, if that is much.
+    write(&all[1].id, 200);
+    look(Some(100 << 20));
+    assert_eq!(wanted().len(), 1);
+    write(&all[1].id, 300);
+    look(Some(100 << 20));
+    assert_eq!(wanted().len(), 0);
+}
