@@ -30,8 +30,9 @@ const http = require('http'), fs = require('fs'), { execSync } = require('child_
 const threads = [], users = [{ id: 1, name: 'ada' }];
 http.createServer((request, response) => {
   const send = (status, body) => {
-    response.writeHead(status, { 'content-type': 'application/json' });
-    response.end(JSON.stringify(body));
+    const text = JSON.stringify(body);
+    response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+    response.end(text);
   };
   if (request.url === '/users') return send(200, users);
   if (request.url === '/threads/new') { threads.push({ id: threads.length + 1, user: 1 }); return send(201, threads); }
