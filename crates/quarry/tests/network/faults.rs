@@ -20,7 +20,7 @@ const FAULTS: [&str; 6] = ["crash", "hang", "leak", "forks", "fill", "burn"];
 fn one_services_faults_are_not_the_others() {
     let Some(site) = Site::open("user-namespaces") else { return };
     let seconds: Option<f64> = std::env::var(SECONDS).ok().map(|text| text.parse().expect("seconds"));
-    let stretch = Duration::from_secs_f64(seconds.unwrap_or(1.5));
+    let stretch = Duration::from_secs_f64(seconds.unwrap_or(1.0));
     let containers = json!([{"name": "peer", "portMappings": [{"containerPort": 3000}]}]);
     let definition = site.define("peer", containers, json!({}));
     let (good, front) = site.balance();
