@@ -19,6 +19,7 @@ pub mod link;
 pub mod metric;
 pub mod outside;
 pub mod placement;
+pub mod policy;
 pub mod rule;
 pub mod scaling;
 pub mod sealed;
