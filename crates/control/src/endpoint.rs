@@ -3,19 +3,27 @@
 //! Requests are authenticated first, decoded and checked against their model next, and only then
 //! reach a handler, inside a transaction of their own.
 
-use crate::api::{Caller, Ctx, Operations};
+use crate::api::{Caller, Ctx, Operations, reads_only};
+use crate::authorization::{self, Acting, Circumstances};
 use crate::calls::{Calls, Unserved};
 use crate::cloudformation::wait;
 use crate::cut;
 use crate::ecs::metadata::{self, Asker};
+use crate::iam::RoleUse;
 use crate::platform::Platform;
 use crate::sts;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
 use quarry_wire::sigv4::{self, Credentials, Expected};
-use quarry_wire::{Protocol, ServiceError, Timestamp, server};
-use std::sync::Arc;
+use quarry_wire::{Protocol, ServiceError, Structure, Timestamp, server};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+/// Where a request comes from: an extension of its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source(pub IpAddr);
 
 /// Whether signatures are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +42,12 @@ pub struct Endpoint {
     key: Credentials,
     calls: Calls,
     unserved: Unserved,
+    /// When the use of a role was last written down, by its id, in milliseconds.
+    used: Mutex<HashMap<String, i64>>,
 }
+
+/// A role's last use is written down at most this often, in milliseconds.
+const USE_NOTED_EVERY: i64 = 15 * 60 * 1000;
 
 /// How often each served operation was answered, refused and failed, as JSON by service and operation. Like
 /// [`UNSERVED_PATH`] it needs no signature: whoever asks is on this machine.
@@ -56,7 +69,7 @@ impl Endpoint {
     pub fn new(platform: Arc<Platform>, operations: Arc<Operations>, auth: Auth, key: (String, String)) -> Self {
         let key = Credentials { access_key_id: key.0, secret_access_key: key.1, session_token: None };
         let calls = Calls::new(&operations);
-        Self { platform, operations, auth, key, calls, unserved: Unserved::default() }
+        Self { platform, operations, auth, key, calls, unserved: Unserved::default(), used: Mutex::default() }
     }
 
     /// Answers one whole request. Blocks for as long as the transaction takes.
@@ -107,9 +120,12 @@ impl Endpoint {
             let mut input = handler.input();
             call.read(input.structure())?;
             quarry_wire::validate::check(input.seen(), call.protocol, call.service, call.operation)?;
+            if let Some(acting) = &caller.acting {
+                self.evaluate(head, &call, acting, input.seen())?;
+            }
             let run = |tx: &crate::store::Tx<'_>, input| {
-                let mut ctx =
-                    Ctx { tx, platform: &self.platform, operations: &self.operations, caller: caller.clone() };
+                let (platform, operations) = (&*self.platform, &*self.operations);
+                let mut ctx = Ctx { tx, platform, operations, caller: caller.clone(), via: None };
                 handler.call(&mut ctx, input)
             };
             if reads_only(call.operation.name) {
@@ -156,6 +172,41 @@ impl Endpoint {
         metadata::answer(&self.platform, &self.operations, asker, path, body)
     }
 
+    /// Refuses what the policies of a role do not allow.
+    fn evaluate(
+        &self,
+        head: &request::Parts,
+        call: &server::Call<'_>,
+        acting: &Acting,
+        input: &dyn Structure,
+    ) -> Result<(), ServiceError> {
+        let circumstances = Circumstances {
+            source: head.extensions.get::<Source>().map(|source| source.0),
+            user_agent: head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()),
+            via: None,
+        };
+        let (service, operation, protocol) = (call.service, call.operation.name, call.protocol);
+        let asked = authorization::Call { service, operation, protocol, input };
+        self.note_use(acting);
+        self.platform.store.read(|tx| authorization::check(&self.platform, tx, acting, &asked, circumstances))
+    }
+
+    fn note_use(&self, acting: &Acting) {
+        let now = self.platform.now_ms();
+        let id = acting.role_id();
+        {
+            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            if used.get(id).is_some_and(|at| now - at < USE_NOTED_EVERY) {
+                return;
+            }
+            used.insert(id.to_owned(), now);
+        }
+        let noted = RoleUse { role_id: id.to_owned(), at_ms: now };
+        if let Err(error) = self.platform.store.write(|tx| tx.put(&noted)) {
+            tracing::warn!(%error, "the use of a role was not written down");
+        }
+    }
+
     fn authenticate(
         &self,
         head: &request::Parts,
@@ -177,7 +228,7 @@ impl Endpoint {
     ) -> Result<Caller, ServiceError> {
         let user = || self.platform.place().global_arn("iam", "root");
         if self.auth == Auth::Off {
-            return Ok(Caller { access_key: self.key.access_key_id.clone(), arn: user() });
+            return Ok(Caller { access_key: self.key.access_key_id.clone(), arn: user(), acting: None });
         }
         let request = sigv4::Request {
             method: head.method.as_str(),
@@ -198,7 +249,7 @@ impl Endpoint {
             if found.expires_at_ms <= now {
                 return None;
             }
-            role = Some(found.arn);
+            role = Some(found.acting());
             Some(Credentials {
                 access_key_id: access_key_id.to_owned(),
                 secret_access_key: found.secret_access_key,
@@ -206,17 +257,9 @@ impl Endpoint {
             })
         })
         .map_err(|failure| failure.error(protocol))?;
-        Ok(Caller { access_key: scope.access_key_id, arn: role.unwrap_or_else(user) })
+        let arn = role.as_ref().map_or_else(user, |acting| acting.arn.clone());
+        Ok(Caller { access_key: scope.access_key_id, arn, acting: role })
     }
-}
-
-/// Operations that only look run on the last commit and wait for no writer.
-fn reads_only(operation: &str) -> bool {
-    // The day on which a secret was read is written down.
-    !["GetSecretValue", "BatchGetSecretValue"].contains(&operation)
-        && ["Describe", "List", "Get", "BatchGet", "Validate", "Filter", "Discover"]
-            .iter()
-            .any(|verb| operation.starts_with(verb))
 }
 
 fn respond(reply: server::Reply) -> Response<Bytes> {

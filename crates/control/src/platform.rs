@@ -1,5 +1,6 @@
 //! What every operation and reconciler can reach: the store, the place, the other parts.
 
+use crate::authorization;
 use crate::cloudwatch::store::MetricStore;
 use crate::cut::figures::Watching;
 use crate::ecs::exec::Sessions;
@@ -58,6 +59,8 @@ pub struct Platform {
     /// Seals what must not be in the store in clear.
     pub vault: Vault,
     pub metrics: MetricStore,
+    /// What sessions of roles may do.
+    pub permissions: authorization::Cache,
     pub runtime: Arc<dyn TaskRuntime>,
     pub images: Arc<dyn ImageStore>,
     pub catalog: Arc<dyn ImageCatalog>,
@@ -111,6 +114,7 @@ impl Platform {
             store,
             vault,
             metrics,
+            permissions: authorization::Cache::default(),
             runtime,
             images,
             catalog,

@@ -7,7 +7,7 @@ use crate::{
     acm, applicationautoscaling, autoscaling, cloudformation, cloudwatch, cut, ec2, ecr, ecs, elbv2, iam, link, logs,
     secretsmanager, servicediscovery, ssm, sts,
 };
-use quarry_domain::image::RegistryAuth;
+use quarry_domain::image::{RegistryAccess, RegistryAuth, RegistryUse};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -84,8 +84,8 @@ pub fn registry_auth(platform: Arc<Platform>, auth: Auth) -> Arc<dyn RegistryAut
 struct Everyone;
 
 impl RegistryAuth for Everyone {
-    fn allows(&self, _authorization: Option<&str>) -> bool {
-        true
+    fn allows(&self, _authorization: Option<&str>, _wanted: Option<RegistryUse<'_>>) -> RegistryAccess {
+        RegistryAccess::Allowed
     }
 
     fn allows_download(&self, _repository: &str, _digest: &str, _grant: &str) -> bool {

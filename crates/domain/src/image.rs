@@ -58,6 +58,19 @@ pub enum PullError {
     Io(#[from] std::io::Error),
 }
 
+/// The repository of an image of a registry that asks for a token: one of ECR or, on this machine, `localhost:<port>`.
+pub fn repository_of(image: &str) -> Option<&str> {
+    let (host, rest) = image.split_once('/')?;
+    let local = ["localhost:", "127.0.0.1:", "[::1]:"].iter().any(|local| host.starts_with(local));
+    let rest = rest.split('@').next()?;
+    // A colon after the last slash begins a tag.
+    let repository = match rest.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => rest,
+    };
+    (local || host.contains(".dkr.ecr.")).then_some(repository)
+}
+
 /// What a task's image name means. `localhost:<port>/<name>` and
 /// `<account>.dkr.ecr.<region>.amazonaws.com/<name>` are the same repository.
 pub trait ImageStore: Send + Sync + 'static {
@@ -192,10 +205,29 @@ pub trait ImageCatalog: Layers {
     fn delete_image(&self, repository: &str, reference: &str) -> Result<(), CatalogError>;
 }
 
+/// What a request to the registry is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistryUse<'a> {
+    /// ECR's action for it, such as `ecr:BatchGetImage`.
+    pub action: &'static str,
+    /// None where it is about all of them.
+    pub repository: Option<&'a str>,
+}
+
+/// Whether a request to the registry may go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegistryAccess {
+    Allowed,
+    /// Without a token, or with a bad one.
+    Unknown,
+    /// Whose token it is may not do this, with AWS's message.
+    Denied(String),
+}
+
 /// Who may use the registry: answered by control, asked on every request under `/v2/`.
 pub trait RegistryAuth: Send + Sync + 'static {
-    /// `authorization`: the header's value as sent (`Basic …`), if there was one.
-    fn allows(&self, authorization: Option<&str>) -> bool;
+    /// `authorization`: the header's value as sent (`Basic …`), if there was one. `wanted`: none for the version check.
+    fn allows(&self, authorization: Option<&str>, wanted: Option<RegistryUse<'_>>) -> RegistryAccess;
     /// Whether `grant`, from the query of a download's URL, lets its bearer read this blob without a header.
     fn allows_download(&self, repository: &str, digest: &str, grant: &str) -> bool;
 }

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body;
 use percent_encoding::percent_decode_str;
-use quarry_domain::image::{DOWNLOAD_GRANT, RegistryAuth};
+use quarry_domain::image::{DOWNLOAD_GRANT, RegistryAccess, RegistryAuth, RegistryUse};
 use std::io;
 
 /// Body of the registry's responses. An error in it breaks the connection off, so that no client takes a part for
@@ -62,11 +62,16 @@ impl Registry {
         B::Error: std::fmt::Display,
     {
         let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if !auth.allows(authorization) && !granted(&request, auth) {
-            return Err(ApiError::unauthorized(&self.config.ecr_host()));
+        let route = Route::of(request.uri().path());
+        let wanted = route.as_ref().ok().and_then(|route| route.asks_for(request.method()));
+        match auth.allows(authorization, wanted) {
+            RegistryAccess::Allowed => {}
+            RegistryAccess::Denied(message) => return Err(ApiError::denied(message)),
+            RegistryAccess::Unknown if granted(&request, auth) => {}
+            RegistryAccess::Unknown => return Err(ApiError::unauthorized(&self.config.ecr_host())),
         }
         let (head, body) = request.into_parts();
-        let route = Route::of(head.uri.path())?;
+        let route = route?;
         let get = head.method == Method::GET || head.method == Method::HEAD;
         match route {
             Route::Base if get => Ok(body::json(StatusCode::OK, &serde_json::json!({}))),
@@ -104,6 +109,29 @@ impl Registry {
 }
 
 impl Route {
+    /// What IAM is asked about a request, as ECR asks for pushing and pulling.
+    fn asks_for(&self, method: &Method) -> Option<RegistryUse<'_>> {
+        let reads = method == Method::GET || method == Method::HEAD;
+        let (action, repository) = match self {
+            Self::Base => return None,
+            Self::Catalog => ("ecr:DescribeRepositories", None),
+            Self::Tags { repository } => ("ecr:ListImages", Some(repository)),
+            Self::Referrers { repository, .. } => ("ecr:BatchGetImage", Some(repository)),
+            Self::Manifest { repository, .. } if reads => ("ecr:BatchGetImage", Some(repository)),
+            Self::Manifest { repository, .. } if method == Method::PUT => ("ecr:PutImage", Some(repository)),
+            Self::Manifest { repository, .. } => ("ecr:BatchDeleteImage", Some(repository)),
+            Self::Blob { repository, .. } if method == Method::HEAD => {
+                ("ecr:BatchCheckLayerAvailability", Some(repository))
+            }
+            Self::Blob { repository, .. } if reads => ("ecr:GetDownloadUrlForLayer", Some(repository)),
+            Self::Blob { repository, .. } => ("ecr:BatchDeleteImage", Some(repository)),
+            Self::NewUpload { repository } => ("ecr:InitiateLayerUpload", Some(repository)),
+            Self::Upload { repository, .. } if method == Method::PUT => ("ecr:CompleteLayerUpload", Some(repository)),
+            Self::Upload { repository, .. } => ("ecr:UploadLayerPart", Some(repository)),
+        };
+        Some(RegistryUse { action, repository: repository.map(String::as_str) })
+    }
+
     /// Reads a path. Repository names have slashes, so the end of the path decides.
     fn of(path: &str) -> Result<Self, ApiError> {
         let rest = match path.strip_prefix("/v2") {

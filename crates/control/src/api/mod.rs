@@ -4,6 +4,7 @@
 //! `<service>/<operation>.rs`. It runs inside one store transaction that is committed if it returns
 //! `Ok` and undone if not, so a refused request changes nothing.
 
+use crate::authorization::{self, Acting, Circumstances};
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
 use quarry_wire::{Operation, OperationModel, ServiceError, Structure};
@@ -21,6 +22,9 @@ pub struct Ctx<'a> {
     pub platform: &'a Platform,
     pub operations: &'a Operations,
     pub caller: Caller,
+    /// The service in whose name operations are called for the caller, whose policies are evaluated for each, such as
+    /// `cloudformation.amazonaws.com`. `None`: the call itself was evaluated, and what it calls is the service's own.
+    pub via: Option<&'static str>,
 }
 
 /// Who signed the request.
@@ -29,6 +33,15 @@ pub struct Caller {
     pub access_key: String,
     /// ARN of the user, or of the assumed role.
     pub arn: String,
+    /// Whose policies count; `None` for the account's root user, who may do everything.
+    pub acting: Option<Acting>,
+}
+
+impl Caller {
+    /// The account's root user, who is also the platform itself.
+    pub fn root(platform: &Platform) -> Self {
+        Self { access_key: String::new(), arn: platform.place().global_arn("iam", "root"), acting: None }
+    }
 }
 
 /// All served operations, found by service and name.
@@ -119,9 +132,33 @@ impl Ctx<'_> {
         let handler = operations
             .find(O::service().id, O::NAME)
             .ok_or_else(|| ServiceError::new("InternalFailure", format!("{} is not served here", O::NAME), 500))?;
-        let output = handler.call(self, Box::new(input))?;
+        let via = self.via.take();
+        let called = self.evaluated::<O>(via, &input).and_then(|()| handler.call(self, Box::new(input)));
+        self.via = via;
+        let output = called?;
         Ok(*output.into_any().downcast::<O::Output>().expect("the output is of the operation's own type"))
     }
+
+    /// What only looks is not evaluated: which state a service reads on its way is its own business. Values are.
+    fn evaluated<O: Operation>(&self, via: Option<&'static str>, input: &O::Input) -> Result<()> {
+        let (Some(via), Some(acting)) = (via, &self.caller.acting) else { return Ok(()) };
+        let service = O::service();
+        if reads_only(O::NAME) && !["secretsmanager", "ssm"].contains(&service.id) {
+            return Ok(());
+        }
+        let call = authorization::Call { service, operation: O::NAME, protocol: service.protocol, input };
+        let circumstances = Circumstances { via: Some(via), ..Default::default() };
+        authorization::check(self.platform, self.tx, acting, &call, circumstances)
+    }
+}
+
+/// Operations that only look run on the last commit and wait for no writer.
+pub fn reads_only(operation: &str) -> bool {
+    // The day on which a secret was read is written down.
+    !["GetSecretValue", "BatchGetSecretValue"].contains(&operation)
+        && ["Describe", "List", "Get", "BatchGet", "Validate", "Filter", "Discover", "Simulate"]
+            .iter()
+            .any(|verb| operation.starts_with(verb))
 }
 
 /// Runs `f` as one of Quarry's own transactions, with the same powers as an API call.
@@ -130,11 +167,7 @@ pub fn internally<T>(
     operations: &Operations,
     f: impl FnOnce(&mut Ctx<'_>) -> Result<T>,
 ) -> Result<T> {
-    platform.store.write(|tx| {
-        let place = platform.place();
-        let caller = Caller { access_key: String::new(), arn: place.global_arn("iam", "root") };
-        f(&mut Ctx { tx, platform, operations, caller })
-    })
+    platform.store.write(|tx| f(&mut Ctx { tx, platform, operations, caller: Caller::root(platform), via: None }))
 }
 
 impl From<StoreError> for ServiceError {

@@ -16,7 +16,7 @@ mod lifecycle;
 mod plan;
 mod process;
 pub mod reconcile;
-mod records;
+pub mod records;
 mod scheduled;
 mod source;
 mod tags;

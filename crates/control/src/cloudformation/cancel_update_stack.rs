@@ -1,6 +1,6 @@
 //! CancelUpdateStack: an update in progress is rolled back.
 
-use super::records::{StackStatus, Work};
+use super::records::StackStatus;
 use super::world::refused;
 use super::{carry, intake};
 use crate::api::{Ctx, Result};
@@ -18,6 +18,6 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CancelUpdateStackInput) -> Result<Empty>
     stack.token = input.client_request_token;
     carry::finish::cancel_resources(ctx, &stack)?;
     carry::finish::roll_back(ctx, &mut stack, Some("User Initiated".into()))?;
-    ctx.tx.put(&Work { stack_id: stack.id })?;
+    intake::work(ctx, stack.id)?;
     Ok(Empty {})
 }

@@ -1,6 +1,6 @@
 //! ContinueUpdateRollback: a rollback that failed is tried again, without the resources to be skipped.
 
-use super::records::{ResourceStatus, StackResource, StackStatus, Work};
+use super::records::{ResourceStatus, StackResource, StackStatus};
 use super::world::refused;
 use super::{carry, events, intake};
 use crate::api::{Ctx, Result};
@@ -27,6 +27,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ContinueUpdateRollbackInput) -> Result<C
         )));
     }
     stack.token = input.client_request_token;
+    intake::check_role(ctx, input.role_arn.as_deref())?;
     if input.role_arn.is_some() {
         stack.role_arn = input.role_arn;
     }
@@ -39,6 +40,6 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ContinueUpdateRollbackInput) -> Result<C
             ctx.tx.put(&record)?;
         }
     }
-    ctx.tx.put(&Work { stack_id: stack.id })?;
+    intake::work(ctx, stack.id)?;
     Ok(ContinueUpdateRollbackOutput {})
 }

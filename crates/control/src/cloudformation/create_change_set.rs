@@ -43,6 +43,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateChangeSetInput) -> Result<CreateCh
     if input.deployment_mode.is_some() {
         return Err(refused("DeploymentMode is not supported."));
     }
+    intake::check_role(ctx, input.role_arn.as_deref())?;
     intake::check_rollback_configuration(input.rollback_configuration.as_ref())?;
     if let Some(stack) = &old
         && let Some(same) = ctx.tx.children::<ChangeSet>(&stack.id)?.into_iter().find(|set| set.name == name)

@@ -1,7 +1,7 @@
 //! CreateStack: checks everything, records the stack as CREATE_IN_PROGRESS; the reconciler makes it.
 
 use super::intake::Asked;
-use super::records::{OnFailure, Stack, StackStatus, Work};
+use super::records::{OnFailure, Stack, StackStatus};
 use super::world::refused;
 use super::{carry, events, exists, intake, policy};
 use crate::api::{Ctx, Result};
@@ -27,6 +27,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateStackInput) -> Result<CreateStackO
             "1 validation error detected: Value at 'timeoutInMinutes' failed to satisfy constraint: Member must have value greater than or equal to 1",
         ));
     }
+    intake::check_role(ctx, input.role_arn.as_deref())?;
     intake::check_rollback_configuration(input.rollback_configuration.as_ref())?;
     let policy = policy::given(input.stack_policy_body, input.stack_policy_url)?;
     if let Some(old) = intake::find(ctx, &name)? {
@@ -61,7 +62,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateStackInput) -> Result<CreateStackO
     };
     intake::rehearse(ctx, &mut stack, &template)?;
     events::stack(ctx, &mut stack, StackStatus::CreateInProgress, Some("User Initiated".into()))?;
-    ctx.tx.put(&Work { stack_id: id.clone() })?;
+    intake::work(ctx, id.clone())?;
     if let Some(reason) = exists::missing(ctx, &template, &stack.revision.parameters)? {
         carry::finish::fail(ctx, &id, reason)?;
     }

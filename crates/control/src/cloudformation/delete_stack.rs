@@ -1,6 +1,6 @@
 //! DeleteStack: the reconciler deletes the resources in reverse order.
 
-use super::records::{ChangeSet, Export, Leftover, ResourceStatus, Stack, StackResource, StackStatus, Work};
+use super::records::{ChangeSet, Export, Leftover, ResourceStatus, Stack, StackResource, StackStatus};
 use super::world::{importer, refused};
 use super::{carry, events, intake};
 use crate::api::{Ctx, Result};
@@ -70,7 +70,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DeleteStackInput) -> Result<Empty> {
         ctx.tx.delete::<ChangeSet>(&set.id)?;
     }
     events::stack(ctx, &mut stack, StackStatus::DeleteInProgress, Some("User Initiated".into()))?;
-    ctx.tx.put(&Work { stack_id: stack.id })?;
+    intake::work(ctx, stack.id)?;
     Ok(Empty {})
 }
 

@@ -2,7 +2,7 @@
 
 use super::changes::Changes;
 use super::describe_change_set::execution_status;
-use super::records::{ChangeSet, OnFailure, Stack, StackStatus, Work};
+use super::records::{ChangeSet, OnFailure, Stack, StackStatus};
 use super::updating::{self, Manner};
 use super::{carry, change_set, events, exists, intake};
 use crate::api::{Ctx, Result};
@@ -48,7 +48,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ExecuteChangeSetInput) -> Result<Execute
     stack.delete_new = delete_new;
     intake::rehearse(ctx, &mut stack, &template)?;
     events::stack(ctx, &mut stack, StackStatus::CreateInProgress, Some("User Initiated".into()))?;
-    ctx.tx.put(&Work { stack_id: stack.id.clone() })?;
+    intake::work(ctx, stack.id.clone())?;
     if let Some(reason) = exists::missing(ctx, &template, &stack.revision.parameters)? {
         carry::finish::fail(ctx, &stack.id, reason)?;
     }

@@ -1,11 +1,12 @@
 //! What requests say about a stack, checked before anything is made.
 
-use super::records::{Export, Revision, Stack};
+use super::records::{Export, Revision, Stack, Work};
 use super::template::text::MAX_BODY_BYTES;
 use super::template::{Given, Resolved, Resource as Declared, Template, graph, parameter, rule};
 use super::world::{World, refused};
 use super::{dynamic, resource};
 use crate::api::{Ctx, Result};
+use crate::sts;
 use quarry_aws::cloudformation::{Parameter, RollbackConfiguration, Tag, error};
 use quarry_aws::ssm;
 use quarry_wire::ServiceError;
@@ -16,6 +17,22 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Needed {
     pub capabilities: Vec<String>,
     pub reason: Option<String>,
+}
+
+/// Gives a stack to the reconciler, which carries out what the caller asked for with his rights.
+pub fn work(ctx: &mut Ctx<'_>, stack_id: String) -> Result<()> {
+    let acting = ctx.caller.acting.clone();
+    Ok(ctx.tx.put(&Work { stack_id, acting })?)
+}
+
+/// Refuses a service role that CloudFormation may not assume.
+pub fn check_role(ctx: &mut Ctx<'_>, role_arn: Option<&str>) -> Result<()> {
+    let Some(role) = role_arn else { return Ok(()) };
+    let stacks = ctx.platform.place().arn("cloudformation", "stack/*");
+    if sts::service_may_assume(ctx, role, "cloudformation.amazonaws.com", &stacks)? {
+        return Ok(());
+    }
+    Err(refused(format!("Role {role} is invalid or cannot be assumed")))
 }
 
 /// What a request says a stack is to be made from.

@@ -10,6 +10,7 @@ use super::resource::wait_condition;
 use super::view::view;
 use crate::api::{Caller, Ctx, Operations, Result, internally};
 use crate::platform::Platform;
+use crate::sts;
 use crate::wake::Woken;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -81,8 +82,7 @@ impl Reconciler {
             let Some(stack) = tx.get::<Stack>(stack_id)? else { return Ok(None) };
             let records = tx.children::<StackResource>(stack_id)?;
             let parsed = self.parsed(&stack)?;
-            let caller = Caller { access_key: String::new(), arn: String::new() };
-            let ctx = Ctx { tx, platform, operations, caller };
+            let ctx = Ctx { tx, platform, operations, caller: Caller::root(platform), via: None };
             let steps = plan::plan(&view(&ctx, &stack, &parsed, &records)?);
             Ok(Some((stack, parsed, records, steps)))
         })?;
@@ -191,6 +191,7 @@ impl Reconciler {
             if now.status != stack.status {
                 return Ok(true);
             }
+            act_for(ctx, &now)?;
             match step {
                 Step::Create(id) => carry::create::create(ctx, &now, parsed, id).map(|()| true),
                 Step::Compare(ids) => carry::change::compare(ctx, &now, parsed, ids).map(|()| true),
@@ -219,4 +220,18 @@ impl Reconciler {
             (_, changed) => changed,
         }
     }
+}
+
+/// A stack is carried out with the rights of its service role, or of whoever asked for the operation.
+fn act_for(ctx: &mut Ctx<'_>, stack: &Stack) -> Result<()> {
+    let asked_by = ctx.tx.get::<Work>(&stack.id)?.and_then(|work| work.acting);
+    ctx.caller.acting = match &stack.role_arn {
+        None => asked_by,
+        Some(role) => Some(sts::acting(ctx.platform, ctx.tx, role, "AWSCloudFormation")?),
+    };
+    if let Some(acting) = &ctx.caller.acting {
+        ctx.caller.arn = acting.arn.clone();
+        ctx.via = Some("cloudformation.amazonaws.com");
+    }
+    Ok(())
 }

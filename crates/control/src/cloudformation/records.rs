@@ -1,6 +1,7 @@
 //! What is stored of stacks.
 
 use super::template::Resolved;
+use crate::authorization::Acting;
 use crate::store::Item;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -208,6 +209,9 @@ pub struct Export {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Work {
     pub stack_id: String,
+    /// Who asked for it, whose rights it has unless the stack has a role; absent for the root user.
+    #[serde(default)]
+    pub acting: Option<Acting>,
 }
 
 /// A change set.

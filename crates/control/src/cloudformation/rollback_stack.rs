@@ -1,6 +1,6 @@
 //! RollbackStack: a failed creation or update that was left as it was is undone.
 
-use super::records::{ResourceStatus, StackResource, StackStatus, Work};
+use super::records::{ResourceStatus, StackResource, StackStatus};
 use super::world::refused;
 use super::{carry, intake};
 use crate::api::{Ctx, Result};
@@ -21,6 +21,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RollbackStackInput) -> Result<RollbackSt
     }
     stack.token = input.client_request_token;
     stack.delete_new = input.retain_except_on_create.unwrap_or(stack.delete_new);
+    intake::check_role(ctx, input.role_arn.as_deref())?;
     if input.role_arn.is_some() {
         stack.role_arn = input.role_arn;
     }
@@ -31,6 +32,6 @@ pub fn handle(ctx: &mut Ctx<'_>, input: RollbackStackInput) -> Result<RollbackSt
         }
     }
     carry::finish::roll_back(ctx, &mut stack, Some("User Initiated".into()))?;
-    ctx.tx.put(&Work { stack_id: stack.id })?;
+    intake::work(ctx, stack.id)?;
     Ok(answer)
 }

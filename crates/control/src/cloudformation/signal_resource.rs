@@ -49,6 +49,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: SignalResourceInput) -> Result<Empty> {
     ctx.tx.put(&record)?;
     let word = if success { "SUCCESS" } else { "FAILURE" };
     events::note(ctx, &stack, &record, Some(format!("Received {word} signal with UniqueId {unique}")))?;
-    ctx.tx.put(&Work { stack_id: stack.id })?;
+    // The stack goes on with the rights that it has: whoever signals lends it none.
+    if ctx.tx.get::<Work>(&stack.id)?.is_none() {
+        intake::work(ctx, stack.id)?;
+    }
     Ok(Empty {})
 }

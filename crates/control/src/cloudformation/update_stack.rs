@@ -17,6 +17,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: UpdateStackInput) -> Result<UpdateStackO
         return Ok(answer);
     }
     updating::check_state(&stack)?;
+    intake::check_role(ctx, input.role_arn.as_deref())?;
     intake::check_rollback_configuration(input.rollback_configuration.as_ref())?;
     let lasting = policy::given(input.stack_policy_body, input.stack_policy_url)?;
     let during = policy::given(input.stack_policy_during_update_body, input.stack_policy_during_update_url)?;

@@ -1,7 +1,7 @@
 //! The beginning of an update, however it was asked for.
 
 use super::changes::Changes;
-use super::records::{ChangeSet, Phase, ResourceStatus, Revision, Stack, StackResource, StackStatus, Update, Work};
+use super::records::{ChangeSet, Phase, ResourceStatus, Revision, Stack, StackResource, StackStatus, Update};
 use super::template::Template;
 use super::world::refused;
 use super::{carry, changes, events, exists, intake, policy};
@@ -87,7 +87,7 @@ pub fn begin(
             events::resource(ctx, &stack, &mut record, ResourceStatus::UpdateFailed, Some(reason))?;
         }
     }
-    ctx.tx.put(&Work { stack_id: stack.id.clone() })?;
+    intake::work(ctx, stack.id.clone())?;
     if let Some(reason) = exists::missing(ctx, template, &stack.revision.parameters)? {
         carry::finish::fail(ctx, &stack.id, reason)?;
     }

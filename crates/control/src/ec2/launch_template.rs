@@ -6,7 +6,7 @@
 
 use super::resource::{Resource, error, new_id, page, required, select, tags_for};
 use crate::api::{Ctx, Result};
-use crate::store::{Item, Tx};
+use crate::store::{Item, StoreError, Tx};
 use quarry_aws::ec2::{
     CreateLaunchTemplateRequest, CreateLaunchTemplateResult, CreateLaunchTemplateVersionRequest,
     CreateLaunchTemplateVersionResult, DeleteLaunchTemplateRequest, DeleteLaunchTemplateResult,
@@ -36,6 +36,12 @@ impl Item for TemplateRecord {
     fn key(&self) -> String {
         self.template.launch_template_id.clone().unwrap_or_default()
     }
+}
+
+/// The id of a template by its id or name.
+pub fn id_of(tx: &Tx<'_>, named: &str) -> Result<Option<String>, StoreError> {
+    let all = tx.all::<TemplateRecord>()?;
+    Ok(all.into_iter().find(|known| known.key() == named || known.name() == named).map(|known| known.key()))
 }
 
 impl Item for VersionRecord {

@@ -19,7 +19,7 @@ mod prefix_list;
 mod resource;
 mod route_table;
 pub mod security;
-mod security_group;
+pub mod security_group;
 mod security_group_rule;
 mod subnet;
 mod tags;

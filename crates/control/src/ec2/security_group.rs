@@ -6,7 +6,7 @@ use super::resource::{Resource, error, find, load_balancers, new_id, page, requi
 use super::security_group_rule::{Peer, Wanted, made, put_together, refers_to};
 use super::vpc::VpcRecord;
 use crate::api::{Ctx, Result};
-use crate::store::Item;
+use crate::store::{Item, StoreError, Tx};
 use quarry_aws::ec2::{
     CreateSecurityGroupRequest, CreateSecurityGroupResult, DeleteSecurityGroupRequest, DeleteSecurityGroupResult,
     DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult, SecurityGroup, SecurityGroupRule, Tag,
@@ -23,6 +23,12 @@ pub struct SecurityGroupRecord {
     pub arn: String,
     pub tags: Option<Vec<Tag>>,
     pub rules: Vec<SecurityGroupRule>,
+}
+
+/// The id of a group by its id or name.
+pub fn id_of(tx: &Tx<'_>, named: &str) -> Result<Option<String>, StoreError> {
+    let all = tx.all::<SecurityGroupRecord>()?;
+    Ok(all.into_iter().find(|known| known.id == named || known.name == named).map(|known| known.id))
 }
 
 impl Item for SecurityGroupRecord {

@@ -1,14 +1,16 @@
 //! Authorization tokens of the registry: `AWS:<secret>` in Basic authentication, where the secret
-//! is an expiry signed with a key of the store. A token is good for twelve hours and needs no
+//! is an expiry and who asked for it, signed with a key of the store; what that principal's policies allow is
+//! evaluated at each use. A token is good for twelve hours and needs no
 //! record, so it is good after a restart too. The same key signs grants: what lets the bearer of a
 //! download's URL read one blob for an hour.
 
+use crate::authorization::{self, Acting};
 use crate::platform::Platform;
 use crate::store::{Item, StoreError, Tx};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use quarry_domain::door::Door;
-use quarry_domain::image::RegistryAuth;
+use quarry_domain::image::{RegistryAccess, RegistryAuth, RegistryUse};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock};
@@ -73,14 +75,18 @@ impl Tokens {
         Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret), door: platform.door.clone() })
     }
 
-    /// A new token, `base64("AWS:" + secret)`, and when it expires.
-    pub fn issue(&self) -> (String, i64) {
+    /// A new token, `base64("AWS:" + secret)`, and when it expires. `acting`: whose rights it has, none for all.
+    pub fn issue(&self, acting: Option<&Acting>) -> (String, i64) {
         let expires_at_ms = self.door.now_ms() + LIFETIME_MS;
         let mut signed = expires_at_ms.to_be_bytes().to_vec();
         let mut nonce = [0u8; 8];
         self.door.entropy.fill(&mut nonce);
         signed.extend(nonce);
-        let signature = hmac::sign(&self.key, &signed);
+        if let Some(acting) = acting {
+            // What cannot be written is no principal, and so lets nobody in.
+            signed.extend(serde_json::to_vec(acting).unwrap_or_else(|_| b"?".to_vec()));
+        }
+        let signature = hmac::sign(&self.key, &token(&signed));
         signed.extend(signature.as_ref());
         (STANDARD.encode(format!("AWS:{}", URL_SAFE_NO_PAD.encode(signed))), expires_at_ms)
     }
@@ -104,16 +110,21 @@ impl Tokens {
             && self.door.now_ms() < expires_at_ms
     }
 
-    /// Whether the secret was issued here and is still good.
-    fn is_good(&self, secret: &str) -> bool {
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(secret) else { return false };
-        let Some((signed, signature)) = bytes.split_at_checked(16) else { return false };
+    /// Whose a secret is that was issued here and is still good.
+    fn holder(&self, secret: &str) -> Option<Holder> {
+        let bytes = URL_SAFE_NO_PAD.decode(secret).ok()?;
+        let (signed, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE)?)?;
         // Compares in constant time.
-        if hmac::verify(&self.key, signed, signature).is_err() {
-            return false;
+        hmac::verify(&self.key, &token(signed), signature).ok()?;
+        let (expiry, rest) = signed.split_first_chunk::<8>()?;
+        let (_nonce, principal) = rest.split_first_chunk::<8>()?;
+        if self.door.now_ms() >= i64::from_be_bytes(*expiry) {
+            return None;
         }
-        let Ok(expiry) = <[u8; 8]>::try_from(&signed[..8]) else { return false };
-        self.door.now_ms() < i64::from_be_bytes(expiry)
+        match principal {
+            b"" => Some(Holder::Root),
+            principal => serde_json::from_slice(principal).ok().map(|acting| Holder::Session(Box::new(acting))),
+        }
     }
 }
 
@@ -138,8 +149,21 @@ impl TokenAuth {
 }
 
 impl RegistryAuth for TokenAuth {
-    fn allows(&self, authorization: Option<&str>) -> bool {
-        self.tokens().is_some_and(|tokens| tokens.allow(authorization))
+    fn allows(&self, authorization: Option<&str>, wanted: Option<RegistryUse<'_>>) -> RegistryAccess {
+        let holder = self.tokens().and_then(|tokens| tokens.holder_of(authorization));
+        match (holder, wanted) {
+            (None, _) => RegistryAccess::Unknown,
+            (Some(Holder::Root), _) | (_, None) => RegistryAccess::Allowed,
+            (Some(Holder::Session(acting)), Some(wanted)) => {
+                let repository = wanted.repository.unwrap_or("*");
+                let arn = self.platform.place().arn("ecr", format_args!("repository/{repository}"));
+                let may = |tx: &Tx<'_>| authorization::may(&self.platform, tx, &acting, wanted.action, &arn);
+                match self.platform.store.read(may) {
+                    Ok(()) => RegistryAccess::Allowed,
+                    Err(error) => RegistryAccess::Denied(error.message),
+                }
+            }
+        }
     }
 
     fn allows_download(&self, repository: &str, digest: &str, grant: &str) -> bool {
@@ -147,22 +171,34 @@ impl RegistryAuth for TokenAuth {
     }
 }
 
-/// What is signed for a download. It is never of the length of a token, so neither passes for the other.
+/// Whose rights a token has.
+enum Holder {
+    /// The account's root user: all.
+    Root,
+    Session(Box<Acting>),
+}
+
+/// Bytes of a signature.
+const SIGNATURE: usize = 32;
+
+/// What is signed for a token. It begins with another word than a download's, so neither passes for the other.
+fn token(signed: &[u8]) -> Vec<u8> {
+    [b"token\n", signed].concat()
+}
+
+/// What is signed for a download.
 fn granted(repository: &str, digest: &str, expires_at_ms: i64) -> Vec<u8> {
     format!("download\n{repository}\n{digest}\n{expires_at_ms}").into_bytes()
 }
 
 impl Tokens {
-    /// Whether the header's value is `Basic` with a token that is still good.
-    fn allow(&self, authorization: Option<&str>) -> bool {
-        let Some((scheme, credentials)) = authorization.and_then(|value| value.trim().split_once(' ')) else {
-            return false;
-        };
-        let Ok(decoded) = STANDARD.decode(credentials.trim()) else { return false };
-        let Ok(text) = String::from_utf8(decoded) else { return false };
+    /// Whose token the header's value is: `Basic` with one that is still good.
+    fn holder_of(&self, authorization: Option<&str>) -> Option<Holder> {
+        let (scheme, credentials) = authorization?.trim().split_once(' ')?;
+        let text = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
         match text.split_once(':') {
-            Some(("AWS", secret)) if scheme.eq_ignore_ascii_case("basic") => self.is_good(secret),
-            _ => false,
+            Some(("AWS", secret)) if scheme.eq_ignore_ascii_case("basic") => self.holder(secret),
+            _ => None,
         }
     }
 }
@@ -173,23 +209,27 @@ mod tests {
     use crate::testing::World;
     use std::time::Duration;
 
+    fn lets_in(auth: &TokenAuth, authorization: Option<&str>) -> bool {
+        auth.allows(authorization, None) == RegistryAccess::Allowed
+    }
+
     #[test]
     fn a_token_is_good_for_twelve_hours_and_across_restarts() {
         let dir = tempfile::tempdir().unwrap();
         let header = {
             let world = World::open(dir.path(), |_| {});
             let tokens = Tokens::open(&world.platform).unwrap();
-            let (token, expires_at_ms) = tokens.issue();
+            let (token, expires_at_ms) = tokens.issue(None);
             assert_eq!(expires_at_ms, world.platform.now_ms() + LIFETIME_MS);
             format!("Basic {token}")
         };
         let world = World::open(dir.path(), |_| {});
         let auth = TokenAuth::new(world.platform.clone());
-        assert!(auth.allows(Some(&header)));
+        assert!(lets_in(&auth, Some(&header)));
         world.door.advance(Duration::from_millis(LIFETIME_MS as u64 - 1));
-        assert!(auth.allows(Some(&header)));
+        assert!(lets_in(&auth, Some(&header)));
         world.door.advance(Duration::from_millis(1));
-        assert!(!auth.allows(Some(&header)));
+        assert!(!lets_in(&auth, Some(&header)));
     }
 
     #[test]
@@ -206,7 +246,7 @@ mod tests {
         for bad in ["", "AAAA", &format!("{grant}A"), &URL_SAFE_NO_PAD.encode(later)] {
             assert!(!auth.allows_download("api", "sha256:aa", bad), "{bad}");
         }
-        assert!(!auth.allows(Some(&format!("Basic {}", STANDARD.encode(format!("AWS:{grant}"))))), "it is no token");
+        assert!(!lets_in(&auth, Some(&format!("Basic {}", STANDARD.encode(format!("AWS:{grant}"))))), "it is no token");
         world.door.advance(Duration::from_millis(DOWNLOAD_LIFETIME_MS as u64));
         assert!(!auth.allows_download("api", "sha256:aa", &grant));
     }
@@ -216,7 +256,7 @@ mod tests {
         let world = World::new(|_| {});
         let tokens = Tokens::open(&world.platform).unwrap();
         let auth = TokenAuth::new(world.platform.clone());
-        let (token, _) = tokens.issue();
+        let (token, _) = tokens.issue(None);
         let text = String::from_utf8(STANDARD.decode(&token).unwrap()).unwrap();
         let mut bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix("AWS:").unwrap()).unwrap();
         // A later expiry under the old signature.
@@ -233,13 +273,13 @@ mod tests {
             "Basic".to_owned(),
             String::new(),
         ] {
-            assert!(!auth.allows(Some(&header)), "{header}");
+            assert!(!lets_in(&auth, Some(&header)), "{header}");
         }
-        assert!(!auth.allows(None));
-        assert!(auth.allows(Some(&format!("basic {token}"))));
+        assert!(!lets_in(&auth, None));
+        assert!(lets_in(&auth, Some(&format!("basic {token}"))));
         let elsewhere = World::new(|_| {});
         elsewhere.platform.door.hex(8);
         let others = TokenAuth::new(elsewhere.platform.clone());
-        assert!(!others.allows(Some(&format!("Basic {token}"))), "another installation has another key");
+        assert!(!lets_in(&others, Some(&format!("Basic {token}"))), "another installation has another key");
     }
 }

@@ -12,7 +12,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: GetAuthorizationTokenRequest) -> Result<
     let tokens = Tokens::load(ctx.platform, ctx.tx)?.ok_or_else(|| {
         ServiceError::new("ServerException", "The registry's key is not made yet; try again in a moment", 500)
     })?;
-    let (token, expires_at_ms) = tokens.issue();
+    let (token, expires_at_ms) = tokens.issue(ctx.caller.acting.as_ref());
     let data = AuthorizationData {
         authorization_token: Some(token),
         expires_at: Some(Timestamp::from_millis(expires_at_ms)),

@@ -3,7 +3,7 @@
 use super::{TokenAuth, reconcile, register};
 use crate::testing::World;
 use quarry_aws::ecr::{self as aws, op};
-use quarry_domain::image::{ImageCatalog, RegistryAuth};
+use quarry_domain::image::{ImageCatalog, RegistryAccess, RegistryAuth};
 use quarry_wire::ServiceError;
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#;
@@ -208,7 +208,8 @@ fn after_a_crash_between_the_two_store_and_catalogue_agree() {
     assert_eq!(world.catalog.repositories().unwrap(), ["found", "lost"]);
     let data = world.call::<op::GetAuthorizationToken>(Default::default()).unwrap().authorization_data.unwrap();
     assert_eq!(data[0].proxy_endpoint.as_deref(), Some("http://localhost:4566"));
-    assert!(auth.allows(Some(&format!("Basic {}", data[0].authorization_token.as_deref().unwrap()))));
+    let header = format!("Basic {}", data[0].authorization_token.as_deref().unwrap());
+    assert_eq!(auth.allows(Some(&header), None), RegistryAccess::Allowed);
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub fn credentials(ctx: &mut Ctx<'_>, task: &Task, mut given: TaskRoleCredential
     }
     let wanted = iam::GetRoleRequest { role_name: Some(short_name(&given.role_arn).to_owned()) };
     let role = ctx.invoke::<iam::op::GetRole>(wanted)?.role.unwrap_or_default();
-    let session = sts::issue(ctx, &role, &task.id, GOOD_FOR)?;
+    let session = sts::issue(ctx, &role, &task.id, GOOD_FOR, sts::Bounds::default())?;
     given.access_key_id = Some(session.access_key_id.clone());
     ctx.tx.put(&given)?;
     Ok(session)

@@ -1,12 +1,12 @@
 //! AWS Identity and Access Management: roles with their policies, managed policies and instance
-//! profiles. One file per resource. The policies are kept and checked for their form; what
-//! they allow is not evaluated: whoever has the installation's credentials may do everything.
+//! profiles. One file per resource. What the policies allow is evaluated by [`crate::authorization`].
 
 mod account;
 mod aws_managed;
 pub mod document;
 mod entity;
 mod instance_profile;
+mod lookup;
 mod policy;
 mod policy_version;
 mod role;
@@ -16,6 +16,10 @@ mod user;
 
 #[cfg(test)]
 mod tests;
+
+pub use lookup::{
+    RolePolicies, RoleUse, boundary, document_of_policy, policies_of_role, profile_path, profile_role, role_path,
+};
 
 use crate::api::Operations;
 use quarry_aws::iam::op::*;

@@ -3,6 +3,7 @@
 use super::document::{self, Use};
 use super::entity::{self, name, page, path, required, unique_id, validation};
 use super::instance_profile::ProfileRecord;
+use super::lookup::RoleUse;
 use super::policy;
 use crate::api::{Ctx, Result};
 use crate::store::Item;
@@ -102,7 +103,11 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateRoleRequest) -> Result<CreateRoleR
 
 pub fn get(ctx: &mut Ctx<'_>, input: GetRoleRequest) -> Result<GetRoleResponse> {
     let mut role = find(ctx, &required(input.role_name, "roleName")?)?.shown();
-    role.role_last_used = Some(RoleLastUsed::default());
+    let used = ctx.tx.get::<RoleUse>(role.role_id.as_deref().unwrap_or_default())?;
+    role.role_last_used = Some(used.map_or_else(RoleLastUsed::default, |used| RoleLastUsed {
+        last_used_date: Some(Timestamp::from_secs(used.at_ms.div_euclid(1000))),
+        region: Some(ctx.platform.place().region.clone()),
+    }));
     Ok(GetRoleResponse { role: Some(role) })
 }
 
@@ -134,6 +139,7 @@ pub fn delete(ctx: &mut Ctx<'_>, input: DeleteRoleRequest) -> Result<Empty> {
     if let Some(message) = obstacle {
         return Err(error::delete_conflict_exception(message));
     }
+    ctx.tx.delete::<RoleUse>(record.role.role_id.as_deref().unwrap_or_default())?;
     ctx.tx.delete::<RoleRecord>(&record.key())?;
     Ok(Empty {})
 }

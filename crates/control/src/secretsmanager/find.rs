@@ -55,6 +55,11 @@ pub fn lookup(platform: &Platform, tx: &Tx<'_>, id: &str) -> Result<Option<Secre
     Ok(secret.filter(|secret| secret.deletion.is_none_or(|deletion| now < deletion.due_ms)))
 }
 
+/// The whole ARN of what [`lookup`] finds.
+pub fn arn_of(platform: &Platform, tx: &Tx<'_>, id: &str) -> Result<Option<String>, StoreError> {
+    Ok(lookup(platform, tx, id)?.map(|secret| secret.arn))
+}
+
 /// All that there are, also those scheduled for deletion, oldest first.
 pub fn all(platform: &Platform, tx: &Tx<'_>) -> Result<Vec<Secret>, StoreError> {
     let now = platform.now_ms();

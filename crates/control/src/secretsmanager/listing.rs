@@ -4,6 +4,7 @@ use super::find::{self, invalid, show_tags};
 use super::records::{Secret, Version};
 use super::versions;
 use crate::api::{Ctx, Result};
+use crate::authorization;
 use crate::page;
 use quarry_aws::secretsmanager::{
     APIErrorType, BatchGetSecretValueRequest, BatchGetSecretValueResponse, Filter, ListSecretsRequest,
@@ -35,6 +36,15 @@ pub fn list(ctx: &mut Ctx<'_>, input: ListSecretsRequest) -> Result<ListSecretsR
     Ok(ListSecretsResponse { secret_list: Some(secret_list), next_token })
 }
 
+/// Each of a batch is evaluated as `GetSecretValue` would be.
+fn readable(ctx: &Ctx<'_>, secret: Secret) -> Result<Secret> {
+    if let Some(acting) = &ctx.caller.acting {
+        let action = "secretsmanager:GetSecretValue";
+        authorization::may(ctx.platform, ctx.tx, acting, action, &secret.arn)?;
+    }
+    Ok(secret)
+}
+
 /// `BatchGetSecretValue`: the current values of up to 20; those that cannot be had are listed beside.
 pub fn batch_get(ctx: &mut Ctx<'_>, input: BatchGetSecretValueRequest) -> Result<BatchGetSecretValueResponse> {
     let ids = input.secret_id_list.unwrap_or_default();
@@ -59,6 +69,7 @@ pub fn batch_get(ctx: &mut Ctx<'_>, input: BatchGetSecretValueRequest) -> Result
     let (mut values, mut errors) = (Vec::new(), Vec::new());
     for id in ids {
         let one = find::live(ctx, Some(&id))
+            .and_then(|secret| readable(ctx, secret))
             .and_then(|secret| Ok((versions::select(ctx.tx, &secret, None, None)?, secret)))
             .and_then(|(version, secret)| versions::read(ctx, secret, version));
         match one {

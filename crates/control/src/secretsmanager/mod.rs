@@ -15,6 +15,7 @@ mod versions;
 #[cfg(test)]
 mod tests;
 
+pub use find::arn_of;
 pub use versions::read_for_task;
 
 use crate::api::Operations;

@@ -16,7 +16,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use parameters::read_for_task;
+pub use parameters::{plain_name, read_for_task};
 
 use crate::api::Operations;
 use quarry_aws::ssm::op;

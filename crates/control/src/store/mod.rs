@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -43,12 +44,16 @@ pub struct Store {
     reader: Mutex<Connection>,
     /// Rises with every commit that changed something.
     pub changed: Wake,
+    /// Rises with every commit that changed a record of IAM.
+    policies: AtomicU64,
 }
 
 /// A transaction, for reading or for writing.
 pub struct Tx<'a> {
     connection: &'a Connection,
     dirty: Cell<bool>,
+    /// A record of IAM was written.
+    policies: Cell<bool>,
 }
 
 /// Each entry is applied once, in order; the number of applied ones is kept in `user_version`.
@@ -78,6 +83,7 @@ impl Store {
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
             changed: Wake::default(),
+            policies: AtomicU64::default(),
         })
     }
 
@@ -85,11 +91,16 @@ impl Store {
         &self.path
     }
 
+    /// Which version of IAM's records is committed, or, for a moment, one before it.
+    pub fn policies_version(&self) -> u64 {
+        self.policies.load(Ordering::Acquire)
+    }
+
     /// Runs `f` on the last committed state.
     pub fn read<T, E: From<StoreError>>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
         let mut connection = lock(&self.reader);
         let transaction = connection.transaction().map_err(StoreError::from)?;
-        f(&Tx { connection: &transaction, dirty: Cell::new(false) })
+        f(&Tx::new(&transaction))
     }
 
     /// Runs `f` in a transaction of its own: committed if it returns `Ok`, undone if not.
@@ -98,11 +109,14 @@ impl Store {
         let mut connection = lock(&self.writer);
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
-        let (value, dirty) = {
-            let tx = Tx { connection: &transaction, dirty: Cell::new(false) };
-            (f(&tx)?, tx.dirty.get())
+        let (value, dirty, policies) = {
+            let tx = Tx::new(&transaction);
+            (f(&tx)?, tx.dirty.get(), tx.policies.get())
         };
         transaction.commit().map_err(StoreError::from)?;
+        if policies {
+            self.policies.fetch_add(1, Ordering::AcqRel);
+        }
         drop(connection);
         if dirty {
             self.changed.signal();
@@ -111,7 +125,33 @@ impl Store {
     }
 }
 
-impl Tx<'_> {
+impl<'a> Tx<'a> {
+    fn new(connection: &'a Connection) -> Self {
+        Self { connection, dirty: Cell::new(false), policies: Cell::new(false) }
+    }
+
+    /// Whether this transaction has written a record of IAM.
+    pub fn wrote_policies(&self) -> bool {
+        self.policies.get()
+    }
+
+    fn wrote<T: Item>(&self) {
+        self.dirty.set(true);
+        if T::KIND.starts_with("iam.") {
+            self.policies.set(true);
+        }
+    }
+
+    /// A record as it is stored, for those who look at records of any kind.
+    pub fn json(&self, kind: &'static str, key: &str) -> Result<Option<serde_json::Value>, StoreError> {
+        let body: Option<String> = self
+            .connection
+            .prepare_cached("SELECT body FROM item WHERE kind = ?1 AND key = ?2")?
+            .query_row(params![kind, key], |row| row.get(0))
+            .optional()?;
+        body.map(|body| serde_json::from_str(&body).map_err(|source| StoreError::Damaged { kind, source })).transpose()
+    }
+
     pub fn get<T: Item>(&self, key: &str) -> Result<Option<T>, StoreError> {
         let body: Option<String> = self
             .connection
@@ -152,7 +192,7 @@ impl Tx<'_> {
             None => "INSERT INTO item (kind, key, body, parent) VALUES (?1, ?2, ?3, ?4)",
         };
         self.connection.prepare_cached(statement)?.execute(params![T::KIND, key, body, parent])?;
-        self.dirty.set(true);
+        self.wrote::<T>();
         Ok(())
     }
 
@@ -163,7 +203,7 @@ impl Tx<'_> {
             .prepare_cached("DELETE FROM item WHERE kind = ?1 AND key = ?2")?
             .execute(params![T::KIND, key])?;
         if n > 0 {
-            self.dirty.set(true);
+            self.wrote::<T>();
         }
         Ok(n > 0)
     }

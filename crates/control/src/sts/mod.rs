@@ -3,18 +3,24 @@
 mod assume_role;
 mod get_caller_identity;
 pub mod sessions;
-mod trust;
 
 #[cfg(test)]
 mod tests;
 
 use crate::api::{Ctx, Operations, Result};
+use crate::authorization::{self, Acting};
+use crate::iam as records;
+use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
+use percent_encoding::percent_decode_str;
 use quarry_aws::iam;
 use quarry_aws::sts::op;
 use quarry_domain::arn::short_name;
+use quarry_wire::ServiceError;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-pub use sessions::{Session, issue};
+pub use sessions::{Bounds, Session, issue};
 
 /// Serves the operations of this service.
 pub fn register(operations: &mut Operations) {
@@ -37,8 +43,32 @@ pub fn service_may_assume(ctx: &mut Ctx<'_>, role_arn: &str, service: &str, sour
         Err(error) => return Err(error),
     };
     let policy = role.assume_role_policy_document.unwrap_or_default();
-    let account = &ctx.platform.place().account;
     // A role may also be named without its ARN.
     let same = !role_arn.starts_with("arn:") || role.arn.as_deref() == Some(role_arn);
-    Ok(same && trust::allows_service(&policy, service, account, source_arn))
+    let allowed = authorization::service_may_assume(ctx.platform, service, role_arn, &plain(&policy), source_arn);
+    Ok(same && allowed)
+}
+
+/// A session of a role that a service acts with, which has no credentials. A role that is gone is an error.
+pub fn acting(platform: &Platform, tx: &Tx<'_>, role: &str, session_name: &str) -> Result<Acting> {
+    let name = short_name(role);
+    let known = records::policies_of_role(tx, name)?;
+    let known =
+        known.ok_or_else(|| ServiceError::new("AccessDenied", format!("Role {role} cannot be assumed"), 403))?;
+    Ok(Acting {
+        arn: platform.place().global_arn("sts", format_args!("assumed-role/{name}/{session_name}")),
+        user_id: format!("{}:{session_name}", known.id),
+        role: name.to_owned(),
+        issued_ms: 0,
+        session: None,
+        tags: BTreeMap::new(),
+    })
+}
+
+/// A trust policy as IAM shows it, without its percent-encoding.
+fn plain(policy: &str) -> Cow<'_, str> {
+    match policy.starts_with('%') {
+        true => percent_decode_str(policy).decode_utf8_lossy(),
+        false => Cow::Borrowed(policy),
+    }
 }

@@ -80,7 +80,7 @@ fn what_is_refused() {
     assert_eq!(code(assume(&world, |i| i.role_session_name = Some("a b".into()))), "ValidationError");
     assert_eq!(code(assume(&world, |i| i.duration_seconds = Some(899))), "ValidationError");
     assert_eq!(code(assume(&world, |i| i.duration_seconds = Some(3601))), "ValidationError");
-    assert_eq!(code(assume(&world, |i| i.policy = Some("{}".into()))), "ValidationError");
+    assert_eq!(code(assume(&world, |i| i.policy = Some("{}".into()))), "MalformedPolicyDocument");
     let none = world.transact(|ctx| Ok(ctx.tx.all::<super::Session>()?)).unwrap();
     assert!(none.is_empty());
 }

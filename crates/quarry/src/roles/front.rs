@@ -9,7 +9,7 @@ use quarry_client::{Client, oci};
 use quarry_control::Platform;
 use quarry_control::ecs::exec;
 use quarry_control::ecs::metadata::{self, Asker};
-use quarry_control::endpoint::{Auth, CALLS_PATH, Endpoint, UNSERVED_PATH, check_origin};
+use quarry_control::endpoint::{Auth, CALLS_PATH, Endpoint, Source, UNSERVED_PATH, check_origin};
 use quarry_control::status::PATH as STATUS_PATH;
 use quarry_domain::address;
 use quarry_domain::image::RegistryAuth;
@@ -95,7 +95,8 @@ impl Front {
         if path == METRICS && request.method() == Method::GET {
             return Ok(self.metrics(request.headers()).await);
         }
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(Source(peer));
         // Held until the answer: memory is bounded whoever sends, signed or not.
         let _place = match body.size_hint().upper() {
             Some(length) if length <= SMALL_BODY => None,

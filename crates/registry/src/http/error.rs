@@ -43,6 +43,11 @@ impl ApiError {
         )
     }
 
+    /// Whose token it is may not do this.
+    pub(super) fn denied(message: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "DENIED", message)
+    }
+
     /// ECR's answer for a repository that was not created.
     pub(super) fn no_repository(name: &str, account: &str) -> Self {
         let message = format!("The repository with name '{name}' does not exist in the registry with id '{account}'");

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use quarry_domain::door::Door;
-use quarry_domain::image::{ImageCatalog, RegistryAuth};
+use quarry_domain::image::{ImageCatalog, RegistryAccess, RegistryAuth, RegistryUse};
 use quarry_registry::{Digest, Registry, RegistryConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +22,14 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub struct Auth(pub Option<&'static str>);
 
 impl RegistryAuth for Auth {
-    fn allows(&self, authorization: Option<&str>) -> bool {
-        self.0.is_none_or(|wanted| authorization == Some(wanted))
+    fn allows(&self, authorization: Option<&str>, wanted: Option<RegistryUse<'_>>) -> RegistryAccess {
+        match self.0.is_none_or(|wanted| authorization == Some(wanted)) {
+            true if wanted.is_some_and(|wanted| wanted.repository == Some("forbidden")) => {
+                RegistryAccess::Denied(format!("not authorized to perform: {}", wanted.unwrap().action))
+            }
+            true => RegistryAccess::Allowed,
+            false => RegistryAccess::Unknown,
+        }
     }
 
     fn allows_download(&self, repository: &str, digest: &str, grant: &str) -> bool {

@@ -3,7 +3,7 @@
 use super::super::metadata;
 use super::super::records::{Task, TaskDefinition};
 use super::super::tasks;
-use super::secrets;
+use super::{execution_role, secrets};
 use crate::api::Operations;
 use crate::ec2;
 use crate::logs;
@@ -47,6 +47,10 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
         }
     }
 
+    let allowed = platform.store.read(|tx| -> Result<_, StoreError> {
+        Ok(execution_role::check(platform, tx, definition, &task.overrides, &task.arn))
+    });
+    allowed.map_err(|error| format!("ResourceInitializationError: {error}"))??;
     let secrets = secrets::resolve(platform, operations, definition, &task.overrides, &task.arn)?;
     let pull_started_ms = platform.now_ms();
     let mut images: BTreeMap<String, ResolvedImage> = BTreeMap::new();

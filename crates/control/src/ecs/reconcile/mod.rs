@@ -6,6 +6,7 @@
 
 pub(crate) mod capacity;
 mod deployment;
+mod execution_role;
 mod hook;
 pub(crate) mod jobs;
 mod launch;

@@ -2,10 +2,13 @@
 //!
 //! They are handed to the runtime and kept nowhere; what goes wrong is said without any value.
 
+use super::execution_role;
 use crate::api::{Ctx, Operations, internally};
+use crate::authorization::Acting;
 use crate::platform::Platform;
 use crate::{secretsmanager, ssm, sts};
 use quarry_aws::ecs::{TaskDefinition, TaskOverride};
+use quarry_domain::arn::short_name;
 use quarry_domain::container::{self, SecretSource};
 use quarry_domain::task::SecretEnv;
 use quarry_wire::ServiceError;
@@ -29,17 +32,17 @@ pub fn resolve(
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let given = |role: &Option<String>| role.clone().filter(|role| !role.is_empty());
-    let role = given(&overrides.execution_role_arn).or(given(&definition.execution_role_arn)).unwrap_or_default();
+    let role = execution_role::of(definition, overrides).unwrap_or_default();
     let resolved = internally(platform, operations, |ctx| {
         if !sts::service_may_assume(ctx, &role, SERVICE, task_arn)? {
             return Ok(Err(format!(
                 "ECS was unable to assume the role '{role}' that was provided for this task. Please verify that the role being passed has the proper trust relationship and permissions and that your IAM user has permissions to pass this role."
             )));
         }
+        let acting = sts::acting(ctx.platform, ctx.tx, &role, short_name(task_arn))?;
         let mut secrets: BTreeMap<String, SecretEnv> = BTreeMap::new();
         for (container, variable, source) in wanted {
-            match source.map_err(|invalid| invalid.0).and_then(|source| read(ctx, &source)) {
+            match source.map_err(|invalid| invalid.0).and_then(|source| read(ctx, &acting, &source)) {
                 Ok(value) => secrets.entry(container).or_default().0.push(format!("{variable}={value}")),
                 Err(reason) => return Ok(Err(reason)),
             }
@@ -55,13 +58,14 @@ pub fn resolve(
     }
 }
 
-fn read(ctx: &mut Ctx<'_>, source: &SecretSource) -> Result<String, String> {
+fn read(ctx: &mut Ctx<'_>, acting: &Acting, source: &SecretSource) -> Result<String, String> {
     let said = |error: &ServiceError| match error.message.as_str() {
         "" => error.code.to_string(),
         message => format!("{}: {message}", error.code),
     };
+    let may = execution_role::may_read(ctx, acting, source);
     let value = match source {
-        SecretSource::Parameter(name) => ssm::read_for_task(ctx, name).map_err(|error| {
+        SecretSource::Parameter(name) => may.and_then(|()| ssm::read_for_task(ctx, name)).map_err(|error| {
             format!(
                 "execution resource retrieval failed: unable to retrieve secrets from ssm: {name}: {}",
                 said(&error)
@@ -71,7 +75,8 @@ fn read(ctx: &mut Ctx<'_>, source: &SecretSource) -> Result<String, String> {
             let failed = |reason: String| {
                 format!("execution resource retrieval failed: unable to retrieve secret from asm: {arn}: {reason}")
             };
-            let text = secretsmanager::read_for_task(ctx, arn, version_stage.as_deref(), version_id.as_deref())
+            let text = may
+                .and_then(|()| secretsmanager::read_for_task(ctx, arn, version_stage.as_deref(), version_id.as_deref()))
                 .map_err(|error| failed(said(&error)))?;
             match json_key {
                 None => text,

@@ -17,6 +17,14 @@ fn role(stage: &Stage, service: &str) {
         ..Default::default()
     };
     stage.world.call::<iam::op::CreateRole>(input).unwrap();
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": ["ssm:GetParameters", "secretsmanager:GetSecretValue"], "Resource": "*"}]});
+    let input = iam::PutRolePolicyRequest {
+        role_name: Some("execution".into()),
+        policy_name: Some("secrets".into()),
+        policy_document: Some(policy.to_string()),
+    };
+    stage.world.call::<iam::op::PutRolePolicy>(input).unwrap();
 }
 
 /// A secret `db` of two versions, and a parameter; returns the secret's ARN.

@@ -1,0 +1,99 @@
+//! What the evaluation of policies reads of IAM's records.
+
+use super::aws_managed::Managed;
+use super::instance_profile::ProfileRecord;
+use super::policy::PolicyRecord;
+use super::role::RoleRecord;
+use crate::store::{Item, StoreError, Tx};
+use quarry_domain::arn::resource_part;
+use serde::{Deserialize, Serialize};
+
+/// What a role may do, as documents.
+#[derive(Debug)]
+pub struct RolePolicies {
+    pub arn: String,
+    /// `AROA…`.
+    pub id: String,
+    /// Inline and managed. A managed policy of AWS whose document is not here allows nothing.
+    pub documents: Vec<String>,
+    pub boundary: Option<String>,
+    pub tags: Vec<(String, String)>,
+}
+
+/// When a role was last used. No record of the roles themselves: what is evaluated does not change with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RoleUse {
+    pub role_id: String,
+    pub at_ms: i64,
+}
+
+impl Item for RoleUse {
+    const KIND: &'static str = "role-use";
+    fn key(&self) -> String {
+        self.role_id.clone()
+    }
+}
+
+/// Denies everything: in place of a boundary whose document is not here.
+const NOTHING: &str = r#"{"Statement":[]}"#;
+
+pub fn policies_of_role(tx: &Tx<'_>, name: &str) -> Result<Option<RolePolicies>, StoreError> {
+    let Some(record) = find(tx, name)? else { return Ok(None) };
+    let boundary = match record.boundary() {
+        None => None,
+        Some(arn) => Some(document_of_policy(tx, arn)?.unwrap_or_else(|| NOTHING.to_owned())),
+    };
+    let mut documents: Vec<String> = record.inline.values().cloned().collect();
+    for arn in &record.attached {
+        documents.extend(document_of_policy(tx, arn)?);
+    }
+    let tags = record.role.tags.unwrap_or_default();
+    Ok(Some(RolePolicies {
+        arn: record.role.arn.unwrap_or_default(),
+        id: record.role.role_id.unwrap_or_default(),
+        documents,
+        boundary,
+        tags: tags.into_iter().filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect(),
+    }))
+}
+
+/// The document of a managed policy's default version.
+pub fn document_of_policy(tx: &Tx<'_>, arn: &str) -> Result<Option<String>, StoreError> {
+    if let Some(managed) = Managed::find(arn) {
+        return Ok(Some(managed.document()));
+    }
+    let Some(record) = tx.get::<PolicyRecord>(arn)? else { return Ok(None) };
+    let default = record.policy.default_version_id;
+    Ok(record.versions.into_iter().find(|version| Some(version.id()) == default).map(|version| version.document))
+}
+
+/// `/team/api` of a role with this name.
+pub fn role_path(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(find(tx, name)?.and_then(|record| path(&record.role.arn?, "role")))
+}
+
+/// `/team/web` of an instance profile with this name.
+pub fn profile_path(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
+    let record: Option<ProfileRecord> = tx.get(&name.to_ascii_lowercase())?;
+    Ok(record.and_then(|record| path(&record.profile.arn?, "instance-profile")))
+}
+
+/// ARN of the role in an instance profile.
+pub fn profile_role(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
+    let record: Option<ProfileRecord> = tx.get(&name.to_ascii_lowercase())?;
+    let Some(role) = record.and_then(|record| record.role) else { return Ok(None) };
+    Ok(find(tx, &role)?.and_then(|record| record.role.arn))
+}
+
+/// ARN of a role's permissions boundary.
+pub fn boundary(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(find(tx, name)?.and_then(|record| record.boundary().cloned()))
+}
+
+fn find(tx: &Tx<'_>, name: &str) -> Result<Option<RoleRecord>, StoreError> {
+    Ok(tx.get::<RoleRecord>(&name.to_ascii_lowercase())?.filter(|record| record.name() == name))
+}
+
+fn path(arn: &str, kind: &str) -> Option<String> {
+    resource_part(arn).strip_prefix(kind).map(str::to_owned)
+}
