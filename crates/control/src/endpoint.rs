@@ -4,6 +4,7 @@
 //! reach a handler, inside a transaction of their own.
 
 use crate::api::{Caller, Ctx, Operations, reads_only};
+use crate::audit::{self, Event, Parameters};
 use crate::authorization::{self, Acting, Circumstances};
 use crate::calls::{Calls, Unserved};
 use crate::cloudformation::wait;
@@ -108,17 +109,31 @@ impl Endpoint {
             Err(refusal) => {
                 if let Some((service, operation)) = &refusal.called {
                     self.unserved.count(service, operation);
+                    // Whoever it was: the signature is not looked at where nothing is called.
+                    let event = Event {
+                        service: refusal.service,
+                        source: service,
+                        operation,
+                        error: Some(&refusal.error),
+                        request_id: &request_id,
+                        ..Default::default()
+                    };
+                    audit::write(&self.platform, head, event);
                 }
                 return respond(refusal.reply(&request_id));
             }
         };
+        let (mut called_by, mut parameters) = (None, Parameters::default());
         let outcome = self.authenticate(head, body, &call).and_then(|caller| {
+            called_by = Some(caller.clone());
             let handler = self.operations.find(call.service.id, call.operation.name).ok_or_else(|| {
                 self.unserved.count(call.service.id, call.operation.name);
                 server::unknown_operation(call.protocol, call.service, call.operation.name)
             })?;
             let mut input = handler.input();
-            call.read(input.structure())?;
+            let read = call.read(input.structure());
+            parameters = Parameters::of(input.seen());
+            read?;
             quarry_wire::validate::check(input.seen(), call.protocol, call.service, call.operation)?;
             if let Some(acting) = &caller.acting {
                 self.evaluate(head, &call, acting, input.seen())?;
@@ -134,6 +149,23 @@ impl Endpoint {
                 self.platform.store.write(|tx| run(tx, input))
             }
         });
+        let writes = !reads_only(call.operation.name) && !call.operation.name.contains("GetSecretValue");
+        let event = Event {
+            service: Some(call.service),
+            operation: call.operation.name,
+            caller: called_by.as_ref(),
+            role_arn: called_by.as_ref().and_then(|caller| caller.acting.as_ref()).and_then(|a| self.role_arn(a)),
+            claimed_key: match called_by {
+                None => sigv4::scope(&head.headers, head.uri.query().unwrap_or_default()).map(|s| s.access_key_id),
+                Some(_) => None,
+            },
+            parameters,
+            response: outcome.as_ref().ok().filter(|_| writes).map(|output| Parameters::of(output.seen()).shown),
+            error: outcome.as_ref().err(),
+            request_id: &request_id,
+            ..Default::default()
+        };
+        audit::write(&self.platform, head, event);
         let reply = match outcome {
             Ok(output) => server::reply(call.protocol, call.service, call.operation, output.seen(), &request_id),
             Err(error) => {
@@ -189,6 +221,12 @@ impl Endpoint {
         let asked = authorization::Call { service, operation, protocol, input };
         self.note_use(acting);
         self.platform.store.read(|tx| authorization::check(&self.platform, tx, acting, &asked, circumstances))
+    }
+
+    /// ARN of the role that a session is of, with its path.
+    fn role_arn(&self, acting: &Acting) -> Option<String> {
+        let permissions = self.platform.store.read(|tx| authorization::permissions(&self.platform, tx, acting)).ok()?;
+        permissions.role_arn().map(str::to_owned)
     }
 
     fn note_use(&self, acting: &Acting) {

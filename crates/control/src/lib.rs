@@ -4,6 +4,7 @@
 pub mod acm;
 pub mod api;
 pub mod applicationautoscaling;
+pub mod audit;
 pub mod authorization;
 pub mod autoscaling;
 pub mod calls;

@@ -1,5 +1,6 @@
 //! What every operation and reconciler can reach: the store, the place, the other parts.
 
+use crate::audit;
 use crate::authorization;
 use crate::cloudwatch::store::MetricStore;
 use crate::cut::figures::Watching;
@@ -59,6 +60,8 @@ pub struct Platform {
     /// Seals what must not be in the store in clear.
     pub vault: Vault,
     pub metrics: MetricStore,
+    /// What was called.
+    pub audit: audit::Trail,
     /// What sessions of roles may do.
     pub permissions: authorization::Cache,
     pub runtime: Arc<dyn TaskRuntime>,
@@ -104,6 +107,7 @@ impl Platform {
     ) -> Result<Arc<Self>, StoreError> {
         let store = Store::open(&config.data_dir.join("control.db"))?;
         let vault = Vault::open(&config.data_dir, &door).map_err(StoreError::Key)?;
+        let audit = audit::Trail::new(&config.data_dir);
         let metrics = MetricStore::open(&config.data_dir.join("metrics.db"))?;
         let seen = Wake::default();
         let wake = seen.clone();
@@ -114,6 +118,7 @@ impl Platform {
             store,
             vault,
             metrics,
+            audit,
             permissions: authorization::Cache::default(),
             runtime,
             images,

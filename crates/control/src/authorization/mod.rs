@@ -15,7 +15,7 @@ mod tests;
 
 pub use acting::{Acting, SessionPolicies};
 pub use ask::{Asked, Call};
-pub use permissions::{Cache, Permissions};
+pub use permissions::{Cache, Permissions, of as permissions};
 pub use table::Actions;
 
 use crate::api::Result;

@@ -28,6 +28,10 @@ pub struct Cache(Mutex<HashMap<String, (u64, Arc<Permissions>)>>);
 const SESSIONS: usize = 2000;
 
 impl Permissions {
+    pub fn role_arn(&self) -> Option<&str> {
+        self.role_arn.as_deref()
+    }
+
     pub fn principal(&self, platform: &Platform, acting: &Acting) -> Principal {
         Principal {
             account: platform.place().account.clone(),
