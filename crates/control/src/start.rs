@@ -108,5 +108,6 @@ impl Control {
                 tracing::error!("a reconciler had panicked");
             }
         }
+        self.platform.audit.flush();
     }
 }

@@ -3,15 +3,18 @@
 use crate::Target;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use quarry_control::cloudformation::template::{Template, graph};
+use quarry_control::iam::document::{self, Use};
 use quarry_deploy_kit::dockerfile::Dockerfile;
 use quarry_dns::{Names, Transport};
 use quarry_domain::image::LayerBlob;
-use quarry_domain::rule::{Conditions, Headers, Request, Rules};
+use quarry_domain::policy::{Context, Decision, Denial, Policy, PolicyKind, PolicySet, Principal, Request, evaluate};
+use quarry_domain::rule::{self, Conditions, Headers, Rules};
 use quarry_domain::snapshot::{Condition, Snapshot};
 use quarry_runtime::{LayerStore, UnpackLimits};
 use quarry_wire::{Timestamp, hash, server, sigv4, validate, xml};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 pub const TARGETS: &[Target] = &[
     Target { name: "request_head", run: quarry_proxy::fuzz::request_head },
@@ -27,11 +30,32 @@ pub const TARGETS: &[Target] = &[
     Target { name: "aws_cbor", run: aws_cbor },
     Target { name: "xml", run: answer },
     Target { name: "template", run: template },
+    Target { name: "policy", run: policy },
     Target { name: "dockerfile", run: dockerfile },
     Target { name: "manifest", run: manifest },
     Target { name: "layer", run: layer },
     Target { name: "dns_packet", run: dns_packet },
 ];
+
+/// A document that IAM takes can be evaluated, and what it denies no other document gives back.
+fn policy(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let compiled = Policy::parse(text);
+    for purpose in [Use::Trust, Use::Identity, Use::Managed, Use::Resource] {
+        assert!(compiled.is_ok() || document::check(text, purpose).is_err(), "taken, but not to be read: {text:?}");
+    }
+    let Ok(compiled) = compiled.map(Arc::new) else { return };
+    let mut context = Context::default();
+    compiled.keys().for_each(|key| context.set(key, "a"));
+    let principal =
+        Principal { account: "0".into(), arn: "arn:aws:sts::0:assumed-role/r/s".into(), ..Default::default() };
+    let resource = "arn:aws:ecs:us-east-1:0:cluster/a";
+    let request = Request { principal: &principal, action: "ecs:RunTask", resource, context: &context };
+    let mut policies = PolicySet { identity: vec![compiled], ..Default::default() };
+    let alone = evaluate(&request, &policies);
+    policies.identity.push(Arc::new(Policy::deny_all()));
+    assert_eq!(evaluate(&request, &policies), Decision::Denied(Denial::Explicit(PolicyKind::Identity)), "{alone:?}");
+}
 
 /// Lines: `METHOD host path query`, a field, then a rule each: `p:/a*|/b & h:*.example`.
 fn rules(bytes: &[u8]) {
@@ -50,7 +74,7 @@ fn rules(bytes: &[u8]) {
     }
     let headers = One(field);
     let source = IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3));
-    let request = Request { method, host, path, query, headers: &headers, source };
+    let request = rule::Request { method, host, path, query, headers: &headers, source };
     let all: Vec<Vec<Condition>> =
         lines.take(64).map(|line| line.split(" & ").filter_map(condition).collect()).collect();
     let compiled = Rules::compile(all.iter().map(Vec::as_slice));

@@ -92,6 +92,36 @@ fn a_secret_and_a_parameter_reach_the_task_and_nothing_else() {
              --network-configuration 'awsvpcConfiguration={{subnets=[{subnet}]}}' --query tasks[0].taskArn"
         ))
     };
+    let stopped = |task: &str| {
+        let reason = format!("ecs describe-tasks --cluster demo --tasks {task} --query tasks[0].stoppedReason");
+        wait_for("it stops", || shell.aws(&reason).ok()?.as_str().map(str::to_owned))
+    };
+    // Without rights the execution role neither writes logs nor pulls nor reads; each is said when the one before is given.
+    let key = json!([{"name": "KEY", "valueFrom": "/board/key"}]);
+    let attach = |policy: &str| {
+        shell.aws_ok(&format!(
+            "iam attach-role-policy --role-name execution --policy-arn arn:aws:iam::aws:policy/{policy}"
+        ));
+    };
+    let not_allowed = |action: &str| {
+        let reason = stopped(&run(&definition(key.clone())));
+        assert!(reason.contains("AccessDeniedException: User: arn:aws:sts::"), "{reason}");
+        assert!(reason.contains(&format!("is not authorized to perform: {action} on resource: ")), "{reason}");
+        reason
+    };
+    assert!(
+        not_allowed("logs:CreateLogStream").starts_with("ResourceInitializationError: failed to validate logger args")
+    );
+    attach("CloudWatchLogsFullAccess");
+    not_allowed("ecr:GetAuthorizationToken");
+    attach("service-role/AmazonECSTaskExecutionRolePolicy");
+    let refused = not_allowed("ssm:GetParameters");
+    assert!(refused.contains("parameter/board/key because no identity-based policy allows"), "{refused}");
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": ["ssm:GetParameters", "secretsmanager:GetSecretValue"], "Resource": "*"}]});
+    shell.aws_ok(&format!(
+        "iam put-role-policy --role-name execution --policy-name secrets --policy-document '{policy}'"
+    ));
     let task = run(&definition(json!([
         {"name": "PASSWORD", "valueFrom": format!("{secret}:password::")},
         {"name": "USER_NAME", "valueFrom": format!("{secret}:user::")},
@@ -125,8 +155,7 @@ fn a_secret_and_a_parameter_reach_the_task_and_nothing_else() {
 
     // What is missing is said.
     let task = run(&definition(json!([{"name": "KEY", "valueFrom": "/board/gone"}])));
-    let reason = format!("ecs describe-tasks --cluster demo --tasks {task} --query tasks[0].stoppedReason");
-    let reason = wait_for("it stops", || shell.aws(&reason).ok()?.as_str().map(str::to_owned));
+    let reason = stopped(&task);
     assert!(reason.starts_with("ResourceInitializationError: unable to pull secrets"), "{reason}");
     assert!(reason.contains("ParameterNotFound"), "{reason}");
 }

@@ -203,6 +203,32 @@ pub(crate) static DETACH_ROLE_POLICY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(GetContextKeysForCustomPolicy, GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY, shapes::GetContextKeysForCustomPolicyRequest, shapes::GetContextKeysForPolicyResponse);
+pub(crate) static GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY: OperationModel = OperationModel {
+    name: "GetContextKeysForCustomPolicy",
+    new_input: boxed::<shapes::GetContextKeysForCustomPolicyRequest>,
+    new_output: boxed::<shapes::GetContextKeysForPolicyResponse>,
+    input: <shapes::GetContextKeysForCustomPolicyRequest as Shape>::SCHEMA,
+    output: <shapes::GetContextKeysForPolicyResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "GetContextKeysForCustomPolicyResult",
+    errors: &[&error::INVALID_INPUT_EXCEPTION],
+    paginator: None,
+};
+
+operation!(GetContextKeysForPrincipalPolicy, GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY, shapes::GetContextKeysForPrincipalPolicyRequest, shapes::GetContextKeysForPolicyResponse);
+pub(crate) static GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY: OperationModel = OperationModel {
+    name: "GetContextKeysForPrincipalPolicy",
+    new_input: boxed::<shapes::GetContextKeysForPrincipalPolicyRequest>,
+    new_output: boxed::<shapes::GetContextKeysForPolicyResponse>,
+    input: <shapes::GetContextKeysForPrincipalPolicyRequest as Shape>::SCHEMA,
+    output: <shapes::GetContextKeysForPolicyResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "GetContextKeysForPrincipalPolicyResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION],
+    paginator: None,
+};
+
 operation!(GetInstanceProfile, GET_INSTANCE_PROFILE, shapes::GetInstanceProfileRequest, shapes::GetInstanceProfileResponse);
 pub(crate) static GET_INSTANCE_PROFILE: OperationModel = OperationModel {
     name: "GetInstanceProfile",
@@ -500,6 +526,19 @@ pub(crate) static SET_DEFAULT_POLICY_VERSION: OperationModel = OperationModel {
     result_wrapper: "",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
+};
+
+operation!(SimulateCustomPolicy, SIMULATE_CUSTOM_POLICY, shapes::SimulateCustomPolicyRequest, shapes::SimulatePolicyResponse);
+pub(crate) static SIMULATE_CUSTOM_POLICY: OperationModel = OperationModel {
+    name: "SimulateCustomPolicy",
+    new_input: boxed::<shapes::SimulateCustomPolicyRequest>,
+    new_output: boxed::<shapes::SimulatePolicyResponse>,
+    input: <shapes::SimulateCustomPolicyRequest as Shape>::SCHEMA,
+    output: <shapes::SimulatePolicyResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "SimulateCustomPolicyResult",
+    errors: &[&error::INVALID_INPUT_EXCEPTION, &error::POLICY_EVALUATION_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["EvaluationResults"], more_results: "IsTruncated" }),
 };
 
 operation!(SimulatePrincipalPolicy, SIMULATE_PRINCIPAL_POLICY, shapes::SimulatePrincipalPolicyRequest, shapes::SimulatePolicyResponse);

@@ -17,8 +17,8 @@ const LARGEST: u64 = 16 << 20;
 const OLDER: usize = 7;
 /// Largest record, as CloudTrail's, in bytes.
 const LARGEST_RECORD: usize = 256 << 10;
-/// Records written at once.
-const BATCH: usize = 256;
+/// Written at once, in bytes, and what a record is beyond it.
+const BATCH: usize = 64 << 10;
 
 /// The log of a data directory. Its thread starts with the first record and ends, with all written, with this value.
 pub struct Trail {
@@ -110,12 +110,16 @@ fn run(folder: &Path, records: &Receiver<Message>) {
     let (mut file, mut failing) = (None, false);
     while let Ok(first) = records.recv() {
         let (mut lines, mut flushed) = (Vec::new(), Vec::new());
-        let mut take = |message| match message {
-            Message::Record(record) => line(*record, &mut lines),
+        let mut take = |message, lines: &mut Vec<u8>| match message {
+            Message::Record(record) => line(*record, lines),
             Message::Flush(done) => flushed.push(done),
         };
-        take(first);
-        (1..BATCH).map_while(|_| records.try_recv().ok()).for_each(&mut take);
+        take(first, &mut lines);
+        while lines.len() < BATCH
+            && let Ok(next) = records.try_recv()
+        {
+            take(next, &mut lines);
+        }
         let written = append(folder, &mut file, &lines);
         match written {
             Ok(()) if failing => {

@@ -180,7 +180,7 @@ fn no_secret_is_ever_in_it() {
     let log = stage.log();
     assert_eq!(log.lines().count(), count, "{log}");
     assert!(!log.contains(SECRET), "{log}");
-    assert!(log.contains(super::HIDDEN) && log.contains("PASSWORD"));
+    assert!(log.contains(super::HIDDEN) && log.contains("\"family\":\"f\""));
     assert!(!log.contains("root-secret"));
 }
 
@@ -207,7 +207,7 @@ fn files_are_turned_and_bounded_and_a_record_costs_little() {
     let files = trail.files();
     assert_eq!(files.len(), 8);
     let sizes: Vec<u64> = files.iter().map(|path| path.metadata().unwrap().len()).collect();
-    assert!(sizes.iter().all(|size| *size < (16 << 20) + 256 * (256 << 10)), "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size < (16 << 20) + (1 << 20)), "{sizes:?}");
     let newest = std::fs::read_to_string(&files[0]).unwrap();
     assert!(newest.lines().last().is_none_or(|line| line.contains("\"n\":1199")));
     trail.add(json!({"requestParameters": "y".repeat(300_000), "responseElements": null}));

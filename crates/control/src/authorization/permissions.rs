@@ -114,7 +114,7 @@ pub fn of(platform: &Platform, tx: &Tx<'_>, acting: &Acting) -> Result<Arc<Permi
 
 fn load(tx: &Tx<'_>, acting: &Acting) -> Result<Permissions, StoreError> {
     let role = iam::policies_of_role(tx, &acting.role)?.filter(|role| role.id == acting.role_id());
-    let Some(RolePolicies { arn, documents, boundary, mut tags, .. }) = role else {
+    let Some(RolePolicies { arn, attached, boundary, mut tags, .. }) = role else {
         return Ok(Permissions { policies: PolicySet::default(), role_arn: None, tags: Vec::new() });
     };
     tags.retain(|(key, _)| !acting.tags.contains_key(key));
@@ -130,7 +130,7 @@ fn load(tx: &Tx<'_>, acting: &Acting) -> Result<Permissions, StoreError> {
         }
     };
     let policies = PolicySet {
-        identity: documents.iter().map(|document| compiled(document)).collect(),
+        identity: attached.iter().map(|one| compiled(&one.document)).collect(),
         boundary: boundary.map(|document| compiled(&document)),
         session,
         resource: None,

@@ -275,6 +275,76 @@ fn a_change_of_policies_counts_at_once_and_boundaries_and_sessions_bound() {
 }
 
 #[test]
+fn the_simulator_says_what_would_be_decided() {
+    let world = world();
+    let session = role(
+        &world,
+        "api",
+        json!([
+            {"Effect": "Allow", "Action": "ecs:*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "ecs:Delete*", "Resource": "*"},
+            {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "arn:aws:ssm:*:*:parameter/${aws:PrincipalTag/team}/*",
+             "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}},
+        ]),
+    );
+    assert_eq!(session.role, "api");
+    let role = "arn:aws:iam::000000000000:role/team/api";
+    let parameter = "arn:aws:ssm:us-east-1:000000000000:parameter/shop/url";
+    let simulate = |input: Value| {
+        let output = world.call::<iam::op::SimulatePrincipalPolicy>(serde_json::from_value(input).unwrap())?;
+        let results = output.evaluation_results.unwrap();
+        Ok::<_, ServiceError>(
+            results
+                .into_iter()
+                .map(|one| {
+                    (
+                        one.eval_decision.unwrap(),
+                        one.matched_statements.unwrap().len(),
+                        one.missing_context_values.unwrap(),
+                    )
+                })
+                .collect::<Vec<_>>(),
+        )
+    };
+    let missing = vec!["aws:sourceip".to_owned()];
+    let found =
+        simulate(json!({"PolicySourceArn": role, "ActionNames": ["ecs:RunTask", "ecs:DeleteCluster", "iam:PassRole"]}))
+            .unwrap();
+    assert_eq!(
+        found,
+        [
+            ("allowed".into(), 1, missing.clone()),
+            ("explicitDeny".into(), 1, missing.clone()),
+            ("implicitDeny".into(), 0, missing)
+        ]
+    );
+    let from = |address: &str| {
+        let entry = json!({"ContextKeyName": "aws:SourceIp", "ContextKeyType": "ip", "ContextKeyValues": [address]});
+        simulate(json!({"PolicySourceArn": role, "ActionNames": ["ssm:GetParameter"], "ResourceArns": [parameter], "ContextEntries": [entry]})).unwrap()
+    };
+    assert_eq!(from("10.1.2.3"), [("allowed".into(), 1, vec![])]);
+    assert_eq!(from("192.0.2.1"), [("implicitDeny".into(), 0, vec![])]);
+    let bounded = json!({"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}).to_string();
+    let found = simulate(json!({"PolicySourceArn": role, "ActionNames": ["ecs:RunTask"], "PermissionsBoundaryPolicyInputList": [bounded]})).unwrap();
+    assert_eq!(found[0].0, "implicitDeny");
+    assert_eq!(
+        simulate(json!({"PolicySourceArn": format!("{role}x"), "ActionNames": ["a:b"]})).unwrap_err().code,
+        "NoSuchEntity"
+    );
+    assert_eq!(simulate(json!({"PolicySourceArn": role, "ActionNames": ["x"]})).unwrap_err().code, "InvalidInput");
+    let keys = world
+        .call::<iam::op::GetContextKeysForPrincipalPolicy>(
+            serde_json::from_value(json!({"PolicySourceArn": role})).unwrap(),
+        )
+        .unwrap();
+    assert_eq!(keys.context_key_names.unwrap(), ["aws:principaltag/team", "aws:sourceip"]);
+    let custom = json!({"PolicyInputList": [json!({"Statement": {"Effect": "Allow", "Action": "a:*", "Resource": "*"}}).to_string()], "ActionNames": ["a:b", "c:d"]});
+    let found = world.call::<iam::op::SimulateCustomPolicy>(serde_json::from_value(custom).unwrap()).unwrap();
+    let decided: Vec<_> = found.evaluation_results.unwrap().into_iter().map(|one| one.eval_decision.unwrap()).collect();
+    assert_eq!(decided, ["allowed", "implicitDeny"]);
+}
+
+#[test]
 fn evaluation_costs_little() {
     let world = world();
     let session = role(&world, "api", json!([{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}]));
@@ -295,4 +365,96 @@ fn evaluation_costs_little() {
     println!("one evaluation with four policies: {each:?}");
     // Generous: not optimised, on a machine that does other things.
     assert!(each.as_micros() < 5000, "{each:?}");
+}
+
+#[test]
+fn a_registry_token_has_the_rights_of_whoever_asked_for_it() {
+    use quarry_domain::image::{RegistryAccess, RegistryAuth, RegistryUse};
+    let world = world();
+    crate::ecr::reconcile(&world.platform, &world.operations);
+    let session = role(
+        &world,
+        "puller",
+        json!([
+            {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
+            {"Effect": "Allow", "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+             "Resource": "arn:aws:ecr:*:*:repository/shop/*"},
+        ]),
+    );
+    let token = |acting: Option<Acting>| {
+        let output = world.transact(|ctx| {
+            ctx.caller.acting = acting;
+            ctx.invoke::<quarry_aws::ecr::op::GetAuthorizationToken>(Default::default())
+        });
+        let data = output.unwrap().authorization_data.unwrap();
+        format!("Basic {}", data[0].authorization_token.as_deref().unwrap())
+    };
+    let (own, roots) = (token(Some(session)), token(None));
+    let auth = crate::ecr::TokenAuth::new(world.platform.clone());
+    let asked = |token: &str, action, repository| {
+        auth.allows(Some(token), Some(RegistryUse { action, repository: Some(repository) }))
+    };
+    assert_eq!(asked(&own, "ecr:BatchGetImage", "shop/api"), RegistryAccess::Allowed);
+    assert_eq!(auth.allows(Some(&own), None), RegistryAccess::Allowed);
+    for (action, repository) in [("ecr:BatchGetImage", "board"), ("ecr:PutImage", "shop/api")] {
+        let RegistryAccess::Denied(message) = asked(&own, action, repository) else { panic!("{action} {repository}") };
+        let words = format!(
+            "is not authorized to perform: {action} on resource: arn:aws:ecr:us-east-1:{ACCOUNT}:repository/{repository} because"
+        );
+        assert!(message.contains(&words), "{message}");
+        assert_eq!(asked(&roots, action, repository), RegistryAccess::Allowed);
+    }
+    assert_eq!(auth.allows(None, None), RegistryAccess::Unknown);
+}
+
+#[test]
+fn a_stack_is_made_with_the_rights_of_who_asked_or_of_its_role() {
+    use quarry_aws::cloudformation::op;
+    let world = world();
+    let template =
+        json!({"Resources": {"Cluster": {"Type": "AWS::ECS::Cluster", "Properties": {"ClusterName": "made"}}}});
+    let create = |name: &str, acting: &Acting, role_arn: Option<&str>| {
+        let mut input = json!({"StackName": name, "TemplateBody": template.to_string()});
+        if let Some(role) = role_arn {
+            input["RoleARN"] = role.into();
+        }
+        world.transact(|ctx| {
+            ctx.caller.acting = Some(acting.clone());
+            ctx.invoke::<op::CreateStack>(serde_json::from_value(input).unwrap())
+        })
+    };
+    let settle = |name: &str| {
+        for _ in 0..200 {
+            crate::cloudformation::reconcile::Reconciler::default().pass(&world.platform, &world.operations);
+            let input = serde_json::from_value(json!({"StackName": name})).unwrap();
+            let stacks = world.call::<op::DescribeStacks>(input).unwrap().stacks.unwrap();
+            let status = stacks[0].stack_status.clone().unwrap();
+            if !status.ends_with("IN_PROGRESS") {
+                return status;
+            }
+        }
+        panic!("{name} does not settle");
+    };
+    let weak = role(&world, "weak", json!([{"Effect": "Allow", "Action": "cloudformation:*", "Resource": "*"}]));
+    let strong =
+        role(&world, "strong", json!([{"Effect": "Allow", "Action": ["cloudformation:*", "ecs:*"], "Resource": "*"}]));
+    let settled = |made: quarry_aws::cloudformation::CreateStackOutput| settle(&made.stack_id.unwrap());
+    assert_eq!(settled(create("a", &weak, None).unwrap()), "ROLLBACK_COMPLETE");
+    let events =
+        world.call::<op::DescribeStackEvents>(serde_json::from_value(json!({"StackName": "a"})).unwrap()).unwrap();
+    let reasons: Vec<_> = events.stack_events.unwrap().into_iter().filter_map(|e| e.resource_status_reason).collect();
+    let words = "assumed-role/weak/s1 is not authorized to perform: ecs:CreateCluster on resource: arn:aws:ecs:us-east-1:000000000000:cluster/made because";
+    assert!(reasons.iter().any(|reason| reason.contains(words)), "{reasons:?}");
+    let made = create("b", &strong, None).unwrap();
+    let stack = made.stack_id.clone().unwrap();
+    assert_eq!(settled(made), "CREATE_COMPLETE");
+    world.call::<op::DeleteStack>(serde_json::from_value(json!({"StackName": "b"})).unwrap()).unwrap();
+    assert_eq!(settle(&stack), "DELETE_COMPLETE");
+    // A role that CloudFormation may not assume.
+    let arn = "arn:aws:iam::000000000000:role/team/strong";
+    assert_eq!(create("c", &weak, Some(arn)).unwrap_err().code, "ValidationError");
+    let trust = json!({"Statement": [{"Effect": "Allow", "Principal": {"Service": "cloudformation.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    let input = json!({"RoleName": "strong", "PolicyDocument": trust.to_string()});
+    world.call::<iam::op::UpdateAssumeRolePolicy>(serde_json::from_value(input).unwrap()).unwrap();
+    assert_eq!(settled(create("c", &weak, Some(arn)).unwrap()), "CREATE_COMPLETE");
 }

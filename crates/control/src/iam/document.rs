@@ -3,6 +3,7 @@
 
 use crate::api::Result;
 use quarry_aws::iam::error::{limit_exceeded_exception, malformed_policy_document_exception};
+use quarry_domain::policy::Policy;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
@@ -49,7 +50,8 @@ pub fn check(text: &str, purpose: Use) -> Result<()> {
             return Err(malformed("Statement IDs (SID) in a single policy must be unique."));
         }
     }
-    Ok(())
+    // What is taken can be evaluated.
+    Policy::parse(text).map(drop).map_err(|_| syntax())
 }
 
 /// Refuses a document of more characters than a quota allows, white space aside.

@@ -5,7 +5,7 @@ use super::instance_profile::ProfileRecord;
 use super::policy::PolicyRecord;
 use super::role::RoleRecord;
 use crate::store::{Item, StoreError, Tx};
-use quarry_domain::arn::resource_part;
+use quarry_domain::arn::{resource_part, short_name};
 use serde::{Deserialize, Serialize};
 
 /// What a role may do, as documents.
@@ -15,9 +15,17 @@ pub struct RolePolicies {
     /// `AROA…`.
     pub id: String,
     /// Inline and managed. A managed policy of AWS whose document is not here allows nothing.
-    pub documents: Vec<String>,
+    pub attached: Vec<Attached>,
     pub boundary: Option<String>,
     pub tags: Vec<(String, String)>,
+}
+
+/// A policy of a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// As the simulator names it: `role_<role>_<policy>`, or the name of a managed policy.
+    pub id: String,
+    pub document: String,
 }
 
 /// When a role was last used. No record of the roles themselves: what is evaluated does not change with it.
@@ -43,15 +51,20 @@ pub fn policies_of_role(tx: &Tx<'_>, name: &str) -> Result<Option<RolePolicies>,
         None => None,
         Some(arn) => Some(document_of_policy(tx, arn)?.unwrap_or_else(|| NOTHING.to_owned())),
     };
-    let mut documents: Vec<String> = record.inline.values().cloned().collect();
+    let inline = record.inline.iter().map(|(policy, document)| Attached {
+        id: format!("role_{}_{policy}", record.name()),
+        document: document.clone(),
+    });
+    let mut attached: Vec<Attached> = inline.collect();
     for arn in &record.attached {
-        documents.extend(document_of_policy(tx, arn)?);
+        let document = document_of_policy(tx, arn)?;
+        attached.extend(document.map(|document| Attached { id: short_name(arn).to_owned(), document }));
     }
     let tags = record.role.tags.unwrap_or_default();
     Ok(Some(RolePolicies {
         arn: record.role.arn.unwrap_or_default(),
         id: record.role.role_id.unwrap_or_default(),
-        documents,
+        attached,
         boundary,
         tags: tags.into_iter().filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect(),
     }))

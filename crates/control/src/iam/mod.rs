@@ -12,6 +12,7 @@ mod policy_version;
 mod role;
 mod role_policy;
 mod service_linked_role;
+mod simulate;
 mod user;
 
 #[cfg(test)]
@@ -72,5 +73,9 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<UntagInstanceProfile>(instance_profile::untag);
     operations.serve::<ListInstanceProfileTags>(instance_profile::list_tags);
     operations.serve::<ListAccountAliases>(account::list_aliases);
+    operations.serve::<SimulatePrincipalPolicy>(simulate::principal);
+    operations.serve::<SimulateCustomPolicy>(simulate::custom);
+    operations.serve::<GetContextKeysForPrincipalPolicy>(simulate::keys_of_principal);
+    operations.serve::<GetContextKeysForCustomPolicy>(simulate::keys_of_custom);
     operations.serve::<GetUser>(user::get);
 }

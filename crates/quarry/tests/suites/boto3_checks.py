@@ -3,6 +3,7 @@ and what a signature must be.
 """
 
 import datetime
+import json
 import time
 import urllib.error
 import urllib.request
@@ -432,6 +433,47 @@ def _():
     arn = boto3.client("sts", aws_session_token=keys["SessionToken"], **given).get_caller_identity()["Arn"]
     assert arn.endswith("assumed-role/assumed/s1"), arn
     refused("InvalidClientTokenId", boto3.client("sts", aws_session_token="x", **given).get_caller_identity)
+
+
+@check("iam", "a role may do what its policies allow, and nothing else")
+def _():
+    iam, trust = boto3.client("iam"), TRUST.replace('"Service":"ecs-tasks.amazonaws.com"', '"AWS":"*"')
+    role = iam.create_role(RoleName="reader", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    allowed = {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": "arn:aws:ssm:*:*:parameter/reader/*"}
+    iam.put_role_policy(RoleName="reader", PolicyName="one", PolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": [allowed]}))
+    for name in ("/reader/url", "/other/url"):
+        boto3.client("ssm").put_parameter(Name=name, Value="http://a", Type="String")
+
+    def client(service, **given):
+        keys = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="s1", **given)["Credentials"]
+        return boto3.client(service, aws_access_key_id=keys["AccessKeyId"], aws_session_token=keys["SessionToken"],
+                            aws_secret_access_key=keys["SecretAccessKey"])
+
+    assert client("ssm").get_parameter(Name="/reader/url")["Parameter"]["Value"] == "http://a"
+    error = refused("AccessDeniedException", client("ssm").get_parameter, Name="/other/url")
+    assert "assumed-role/reader/s1 is not authorized to perform: ssm:GetParameter on resource: arn:aws:ssm:" in str(error)
+    assert str(error).endswith("because no identity-based policy allows the ssm:GetParameter action"), error
+    for code, service, operation, members in [
+        ("AccessDeniedException", "ecs", "list_clusters", {}),
+        ("AccessDeniedException", "secretsmanager", "get_secret_value", {"SecretId": "a"}),
+        ("AccessDeniedException", "ecr", "get_authorization_token", {}),
+        ("AccessDenied", "iam", "list_roles", {}),
+        ("AccessDenied", "cloudformation", "list_stacks", {}),
+        ("AccessDenied", "elbv2", "describe_load_balancers", {}),
+        ("AccessDenied", "sts", "assume_role", {"RoleArn": role.replace("reader", "nobody"), "RoleSessionName": "s1"}),
+        ("UnauthorizedOperation", "ec2", "describe_vpcs", {}),
+    ]:
+        refused(code, getattr(client(service), operation), **members)
+    bounded = client("ssm", Policy=json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Deny", "Action": "ssm:*", "Resource": "*"}]}))
+    error = refused("AccessDeniedException", bounded.get_parameter, Name="/reader/url")
+    assert str(error).endswith("with an explicit deny in a session policy"), error
+    assert iam.get_role(RoleName="reader")["Role"]["RoleLastUsed"]["Region"], "it was used"
+    iam.delete_role_policy(RoleName="reader", PolicyName="one")
+    refused("AccessDeniedException", client("ssm").get_parameter, Name="/reader/url")
+    iam.delete_role(RoleName="reader")
+    boto3.client("ssm").delete_parameters(Names=["/reader/url", "/other/url"])
 
 
 @check("ecs", "a refused call is not tried again")

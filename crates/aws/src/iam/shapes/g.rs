@@ -10,6 +10,35 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct GetContextKeysForCustomPolicyRequest {
+    pub policy_input_list: Option<Vec<String>>,
+}
+shape!(GetContextKeysForCustomPolicyRequest, GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY_REQUEST; 0 policy_input_list);
+pub(crate) static GET_CONTEXT_KEYS_FOR_CUSTOM_POLICY_REQUEST: Schema = Schema::new("GetContextKeysForCustomPolicyRequest", &[
+    Member::new("PolicyInputList", &t::SIMULATION_POLICY_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetContextKeysForPolicyResponse {
+    pub context_key_names: Option<Vec<String>>,
+}
+shape!(GetContextKeysForPolicyResponse, GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE; 0 context_key_names);
+pub(crate) static GET_CONTEXT_KEYS_FOR_POLICY_RESPONSE: Schema = Schema::new("GetContextKeysForPolicyResponse", &[
+    Member::new("ContextKeyNames", &t::CONTEXT_KEY_NAMES_RESULT_LIST_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetContextKeysForPrincipalPolicyRequest {
+    pub policy_input_list: Option<Vec<String>>,
+    pub policy_source_arn: Option<String>,
+}
+shape!(GetContextKeysForPrincipalPolicyRequest, GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY_REQUEST; 0 policy_input_list, 1 policy_source_arn);
+pub(crate) static GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY_REQUEST: Schema = Schema::new("GetContextKeysForPrincipalPolicyRequest", &[
+    Member::new("PolicyInputList", &t::SIMULATION_POLICY_LIST_TYPE),
+    Member::new("PolicySourceArn", &t::ARN_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct GetInstanceProfileRequest {
     pub instance_profile_name: Option<String>,
 }

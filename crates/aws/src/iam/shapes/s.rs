@@ -21,6 +21,35 @@ pub(crate) static SET_DEFAULT_POLICY_VERSION_REQUEST: Schema = Schema::new("SetD
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct SimulateCustomPolicyRequest {
+    pub action_names: Option<Vec<String>>,
+    pub caller_arn: Option<String>,
+    pub context_entries: Option<Vec<ContextEntry>>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub permissions_boundary_policy_input_list: Option<Vec<String>>,
+    pub policy_input_list: Option<Vec<String>>,
+    pub resource_arns: Option<Vec<String>>,
+    pub resource_handling_option: Option<String>,
+    pub resource_owner: Option<String>,
+    pub resource_policy: Option<String>,
+}
+shape!(SimulateCustomPolicyRequest, SIMULATE_CUSTOM_POLICY_REQUEST; 0 action_names, 1 caller_arn, 2 context_entries, 3 marker, 4 max_items, 5 permissions_boundary_policy_input_list, 6 policy_input_list, 7 resource_arns, 8 resource_handling_option, 9 resource_owner, 10 resource_policy);
+pub(crate) static SIMULATE_CUSTOM_POLICY_REQUEST: Schema = Schema::new("SimulateCustomPolicyRequest", &[
+    Member::new("ActionNames", &t::ACTION_NAME_LIST_TYPE).required(),
+    Member::new("CallerArn", &t::RESOURCE_NAME_TYPE),
+    Member::new("ContextEntries", &t::CONTEXT_ENTRY_LIST_TYPE),
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("PermissionsBoundaryPolicyInputList", &t::SIMULATION_POLICY_LIST_TYPE),
+    Member::new("PolicyInputList", &t::SIMULATION_POLICY_LIST_TYPE).required(),
+    Member::new("ResourceArns", &t::RESOURCE_NAME_LIST_TYPE),
+    Member::new("ResourceHandlingOption", &t::RESOURCE_HANDLING_OPTION_TYPE),
+    Member::new("ResourceOwner", &t::RESOURCE_NAME_TYPE),
+    Member::new("ResourcePolicy", &t::POLICY_DOCUMENT_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct SimulatePolicyResponse {
     pub evaluation_results: Option<Vec<EvaluationResult>>,
     pub is_truncated: Option<bool>,
