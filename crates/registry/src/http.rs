@@ -70,6 +70,11 @@ impl Registry {
             RegistryAccess::Unknown if granted(&request, auth) => {}
             RegistryAccess::Unknown => return Err(ApiError::unauthorized(&self.config.ecr_host())),
         }
+        // A blob is taken over only from where its bearer may read it.
+        let may_mount = parameter(request.uri(), "from").is_none_or(|from| {
+            let read = RegistryUse { action: "ecr:GetDownloadUrlForLayer", repository: Some(&from) };
+            auth.allows(authorization, Some(read)) == RegistryAccess::Allowed
+        });
         let (head, body) = request.into_parts();
         let route = route?;
         let get = head.method == Method::GET || head.method == Method::HEAD;
@@ -94,7 +99,7 @@ impl Registry {
                 _ => Err(ApiError::method("GET, HEAD, DELETE")),
             },
             Route::NewUpload { repository } => match head.method {
-                Method::POST => self.post_upload(&head, body, &repository).await,
+                Method::POST => self.post_upload(&head, body, &repository, may_mount).await,
                 _ => Err(ApiError::method("POST")),
             },
             Route::Upload { repository, id } => match head.method {

@@ -164,6 +164,21 @@ async fn who_may_not_is_asked_for_credentials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_read_a_blob_gets_it_neither_directly_nor_by_mounting() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    server.create("closed");
+    server.create("mine");
+    let blob = server.push_blob("closed", b"secret").await;
+    let refused = server.get(&format!("/v2/closed/blobs/{blob}")).await;
+    assert_eq!(refused.error(), (403, "DENIED".into()));
+    assert_eq!(refused.json()["errors"][0]["message"], "not authorized to perform: ecr:GetDownloadUrlForLayer");
+    let begun = server.call("POST", &format!("/v2/mine/blobs/uploads/?mount={blob}&from=closed"), &[], "").await;
+    assert_eq!(begun.status, 202, "an upload is begun in place of it");
+    assert_eq!(server.get(&format!("/v2/mine/blobs/{blob}")).await.error(), (404, "BLOB_UNKNOWN".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn immutable_tags_stay() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;

@@ -31,7 +31,6 @@ impl Scaled {
     fn new(desired: i32, balanced: bool) -> Self {
         let world = World::new(|operations| {
             ecs_operations(operations);
-            cloudwatch::register(operations);
             super::register(operations);
         });
         let mut stage = Stage::furnished(world);

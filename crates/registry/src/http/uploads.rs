@@ -18,6 +18,7 @@ impl Registry {
         head: &Parts,
         body: B,
         repository: &str,
+        may_mount: bool,
     ) -> Result<Response<ResponseBody>, ApiError>
     where
         B: Body<Data = Bytes>,
@@ -26,7 +27,9 @@ impl Registry {
         if !valid_repository(repository) {
             return Err(ApiError::bad_name(repository));
         }
-        if let (Some(mount), Some(from)) = (query(head, "mount"), query(head, "from")) {
+        if let (Some(mount), Some(from)) = (query(head, "mount"), query(head, "from"))
+            && may_mount
+        {
             let digest = Digest::parse(&mount).ok_or_else(|| ApiError::bad_digest(&mount))?;
             if off_loop(|| self.mount_blob(repository, &from, &digest))
                 .map_err(|error| self.failed(error, repository))?
