@@ -96,7 +96,11 @@ impl Front {
             return Ok(self.metrics(request.headers()).await);
         }
         let (mut head, body) = request.into_parts();
-        head.extensions.insert(Source(peer));
+        let from = match peer {
+            IpAddr::V4(peer) => IpAddr::V4(address::caller(peer).unwrap_or(peer)),
+            IpAddr::V6(_) => peer,
+        };
+        head.extensions.insert(Source(from));
         // Held until the answer: memory is bounded whoever sends, signed or not.
         let _place = match body.size_hint().upper() {
             Some(length) if length <= SMALL_BODY => None,
