@@ -120,14 +120,18 @@ pub fn roll_back(ctx: &Ctx<'_>, deployment: &mut ServiceDeployment, reason: &str
 
 /// Wanted, running and pending tasks of a deployment.
 pub fn counts(tx: &Tx<'_>, service: &Service, id: &str) -> Result<[i32; 3], StoreError> {
-    let mut tasks: Vec<Task> = tx.children(&service.cluster_arn)?;
-    tasks.retain(|task| task.service.as_ref().is_some_and(|(arn, of)| *arn == service.arn && of == id));
-    let count = |f: &dyn Fn(&&Task) -> bool| tasks.iter().filter(f).count() as i32;
+    Ok(count(&tx.children::<Task>(&service.cluster_arn)?, service, id))
+}
+
+/// The same among tasks that were read already.
+pub fn count(tasks: &[Task], service: &Service, id: &str) -> [i32; 3] {
+    let is_own = |task: &&Task| task.service.as_ref().is_some_and(|(arn, of)| *arn == service.arn && of == id);
+    let number = |f: &dyn Fn(&Task) -> bool| tasks.iter().filter(is_own).filter(|task| f(task)).count() as i32;
     let wanted = match service.primary() {
         Some(primary) if primary.id == id => service.desired_count as i32,
-        _ => count(&|task| task.wanted),
+        _ => number(&|task| task.wanted),
     };
-    Ok([wanted, count(&|task| task.status == LastStatus::Running), count(&|task| task.status.is_pending())])
+    [wanted, number(&|task| task.status == LastStatus::Running), number(&|task| task.status.is_pending())]
 }
 
 /// The alarms that are watched, and whether one of them rolls a deployment back.

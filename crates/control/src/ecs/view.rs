@@ -130,7 +130,7 @@ pub fn service(tx: &Tx<'_>, service: &Service, with_tags: bool) -> Result<aws::S
     let mut ordered: Vec<&Deployment> = service.deployments.iter().rev().collect();
     ordered.sort_by_key(|deployment| !deployment.primary);
     for deployment in &ordered {
-        let [requested, running, pending] = deployments::counts(tx, service, &deployment.id)?;
+        let [requested, running, pending] = deployments::count(&tasks, service, &deployment.id);
         revisions.push(aws::ServiceCurrentRevisionSummary {
             arn: text(deployments::revision_arn(&service.arn, &deployment.id)),
             requested_task_count: Some(requested),
