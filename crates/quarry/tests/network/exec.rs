@@ -50,6 +50,7 @@ fn commands_run_in_tasks_that_take_them() {
     assert!(refused.contains("InvalidParameterException"), "{refused}");
 
     by_the_command(&site);
+    on_a_terminal(&site);
     by_the_plugins_protocol(&site, || {
         let session = site.call::<Execute>(execute(&task.task_arn, "/peer 'talk'", true));
         assert_eq!((session.container_name.as_deref(), &session.task_arn), (Some("peer"), &task.task_arn));
@@ -77,6 +78,32 @@ fn by_the_command(site: &Site) {
     let missing = run(&["/no such", "x"], "");
     assert_eq!(missing.status.code(), Some(127), "{missing:?}");
     assert!(String::from_utf8_lossy(&missing.stderr).contains("exec: \"/no such\""), "{missing:?}");
+}
+
+/// On a terminal, which `script` makes: its size goes along, keys go through, the code comes back.
+fn on_a_terminal(site: &Site) {
+    let Some(script) = quarry_testkit::client_program("script") else { return };
+    let line = format!("stty rows 21 cols 66; {} exec peer -- /peer talk", env!("CARGO_BIN_EXE_quarry"));
+    let mut command = Command::new(script);
+    command.args(["-qec", &line, "/dev/null"]).envs(site.platform.env().unwrap());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    keys.write_all(b"hello\r").unwrap();
+    let mut shown = String::new();
+    let mut see = |wanted: &str| {
+        let mut buffer = [0; 1024];
+        while !shown.contains(wanted) {
+            let read = screen.read(&mut buffer).unwrap();
+            assert!(read > 0, "{wanted:?} was not shown: {shown}");
+            shown.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    };
+    see("said hello");
+    keys.write_all(b"size\r").unwrap();
+    see("21 rows, 66 columns");
+    keys.write_all(b"end 6\r").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(6), "{shown}");
 }
 
 fn by_the_plugins_protocol(site: &Site, begin: impl Fn() -> quarry_aws::ecs::Session) {
