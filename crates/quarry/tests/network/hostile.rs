@@ -3,16 +3,16 @@
 use crate::site::{Site, address};
 use crate::source_of;
 use quarry_aws::iam::op::CreateRole;
-use quarry_testkit::{PATIENCE, wait_for};
+use quarry_testkit::PATIENCE;
 use serde_json::{Value, json};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Rows that must have been tried, at least: what a task knows of the host decides how many there are.
-const ROWS: usize = 500;
+const ROWS: usize = 400;
 
 fn nothing_works(isolation: &str) {
     let Some(site) = Site::open(isolation) else { return };
@@ -87,12 +87,15 @@ fn nothing_works(isolation: &str) {
         site.define("hostile", json!([{"name": "hostile", "image": hostile, "environment": environment}]), json!({}));
     let attacker = site.run_in(&attacker, network(&web));
     let log = data.join("tasks").join(id(&attacker)).join("hostile.log");
-    let began = Instant::now();
-    let said = wait_for("everything is tried", || {
+    // Silence is waited for many times: this takes its time on a busy machine.
+    let deadline = Instant::now() + 3 * PATIENCE;
+    let said = loop {
         let said = std::fs::read_to_string(&log).unwrap_or_default();
-        let over = said.ends_with("done\n") || said.contains("panicked") || began.elapsed() > PATIENCE * 3 / 4;
-        over.then_some(said)
-    });
+        if said.ends_with("done\n") || Instant::now() > deadline {
+            break said;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
     let of = |kind: &str| said.lines().filter(|line| line.starts_with(kind)).collect::<Vec<_>>();
     assert!(said.ends_with("done\n") && !said.contains("panicked"), "{said}");
     assert!(of("WORKED").is_empty(), "{isolation}: {:#?}", of("WORKED"));
