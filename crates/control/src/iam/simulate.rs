@@ -188,7 +188,7 @@ fn result(request: &Request<'_>, identity: &[(String, Arc<Policy>)], policies: &
     });
     let asked: BTreeSet<&str> = identity.iter().flat_map(|(_, policy)| policy.keys()).collect();
     let missing = asked.into_iter().filter(|key| request.context.get(key).is_none()).map(str::to_owned);
-    let bounded = policies.boundary.is_some().then(|| PermissionsBoundaryDecisionDetail {
+    let bounded = policies.boundary.is_some().then_some(PermissionsBoundaryDecisionDetail {
         allowed_by_permissions_boundary: Some(!matches!(
             decision,
             Decision::Denied(Denial::Explicit(PolicyKind::Boundary) | Denial::Implicit(PolicyKind::Boundary))
