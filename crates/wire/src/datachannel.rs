@@ -316,7 +316,7 @@ mod tests {
             let (created_ms, sequence, flags, payload_type) = numbers;
             let message = Message { kind, created_ms, sequence, flags, id, payload_type, payload };
             let bytes = message.encode();
-            prop_assert_eq!(Message::decode(&bytes).as_ref(), Ok(&message));
+            prop_assert_eq!(Message::decode(&bytes), Ok(message));
             prop_assert!(Message::decode(&bytes[..cut.index(bytes.len())]).is_err());
             let _ = Message::decode(&noise);
             let mut longer = bytes.clone();
