@@ -8,6 +8,7 @@ use crate::cloudwatch::query::{Query, Source};
 use crate::cloudwatch::records::{Alarm, Watched};
 use crate::cloudwatch::store::Metric;
 use crate::cloudwatch::{alarm_arn, configure_alarm, remove_alarm};
+use crate::platform::Platform;
 use crate::store::StoreError;
 use quarry_aws::application_autoscaling::{
     self as aws, CustomizedMetricSpecification, PredefinedMetricSpecification, TargetTrackingScalingPolicyConfiguration,
@@ -41,36 +42,48 @@ pub fn make(ctx: &mut Ctx<'_>, policy: &Policy) -> Result<()> {
     let Kind::Tracking { configuration, high, low } = &policy.kind else { return Ok(()) };
     let watched = watched(&policy.resource_id, configuration)?;
     let target = configuration.target_value.unwrap_or_default();
-    let mut put = |name: &str, comparison: &str, threshold: f64, periods: u32| {
-        let alarm = Alarm {
-            name: name.to_owned(),
-            arn: alarm_arn(ctx.platform, name),
-            description: Some(format!("DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {}.", policy.arn)),
-            actions_enabled: true,
-            ok_actions: Vec::new(),
-            alarm_actions: vec![policy.arn.clone()],
-            insufficient_data_actions: Vec::new(),
-            watched: watched.clone(),
-            evaluation_periods: periods,
-            datapoints_to_alarm: None,
-            threshold,
-            comparison: comparison.to_owned(),
-            treat_missing_data: None,
-            state: State::InsufficientData,
-            reason: String::new(),
-            reason_data: None,
-            state_updated_ms: 0,
-            state_transitioned_ms: 0,
-            configured_ms: 0,
-            acted_ms: None,
-            tags: Default::default(),
-        };
-        configure_alarm(ctx, alarm)
+    let mut put = |name: &str, role: Role| {
+        configure_alarm(ctx, tracking_alarm(ctx.platform, name, &policy.arn, watched.clone(), role))
     };
-    put(high, "GreaterThanThreshold", target, HIGH_PERIODS)?;
+    put(high, Role { comparison: "GreaterThanThreshold", threshold: target, periods: HIGH_PERIODS })?;
     match low {
-        Some(low) => put(low, "LessThanThreshold", target * LOW, LOW_PERIODS),
+        Some(low) => put(low, Role { comparison: "LessThanThreshold", threshold: target * LOW, periods: LOW_PERIODS }),
         None => Ok(()),
+    }
+}
+
+/// What an alarm of a target tracking policy is for.
+pub struct Role {
+    pub comparison: &'static str,
+    pub threshold: f64,
+    /// Of a minute each.
+    pub periods: u32,
+}
+
+/// An alarm that a target tracking policy makes.
+pub fn tracking_alarm(platform: &Platform, name: &str, policy_arn: &str, watched: Watched, role: Role) -> Alarm {
+    Alarm {
+        name: name.to_owned(),
+        arn: alarm_arn(platform, name),
+        description: Some(format!("DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {policy_arn}.")),
+        actions_enabled: true,
+        ok_actions: Vec::new(),
+        alarm_actions: vec![policy_arn.to_owned()],
+        insufficient_data_actions: Vec::new(),
+        watched,
+        evaluation_periods: role.periods,
+        datapoints_to_alarm: None,
+        threshold: role.threshold,
+        comparison: role.comparison.to_owned(),
+        treat_missing_data: None,
+        state: State::InsufficientData,
+        reason: String::new(),
+        reason_data: None,
+        state_updated_ms: 0,
+        state_transitioned_ms: 0,
+        configured_ms: 0,
+        acted_ms: None,
+        tags: Default::default(),
     }
 }
 

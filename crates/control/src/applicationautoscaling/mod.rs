@@ -5,11 +5,11 @@
 
 mod act;
 mod activity;
-mod alarms;
+pub mod alarms;
 mod error;
 mod policy;
 pub mod reconcile;
-mod records;
+pub mod records;
 mod scheduled;
 mod tags;
 mod target;

@@ -83,7 +83,7 @@ pub fn create(ctx: &mut Ctx<'_>, mut input: CreateAutoScalingGroupType) -> Resul
         auto_scaling_group_name: Some(name),
         ..Default::default()
     };
-    let mut record = GroupRecord { group, subnets, deleting: false };
+    let mut record = GroupRecord { group, subnets, deleting: false, history: Default::default(), cooldown_until_ms: 0 };
     target_group::set(&mut record, target_groups);
     named.apply(ctx, &mut record)?;
     ctx.tx.put(&record)?;

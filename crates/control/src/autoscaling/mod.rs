@@ -14,6 +14,7 @@ mod instance;
 mod launch_configuration;
 mod lifecycle;
 mod plan;
+pub mod policy;
 mod process;
 pub mod reconcile;
 pub mod records;
@@ -27,7 +28,9 @@ pub mod user_data;
 mod tests;
 
 use crate::api::{Ctx, Operations, Result};
+use crate::store::{Item, StoreError, Tx};
 use quarry_aws::autoscaling::op::*;
+use std::collections::HashMap;
 
 /// Serves the operations of this service.
 pub fn register(operations: &mut Operations) {
@@ -45,6 +48,9 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<SetInstanceHealth>(instance::set_health);
     operations.serve::<AttachInstances>(instance::attach);
     operations.serve::<DetachInstances>(instance::detach);
+    operations.serve::<PutScalingPolicy>(policy::put);
+    operations.serve::<DescribePolicies>(policy::describe);
+    operations.serve::<DeletePolicy>(policy::delete);
     operations.serve::<PutLifecycleHook>(lifecycle::put);
     operations.serve::<DescribeLifecycleHooks>(lifecycle::describe);
     operations.serve::<DeleteLifecycleHook>(lifecycle::delete);
@@ -73,4 +79,9 @@ pub fn register(operations: &mut Operations) {
 pub fn instance_type(ctx: &mut Ctx<'_>, group: &str) -> Result<String> {
     let group = records::find_group(ctx, group)?;
     Ok(source::source(ctx, &group)?.instance_type)
+}
+
+/// The names of the groups of all their instances, by instance id.
+pub fn groups_of_instances(tx: &Tx<'_>) -> Result<HashMap<String, String>, StoreError> {
+    Ok(tx.all::<records::MemberRecord>()?.into_iter().map(|member| (member.key(), member.group)).collect())
 }

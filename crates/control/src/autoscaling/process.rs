@@ -6,8 +6,7 @@ use crate::api::{Ctx, Result};
 use quarry_aws::autoscaling::{ScalingProcessQuery, SuspendedProcess};
 use quarry_wire::Empty;
 
-/// AWS's processes. Of them `AZRebalance` and `InstanceRefresh` never run here, suspended or not, and
-/// `AlarmNotification` has no policy to notify.
+/// AWS's processes. Of them `AZRebalance` and `InstanceRefresh` never run here, suspended or not.
 const ALL: [&str; 9] = [
     "AZRebalance",
     "AddToLoadBalancer",

@@ -3,11 +3,12 @@
 use super::error::validation;
 use super::lifecycle::{self, Wait};
 use super::plan::{self, Policy};
-use super::scheduled;
 use super::source::Version;
+use super::{policy, scheduled};
 use crate::api::{Ctx, Result};
 use crate::store::{Item, StoreError, Tx};
 use quarry_aws::autoscaling::{Activity, AutoScalingGroup, Instance, LaunchConfiguration};
+use quarry_domain::scaling::History;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub struct GroupRecord {
     pub subnets: Vec<SubnetRef>,
     /// It goes when its instances are gone.
     pub deleting: bool,
+    /// What its policies did last.
+    #[serde(default)]
+    pub history: History,
+    /// Until when no simple policy is executed.
+    #[serde(default)]
+    pub cooldown_until_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +190,7 @@ pub fn remove_group(ctx: &mut Ctx<'_>, name: &str) -> Result<()> {
     }
     lifecycle::remove_all(ctx.tx, name)?;
     scheduled::remove_all(ctx.tx, name)?;
+    policy::remove_all(ctx, name)?;
     ctx.tx.delete::<GroupRecord>(name)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! dimensions are those of AWS/ECS and AWS/ApplicationELB.
 
 use super::store::{Datapoint, Metric};
+use crate::autoscaling;
 use crate::ecs::records::{ContainerInstance, LastStatus, Task};
 use crate::elbv2::records::uses;
 use crate::platform::Platform;
@@ -89,11 +90,18 @@ impl Collector {
 
     /// CPUUtilization and MemoryUtilization of services and clusters, in percent of what is reserved.
     fn tasks(&mut self, platform: &Platform, since_ms: Option<i64>, sample: &mut Sample) -> Result<(), StoreError> {
-        let (tasks, instances) =
-            platform.store.read(|tx| Ok::<_, StoreError>((tx.all::<Task>()?, tx.all::<ContainerInstance>()?)))?;
+        let (tasks, instances, groups) = platform.store.read(|tx| {
+            Ok::<_, StoreError>((
+                tx.all::<Task>()?,
+                tx.all::<ContainerInstance>()?,
+                autoscaling::groups_of_instances(tx)?,
+            ))
+        })?;
         let mut seen = HashMap::new();
         // CPU units and bytes in use, by cluster.
         let mut used: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+        // CPU units in use, by container instance.
+        let mut on: HashMap<&str, f64> = HashMap::new();
         for task in tasks.iter().filter(|task| task.status == LastStatus::Running) {
             let Some(usage) = platform.runtime.usage(&task.id) else { continue };
             seen.insert(task.id.clone(), usage);
@@ -103,6 +111,9 @@ impl Collector {
             let of_cluster = used.entry(&task.cluster_arn).or_default();
             of_cluster.0 += units;
             of_cluster.1 += usage.memory_bytes as f64;
+            if let Some(instance) = &task.container_instance_arn {
+                *on.entry(instance).or_default() += units;
+            }
             let Some((service, _)) = &task.service else { continue };
             let dimensions = [("ClusterName", last(&task.cluster_arn)), ("ServiceName", last(service))];
             let mut level = |name, value| {
@@ -119,6 +130,17 @@ impl Collector {
             let of_cluster = capacity.entry(&instance.cluster_arn).or_default();
             of_cluster.0 += f64::from(instance.cpu);
             of_cluster.1 += f64::from(instance.memory) * f64::from(1 << 20);
+            // What runs on an instance are its tasks alone.
+            if let Some(group) = groups.get(&instance.ec2_instance_id).filter(|_| since_ms.is_some()) {
+                let used = on.get(instance.arn.as_str()).copied().unwrap_or(0.0) / f64::from(instance.cpu.max(1));
+                for dimension in [("AutoScalingGroupName", group.as_str()), ("InstanceId", &instance.ec2_instance_id)] {
+                    sample.levels.push((
+                        Metric::new("AWS/EC2", "CPUUtilization", &[dimension]),
+                        "Percent",
+                        used * 100.0,
+                    ));
+                }
+            }
         }
         for (cluster, (cpu, memory)) in capacity {
             let Some((units, bytes)) = used.get(cluster) else { continue };

@@ -4,6 +4,7 @@ use super::query::{self, Range, compressed};
 use super::records::{Alarm, note};
 use crate::api::{Ctx, Operations, Result, internally};
 use crate::applicationautoscaling as scaling;
+use crate::autoscaling::policy;
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
 use quarry_domain::metric::alarm::{BEYOND, State, evaluate};
@@ -29,7 +30,7 @@ pub fn pass(platform: &Platform, operations: &Operations) -> Result<(), StoreErr
         };
         let changed = state != alarm.state;
         let due = alarm.actions_enabled
-            && alarm.actions().iter().any(|action| scaling::is_policy(action))
+            && alarm.actions().iter().any(|action| scaling::is_policy(action) || policy::is_policy(action))
             && alarm.acted_ms.is_none_or(|at| now - at >= minute_ms);
         if !changed && !due {
             continue;
@@ -158,8 +159,13 @@ fn act(ctx: &mut Ctx<'_>, mut alarm: Alarm, all: bool) -> Result<()> {
         return Ok(());
     }
     for action in alarm.actions().to_vec() {
-        let (done, summary, error) = if scaling::is_policy(&action) {
-            match scaling::triggered(ctx, &action) {
+        let told = match () {
+            () if scaling::is_policy(&action) => Some(scaling::triggered(ctx, &action)),
+            () if policy::is_policy(&action) => Some(policy::triggered(ctx, &action)),
+            () => None,
+        };
+        let (done, summary, error) = if let Some(told) = told {
+            match told {
                 Ok(()) => (true, format!("Successfully executed action {action}"), None),
                 Err(error) => {
                     let message = error.message.clone();

@@ -147,6 +147,11 @@ def _(aws):
     started = ecs.StartTask(cluster="joined", taskDefinition="joined", containerInstances=[arn])["tasks"]
     assert [task["containerInstanceArn"] for task in started] == [arn], started
     aws.wait("ecs", "tasks_stopped", cluster="joined", tasks=[started[0]["taskArn"]])
+    policy = aws.autoscaling.PutScalingPolicy(AutoScalingGroupName="joined", PolicyName="out", ScalingAdjustment=1,
+                                              AdjustmentType="ChangeInCapacity")["PolicyARN"]
+    kept = aws.autoscaling.DescribePolicies(AutoScalingGroupName="joined")["ScalingPolicies"]
+    assert [one["PolicyARN"] for one in kept] == [policy], kept
+    aws.autoscaling.DeletePolicy(PolicyName=policy)
     address = aws.ec2.AllocateAddress(Domain="vpc")["AllocationId"]
     held = aws.ec2.AssociateAddress(AllocationId=address, InstanceId=found["ec2InstanceId"])["AssociationId"]
     aws.ec2.DisassociateAddress(AssociationId=held)

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 mod hooks;
+mod policies;
 mod providers;
 mod services;
 mod sources;
@@ -39,6 +40,8 @@ impl Stage {
             crate::ec2::register(operations);
             crate::iam::register(operations);
             crate::ecs::register(operations);
+            crate::cloudwatch::register(operations);
+            crate::logs::register(operations);
             crate::elbv2::register(operations);
             operations.serve::<SignalResource>(move |_, input| {
                 if *gate.lock().unwrap() {

@@ -4,6 +4,7 @@
 pub mod alarm;
 pub mod autoscaling_group;
 pub mod autoscaling_hook;
+pub mod autoscaling_policy;
 pub mod autoscaling_scheduled;
 pub mod call;
 pub mod cdk_metadata;
@@ -232,6 +233,7 @@ static TYPES: &[&dyn ResourceType] = &[
     &alarm::Alarm,
     &autoscaling_group::AutoScalingGroup,
     &autoscaling_hook::LifecycleHook,
+    &autoscaling_policy::ScalingPolicy,
     &autoscaling_scheduled::ScheduledAction,
     &launch_configuration::LaunchConfiguration,
     &cdk_metadata::Metadata,

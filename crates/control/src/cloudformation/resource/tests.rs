@@ -355,6 +355,16 @@ fn groups_with_hooks_and_scheduled_actions() {
         })
     };
     stage.life("AWS::AutoScaling::ScheduledAction", action("0 8 * * *", 1), action("0 9 * * *", 2));
+    let tracking = |target: f64| {
+        json!({
+            "AutoScalingGroupName": name, "PolicyType": "TargetTrackingScaling", "EstimatedInstanceWarmup": 60,
+            "TargetTrackingConfiguration": {
+                "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
+                "TargetValue": target,
+            },
+        })
+    };
+    stage.life("AWS::AutoScaling::ScalingPolicy", tracking(50.0), tracking(60.0));
     let gone = stage.make("AWS::AutoScaling::ScheduledAction", action("0 8 * * *", 1));
     stage.delete(&group);
     // Its actions went with it.
