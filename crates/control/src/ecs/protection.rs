@@ -3,10 +3,11 @@
 
 use super::records::{Cluster, Service, Task};
 use super::{find, task_role, view};
-use crate::api::{Ctx, Result};
+use crate::api::{Caller, Ctx, Result};
+use crate::authorization::{self, Acting, Call, Circumstances};
 use quarry_aws::ecs::{self as aws, error, op};
 use quarry_domain::arn::short_name;
-use quarry_wire::{ServiceError, Timestamp};
+use quarry_wire::{Operation, ServiceError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// `expiresInMinutes`: what it is if it is not given, and the most it can be.
@@ -133,21 +134,17 @@ pub fn by_agent(ctx: &mut Ctx<'_>, task: &Task, body: Option<&[u8]>) -> Result<(
         Err(invalid) => return Ok((400, refused(&invalid, None))),
     };
     let session = task_role::credentials(ctx, task, given)?;
-    ctx.caller.arn = session.arn;
-    ctx.caller.access_key = session.access_key_id;
+    let acting = session.acting();
+    ctx.caller = Caller { access_key: session.access_key_id, arn: session.arn, acting: Some(acting.clone()) };
     let (cluster, tasks) = (Some(task.cluster_arn.clone()), Some(vec![task.arn.clone()]));
     let called = match wanted {
-        None => ctx
-            .invoke::<op::GetTaskProtection>(aws::GetTaskProtectionRequest { cluster, tasks })
+        None => as_role::<op::GetTaskProtection>(ctx, &acting, aws::GetTaskProtectionRequest { cluster, tasks })
             .map(|answer| (answer.protected_tasks, answer.failures)),
-        Some(Wanted { protection_enabled, expires_in_minutes }) => ctx
-            .invoke::<op::UpdateTaskProtection>(aws::UpdateTaskProtectionRequest {
-                cluster,
-                tasks,
-                protection_enabled,
-                expires_in_minutes,
-            })
-            .map(|answer| (answer.protected_tasks, answer.failures)),
+        Some(Wanted { protection_enabled, expires_in_minutes }) => {
+            let input = aws::UpdateTaskProtectionRequest { cluster, tasks, protection_enabled, expires_in_minutes };
+            as_role::<op::UpdateTaskProtection>(ctx, &acting, input)
+                .map(|answer| (answer.protected_tasks, answer.failures))
+        }
     };
     match called {
         Err(error) if error.status < 500 => Ok((error.status, refused(&error, Some(ctx.platform.door.uuid())))),
@@ -166,6 +163,14 @@ pub fn by_agent(ctx: &mut Ctx<'_>, task: &Task, body: Option<&[u8]>) -> Result<(
             Ok((200, Answer { protection, failure, ..Answer::default() }))
         }
     }
+}
+
+/// Calls an operation if the role's policies allow it.
+fn as_role<O: Operation>(ctx: &mut Ctx<'_>, acting: &Acting, input: O::Input) -> Result<O::Output> {
+    let service = O::service();
+    let call = Call { service, operation: O::NAME, protocol: service.protocol, input: &input };
+    authorization::check(ctx.platform, ctx.tx, acting, &call, Circumstances::default())?;
+    ctx.invoke::<O>(input)
 }
 
 fn read(body: &[u8]) -> Result<Wanted> {

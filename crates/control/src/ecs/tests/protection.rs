@@ -156,6 +156,12 @@ fn a_task_protects_itself_by_its_agent() {
         assert_eq!(refused["error"]["Arn"], tasks[0].arn.as_str());
     }
     assert_eq!(ask(&tasks[1], &own, Some(body)).0, 404, "another task's");
+    // It may do what its role may.
+    let input = json!({"RoleName": "api", "PolicyName": "protect"});
+    stage.world.call::<iam::op::DeleteRolePolicy>(serde_json::from_value(input).unwrap()).unwrap();
+    let (status, refused) = ask(&tasks[0], &own, Some(r#"{"ProtectionEnabled":false}"#));
+    assert_eq!((status, &refused["error"]["Code"]), (400, &json!("AccessDeniedException")), "{refused}");
+    assert_eq!(protected(&stage, std::slice::from_ref(&tasks[0].id)), [true]);
     assert_eq!(ask(&tasks[0], "/v4/x", Some(body)).0, 405);
 }
 
