@@ -32,6 +32,17 @@ pub struct Group {
     relative: PathBuf,
 }
 
+/// What a group uses of memory, in bytes.
+pub struct Memory {
+    pub current: u64,
+    /// The most it ever was, where the kernel keeps that.
+    pub peak: Option<u64>,
+    /// A very large one is none.
+    pub limit: u64,
+    /// As the kernel lists it.
+    pub details: BTreeMap<String, u64>,
+}
+
 impl Hierarchies {
     /// Reads what is mounted.
     pub fn detect() -> Self {
@@ -225,8 +236,7 @@ impl Group {
         Some((of("nr_periods ")?, of("nr_throttled ")?, waited?))
     }
 
-    /// Memory in use, the most it was, its bound, and the kernel's list; bytes. No bound is a very large one.
-    pub fn memory(&self) -> Option<(u64, Option<u64>, u64, BTreeMap<String, u64>)> {
+    pub fn memory(&self) -> Option<Memory> {
         let (root, v2) = self.hierarchies.of("memory")?;
         let [current, peak, limit] = match v2 {
             true => ["memory.current", "memory.peak", "memory.max"],
@@ -238,7 +248,12 @@ impl Group {
             let (name, value) = line.split_once(' ')?;
             Some((name.to_owned(), value.trim().parse().ok()?))
         });
-        Some((number(current)?, number(peak), number(limit).unwrap_or(u64::MAX), details.collect()))
+        Some(Memory {
+            current: number(current)?,
+            peak: number(peak),
+            limit: number(limit).unwrap_or(u64::MAX),
+            details: details.collect(),
+        })
     }
 
     /// Processes and threads in the group, and their bound if there is one.

@@ -30,9 +30,9 @@ pub fn of(name: &str, group: Option<&Group>, pid: u32, network: bool) -> Option<
         (stats.cpu_user_ns, stats.cpu_system_ns) = (Some(user), Some(system));
     }
     stats.throttling = group.throttling().unwrap_or_default();
-    if let Some((current, peak, limit, details)) = group.memory() {
-        (stats.memory, stats.memory_peak, stats.memory_details) = (current, peak, details);
-        stats.memory_limit = limit.min(machine);
+    if let Some(memory) = group.memory() {
+        (stats.memory, stats.memory_peak, stats.memory_details) = (memory.current, memory.peak, memory.details);
+        stats.memory_limit = memory.limit.min(machine);
     }
     if let Some((now, most)) = group.processes() {
         (stats.processes, stats.processes_limit) = (Some(now), most);
