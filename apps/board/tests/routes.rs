@@ -233,7 +233,8 @@ async fn posts_ask_the_other_services_and_read_without_them() {
     let users = open(Role::Users, &|_| {}).await;
     let threads = open(Role::Threads, &|c| c.users = peer(users.address)).await;
     let posts = open(Role::Posts, &|c| {
-        c.users = peer(users.address);
+        // Patience is another test's subject.
+        c.users = peer(users.address).map(|peer| peer.with_patience(std::time::Duration::from_millis(200)));
         c.threads = peer(threads.address);
     })
     .await;
@@ -343,4 +344,45 @@ async fn everything(address: std::net::SocketAddr) -> Vec<Value> {
         all.push(get(address, &format!("/api/{name}")).await.json());
     }
     all
+}
+
+/// A users service on a machine that is busy: it closes the first connection, then a load balancer answers in its
+/// place, then it is silent for longer than one try lasts.
+#[tokio::test]
+async fn a_write_waits_for_a_peer_that_fails_for_a_moment() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut threads = config(Role::Threads, sqlite(dir.path(), "threads"));
+    threads.users = peer(listener.local_addr().unwrap());
+    let threads = start(threads).await;
+    let served = tokio::spawn(async move {
+        for turn in 0.. {
+            let Ok((mut stream, _)) = listener.accept().await else { return turn };
+            let mut head = vec![0; 4096];
+            let _ = stream.read(&mut head).await.unwrap();
+            let answer = match turn {
+                0 => continue,
+                1 => "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+                2 => {
+                    // Its answer would come too late.
+                    tokio::spawn(async move {
+                        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+                        drop(stream);
+                    });
+                    continue;
+                }
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if turn == 3 {
+                return turn;
+            }
+        }
+        0
+    });
+    let created = post(threads.address, "/api/threads", &json!({ "title": "patience", "createdBy": 1 })).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    assert_eq!(served.await.unwrap(), 3);
+    threads.stop().await;
 }

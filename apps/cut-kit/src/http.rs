@@ -24,7 +24,7 @@ use crate::contract::{
 };
 
 /// Between two looks for a change while a call waits.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(4);
 
 /// A database that offers the contract.
 #[derive(Clone)]
@@ -227,15 +227,35 @@ impl Kit {
         let wait = Duration::from_millis(query.wait_ms.unwrap_or(0).min(MAX_WAIT_MS).into());
         let deadline = Instant::now() + wait;
         loop {
+            let before = self.version().await?;
             let changes = self.changes_now(query.clone()).await?;
             if !changes.events.is_empty() || query.until.is_some_and(|until| changes.to >= until) {
                 return Ok(changes);
             }
-            let now = Instant::now();
-            if now >= deadline {
-                return Ok(changes);
+            loop {
+                let now = Instant::now();
+                if now >= deadline {
+                    return Ok(changes);
+                }
+                tokio::time::sleep(LOOK_EVERY.min(deadline - now)).await;
+                if before.is_none() || self.version().await? != before {
+                    break;
+                }
             }
-            tokio::time::sleep(LOOK_EVERY.min(deadline - now)).await;
+        }
+    }
+
+    /// As long as this is the same number there are no new changes; `None`: nobody knows without looking.
+    async fn version(&self) -> Result<Option<i64>, Problem> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Kit::Sqlite(kit) => {
+                let kit = kit.clone();
+                let work = tokio::task::spawn_blocking(move || kit.version());
+                work.await.map_err(|e| Problem::new(Code::Failed, e.to_string()))?.map(Some)
+            }
+            #[cfg(feature = "postgres")]
+            Kit::Postgres(_) => Ok(None),
         }
     }
 }

@@ -72,8 +72,11 @@ pub struct Platform {
     /// Sessions of ExecuteCommand.
     pub sessions: Sessions,
     live: Mutex<Live>,
-    /// Rises when [`Live`] changes or the runtime reports a change.
+    /// Rises when [`Live`] changes or the runtime reports a change; while a cut holds clients' writes, what the proxies say of
+    /// that raises [`cuts`](Self::cuts) alone.
     pub seen: Wake,
+    /// Rises when a proxy has said something that a cut may wait for.
+    pub cuts: Wake,
 }
 
 /// What was last reported from the outside and is not stored: it is reported again after a restart.
@@ -127,6 +130,7 @@ impl Platform {
             sessions: Sessions::default(),
             live: Mutex::default(),
             seen,
+            cuts: Wake::default(),
         }))
     }
 

@@ -100,7 +100,7 @@ impl Control {
 
     /// Ends the reconcilers; what they were doing they go on with at the next start.
     pub fn stop(self) {
-        self.platform.store.changed.stop();
+        self.platform.store.stop();
         self.platform.seen.stop();
         self.link.join();
         for thread in self.threads {

@@ -220,6 +220,7 @@ impl Bounds {
             route: RouteSeen {
                 acknowledged,
                 in_flight: acknowledged.then_some(in_flight),
+                unrepeatable: 0,
                 overflow: false,
                 expired: false,
             },

@@ -318,13 +318,29 @@ impl Control {
         }
         cut::keep_newer(&self.snapshot, &mut snapshot);
         let again = *self.snapshot == snapshot;
-        if !again {
-            self.saved = false;
-            let snapshot = Arc::new(snapshot);
+        if again {
+            self.listen().await;
+            if self.saved {
+                self.acknowledge();
+            }
+            self.report();
+            return;
+        }
+        // Clients wait while a cut holds their writes. What a restart would get wrong without this snapshot, the
+        // databases' fence makes right: so it is acknowledged before it is on disk.
+        let early = cut::only_holds(&self.snapshot, &snapshot);
+        let snapshot = Arc::new(snapshot);
+        self.saved = false;
+        self.route(snapshot.clone()).await;
+        if early {
+            self.acknowledge();
+            self.report();
             self.save(&snapshot).await;
-            self.route(snapshot).await;
+            self.listen().await;
+            return;
         }
         self.listen().await;
+        self.save(&snapshot).await;
         if self.saved {
             self.acknowledge();
         }

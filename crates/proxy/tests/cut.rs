@@ -156,7 +156,8 @@ fn a_write_that_the_fence_refuses_is_sent_again_by_the_newest_version() {
     let large = "x".repeat(300_000);
     let mut kept = slow("Content-Length: 200000", &large[..150_000]);
     let mut too_large = slow("Content-Length: 300000", &large[..290_000]);
-    let seen = report(&proxy.serve, 1, |r| r.in_flight_writes == 4 && r.unrepeatable == 1);
+    // A body of unknown length may turn out too long to be kept.
+    let seen = report(&proxy.serve, 1, |r| r.in_flight_writes == 4 && r.unrepeatable == 2);
     assert_eq!(seen.writes, 4);
     play.scope.hold_deadline_ms = 60_000;
     proxy.serve.apply(&play.hold());

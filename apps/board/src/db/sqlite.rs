@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use cut_kit::sqlite::Turns;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter};
 use tokio::sync::oneshot;
 
@@ -60,7 +61,8 @@ impl Sqlite {
         }
         let (writer, transactions) = mpsc::channel();
         let connection = connect(path)?;
-        spawn("board-writer", move || write_loop(&connection, &transactions))?;
+        let turns = Turns::of(path);
+        spawn("board-writer", move || write_loop(&connection, &transactions, &turns))?;
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {
             let (reader, statements) = mpsc::channel();
@@ -173,12 +175,14 @@ fn read_loop(connection: &Connection, statements: &mpsc::Receiver<Statement>) {
     }
 }
 
-fn write_loop(connection: &Connection, transactions: &mpsc::Receiver<Transaction>) {
+fn write_loop(connection: &Connection, transactions: &mpsc::Receiver<Transaction>, turns: &Turns) {
     while let Ok(transaction) = transactions.recv() {
         // A client that has gone away meanwhile needs no transaction.
         if transaction.begun.is_closed() {
             continue;
         }
+        // A cut that has to give this database a command holds the clients' writes back meanwhile.
+        turns.give_way();
         let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(failed);
         let open = begun.is_ok();
         let _ = transaction.begun.send(begun);

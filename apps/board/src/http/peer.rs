@@ -1,4 +1,7 @@
 //! Asking another of the board's services: a small HTTP/1.1 client with reused connections.
+//!
+//! A write waits for these answers, and fails without them. So a question is patient: where a connection, a name, an answer
+//! or a load balancer fails for a moment, it is asked again until [`PATIENCE`] is over.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,8 +16,14 @@ use tokio::net::TcpStream;
 /// Carries a request's trace from the load balancer through the services.
 pub const TRACE_HEADER: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// A question is asked again for so long; a busy machine may need seconds to look a name up.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// One try.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+const ANSWER_LIMIT: Duration = Duration::from_secs(4);
+/// Between two tries: from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_millis(320);
 const IDLE_CONNECTIONS: usize = 8;
 const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -44,6 +53,7 @@ struct Inner {
     authority: String,
     /// Path before every request's path, without a slash at its end.
     prefix: String,
+    patience: Duration,
     idle: Mutex<Vec<SendRequest<Empty<Bytes>>>>,
 }
 
@@ -68,17 +78,43 @@ impl Peer {
             port: authority.port_u16().unwrap_or(80),
             authority: authority.as_str().to_owned(),
             prefix: uri.path().trim_end_matches('/').to_owned(),
+            patience: PATIENCE,
             idle: Mutex::new(Vec::new()),
         })))
     }
 
-    /// `GET path`: the status and the body, of at most 1 MiB. A connection that the other side
-    /// closed while it was idle is replaced once: a GET may be sent again.
+    /// The same service, asked again for at most so long.
+    pub fn with_patience(&self, patience: Duration) -> Peer {
+        let Inner { host, port, authority, prefix, .. } = &*self.0;
+        let (host, authority, prefix) = (host.clone(), authority.clone(), prefix.clone());
+        Peer(Arc::new(Inner { host, port: *port, authority, prefix, patience, idle: Mutex::new(Vec::new()) }))
+    }
+
+    /// `GET path`: the status and the body, of at most 1 MiB. A GET may be sent again: it is, where no answer came or one
+    /// of a service or load balancer that cannot answer at the moment (502, 503, 504).
     pub async fn get(&self, path: &str, trace: Option<&HeaderValue>) -> Result<(StatusCode, Bytes), PeerError> {
-        let work = self.get_within(path, trace);
-        match tokio::time::timeout(ANSWER_LIMIT, work).await {
-            Ok(result) => result,
-            Err(_) => Err(PeerError::Timeout(self.0.authority.clone(), ANSWER_LIMIT)),
+        let began = tokio::time::Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let left = self.0.patience.saturating_sub(began.elapsed());
+            let limit = ANSWER_LIMIT.min(left);
+            let result = match tokio::time::timeout(limit, self.get_within(path, trace)).await {
+                Ok(result) => result,
+                Err(_) => Err(PeerError::Timeout(self.0.authority.clone(), began.elapsed())),
+            };
+            let passing = match &result {
+                Ok((status, _)) => matches!(status.as_u16(), 502..=504),
+                Err(_) => true,
+            };
+            if !passing || began.elapsed() + pause >= self.0.patience {
+                return result;
+            }
+            match &result {
+                Ok((status, _)) => tracing::warn!(peer = self.0.authority, %status, path, "a peer is asked again"),
+                Err(error) => tracing::warn!(peer = self.0.authority, %error, path, "a peer is asked again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LAST_PAUSE);
         }
     }
 

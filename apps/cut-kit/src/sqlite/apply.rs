@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::schema::Shape;
 use super::store::{self, Fence, Follows};
-use super::{Result, Sqlite, failed, feed, rows, signed};
+use super::{Result, Sqlite, failed, rows, signed};
 use crate::contract::{Applied, ApplyRequest, Chunk, Code, Event, Key, Op, Problem, Row};
 use crate::digest::Sum;
 use crate::scope::{Scope, quoted};
@@ -31,7 +31,7 @@ impl Sqlite {
                 let message = format!("{} is owned here: nothing is applied to an owner", scope.name);
                 return Err(Problem::new(Code::WrongOwner, message).epoch(fence.epoch));
             }
-            let (own, shapes) = feed::prepared(tx, scope, &fence)?;
+            let (own, shapes) = self.prepared(tx, scope, &fence)?;
             if own == request.src {
                 return Err(Problem::new(Code::BadRequest, "a database does not follow itself"));
             }

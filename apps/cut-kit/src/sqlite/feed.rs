@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::schema::{self, Shape};
 use super::store::{self, Fence};
-use super::{Kept, Result, Sqlite, failed, lock, rows, signed, triggers, unsigned};
+use super::{Kept, Looked, Result, Sqlite, failed, lock, rows, signed, triggers, unsigned};
 use crate::contract::{
     Changes, ChangesQuery, Chunk, Code, Event, Key, MAX_LIMIT, Op, Problem, Snapshot, SnapshotQuery,
 };
@@ -32,7 +32,7 @@ impl Sqlite {
         let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT) as usize;
         self.read(|tx| {
             let fence = store::fence(tx, &scope.name)?;
-            let (feed, shapes) = prepared(tx, scope, &fence)?;
+            let (feed, shapes) = self.prepared(tx, scope, &fence)?;
             let shape = shapes.iter().find(|shape| shape.name == query.table);
             let shape = shape.ok_or_else(|| {
                 Problem::new(Code::NotFound, format!("{} is no table of {}", query.table, scope.name))
@@ -49,7 +49,7 @@ impl Sqlite {
         let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
         self.read(|tx| {
             let fence = store::fence(tx, &scope.name)?;
-            let (feed, _) = prepared(tx, scope, &fence)?;
+            let (feed, _) = self.prepared(tx, scope, &fence)?;
             if query.after > fence.head {
                 let message = format!("position {} was never given: the newest is {}", query.after, fence.head);
                 return Err(Problem::new(Code::Gap, message).at(fence.head));
@@ -63,6 +63,26 @@ impl Sqlite {
             let digest = self.fold(tx, scope, &fence, &feed, to)?.map(|sum| sum.digest());
             Ok(Changes { src: feed, from: query.after, to, head: fence.head, counted: true, events, digest })
         })
+    }
+
+    /// As [`prepared`], which looks at the schema; as long as SQLite's own count of schema changes is the same, so is
+    /// what was found.
+    pub(super) fn prepared(
+        &self,
+        connection: &Connection,
+        scope: &Scope,
+        fence: &Fence,
+    ) -> Result<(String, Vec<Shape>)> {
+        let count = connection.query_row("PRAGMA schema_version", [], |row| row.get(0)).map_err(failed)?;
+        if let (Some(feed), Some(stored), Some(looked)) = (&fence.feed, &fence.shapes, lock(&self.looked).get(&scope.name))
+            && (looked.count, &looked.stored) == (count, stored)
+        {
+            return Ok((feed.clone(), looked.shapes.clone()));
+        }
+        let (feed, shapes) = prepared(connection, scope, fence)?;
+        let stored = fence.shapes.clone().unwrap_or_default();
+        lock(&self.looked).insert(scope.name.clone(), Looked { count, stored, shapes: shapes.clone() });
+        Ok((feed, shapes))
     }
 
     /// The owner's digest at `position`; `None` before the first `verify`, and where it is behind what was folded.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::store::{self, Fence};
-use super::{Result, Sqlite, failed, feed, signed};
+use super::{Result, Sqlite, failed, signed};
 use crate::contract::{Code, FenceAction, FenceRequest, Fenced, Mark, Problem, Row, Value};
 use crate::scope::Scope;
 
@@ -42,7 +42,7 @@ impl Sqlite {
             let message = format!("{} is not owned here: it cannot be released", scope.name);
             return Err(Problem::new(Code::WrongOwner, message).epoch(fence.epoch));
         }
-        let (own, _) = feed::prepared(tx, scope, fence)?;
+        let (own, _) = self.prepared(tx, scope, fence)?;
         let sum = self.fold(tx, scope, fence, &own, fence.head)?;
         let sum = sum.ok_or_else(|| {
             Problem::new(Code::NotPrepared, format!("{} was never verified here: it has no digest", scope.name))

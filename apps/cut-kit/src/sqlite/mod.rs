@@ -13,12 +13,14 @@ mod rows;
 mod schema;
 mod store;
 mod triggers;
+mod turns;
 mod verify;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
@@ -27,8 +29,14 @@ use crate::contract::{Code, Problem, State};
 use crate::digest::Sum;
 use crate::scope::{Scope, check_names};
 
+pub use turns::Turns;
+
 /// How long a command waits for the file's write lock.
 const BUSY_LIMIT: Duration = Duration::from_secs(2);
+/// Between two tries for the lock: first, and after a while. Writers at the load balancer may be waiting for it.
+const OFTEN: Duration = Duration::from_micros(200);
+const SELDOM: Duration = Duration::from_millis(2);
+const A_WHILE: Duration = Duration::from_millis(100);
 
 /// A SQLite file that offers the contract. Every call blocks; those that write take turns.
 pub struct Sqlite {
@@ -38,6 +46,8 @@ pub struct Sqlite {
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
     kept: Mutex<HashMap<String, Kept>>,
+    looked: Mutex<HashMap<String, Looked>>,
+    turns: Turns,
 }
 
 /// The owner's digest at a position, folded from the feed by this process.
@@ -46,6 +56,15 @@ struct Kept {
     feed: String,
     position: u64,
     sum: Sum,
+}
+
+/// The tables of a scope, as they were found.
+struct Looked {
+    /// SQLite's count of schema changes.
+    count: i64,
+    /// The tables at `prepare`.
+    stored: String,
+    shapes: Vec<schema::Shape>,
 }
 
 type Result<T> = std::result::Result<T, Problem>;
@@ -69,6 +88,8 @@ impl Sqlite {
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
             kept: Mutex::new(HashMap::new()),
+            looked: Mutex::new(HashMap::new()),
+            turns: Turns::of(path),
         })
     }
 
@@ -97,8 +118,14 @@ impl Sqlite {
         work(&tx)
     }
 
+    /// A number that is another one after every commit to the file.
+    pub fn version(&self) -> Result<i64> {
+        lock(&self.reader).query_row("PRAGMA data_version", [], |row| row.get(0)).map_err(failed)
+    }
+
     /// Work that changes the file whole or not at all; no trigger fires.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let _turn = self.turns.take();
         let mut writer = lock(&self.writer);
         let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let result = work(&tx)?;
@@ -114,7 +141,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(BUSY_LIMIT).map_err(failed)?;
+    connection.busy_handler(Some(wait_for_lock)).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(128);
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
@@ -130,6 +157,21 @@ fn connect(path: &Path) -> Result<Connection> {
         .map_err(failed)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map_err(failed)?;
     Ok(connection)
+}
+
+/// Called by SQLite with the number of earlier calls for the same lock. Its own waiting grows to 100 ms, in which
+/// programs that try more often would always be first.
+fn wait_for_lock(calls: i32) -> bool {
+    thread_local!(static SINCE: Cell<Option<Instant>> = const { Cell::new(None) });
+    if calls == 0 {
+        SINCE.set(Some(Instant::now()));
+    }
+    let waited = SINCE.get().map_or(BUSY_LIMIT, |since| since.elapsed());
+    if waited >= BUSY_LIMIT {
+        return false;
+    }
+    std::thread::sleep(if waited < A_WHILE { OFTEN } else { SELDOM });
+    true
 }
 
 /// A database's error as the contract's.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::schema::Shape;
-use super::{Result, Sqlite, connect, failed, feed, rows, signed, store};
+use super::{Result, Sqlite, connect, failed, rows, signed, store};
 use crate::contract::{Code, Problem, Verified, VerifyRequest};
 use crate::digest::Sum;
 use crate::scope::quoted;
@@ -15,7 +15,7 @@ impl Sqlite {
         let mut connection = connect(&self.path)?;
         let tx = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(failed)?;
         let fence = store::fence(&tx, &scope.name)?;
-        let (feed, shapes) = feed::prepared(&tx, scope, &fence)?;
+        let (feed, shapes) = self.prepared(&tx, scope, &fence)?;
         let (position, kept) = match &request.src {
             None if fence.owner => (fence.head, self.fold(&tx, scope, &fence, &feed, fence.head)?),
             Some(src) if !fence.owner => {

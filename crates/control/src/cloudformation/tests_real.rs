@@ -184,7 +184,7 @@ fn the_reconciler_threads_bring_it_up_within_a_second() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let took = started.elapsed();
-    world.platform.store.changed.stop();
+    world.platform.store.stop();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!(status(&world, &id), "CREATE_COMPLETE", "{}", story(&world, &id));
     // A generous bound: the machine may be busy with other tests.

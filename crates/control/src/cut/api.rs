@@ -214,7 +214,7 @@ impl Api<'_> {
         let (after, wait) = (number("after")?, number("wait_ms")?.min(MAX_WAIT));
         let deadline = Instant::now() + Duration::from_millis(wait);
         let waiter = Waiter::enter();
-        let changed = &self.platform.store.changed;
+        let changed = &self.platform.store.routes;
         let mut level = changed.level();
         loop {
             let cut = self.cut(id)?;

@@ -46,11 +46,12 @@ pub fn run_with(platform: &Arc<Platform>, operations: &Arc<Operations>, pairs: &
     let (told, wake) = watch::channel(Told::default());
     let told = Arc::new(told);
     std::thread::scope(|scope| {
-        for source in [&platform.seen, &platform.store.changed] {
+        for source in [&platform.seen, &platform.store.routes, &platform.cuts] {
             let told = told.clone();
             scope.spawn(move || pass_on(source, &told));
         }
         LocalSet::new().block_on(&runtime, supervise(platform.clone(), operations.clone(), pairs, wake));
+        platform.cuts.stop();
     });
     runtime.shutdown_background();
 }

@@ -233,6 +233,7 @@ impl Eyes {
         RouteSeen {
             acknowledged,
             in_flight: reports.map(|reports| reports.iter().map(|one| one.in_flight_writes).sum()),
+            unrepeatable: all().map(|one| one.unrepeatable).sum(),
             overflow: all().any(|one| one.version >= version && one.overflow),
             expired: all().any(|one| one.version >= version && one.expired),
         }

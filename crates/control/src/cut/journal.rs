@@ -31,6 +31,10 @@ pub fn write(
     if cut.progress != read.progress {
         return Ok(false);
     }
+    if next.state.holds() {
+        // Whoever else is concerned hears of it when the hold is over.
+        ctx.tx.only_routes();
+    }
     let now = ctx.platform.now_ms();
     let before = std::mem::replace(&mut cut.progress, next);
     if before.route.to != cut.progress.route.to {

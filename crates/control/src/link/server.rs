@@ -204,7 +204,7 @@ impl Shared {
                 self.platform.live().applied.insert(name, version);
                 self.platform.seen.signal();
                 if version > known {
-                    self.platform.store.changed.signal();
+                    self.platform.store.routes.signal();
                 }
             }
             Up::Retiring { proxy: name } => {
@@ -231,8 +231,13 @@ impl Shared {
                     live.listeners.insert(status.listener_arn.clone(), status);
                 }
                 live.applied.insert(name, version);
+                let holding = live.cuts.values().flatten().any(|(_, report)| report.holding);
                 drop(live);
-                self.platform.seen.signal();
+                self.platform.cuts.signal();
+                // While clients wait for a cut nobody else is woken; the end of the hold is reported and wakes all.
+                if !holding {
+                    self.platform.seen.signal();
+                }
             }
             Up::Report { proxy: name, version, targets, counters, cuts } => {
                 let first = proxy.reported.is_none_or(|before| before < version);
@@ -242,13 +247,17 @@ impl Shared {
                 let merged = merge(state.proxies.values().filter(|p| p.reported.is_some()).map(|p| &p.targets));
                 drop(state);
                 let mut live = self.platform.live();
-                let changed = differs(&live.targets, &merged)
-                    || live.cuts.get(&name).is_none_or(|before| cuts_differ(before, &cuts));
+                let changed = differs(&live.targets, &merged);
+                let cuts_changed = live.cuts.get(&name).is_none_or(|before| cuts_differ(before, &cuts));
+                let holding = cuts.values().any(|report| report.holding);
                 live.targets = merged;
                 live.counters.insert(name.clone(), counters);
                 live.cuts.insert(name, cuts);
                 drop(live);
-                if changed || first {
+                if cuts_changed {
+                    self.platform.cuts.signal();
+                }
+                if changed || ((first || cuts_changed) && !holding) {
                     self.platform.seen.signal();
                 }
             }
@@ -336,7 +345,7 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 fn publish(shared: &Shared, mut publisher: Publisher) {
-    let changed = &shared.platform.store.changed;
+    let changed = &shared.platform.store.routes;
     let mut level = 0;
     loop {
         let mut timer = TIMER;

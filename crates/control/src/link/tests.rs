@@ -31,7 +31,7 @@ fn link(world: &World) -> Link {
 }
 
 fn stop(world: &World, link: Link) {
-    world.platform.store.changed.stop();
+    world.platform.store.stop();
     world.platform.seen.stop();
     link.join();
     assert!(!world.dir().join("control.sock").exists());
@@ -383,7 +383,7 @@ fn it_starts_with_ecss_endpoints_and_says_why_it_cannot() {
     let world = elb::world();
     let running = super::start(world.platform.clone(), world.operations.clone()).unwrap();
     assert!(FakeProxy::connect(&world, "one", 0).snapshot().version > 0);
-    world.platform.store.changed.stop();
+    world.platform.store.stop();
     world.platform.seen.stop();
     running.join().unwrap();
     // A directory where the socket should be.

@@ -178,7 +178,7 @@ fn the_output_of_a_task_reaches_its_stream_to_the_last_line() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert_eq!(messages(&stage), ["one", "two"]);
-    stage.world.platform.store.changed.stop();
+    stage.world.platform.store.stop();
     follower.join().unwrap();
     // The rest is delivered although nobody follows any more, before the task's files go.
     file.write_all(b"ee\nlast").unwrap();

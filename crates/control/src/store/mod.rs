@@ -42,10 +42,12 @@ pub struct Store {
     path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
-    /// Rises with every commit that changed something.
+    /// Rises with every commit that changed something, but for those that [`Tx::only_routes`] was said of.
     pub changed: Wake,
     /// Rises with every commit that changed a record of IAM.
     policies: AtomicU64,
+    /// Rises with every commit that changed something.
+    pub routes: Wake,
 }
 
 /// A transaction, for reading or for writing.
@@ -54,6 +56,7 @@ pub struct Tx<'a> {
     dirty: Cell<bool>,
     /// A record of IAM was written.
     policies: Cell<bool>,
+    only_routes: Cell<bool>,
 }
 
 /// Each entry is applied once, in order; the number of applied ones is kept in `user_version`.
@@ -84,6 +87,7 @@ impl Store {
             reader: Mutex::new(reader),
             changed: Wake::default(),
             policies: AtomicU64::default(),
+            routes: Wake::default(),
         })
     }
 
@@ -109,9 +113,9 @@ impl Store {
         let mut connection = lock(&self.writer);
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
-        let (value, dirty, policies) = {
+        let (value, dirty, policies, only_routes) = {
             let tx = Tx::new(&transaction);
-            (f(&tx)?, tx.dirty.get(), tx.policies.get())
+            (f(&tx)?, tx.dirty.get(), tx.policies.get(), tx.only_routes.get())
         };
         transaction.commit().map_err(StoreError::from)?;
         if policies {
@@ -119,15 +123,29 @@ impl Store {
         }
         drop(connection);
         if dirty {
-            self.changed.signal();
+            self.routes.signal();
+            if !only_routes {
+                self.changed.signal();
+            }
         }
         Ok(value)
+    }
+
+    /// Ends every wait for a change.
+    pub fn stop(&self) {
+        self.changed.stop();
+        self.routes.stop();
     }
 }
 
 impl<'a> Tx<'a> {
     fn new(connection: &'a Connection) -> Self {
-        Self { connection, dirty: Cell::new(false), policies: Cell::new(false) }
+        Self {
+            connection,
+            dirty: Cell::new(false),
+            policies: Cell::new(false),
+            only_routes: Cell::new(false),
+        }
     }
 
     /// Whether this transaction has written a record of IAM.
@@ -150,6 +168,12 @@ impl<'a> Tx<'a> {
             .query_row(params![kind, key], |row| row.get(0))
             .optional()?;
         body.map(|body| serde_json::from_str(&body).map_err(|source| StoreError::Damaged { kind, source })).transpose()
+    }
+
+    /// What is written here matters to those alone who hand out routes and watch cuts: nobody else is woken, while clients
+    /// wait for the next step.
+    pub fn only_routes(&self) {
+        self.only_routes.set(true);
     }
 
     pub fn get<T: Item>(&self, key: &str) -> Result<Option<T>, StoreError> {

@@ -236,6 +236,8 @@ pub struct RouteSeen {
     pub acknowledged: bool,
     /// Writes in flight; `None` while a proxy has not said it as of the route's version.
     pub in_flight: Option<u64>,
+    /// Those of them that could not be sent again if the fence refused them.
+    pub unrepeatable: u64,
     pub overflow: bool,
     /// Some proxy let parked writes go, because the hold lasted too long for it.
     pub expired: bool,

@@ -1,9 +1,10 @@
 //! The state machine of one move, and of its abort.
 
-use super::{Action, Data, Goal, Progress, Route, Seen, Side, SideSeen, Spec, State, Step, Stop, StopCode, Verified};
+use super::{Action, Data, Goal, Progress, Route, RouteSeen, Seen, Side, SideSeen, Spec, State, Step, Stop, StopCode, Verified};
 
 /// An abort waits so long, in ms, for sides that cannot be cleared up.
 const RETIRE_PATIENCE: u64 = 10_000;
+const RELEASED: &str = "reads are on the new side, the parked writes go out";
 
 /// What comes next. Pure: the same journal and the same sight give the same step.
 pub fn step(spec: &Spec, progress: &Progress, seen: &Seen) -> Step {
@@ -314,15 +315,22 @@ impl Plan<'_> {
         if !self.seen.route.acknowledged {
             return Step::Act(self.keep_up());
         }
-        if self.seen.route.in_flight == Some(0) {
+        if self.is_drained() {
             return self.start_fence(vec![State::Drain]);
         }
         journal(self.enter(State::Drain), None)
     }
 
+    /// Nothing is in flight that the fence would make fail. With the contract what it refuses was not executed, and is sent
+    /// again.
+    fn is_drained(&self) -> bool {
+        let RouteSeen { acknowledged, in_flight, unrepeatable, .. } = &self.seen.route;
+        let refusable = self.spec.data == Data::Contract && *unrepeatable == 0;
+        *acknowledged && (*in_flight == Some(0) || (refusable && in_flight.is_some()))
+    }
+
     fn drain(&self) -> Step {
-        let none = self.seen.route.acknowledged && self.seen.route.in_flight == Some(0);
-        if none && self.now.goal != Goal::Abort && self.seen.in_hold <= self.spec.limits.hold {
+        if self.is_drained() && self.now.goal != Goal::Abort && self.seen.in_hold <= self.spec.limits.hold {
             return self.start_fence(Vec::new());
         }
         let limit = match self.spec.data {
@@ -404,23 +412,32 @@ impl Plan<'_> {
         }
     }
 
-    /// The decision and what follows from it are one entry: forward only from here.
+    /// The decision and what follows from it are one entry: forward only from here. The new side has every row and no write is
+    /// let out, so reads may go there while it takes the scope.
     fn start_activate(&self, mut passed: Vec<State>) -> Step {
         let mut next = self.enter(State::Activate);
         next.top = self.now.top + 1;
+        next.route = self.route(true, self.now.next_owner(), next.top);
         passed.extend([State::Switch, State::Activate]);
         Step::Journal { next: Box::new(next), passed, why: None }
     }
 
     fn activate(&self) -> Step {
         let to = self.now.next_owner();
-        if self.winner().is_some_and(|new| new.owner && new.epoch == self.now.top) {
-            let mut next = self.enter(State::Release);
+        if !self.winner().is_some_and(|new| new.owner && new.epoch == self.now.top) {
+            let expect = self.now.mark.as_ref().map(|mark| (mark.position, mark.digest.clone()));
+            return Step::Act(vec![Action::Take { side: to, epoch: self.now.top, expect }]);
+        }
+        let mut next = self.enter(State::Release);
+        if (self.now.route.to, self.now.route.epoch) != (to, self.now.top) {
             next.route = self.route(true, to, self.now.top);
             return journal(next, None);
         }
-        let expect = self.now.mark.as_ref().map(|mark| (mark.position, mark.digest.clone()));
-        Step::Act(vec![Action::Take { side: to, epoch: self.now.top, expect }])
+        if !self.seen.route.acknowledged {
+            return Step::Act(Vec::new());
+        }
+        next.route = self.route(false, to, self.now.top);
+        journal(next, RELEASED.to_owned())
     }
 
     /// Reads first, then the parked writes.
@@ -431,7 +448,7 @@ impl Plan<'_> {
         let to = self.now.next_owner();
         if self.now.route.hold {
             let next = Progress { route: self.route(false, to, self.now.route.epoch), ..self.now.clone() };
-            return journal(next, "reads are on the new side, the parked writes go out".to_owned());
+            return journal(next, RELEASED.to_owned());
         }
         let mut next = self.enter(State::Watch);
         next.attempts = 0;

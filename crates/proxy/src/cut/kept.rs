@@ -19,6 +19,9 @@ pub struct Kept {
     whole: Rc<Cell<bool>>,
 }
 
+/// A body on its way that may turn out too long to be kept: until then it counts as one that cannot be sent again.
+struct Doubt(Arc<Scope>);
+
 /// Room for a body that is read before its write begins, until it is dropped.
 pub struct Room {
     scope: Arc<Scope>,
@@ -68,6 +71,26 @@ impl Kept {
     }
 }
 
+impl Doubt {
+    fn about(kept: &Kept, body: &Body) -> Option<Self> {
+        let doubtful = match body {
+            Body::Length(bytes) => *bytes > MAX_KEPT as u64,
+            Body::Chunked(_) => true,
+            Body::None | Body::UntilClose => false,
+        };
+        (doubtful && kept.is_whole()).then(|| {
+            kept.scope.counts.unrepeatable.fetch_add(1, Ordering::Relaxed);
+            Self(kept.scope.clone())
+        })
+    }
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        self.0.counts.unrepeatable.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Room {
     /// `None`: the body is too long, or too much is kept already.
     pub fn take(scope: &Arc<Scope>, bytes: u64) -> Option<Self> {
@@ -105,6 +128,7 @@ pub async fn relay(
     kept: &mut Kept,
 ) -> Result<(), RelayError> {
     let chunk = matches!(body, Body::Chunked(_));
+    let doubt = Doubt::about(kept, body);
     let (mut head, mut sent) = (head, 0);
     loop {
         let step = body.step(buffer.bytes_mut()).map_err(|_| RelayError::Malformed)?;
@@ -121,6 +145,7 @@ pub async fn relay(
         }
         if !kept.is_whole() {
             kept.forget();
+            drop(doubt);
             return io::relay(&[], from, buffer, body, to, chunk, meter).await;
         }
         if step.consumed > 0 && !buffer.is_empty() {

@@ -117,6 +117,31 @@ pub fn keep_newer(in_force: &Snapshot, snapshot: &mut Snapshot) {
     }
 }
 
+/// Whether `next` differs from the snapshot in force by nothing but scopes of cuts whose applications have the contract:
+/// a hold begins or ends, the target stays. A proxy that begins again without it lets writes through that the fence
+/// refuses, or parks them until it hears more; it never reads old data.
+pub fn only_holds(in_force: &Snapshot, next: &Snapshot) -> bool {
+    fn rules(snapshot: &mut Snapshot) -> impl Iterator<Item = &mut Rule> {
+        let listeners = snapshot.load_balancers.iter_mut().flat_map(|lb| &mut lb.listeners);
+        listeners.flat_map(|listener| &mut listener.rules)
+    }
+    let (mut before, mut after) = (in_force.clone(), next.clone());
+    before.version = after.version;
+    let mut changed = false;
+    for (old, new) in rules(&mut before).zip(rules(&mut after)) {
+        if let (Some(was), Some(is)) = (&old.cut, &new.cut)
+            && was != is
+        {
+            if was.cut != is.cut || !is.contract || was.epoch != is.epoch {
+                return false;
+            }
+            changed = true;
+            old.cut = new.cut.clone();
+        }
+    }
+    changed && before == after
+}
+
 fn cuts(snapshot: &Snapshot) -> impl Iterator<Item = &CutScope> {
     let listeners = snapshot.load_balancers.iter().flat_map(|lb| &lb.listeners);
     listeners.flat_map(|l| &l.rules).filter_map(|rule| rule.cut.as_ref())
@@ -196,5 +221,27 @@ mod tests {
         let expected = newer.clone();
         keep_newer(&in_force, &mut newer);
         assert_eq!(newer, expected);
+    }
+
+    #[test]
+    fn a_hold_alone_need_not_be_on_disk_before_it_is_acknowledged() {
+        let change = |f: &dyn Fn(&mut CutScope)| {
+            let mut next = snapshot(8, 207);
+            let scope = next.load_balancers[0].listeners[0].rules[0].cut.as_mut().unwrap();
+            (scope.version, scope.epoch) = (8, 7);
+            f(scope);
+            next
+        };
+        let in_force = snapshot(7, 207);
+        assert!(only_holds(&in_force, &change(&|scope| scope.hold = true)));
+        assert!(!only_holds(&in_force, &change(&|scope| scope.contract = false)), "no fence would make it right");
+        assert!(!only_holds(&in_force, &change(&|scope| scope.epoch = 9)), "another epoch");
+        let mut moved = change(&|scope| scope.hold = true);
+        moved.load_balancers[0].listeners[0].rules[0].action = snapshot(8, 208).load_balancers[0].listeners[0].rules[0].action.clone();
+        assert!(!only_holds(&in_force, &moved), "reads go elsewhere");
+        let mut other = change(&|scope| scope.hold = true);
+        other.load_balancers[0].name = "other".into();
+        assert!(!only_holds(&in_force, &other));
+        assert!(!only_holds(&in_force, &Snapshot { version: 8, ..in_force.clone() }), "nothing of a cut changes");
     }
 }

@@ -502,6 +502,6 @@ fn the_reconciler_s_thread_works_on_signal_and_ends() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(stage.registered().len(), 2);
-    stage.world.platform.store.changed.stop();
+    stage.world.platform.store.stop();
     thread.join().unwrap();
 }

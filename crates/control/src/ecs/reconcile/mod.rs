@@ -62,7 +62,7 @@ pub fn run(platform: Arc<Platform>, operations: Arc<Operations>) {
             }
         }
         // The forwarding threads end when both wakes are stopped.
-        platform.store.changed.stop();
+        platform.store.stop();
         platform.seen.stop();
     });
 }

@@ -49,7 +49,7 @@ fn tasks_start_and_stop_without_a_timer_and_the_threads_end() {
         stage.ended(&id, Some(0));
     }
     until("stopping", || stage.world.platform.store.read(|tx| tx.all::<Task>()).unwrap().is_empty());
-    stage.world.platform.store.changed.stop();
+    stage.world.platform.store.stop();
     stage.world.platform.seen.stop();
     thread.join().unwrap();
 }
@@ -72,7 +72,7 @@ fn nothing_is_launched_once_the_reconciler_has_ended() {
     let thread = std::thread::spawn(move || reconcile::run(platform, operations));
     let launched = || stage.world.runtime.launched.lock().unwrap().len();
     until("a launch", || launched() > 0);
-    stage.world.platform.store.changed.stop();
+    stage.world.platform.store.stop();
     stage.world.platform.seen.stop();
     thread.join().unwrap();
     let then = launched();
