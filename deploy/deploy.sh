@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 usage() {
   cat <<'TEXT'
-usage: deploy/deploy.sh [--aws [--yes]] [--binaries DIR] <region> <stack name>
+usage: deploy/deploy.sh [--cut] [--aws [--yes]] [--binaries DIR] <region> <stack name>
 
 Deploys the message board's services users, threads and posts onto the ECS cluster that the stack
 from deploy/cloudformation/ecs.yml made: a repository, an image tagged with the time, a task
@@ -18,6 +18,9 @@ definition, a target group, a listener rule /api/<service>* and a service for ea
 already is used; a service that is there is updated.
 
 By default it talks to Quarry on this machine:  eval "$(quarry env)"
+  --cut            the monolith api with all the data behind /api*, and the three services empty and
+                   fenced, for `quarry cut run posts --from api --path '/api/posts*'` and the like.
+                   Run again without --cut when the cuts are finished. Only Quarry cuts.
   --aws            talk to AWS; shows account and region and asks first
   --yes            with --aws: do not ask
   --binaries DIR   take board-users, board-threads and board-posts (static) from DIR instead of
@@ -36,9 +39,10 @@ say() { printf '%s\n' "$*" >&2; }
 
 # --- what is asked for ------------------------------------------------------------------------
 
-to_aws=no ask=yes binaries='' words=()
+to_aws=no ask=yes cut=no binaries='' words=()
 while [ $# -gt 0 ]; do
   case $1 in
+    --cut) cut=yes ;;
     --aws) to_aws=yes ;;
     --yes) ask=no ;;
     --binaries)
@@ -65,6 +69,10 @@ fi
 region=${words[0]} stack=${words[1]}
 [[ $region =~ ^[a-z]+(-[a-z]+)+-[0-9]+$ ]] || fail "$region is not the name of a region, such as us-east-1"
 [[ $stack =~ ^[a-zA-Z][-a-zA-Z0-9]{0,127}$ ]] || fail "$stack is not the name of a stack: letters, digits and hyphens"
+
+[ "$cut$to_aws" != yesyes ] || fail '--cut is for Quarry: on AWS nobody carries a cut out'
+# The monolith comes last: its rule takes what no rule before it takes.
+if [ $cut = yes ]; then services+=(api); fi
 
 # --- where it goes ----------------------------------------------------------------------------
 
@@ -220,9 +228,9 @@ quoted() {
 
 # The environment of a service, as JSON: where the others are, and the database.
 environment() {
-  local entries=() name
+  local entries=() name i
   for name in "${services[@]}"; do
-    [ "$name" = "$1" ] || entries+=("{\"name\": \"${name^^}_URL\", \"value\": $(quoted "$peers")}")
+    [ "$name" = "$1" ] || [ "$name" = api ] || entries+=("{\"name\": \"${name^^}_URL\", \"value\": $(quoted "$peers")}")
   done
   if [ -n "${BOARD_DATABASE_URL:-}" ]; then
     entries+=("{\"name\": \"DATABASE_URL\", \"value\": $(quoted "$BOARD_DATABASE_URL")}")
@@ -230,6 +238,15 @@ environment() {
     # Said, although it is the program's default: where tasks run as plain processes, the volume's
     # path is put in the place of /data in what the task definition says.
     entries+=("{\"name\": \"DATABASE_PATH\", \"value\": \"/data/$1.db\"}")
+  fi
+  if [ $cut = yes ]; then
+    # A port inside the task, on which only Quarry is answered. Tasks that run as plain processes share the machine's
+    # ports, so each service has its own.
+    for i in "${!services[@]}"; do
+      [ "${services[i]}" != "$1" ] || entries+=("{\"name\": \"CUT_ADMIN_PORT\", \"value\": \"$((9100 + i))\"}")
+    done
+    # What comes by a cut begins without rows, and is written nowhere but at the monolith until then.
+    [ "$1" = api ] || entries+=("{\"name\": \"CUT_DESTINATION\", \"value\": \"$1\"}" '{"name": "IMPORT", "value": ""}')
   fi
   local IFS=,
   printf '[%s]' "${entries[*]}"
@@ -271,16 +288,23 @@ target_group() {
     --query 'TargetGroups[0].TargetGroupArn'
 }
 
-# Makes the rule /api/<service>* after all others, unless it is there.
+# Makes the rule /api/<service>* (of the monolith: /api*) after all others, unless it is there. Before a cut all of it goes to
+# the monolith, and the service's group is part of the rule.
 rule() {
-  local group=$2 there last
+  local group=$2 path="/api/$1*" there last
+  local action="Type=forward,TargetGroupArn=$group"
+  if [ "$1" = api ]; then
+    path='/api*'
+  elif [ $cut = yes ]; then
+    action="Type=forward,ForwardConfig={TargetGroups=[{TargetGroupArn=$(target_group api),Weight=1},{TargetGroupArn=$group,Weight=0}]}"
+  fi
   there=$("${aws[@]}" elbv2 describe-rules --listener-arn "$listener" \
-    --query "Rules[?Conditions[?Field=='path-pattern' && contains(Values, '/api/$1*')]].RuleArn | [0]")
+    --query "Rules[?Conditions[?Field=='path-pattern' && contains(Values, '$path')]].RuleArn | [0]")
   [ "$there" = None ] || return 0
   last=$("${aws[@]}" elbv2 describe-rules --listener-arn "$listener" --query 'Rules[].[Priority]' |
     grep -E '^[0-9]+$' | sort -n | tail -n 1 || true)
   "${aws[@]}" elbv2 create-rule --listener-arn "$listener" --priority $((${last:-0} + 1)) \
-    --conditions "Field=path-pattern,Values=/api/$1*" --actions "Type=forward,TargetGroupArn=$group" >/dev/null
+    --conditions "Field=path-pattern,Values=$path" --actions "$action" >/dev/null
 }
 
 for service in "${services[@]}"; do
@@ -303,5 +327,12 @@ done
 
 say 'wait until the services are stable'
 "${aws[@]}" ecs wait services-stable --cluster "$cluster" --services "${services[@]}"
-for service in "${services[@]}"; do printf '%s/api/%s\n' "$url" "$service"; done
+for service in "${services[@]}"; do
+  [ "$service" = api ] || printf '%s/api/%s\n' "$url" "$service"
+done
+if [ $cut = yes ]; then
+  for service in "${services[@]}"; do
+    [ "$service" = api ] || say "quarry cut run $service --from api --path '/api/$service*'"
+  done
+fi
 [ $to_aws = yes ] || say 'quarry ls prints every address that works on this machine'

@@ -2,7 +2,7 @@
 
 use quarry_wire::hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch: what is stored and shown. Never used for timeouts.
@@ -83,17 +83,24 @@ impl Entropy for SystemEntropy {
 /// A clock that stands still until it is moved, and entropy that counts: for tests.
 pub struct TestDoor {
     now_ms: AtomicU64,
+    /// How far the wall clock was set away from where it began.
+    set_ms: AtomicI64,
     counter: AtomicU64,
 }
 
 impl TestDoor {
     /// A held door that starts at `start_ms` since the epoch.
     pub fn new(start_ms: u64) -> Arc<Self> {
-        Arc::new(Self { now_ms: AtomicU64::new(start_ms), counter: AtomicU64::new(0) })
+        Arc::new(Self { now_ms: AtomicU64::new(start_ms), set_ms: AtomicI64::new(0), counter: AtomicU64::new(0) })
     }
 
     pub fn advance(&self, by: Duration) {
         self.now_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the machine's clock, forward or back.
+    pub fn set_clock(&self, by_ms: i64) {
+        self.set_ms.fetch_add(by_ms, Ordering::SeqCst);
     }
 
     pub fn door(self: &Arc<Self>) -> Door {
@@ -103,7 +110,7 @@ impl TestDoor {
 
 impl Clock for TestDoor {
     fn now_ms(&self) -> UnixMillis {
-        self.now_ms.load(Ordering::SeqCst) as i64
+        self.now_ms.load(Ordering::SeqCst) as i64 + self.set_ms.load(Ordering::SeqCst)
     }
 
     fn monotonic(&self) -> Duration {

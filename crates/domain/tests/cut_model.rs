@@ -132,6 +132,9 @@ enum Message {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     route: Route,
+    /// What the balancer certainly finds again after a crash: the route in force, but for a hold that began or ended and is
+    /// acknowledged before it is written down.
+    saved: Route,
     life: u8,
     clients: Vec<(Client, u8)>,
     outsider: Client,
@@ -159,7 +162,8 @@ enum Event {
     TimesOut(usize),
     Retry(usize),
     Outsider,
-    BalancerCrash,
+    /// `lost`: and what had not to be written down was not.
+    BalancerCrash { lost: bool },
     Replicate(usize),
     Skip(usize),
     Deliver(Message),
@@ -297,6 +301,7 @@ impl Model for Bounds {
         progress.route.epoch = 1;
         vec![World {
             route: progress.route.clone(),
+            saved: progress.route.clone(),
             life: 0,
             clients: vec![(Client::Idle, 0); self.writes],
             outsider: Client::Idle,
@@ -331,7 +336,10 @@ impl Model for Bounds {
         actions.extend(world.requests.iter().cloned().map(Event::Execute));
         actions.extend(world.answers.iter().cloned().map(Event::Reply));
         if world.crashes < self.crashes {
-            actions.push(Event::BalancerCrash);
+            actions.push(Event::BalancerCrash { lost: false });
+            if world.saved != world.route {
+                actions.push(Event::BalancerCrash { lost: true });
+            }
         }
         if self.outsider && world.outsider == Client::Idle {
             actions.push(Event::Outsider);
@@ -393,7 +401,7 @@ impl Model for Bounds {
                 let executed = self.write(&mut world.databases[0], write, false);
                 world.outsider = if executed { Client::Acknowledged } else { Client::Unknown };
             }
-            Event::BalancerCrash => {
+            Event::BalancerCrash { lost } => {
                 world.crashes += 1;
                 world.life += 1;
                 for (client, _) in &mut world.clients {
@@ -405,6 +413,8 @@ impl Model for Bounds {
                 if !self.durable_route {
                     world.route = Progress::new(None).route;
                     world.route.epoch = 1;
+                } else if lost {
+                    world.route = world.saved.clone();
                 }
             }
             Event::Replicate(to) => {
@@ -533,7 +543,12 @@ impl Bounds {
                     if self.compare_and_set { version > world.route.version } else { version != world.route.version };
                 if changes {
                     let to = if to == 0 { Side::Source } else { Side::Destination };
+                    // Without the contract a hold is written down first, too.
+                    let only_hold = self.impatient && (to, epoch) == (world.route.to, world.route.epoch);
                     world.route = Route { version, epoch, hold, to, shadow: false, canary: false };
+                    if !only_hold {
+                        world.saved = world.route.clone();
+                    }
                 }
             }
         }

@@ -171,6 +171,11 @@ fn main() {
         compared.different,
         ms(shadowed.p99_us)
     );
+    let lasted = calm.states.iter().map(|(state, ms)| {
+        let [p50, p99] = [0.5, 0.99].map(|share| percentile(ms, share));
+        format!("{state} {p50} / {p99}")
+    });
+    println!("States of the hold without kills, ms, p50 / p99: {}.", lasted.collect::<Vec<_>>().join(", "));
     for (name, moves, sum) in [("without kills", &calm, &calm_sum), ("with kills", &wild, &wild_sum)] {
         println!("{name}: stops {:?}; {}", moves.stops, sum.kinds.join(", "));
     }

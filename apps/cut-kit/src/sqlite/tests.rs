@@ -1,5 +1,6 @@
 //! Two files, a replicator that loses, repeats and reorders, and writers that go round everything.
 
+mod bad_days;
 mod random;
 
 use std::path::Path;

@@ -338,6 +338,7 @@ impl Eyes {
     async fn fenced(&self, side: Side, command: Later<'_, super::pair::Fenced>) -> bool {
         match command.await {
             Ok(fenced) => {
+                self.no_trouble();
                 let mut sides = self.sides.borrow_mut();
                 let seen = sides[side as usize].get_or_insert_with(SideSeen::default);
                 (seen.owner, seen.epoch, seen.released) = (fenced.owner, fenced.epoch, fenced.released);

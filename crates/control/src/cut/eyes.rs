@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 /// A lag above this, or a transaction as old as that, is not calm.
 const CALM_LAG: Duration = Duration::from_millis(100);
 const OLD_TRANSACTION_MS: u64 = 1000;
+/// A route that is not acknowledged after so long is trouble.
+const SLOW_ROUTE: Duration = Duration::from_millis(150);
 /// The service level is judged over this time, from so many answers on.
 const WINDOW: Duration = Duration::from_secs(10);
 const ENOUGH: u64 = 20;
@@ -57,6 +59,8 @@ struct Memory {
     missing: Option<String>,
     retired: bool,
     trouble: Option<String>,
+    /// By side, why its state is not known.
+    unseen: [Option<String>; 2],
     due: HashMap<&'static str, Duration>,
     /// Differences that were there when shadowing began.
     shadow_base: (u64, u64),
@@ -168,8 +172,14 @@ impl Eyes {
     pub async fn look(&self, side: Side) {
         let Some(pair) = &self.pair else { return };
         match pair.look(side).await {
-            Ok(looked) => self.take_in(side, looked),
-            Err(trouble) => self.trouble(format!("{}: {}", side.name(), trouble.message)),
+            Ok(looked) => {
+                self.memory.borrow_mut().unseen[side as usize] = None;
+                self.take_in(side, looked);
+            }
+            Err(trouble) => {
+                let message = format!("the {}: {}", side.name(), trouble.message);
+                self.memory.borrow_mut().unseen[side as usize] = Some(message);
+            }
         }
         self.memory.borrow_mut().looked = Some(self.now());
     }
@@ -284,6 +294,7 @@ impl Eyes {
     pub async fn follow_now(&self, from: Side, pair: &Rc<dyn Pair>) -> bool {
         match pair.follow(from, Duration::ZERO).await {
             Ok(followed) => {
+                self.no_trouble();
                 let mut sides = self.sides.borrow_mut();
                 let Some(seen) = &mut sides[from.other() as usize] else { return false };
                 let moved = followed.applied > seen.applied;
@@ -303,7 +314,7 @@ impl Eyes {
     pub fn told<T>(&self, answer: Result<T, Trouble>) -> Option<T> {
         match answer {
             Ok(answer) => {
-                self.memory.borrow_mut().trouble = None;
+                self.no_trouble();
                 Some(answer)
             }
             Err(trouble) => {
@@ -315,6 +326,10 @@ impl Eyes {
 
     pub fn trouble(&self, message: String) {
         self.memory.borrow_mut().trouble = Some(message);
+    }
+
+    pub fn no_trouble(&self) {
+        self.memory.borrow_mut().trouble = None;
     }
 
     pub fn missing(&self, missing: Option<String>) {
@@ -369,12 +384,21 @@ impl Eyes {
 
     /// For whoever asks how it goes.
     pub fn show(&self, cut: &Cut) {
+        let route = self.route(cut);
         let memory = self.memory.borrow();
         let now = self.now();
+        let version = cut.progress.route.version;
+        let slow = version > 0 && !route.acknowledged && memory.entered_at.elapsed(now) > SLOW_ROUTE;
+        let slow = slow.then(|| format!("not every load balancer has version {version} of the route in force"));
         let sides = self.sides.borrow();
         let side = |side: Side| sides[side as usize].as_ref();
         let watching = Watching {
-            trouble: memory.trouble.clone().or_else(|| self.lag.trouble.borrow().clone()),
+            trouble: memory
+                .trouble
+                .clone()
+                .or_else(|| memory.unseen.iter().flatten().next().cloned())
+                .or_else(|| self.lag.trouble.borrow().clone())
+                .or(slow),
             rows_copied: memory.rows_copied.max(memory.rows[1]),
             lag_ms: self.lag.ms(),
             behind: self.lag.behind.get(),

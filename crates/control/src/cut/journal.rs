@@ -72,7 +72,8 @@ pub fn write(
 }
 
 fn figures(cut: &mut Cut, before: &Progress, now: i64, measured: &Measured) {
-    let lasted = now.saturating_sub(cut.entered_ms);
+    // Figures for people: a clock that was put back shows as no time.
+    let lasted = now.saturating_sub(cut.entered_ms).max(0);
     *cut.current.states_ms.entry(before.state.name().to_owned()).or_default() += lasted;
     let current = &mut cut.current;
     current.rows_copied = current.rows_copied.max(measured.rows_copied);
@@ -96,7 +97,7 @@ fn figures(cut: &mut Cut, before: &Progress, now: i64, measured: &Measured) {
     let over = before.state == State::Release && after.state != State::Release;
     if over {
         current.ended_ms = Some(now);
-        current.total_ms = Some(now.saturating_sub(current.began_ms));
+        current.total_ms = Some(now.saturating_sub(current.began_ms).max(0));
         current.hold_micros = measured.in_hold;
         current.hold_micros_proxies = measured.hold_micros_proxies;
         current.traffic = measured.traffic.clone();

@@ -160,7 +160,7 @@ fn binaries(dir: &Path) -> PathBuf {
     let binaries = dir.join("binaries");
     std::fs::create_dir(&binaries).unwrap();
     let built = program(&binaries);
-    for service in ["users", "threads", "posts"] {
+    for service in ["users", "threads", "posts", "api"] {
         std::fs::copy(&built, binaries.join(format!("board-{service}"))).unwrap();
     }
     binaries
@@ -174,15 +174,15 @@ fn the_script_builds_pushes_and_deploys_three_services() {
     let Some(_) = quarry_testkit::client_program("aws") else { return };
     let platform = Platform::start(EXE).unwrap();
     let shell = Shell::new(&platform);
-    let script = |stack: &str| {
+    let script = |stack: &str, options: &[&str]| {
         let mut command = shell.command(Path::new("deploy/deploy.sh"));
-        command.arg("--binaries").arg(binaries(dir.path())).args([shell.var("AWS_REGION"), stack]);
+        command.args(options).arg("--binaries").arg(binaries(dir.path())).args([shell.var("AWS_REGION"), stack]);
         dockerd.env(&mut command);
         let said = said(command.output().unwrap());
         std::fs::remove_dir_all(dir.path().join("binaries")).unwrap();
         said
     };
-    let refused = script("nobody").unwrap_err();
+    let refused = script("nobody", &[]).unwrap_err();
     assert!(refused.contains("Stack with id nobody does not exist"), "{refused}");
     shell.aws_ok(&format!(
         "cloudformation create-stack --stack-name {STACK} --template-body file://deploy/cloudformation/ecs.yml \
@@ -191,7 +191,26 @@ fn the_script_builds_pushes_and_deploys_three_services() {
     let status = format!("cloudformation describe-stacks --stack-name {STACK} --query Stacks[0].StackStatus");
     wait_for("the stack is made", || (shell.aws_ok(&status) == "CREATE_COMPLETE").then_some(()));
 
-    let printed = script(STACK).unwrap_or_else(|said| panic!("{said}\nserve said:\n{}", platform.log()));
+    // First as before a cut: all of it goes to the monolith, and the services are there.
+    let printed = script(STACK, &["--cut"]).unwrap_or_else(|said| panic!("{said}\nserve said:\n{}", platform.log()));
+    assert_eq!(printed.lines().count(), 3, "{printed}");
+    let listener = "$(aws elbv2 describe-listeners --load-balancer-arn \
+         $(aws elbv2 describe-load-balancers --names demo --query LoadBalancers[0].LoadBalancerArn --output text) \
+         --query Listeners[0].ListenerArn --output text)";
+    let weights = shell.run(&format!(
+        "aws elbv2 describe-rules --listener-arn {listener} \
+         --query 'Rules[].Actions[0].ForwardConfig.TargetGroups[].Weight' --output json"
+    ));
+    let weights: serde_json::Value = serde_json::from_str(&weights.unwrap()).unwrap();
+    assert_eq!(weights, json!([1, 0, 1, 0, 1, 0, 1]));
+    let environment = shell.aws_ok(
+        "ecs describe-task-definition --task-definition posts \
+         --query taskDefinition.containerDefinitions[0].environment[?starts_with(name,'CUT')]",
+    );
+    let expected = json!([{"name": "CUT_ADMIN_PORT", "value": "9102"}, {"name": "CUT_DESTINATION", "value": "posts"}]);
+    assert_eq!(environment, expected);
+
+    let printed = script(STACK, &[]).unwrap_or_else(|said| panic!("{said}\nserve said:\n{}", platform.log()));
     let paths: Vec<_> = printed.lines().filter_map(|url| url.split_once("/api/")).map(|(_, name)| name).collect();
     assert_eq!(paths, ["users", "threads", "posts"], "{printed}");
     let services = shell.aws_ok(&format!(
@@ -199,11 +218,9 @@ fn the_script_builds_pushes_and_deploys_three_services() {
          --query 'services[].[serviceName,runningCount]'"
     ));
     assert_eq!(services, json!([["users", 1], ["threads", 1], ["posts", 1]]));
-    let rules = shell.run(
-        "aws elbv2 describe-rules --listener-arn $(aws elbv2 describe-listeners --load-balancer-arn \
-         $(aws elbv2 describe-load-balancers --names demo --query LoadBalancers[0].LoadBalancerArn --output text) \
-         --query Listeners[0].ListenerArn --output text) --query 'Rules[].Conditions[0].Values[0]' --output json",
-    );
+    let rules = shell.run(&format!(
+        "aws elbv2 describe-rules --listener-arn {listener} --query 'Rules[].Conditions[0].Values[0]' --output json"
+    ));
     let rules: serde_json::Value = serde_json::from_str(&rules.unwrap()).unwrap();
-    assert_eq!(rules, json!(["/api/users*", "/api/threads*", "/api/posts*"]));
+    assert_eq!(rules, json!(["/api/users*", "/api/threads*", "/api/posts*", "/api*"]));
 }

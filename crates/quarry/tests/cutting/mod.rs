@@ -40,6 +40,8 @@ pub struct Moves {
     /// Why a cut stopped or went back by itself, by code.
     pub stops: BTreeMap<String, u64>,
     pub holds_given_up: u64,
+    /// Milliseconds in each state of a hold, in the order of the moves.
+    pub states: BTreeMap<String, Vec<u64>>,
     pub moves: u64,
     pub cuts: u64,
 }
@@ -65,6 +67,9 @@ impl Moves {
             *self.stops.entry(code).or_default() += count;
         }
         self.holds_given_up += other.holds_given_up;
+        for (state, lasted) in other.states {
+            self.states.entry(state).or_default().extend(lasted);
+        }
         self.moves += other.moves;
         self.cuts += other.cuts;
     }
@@ -251,6 +256,14 @@ pub fn to_and_fro(stage: &mut Stage, feature: &str, wanted: u64, kills: u64, dic
         let report = report(&cuts, &id);
         assert!(report.digests_agree, "digests of {feature} differ");
         moves.moves += report.cut.moves.len() as u64;
+        let told = wait_for("the report is there", || block_on(cuts.report(&id)).ok());
+        for one in told["cut"]["moves"].as_array().into_iter().flatten() {
+            for (state, ms) in one["states_ms"].as_object().into_iter().flatten() {
+                if ["HOLD", "DRAIN", "FENCE", "CATCH-UP", "ACTIVATE", "RELEASE"].contains(&state.as_str()) {
+                    moves.states.entry(state.clone()).or_default().extend(ms.as_u64());
+                }
+            }
+        }
         moves.holds.extend(report.cut.moves.iter().filter_map(|one| one.hold_micros));
         moves.holds_given_up += report.cut.moves.iter().map(|one| one.aborted_holds).sum::<u64>();
         abort(&cuts, &id);

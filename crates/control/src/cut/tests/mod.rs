@@ -2,6 +2,7 @@
 //! time; the guard; the API.
 
 mod api;
+mod bad_days;
 mod guard;
 mod kills;
 
@@ -12,9 +13,9 @@ use super::records::{Cut, OwnedRule, Part};
 use super::rule;
 use crate::elbv2::tests as elb;
 use crate::testing::World;
-use quarry_domain::cut::{Data, Limits, Mark, Progress, Side, SideSeen, Spec, State, Verified};
+use quarry_domain::cut::{Data, Limits, Mark, Progress, Route, Side, SideSeen, Spec, State, Verified};
 use quarry_domain::link::{CutReport, TargetReport, TargetState};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,6 +46,32 @@ pub struct Databases {
     dies_at: Option<(usize, bool)>,
     dead: bool,
     lost: bool,
+    /// From this call on there is a fault, until it is healed.
+    fault_at: Option<(usize, Fault)>,
+    fault: Option<Fault>,
+}
+
+/// What is wrong with a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody answers: a task, a machine, a wire.
+    Down(Side),
+    /// Nothing can be written.
+    Full(Side),
+    /// Its tables are others than at the beginning.
+    Changed(Side),
+}
+
+impl Fault {
+    fn trouble(self, side: Side, writes: bool) -> Option<Trouble> {
+        let message = match self {
+            Self::Down(one) if one == side => "no answer within 400 ms",
+            Self::Full(one) if one == side && writes => "the database: database or disk is full",
+            Self::Changed(one) if one == side => "the tables of posts changed since the cut was prepared",
+            _ => return None,
+        };
+        Some(Trouble { message: message.into(), refused: matches!(self, Self::Changed(_)) })
+    }
 }
 
 type Shared = Arc<Mutex<Databases>>;
@@ -78,12 +105,19 @@ impl Database {
 pub struct FakePair(Shared);
 
 impl FakePair {
-    /// Does it, unless the controller dies before or after.
-    async fn call<T>(&self, f: impl FnOnce(&mut Databases) -> T) -> Result<T, Trouble> {
+    /// Does it at a side, unless the controller dies before or after, or something is wrong there.
+    async fn call<T>(&self, at: Side, writes: bool, f: impl FnOnce(&mut Databases) -> T) -> Result<T, Trouble> {
         tokio::task::yield_now().await;
         let (dies_before, dies_after) = {
             let mut shared = lock(&self.0);
             shared.calls += 1;
+            let calls = shared.calls;
+            if let Some((_, fault)) = shared.fault_at.take_if(|(call, _)| *call <= calls) {
+                shared.fault = Some(fault);
+            }
+            if let Some(trouble) = shared.fault.and_then(|fault| fault.trouble(at, writes)) {
+                return Err(trouble);
+            }
             let now = shared.dies_at.filter(|(at, _)| *at == shared.calls);
             shared.dead |= now.is_some();
             (now == Some((shared.calls, false)), now == Some((shared.calls, true)))
@@ -105,7 +139,7 @@ impl FakePair {
 
 impl Pair for FakePair {
     fn look(&self, side: Side) -> Later<'_, Looked> {
-        Box::pin(self.call(move |all| {
+        Box::pin(self.call(side, false, move |all| {
             let one = &all.sides[side as usize];
             Looked {
                 known: true,
@@ -130,7 +164,7 @@ impl Pair for FakePair {
     }
 
     fn prepare(&self, owner: Side) -> Later<'_, Vec<(Side, String)>> {
-        Box::pin(self.call(move |all| {
+        Box::pin(self.call(owner, true, move |all| {
             let epoch = all.sides.iter().map(|one| one.epoch).max().unwrap_or(0).max(1);
             for side in [owner, owner.other()] {
                 let one = &mut all.sides[side as usize];
@@ -141,7 +175,7 @@ impl Pair for FakePair {
     }
 
     fn copy(&self, from: Side) -> Later<'_, Copied> {
-        Box::pin(self.call(move |all| {
+        Box::pin(self.call(from.other(), true, move |all| {
             let old = all.sides[from as usize].clone();
             let new = &mut all.sides[from.other() as usize];
             if !new.copied {
@@ -156,7 +190,8 @@ impl Pair for FakePair {
             if !wait.is_zero() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            self.call(move |all| {
+            self.call(from, false, |_| ()).await?;
+            self.call(from.other(), true, move |all| {
                 let feed = all.sides[from as usize].feed.clone();
                 let new = &mut all.sides[from.other() as usize];
                 let changes = &feed[new.applied as usize..];
@@ -175,11 +210,11 @@ impl Pair for FakePair {
     }
 
     fn verify(&self, owner: Side) -> Later<'_, Verified> {
-        Box::pin(self.call(move |all| Verified::Rows(all.sides[owner as usize].rows.len() as u64)))
+        Box::pin(self.call(owner, false, move |all| Verified::Rows(all.sides[owner as usize].rows.len() as u64)))
     }
 
     fn give_up(&self, side: Side, epoch: u64) -> Later<'_, Fenced> {
-        Box::pin(self.call(move |all| {
+        Box::pin(self.call(side, true, move |all| {
             let one = &mut all.sides[side as usize];
             if epoch > one.epoch {
                 let mark = Mark { position: one.feed.len() as u64, digest: one.digest() };
@@ -192,7 +227,7 @@ impl Pair for FakePair {
 
     fn take(&self, side: Side, epoch: u64, expect: Option<(u64, String)>) -> Later<'_, Fenced> {
         Box::pin(async move {
-            let taken = self.call(move |all| {
+            let taken = self.call(side, true, move |all| {
                 let one = &mut all.sides[side as usize];
                 let same = expect.is_none_or(|(position, digest)| one.applied == position && one.digest() == digest);
                 if epoch > one.epoch && same {
@@ -206,7 +241,7 @@ impl Pair for FakePair {
     }
 
     fn retire(&self, owner: Side, _fate: Fate) -> Later<'_, ()> {
-        Box::pin(self.call(move |all| {
+        Box::pin(self.call(owner.other(), true, move |all| {
             all.sides[owner.other() as usize] =
                 Database { epoch: all.sides[owner.other() as usize].epoch, ..Database::default() };
         }))
@@ -227,6 +262,7 @@ pub struct Stage {
     pub acknowledged: Rc<std::cell::RefCell<Vec<u32>>>,
     /// Writes refused by the database with no newer route to go by: parked again.
     pub fenced_again: Rc<Cell<u32>>,
+    pub proxy: RefCell<Proxy>,
 }
 
 fn part(name: &str, service_arn: &str) -> Part {
@@ -270,6 +306,30 @@ pub fn record(rule: &str, from: &str, now: i64) -> Cut {
         entries: 0,
     }
 }
+
+/// The balancer.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// The route in force.
+    route: Option<Route>,
+    pub is: Condition,
+    /// Moments of hold.
+    held: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Well,
+    /// It goes on with what it has: the controller does not reach it.
+    Unreached,
+    /// It does not run.
+    Dead,
+    /// It runs, and its targets of the new side do not answer it.
+    WithoutDestination,
+}
+
+/// Moments after which the balancer lets parked writes go: as long as a contract's hold deadline.
+const HOLD_DEADLINE: u32 = 300;
 
 impl Stage {
     pub fn new(limits: Limits) -> Self {
@@ -319,6 +379,7 @@ impl Stage {
             supervisor: None,
             acknowledged: Rc::default(),
             fenced_again: Rc::default(),
+            proxy: RefCell::new(Proxy { route: None, is: Condition::Well, held: 0 }),
         }
     }
 
@@ -350,18 +411,36 @@ impl Stage {
     pub async fn moment(&self, next: &mut u32) {
         self.world.door.advance(Duration::from_millis(5));
         let cut = self.cut();
-        let route = cut.progress.route.clone();
+        let Proxy { route, is, held } = {
+            let mut proxy = self.proxy.borrow_mut();
+            if matches!(proxy.is, Condition::Well | Condition::WithoutDestination) || proxy.route.is_none() {
+                proxy.route = Some(cut.progress.route.clone());
+            }
+            let holds = proxy.route.as_ref().is_some_and(|route| route.hold);
+            proxy.held = if holds { proxy.held + 1 } else { 0 };
+            proxy.clone()
+        };
+        let route = route.expect("it was just given");
+        let connected = matches!(is, Condition::Well | Condition::WithoutDestination);
         {
             let mut live = self.world.platform.live();
-            live.applied.insert("proxy".into(), route.version);
-            live.published_cuts.insert(cut.id.clone(), (route.version, route.version));
-            let report = CutReport { version: route.version, holding: route.hold, ..CutReport::default() };
-            live.cuts.insert("proxy".into(), BTreeMap::from([(cut.id.clone(), report)]));
+            if connected {
+                live.silent_proxies.clear();
+                live.applied.insert("proxy".into(), route.version);
+                live.published_cuts.insert(cut.id.clone(), (route.version, route.version));
+                let report = CutReport { version: route.version, holding: route.hold, ..CutReport::default() };
+                live.cuts.insert("proxy".into(), BTreeMap::from([(cut.id.clone(), report)]));
+            } else {
+                live.applied.remove("proxy");
+                live.cuts.remove("proxy");
+                live.silent_proxies.insert("proxy".into());
+            }
             for part in [&cut.from, &cut.to] {
+                let reached = is != Condition::WithoutDestination || part.service != cut.to.service;
                 let target = TargetReport {
                     target_group_arn: part.target_group_arn.clone(),
                     registration: 1,
-                    state: TargetState::Healthy,
+                    state: if reached { TargetState::Healthy } else { TargetState::Unhealthy },
                     reason: None,
                     description: None,
                     in_flight: 0,
@@ -369,10 +448,16 @@ impl Stage {
                 live.targets.insert((part.target_group_arn.clone(), 1), target);
             }
         }
-        if !route.hold {
+        let reaches = match is {
+            Condition::Dead => false,
+            Condition::WithoutDestination => route.to == Side::Source,
+            Condition::Well | Condition::Unreached => true,
+        };
+        if reaches && (!route.hold || held > HOLD_DEADLINE) {
             let mut all = lock(&self.databases);
+            let down = all.fault == Some(Fault::Down(route.to)) || all.fault == Some(Fault::Full(route.to));
             let one = &mut all.sides[route.to as usize];
-            if one.owner && (route.version == 0 || one.epoch == route.epoch) {
+            if !down && one.owner && (route.version == 0 || one.epoch == route.epoch) {
                 one.write(*next);
                 self.acknowledged.borrow_mut().push(*next);
                 *next += 1;
@@ -416,6 +501,11 @@ impl Stage {
                 Ok(ctx.tx.put(&cut)?)
             })
             .unwrap();
+    }
+
+    /// As `quarry cut status` tells it.
+    pub fn status(&self) -> String {
+        super::view::view(&self.world.platform, &self.cut()).summary
     }
 
     /// The weights of the cut's rule: source, destination.
