@@ -1,13 +1,10 @@
 //! Posts are cut out of the running monolith with their data, back, and out again, while clients write: no
 //! acknowledged write is lost or doubled, and none fails.
 
-#[path = "cut/bad_days.rs"]
-mod bad_days;
 #[path = "cut/signed.rs"]
 mod signed;
 #[path = "network/site.rs"]
 mod site;
-mod stage;
 
 use quarry_aws::ecs::op::{CreateService, DescribeServices, RegisterTaskDefinition};
 use quarry_aws::elbv2::op::{
