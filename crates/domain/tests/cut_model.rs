@@ -163,12 +163,16 @@ enum Event {
     Retry(usize),
     Outsider,
     /// `lost`: and what had not to be written down was not.
-    BalancerCrash { lost: bool },
+    BalancerCrash {
+        lost: bool,
+    },
     Replicate(usize),
     Skip(usize),
     Deliver(Message),
     Look(usize),
-    Control { late: bool },
+    Control {
+        late: bool,
+    },
     Rollback,
     Read,
 }

@@ -74,7 +74,8 @@ impl Sqlite {
         fence: &Fence,
     ) -> Result<(String, Vec<Shape>)> {
         let count = connection.query_row("PRAGMA schema_version", [], |row| row.get(0)).map_err(failed)?;
-        if let (Some(feed), Some(stored), Some(looked)) = (&fence.feed, &fence.shapes, lock(&self.looked).get(&scope.name))
+        if let (Some(feed), Some(stored), Some(looked)) =
+            (&fence.feed, &fence.shapes, lock(&self.looked).get(&scope.name))
             && (looked.count, &looked.stored) == (count, stored)
         {
             return Ok((feed.clone(), looked.shapes.clone()));

@@ -140,12 +140,7 @@ impl Store {
 
 impl<'a> Tx<'a> {
     fn new(connection: &'a Connection) -> Self {
-        Self {
-            connection,
-            dirty: Cell::new(false),
-            policies: Cell::new(false),
-            only_routes: Cell::new(false),
-        }
+        Self { connection, dirty: Cell::new(false), policies: Cell::new(false), only_routes: Cell::new(false) }
     }
 
     /// Whether this transaction has written a record of IAM.

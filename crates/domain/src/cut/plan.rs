@@ -1,6 +1,8 @@
 //! The state machine of one move, and of its abort.
 
-use super::{Action, Data, Goal, Progress, Route, RouteSeen, Seen, Side, SideSeen, Spec, State, Step, Stop, StopCode, Verified};
+use super::{
+    Action, Data, Goal, Progress, Route, RouteSeen, Seen, Side, SideSeen, Spec, State, Step, Stop, StopCode, Verified,
+};
 
 /// An abort waits so long, in ms, for sides that cannot be cleared up.
 const RETIRE_PATIENCE: u64 = 10_000;

@@ -22,7 +22,13 @@ impl World {
         let seen = Seen {
             source: data.then(|| side(true)),
             destination: data.then(|| side(false)),
-            route: RouteSeen { acknowledged: true, in_flight: Some(0), unrepeatable: 0, overflow: false, expired: false },
+            route: RouteSeen {
+                acknowledged: true,
+                in_flight: Some(0),
+                unrepeatable: 0,
+                overflow: false,
+                expired: false,
+            },
             healthy: true,
             copied: true,
             calm: Some(10_000),

@@ -237,7 +237,8 @@ mod tests {
         assert!(!only_holds(&in_force, &change(&|scope| scope.contract = false)), "no fence would make it right");
         assert!(!only_holds(&in_force, &change(&|scope| scope.epoch = 9)), "another epoch");
         let mut moved = change(&|scope| scope.hold = true);
-        moved.load_balancers[0].listeners[0].rules[0].action = snapshot(8, 208).load_balancers[0].listeners[0].rules[0].action.clone();
+        moved.load_balancers[0].listeners[0].rules[0].action =
+            snapshot(8, 208).load_balancers[0].listeners[0].rules[0].action.clone();
         assert!(!only_holds(&in_force, &moved), "reads go elsewhere");
         let mut other = change(&|scope| scope.hold = true);
         other.load_balancers[0].name = "other".into();
