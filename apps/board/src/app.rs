@@ -8,7 +8,7 @@ use http::{Method, StatusCode, Uri};
 
 use crate::config::{Config, Role};
 use crate::db::{Db, DbError, Migration};
-use crate::http::{Problem, ServiceInfo, health_routes, idempotency};
+use crate::http::{Guarded, Peer, Problem, ServiceInfo, health_routes, idempotency};
 use crate::links::{Feature, Link, Links};
 use crate::{cut, import, posts, threads, users, web};
 
@@ -55,9 +55,9 @@ pub async fn open(config: &Config) -> Result<Router, StartError> {
     if let Some(file) = &config.import {
         import::import(&db, features, file, fenced).await?;
     }
-    let link = |feature, peer: &Option<_>| match peer {
-        peer if features.contains(&feature) => Link::Here(Clone::clone(peer)),
-        Some(peer) => Link::At(Clone::clone(peer)),
+    let link = |feature, peer: &Option<Peer>| match peer.clone().map(Guarded::from) {
+        peer if features.contains(&feature) => Link::Here(peer),
+        Some(peer) => Link::At(peer),
         None => Link::Unknown,
     };
     let links = Links {

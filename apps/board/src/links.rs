@@ -11,7 +11,7 @@
 use http::{HeaderValue, StatusCode};
 
 use crate::db::{Db, DbError, Fence, Tx};
-use crate::http::{Peer, Problem};
+use crate::http::{Guarded, Problem};
 
 /// One of the board's three features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,9 @@ pub struct Dependent {
 #[derive(Clone, Debug)]
 pub enum Link {
     /// In this process, over the same database; and at the URL, once it has been cut out.
-    Here(Option<Peer>),
+    Here(Option<Guarded>),
     /// At a URL.
-    At(Peer),
+    At(Guarded),
     /// Nobody said: what depends on it cannot be written.
     Unknown,
 }

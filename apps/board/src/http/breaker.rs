@@ -3,12 +3,35 @@
 //! A question that failed for as long as it was asked opens the circuit. Open, questions fail at once; after a while one is
 //! let through. Its answer closes the circuit, its failure opens it again, for twice as long.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+use super::{Peer, PeerError};
 
 /// How long nobody asks: after the first failure, and at most.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(8);
+
+/// A peer that is asked through a circuit breaker, which its clones share.
+#[derive(Clone, Debug)]
+pub struct Guarded {
+    peer: Peer,
+    breaker: Arc<Breaker>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// It did not answer a short time ago; it was not asked.
+    #[error("it did not answer a short time ago and is not asked for a while")]
+    Open,
+    /// It was asked.
+    #[error(transparent)]
+    Asked(#[from] PeerError),
+}
 
 /// The state that all who ask one peer share.
 #[derive(Debug, Default)]
@@ -28,6 +51,33 @@ struct State {
     open: Option<(Duration, Instant)>,
     /// Somebody finds out.
     probing: bool,
+}
+
+impl From<Peer> for Guarded {
+    fn from(peer: Peer) -> Self {
+        Self { peer, breaker: Arc::default() }
+    }
+}
+
+impl Guarded {
+    /// As [`Peer::get`], unless the circuit is open.
+    pub async fn get(&self, path: &str, trace: Option<&HeaderValue>) -> Result<(StatusCode, Bytes), Unanswered> {
+        self.through(self.peer.get(path, trace)).await
+    }
+
+    /// A service or load balancer that cannot answer at the moment counts as one that does not.
+    async fn through(
+        &self,
+        question: impl Future<Output = Result<(StatusCode, Bytes), PeerError>>,
+    ) -> Result<(StatusCode, Bytes), Unanswered> {
+        let Some(permit) = self.breaker.ask(Instant::now()) else { return Err(Unanswered::Open) };
+        let answer = question.await;
+        match &answer {
+            Ok((status, _)) if !matches!(status.as_u16(), 502..=504) => permit.answered(),
+            Ok(_) | Err(_) => permit.failed(Instant::now()),
+        }
+        Ok(answer?)
+    }
 }
 
 impl Breaker {
@@ -96,6 +146,25 @@ mod tests {
         one.answered();
         two.failed(at(1800));
         assert!(breaker.ask(at(2299)).is_none() && breaker.ask(at(2300)).is_some(), "the short pause again");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_answer_is_not_asked_for_a_while() {
+        let guarded = Guarded::from(Peer::parse("http://users").unwrap());
+        let clone = guarded.clone();
+        let refused = async { Err(PeerError::Connect("users".into(), "refused".into())) };
+        assert!(matches!(guarded.through(refused).await, Err(Unanswered::Asked(_))));
+        let never = async { unreachable!("it is not asked") };
+        assert!(matches!(clone.through(never).await, Err(Unanswered::Open)));
+        tokio::time::sleep(FIRST + Duration::from_millis(50)).await;
+        let busy = async { Ok((StatusCode::SERVICE_UNAVAILABLE, Bytes::new())) };
+        assert!(clone.through(busy).await.is_ok());
+        let never = async { unreachable!("it is not asked") };
+        assert!(matches!(guarded.through(never).await, Err(Unanswered::Open)));
+        tokio::time::sleep(2 * FIRST + Duration::from_millis(50)).await;
+        for status in [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR] {
+            assert_eq!(guarded.through(async { Ok((status, Bytes::new())) }).await.unwrap().0, status);
+        }
     }
 
     #[test]

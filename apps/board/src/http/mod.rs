@@ -2,6 +2,7 @@
 //! and the server that drains on SIGTERM.
 
 mod body;
+mod breaker;
 mod fields;
 mod health;
 pub mod idempotency;
@@ -12,6 +13,7 @@ mod resource;
 mod server;
 
 pub use body::{Body, json};
+pub use breaker::{Guarded, Unanswered};
 pub use fields::{Fields, MAX_ID};
 pub use health::{ServiceInfo, routes as health_routes};
 pub use page::{Page, link_next};
