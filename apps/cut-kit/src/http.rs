@@ -224,6 +224,10 @@ impl Kit {
 
     /// The contract's call `changes`: waits for an event as long as the query says.
     pub async fn changes(&self, query: ChangesQuery) -> Result<Changes, Problem> {
+        #[cfg(feature = "postgres")]
+        if let Kit::Postgres(kit) = self {
+            return kit.changes(&query).await;
+        }
         let wait = Duration::from_millis(query.wait_ms.unwrap_or(0).min(MAX_WAIT_MS).into());
         let deadline = Instant::now() + wait;
         loop {

@@ -37,6 +37,12 @@ pub struct CutRequest {
     /// `contract`, `database` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
+    /// PostgreSQL of the old side, moved from outside: `postgres://user:password@host:port/database`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_database: Option<DatabaseUrl>,
+    /// And of the new side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_database: Option<DatabaseUrl>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
     /// A state, such as `SHADOW`: it stops there and waits.
@@ -58,6 +64,23 @@ pub struct CutRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retire: Option<String>,
     pub dry_run: bool,
+}
+
+/// A URL with a password in it, which is not printed.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(pub String);
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("postgres://…")
+    }
+}
+
+impl From<&str> for DatabaseUrl {
+    fn from(url: &str) -> Self {
+        Self(url.to_owned())
+    }
 }
 
 /// How a stopped cut goes on.
@@ -130,6 +153,8 @@ pub struct Cut {
 pub struct Part {
     pub service: String,
     pub cluster: String,
+    /// Where the platform drives the database itself: its URL without the password.
+    pub database: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -3,6 +3,8 @@
 
 #[path = "../tests/cutting/mod.rs"]
 mod cutting;
+#[path = "../tests/foreign/mod.rs"]
+mod foreign;
 #[path = "../tests/stage/mod.rs"]
 mod stage;
 
@@ -15,6 +17,10 @@ use std::time::{Duration, Instant};
 /// Cuts and rollbacks of the board's posts under load, with a ledger of every write.
 #[derive(Parser)]
 struct Arguments {
+    /// sqlite: the board's posts, by the contract. postgres: the posts of a foreign application in Python, moved from
+    /// outside, each side on a server of its own; what is killed is the servers.
+    #[arg(long, default_value = "sqlite", value_parser = ["sqlite", "postgres"])]
+    database: String,
     /// Moves without kills; a cut is one, a rollback is one.
     #[arg(long, default_value_t = 10)]
     moves: u64,
@@ -80,6 +86,9 @@ impl Sum {
 
 fn main() {
     let arguments = Arguments::parse();
+    if arguments.database == "postgres" {
+        return over_postgresql(&arguments);
+    }
     let mut stage = Stage::uncut();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let each = f64::from(arguments.rate) / FEATURES.len() as f64;
@@ -185,6 +194,72 @@ fn main() {
     assert_eq!([&quiet, &shadowed, &calm_sum].map(|s| s.failed), [0; 3], "writes failed where nobody was killed");
     assert_eq!(seen.total.failed, 0, "reads failed: {:?}", seen.total.kinds);
     assert_eq!(left, Vec::<String>::new());
+}
+
+/// The foreign application over PostgreSQL: writes of posts and of comments, reads of both.
+fn over_postgresql(arguments: &Arguments) {
+    let mut site = foreign::Site::open().expect("PostgreSQL and psycopg2 are here");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut dice = Dice(arguments.seed);
+    let each = f64::from(arguments.rate) / 2.0;
+    let load = {
+        let _inside = runtime.enter();
+        let mut config = LoadConfig::new(site.address, &site.host, Pace::Rate(f64::from(arguments.reads)));
+        config.paths = vec![PathSpec::new("posts", "/posts/3"), PathSpec::new("comments", "/posts/3/comments")];
+        Load::start(config).unwrap()
+    };
+    println!(
+        "\n{} writes per second, {} reads per second, seed {}, PostgreSQL\n",
+        arguments.rate, arguments.reads, arguments.seed
+    );
+    for (series, name, wanted, crashes) in [
+        ("quiet", "no cut", 0, 0),
+        ("calm", "without kills", arguments.moves, 0),
+        ("wild", "servers killed", arguments.moves_with_kills, arguments.kills),
+    ] {
+        let ledgers = [site.write_posts(series, each), site.write_comments(series, each)];
+        let mut moves = Moves::default();
+        if wanted == 0 {
+            std::thread::sleep(Duration::from_secs(arguments.quiet));
+        }
+        while moves.moves < wanted {
+            moves.add(foreign::to_and_fro(&mut site, (wanted - moves.moves).clamp(2, 10) / 2 * 2, crashes, &mut dice));
+        }
+        let mut sum = Sum::default();
+        for (ledger, table) in ledgers.into_iter().zip(foreign::TABLES) {
+            let (account, verdict) = site.check(ledger, 0, table, series);
+            sum.add(table, &account, &verdict);
+        }
+        println!(
+            "{name}: {} moves, {} crashes, hold ms p50 / p99 / max {}, {} holds given up, rollback ms {}",
+            moves.moves,
+            moves.crashes,
+            spread(&moves.holds),
+            moves.holds_given_up,
+            spread(&moves.rollbacks)
+        );
+        println!(
+            "  {} acknowledged, {} missing, {} doubled, {} denied, {} unread, {} failed or unknown ({}), latency ms {:.1} / {:.1} / {:.1}",
+            sum.acknowledged,
+            sum.missing,
+            sum.doubled,
+            sum.denied,
+            sum.unread,
+            sum.failed,
+            sum.kinds.join(", "),
+            ms(sum.p50_us),
+            ms(sum.p99_us),
+            ms(sum.max_us)
+        );
+        assert_eq!(
+            sum.missing + sum.doubled + sum.denied,
+            0,
+            "writes were lost, doubled, or done though said to have failed"
+        );
+        assert!(crashes > 0 || sum.failed == 0, "writes failed where nobody was killed");
+    }
+    let seen = runtime.block_on(load.stop());
+    println!("reads: {} failed (servers were killed) of {}", seen.total.failed, seen.total.requests);
 }
 
 /// Writes all features while `work` is done, and holds the ledgers against the rows.

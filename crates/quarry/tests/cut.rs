@@ -1,5 +1,5 @@
 //! Posts are cut out of the running monolith with their data, back, and out again, while clients write: no
-//! acknowledged write is lost or doubled, and none fails.
+//! acknowledged write is lost or doubled, and none fails. Over SQLite, and over PostgreSQL.
 
 #[path = "cut/signed.rs"]
 mod signed;
@@ -10,6 +10,7 @@ use quarry_aws::ecs::op::{CreateService, DescribeServices, RegisterTaskDefinitio
 use quarry_aws::elbv2::op::{
     CreateRule, CreateTargetGroup, DeleteRule, DescribeLoadBalancers, DescribeRules, DescribeTargetHealth,
 };
+use quarry_testkit::postgres::Postgres;
 use quarry_testkit::{Platform, image, wait_for};
 use serde_json::{Value, json};
 use signed::Cuts;
@@ -109,7 +110,20 @@ struct Board {
 
 impl Board {
     fn new() -> Self {
-        let site = Site::on(Platform::start(EXE).unwrap());
+        Self::on(Platform::start(EXE).unwrap(), None)
+    }
+
+    /// Each service with a PostgreSQL database of its own. Plain processes: they reach the server on the host's loopback.
+    fn over(server: &Postgres) -> Self {
+        let urls = ["api", "posts"].map(|name| {
+            server.sql("postgres", &format!("CREATE DATABASE {name}")).unwrap();
+            server.url("postgres", name)
+        });
+        Self::on(Platform::start_with(EXE, Some("none")).unwrap(), Some(urls))
+    }
+
+    fn on(platform: Platform, databases: Option<[String; 2]>) -> Self {
+        let site = Site::on(platform);
         let (api_group, at) = site.balance();
         let image = |name: &str| {
             let binary = format!("board-{name}");
@@ -147,31 +161,44 @@ impl Board {
         let env = |pairs: &[(&str, &str)]| {
             Value::Array(pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect())
         };
-        for (name, group, variables) in [
-            ("api", &api_group, env(&[("CUT_ADMIN_PORT", "9100"), ("IMPORT", "/db.json")])),
+        // Plain processes share the host's ports.
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let ports = |side: usize| match &databases {
+            None => ["3000", "9100"].map(str::to_owned).to_vec(),
+            Some(urls) => vec![free(), free(), urls[side].clone()],
+        };
+        let (of_api, of_posts) = (ports(0), ports(1));
+        let import = match &databases {
+            None => "/db.json".to_owned(),
+            Some(_) => format!("{}/../../apps/board/data/db.json", env!("CARGO_MANIFEST_DIR")),
+        };
+        let stored = |own: &[String], more: &[(&str, &str)]| {
+            let names = ["PORT", "CUT_ADMIN_PORT", "DATABASE_URL"];
+            let own: Vec<_> = names.into_iter().zip(own.iter().map(String::as_str)).collect();
+            env(&[&own[..], more].concat())
+        };
+        for (name, group, port, variables) in [
+            ("api", &api_group, &of_api[0], stored(&of_api, &[("IMPORT", &import)])),
             (
                 "posts",
                 &posts_group,
-                env(&[
-                    ("CUT_ADMIN_PORT", "9100"),
-                    ("CUT_DESTINATION", "posts"),
-                    ("USERS_URL", &front),
-                    ("THREADS_URL", &front),
-                ]),
+                &of_posts[0],
+                stored(&of_posts, &[("CUT_DESTINATION", "posts"), ("USERS_URL", &front), ("THREADS_URL", &front)]),
             ),
         ] {
+            let port: u16 = port.parse().unwrap();
             site.call::<RegisterTaskDefinition>(json!({
                 "family": name, "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
                 "cpu": "256", "memory": "512",
                 "containerDefinitions": [{
                     "name": name, "image": image(name), "environment": variables, "stopTimeout": 2,
-                    "portMappings": [{"containerPort": 3000}],
+                    "portMappings": [{"containerPort": port}],
                 }],
             }));
             site.call::<CreateService>(json!({
                 "cluster": "demo", "serviceName": name, "taskDefinition": name, "desiredCount": 1,
                 "launchType": "FARGATE", "networkConfiguration": site.network(),
-                "loadBalancers": [{"targetGroupArn": group, "containerName": name, "containerPort": 3000}],
+                "loadBalancers": [{"targetGroupArn": group, "containerName": name, "containerPort": port}],
             }));
         }
         let cuts = Cuts::of(&site.platform);
@@ -222,7 +249,19 @@ impl Board {
 
 #[test]
 fn posts_are_cut_out_back_and_out_again_while_clients_write() {
-    let mut board = Board::new();
+    out_back_and_out_again(Board::new());
+}
+
+#[test]
+fn the_same_over_postgresql() {
+    let Some(server) = Postgres::start() else { return };
+    out_back_and_out_again(Board::over(&server));
+    let left = server.sql("api", "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'posts%'").unwrap();
+    assert!(left.starts_with("posts_retired_"), "{left}");
+    assert_eq!(server.sql("posts", "SELECT count(*) FROM pg_replication_slots").unwrap(), "0");
+}
+
+fn out_back_and_out_again(mut board: Board) {
     let request = json!({
         "scope": "posts", "from": "api", "to": "demo/posts", "paths": ["/api/posts*"], "shadow_seconds": 1,
     });

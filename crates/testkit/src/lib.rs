@@ -2,6 +2,7 @@
 //! removed when the test ends however it ends.
 
 pub mod image;
+pub mod postgres;
 
 use anyhow::{Context, Result, bail, ensure};
 use quarry_client::{Client, Credentials};

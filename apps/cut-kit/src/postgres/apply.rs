@@ -2,14 +2,14 @@
 
 use tokio_postgres::Transaction;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::decode::APPLIED;
 use super::feed::{self, texts};
 use super::setup::APPLYING;
 use super::shape::Shape;
 use super::store::{self, Fence, Follows};
-use super::{Postgres, Result, failed, signed};
+use super::{Postgres, Result, Typed, failed, signed};
 use crate::contract::{Applied, ApplyRequest, Chunk, Code, Event, Key, Op, Problem, Row, Value};
 use crate::digest::Sum;
 use crate::scope::{Scope, quoted};
@@ -31,7 +31,8 @@ impl Postgres {
         let tx = client.transaction().await.map_err(failed)?;
         // Taken by every apply and fence command first.
         tx.batch_execute("SET LOCAL lock_timeout = '2s'; SET LOCAL synchronous_commit = on").await.map_err(failed)?;
-        tx.query("SELECT 1 FROM cut_fence WHERE scope = $1 FOR UPDATE", &[&scope.name]).await.map_err(failed)?;
+        let sql = "SELECT 1 FROM cut_fence WHERE scope = $1 FOR UPDATE";
+        tx.query_typed(sql, &[(&scope.name, Type::TEXT)]).await.map_err(failed)?;
         let fence = store::fence(&tx, &scope.name).await?;
         if fence.owner && !(request.events.is_empty() && request.chunk.is_none()) {
             let message = format!("{} is owned here: nothing is applied to an owner", scope.name);
@@ -42,12 +43,12 @@ impl Postgres {
             return Err(Problem::new(Code::BadRequest, "a database does not follow itself"));
         }
         // The guard lets this transaction through, and this side's feed leaves it out.
-        let sql =
-            format!("SELECT set_config('{APPLYING}', $1, true), pg_logical_emit_message(true, '{APPLIED}', $1)::text");
-        tx.query_one(&sql, &[&scope.name]).await.map_err(failed)?;
-        if self.replica {
-            tx.batch_execute("SET LOCAL session_replication_role = replica").await.map_err(failed)?;
-        }
+        let sql = format!(
+            "SELECT set_config('{APPLYING}', $1, true), pg_logical_emit_message(true, '{APPLIED}', $1)::text, \
+             CASE WHEN $2 THEN set_config('session_replication_role', 'replica', true) END"
+        );
+        let parameters: [Typed<'_>; 2] = [(&scope.name, Type::TEXT), (&self.replica, Type::BOOL)];
+        tx.query_typed_one(&sql, &parameters).await.map_err(failed)?;
         let mut copied = Vec::new();
         for shape in &shapes {
             copied.push(store::copied(&tx, &scope.name, &shape.name).await?);
@@ -86,18 +87,30 @@ impl Work<'_> {
         }
         let begun = follows.position;
         let (mut last, mut changed) = (begun, fence.changed_since);
+        // New rows of one table that come together are written together.
+        let mut new: (usize, Vec<Row>) = (0, Vec::new());
         for event in request.events.iter().filter(|event| event.position > begun) {
             if event.position < last || event.position > request.to {
                 let message = format!("an event at position {} does not follow {last}", event.position);
                 return Err(Problem::new(Code::Gap, message).at(begun));
             }
             last = event.position;
-            match event.op {
-                Op::Mark => mark(&mut follows, event)?,
-                _ => self.event(event).await?,
+            if let Some((at, row)) = self.new_row(event).await? {
+                if new.0 != at || new.1.len() >= 500 {
+                    self.insert(new.0, &std::mem::take(&mut new.1)).await?;
+                }
+                new.0 = at;
+                new.1.push(row);
+            } else {
+                self.insert(new.0, &std::mem::take(&mut new.1)).await?;
+                match event.op {
+                    Op::Mark => mark(&mut follows, event)?,
+                    _ => self.event(event).await?,
+                }
             }
             changed = true;
         }
+        self.insert(new.0, &new.1).await?;
         follows.position = follows.position.max(request.to);
         if let Some(chunk) = &request.chunk {
             if follows.position != request.to {
@@ -109,17 +122,17 @@ impl Work<'_> {
         }
         let optional = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
         self.tx
-            .execute(
+            .query_typed(
                 "INSERT INTO cut_following (scope, src, position, mark_epoch, mark_position, mark) \
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (scope, src) DO UPDATE SET position = excluded.position, \
                  mark_epoch = excluded.mark_epoch, mark_position = excluded.mark_position, mark = excluded.mark",
                 &[
-                    name,
-                    &request.src,
-                    &signed(follows.position)?,
-                    &optional(follows.mark_epoch),
-                    &optional(follows.mark_position),
-                    &follows.mark,
+                    (name, Type::TEXT),
+                    (&request.src, Type::TEXT),
+                    (&signed(follows.position)?, Type::INT8),
+                    (&optional(follows.mark_epoch), Type::INT8),
+                    (&optional(follows.mark_position), Type::INT8),
+                    (&follows.mark, Type::TEXT),
                 ],
             )
             .await
@@ -200,6 +213,14 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The row that an event adds within what is copied, and its table's place.
+    async fn new_row(&self, event: &Event) -> Result<Option<(usize, Row)>> {
+        let (Op::Insert, None, Some(row)) = (event.op, &event.before, &event.after) else { return Ok(None) };
+        let at = self.table(&event.table)?;
+        let Some(key) = self.shapes[at].key_of(row) else { return Ok(None) };
+        Ok(self.reached(at, &key).await?.then(|| (at, row.clone())))
+    }
+
     async fn event(&mut self, event: &Event) -> Result<()> {
         let at = self.table(&event.table)?;
         let key = |row: &Option<Row>| row.as_ref().and_then(|row| self.shapes[at].key_of(row));
@@ -249,7 +270,7 @@ impl Work<'_> {
         let sql = format!("SELECT {} <= {}", shape.key_row(1), shape.key_row(1 + shape.key.len()));
         let mut parameters = texts(key)?;
         parameters.extend(texts(copied)?);
-        let row = self.tx.query_one(&sql, &references(&parameters)).await.map_err(failed)?;
+        let row = self.tx.query_typed_one(&sql, &references(&parameters)).await.map_err(failed)?;
         Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
     }
 
@@ -294,6 +315,13 @@ impl Work<'_> {
         self.there(at, key, before).await?;
         let shape = &self.shapes[at];
         values(shape, after)?;
+        if shape.key_of(after).as_ref() != Some(key) {
+            // An identity column takes no given value by an update.
+            let sql = format!("DELETE FROM {} WHERE {}", quoted(&shape.name), shape.key_equals(1));
+            self.run(at, &sql, &texts(key)?).await?;
+            self.sum.take(&self.shapes[at].name, before);
+            return self.insert(at, std::slice::from_ref(after)).await;
+        }
         let mut parameters = texts(key)?;
         let mut sets = Vec::new();
         for column in shape.columns.iter().filter(|c| before.get(&c.name) != after.get(&c.name)) {
@@ -342,7 +370,7 @@ impl Work<'_> {
 
     async fn run(&self, at: usize, sql: &str, parameters: &[Option<String>]) -> Result<Vec<Row>> {
         let shape = &self.shapes[at];
-        let rows = self.tx.query(sql, &references(parameters)).await.map_err(|error| {
+        let rows = self.tx.query_typed(sql, &references(parameters)).await.map_err(|error| {
             // Class 23: integrity constraints; class 22: values that do not fit.
             let code = error.code().map(SqlState::code).unwrap_or_default();
             if code.starts_with("23") || code.starts_with("22") {
@@ -393,6 +421,6 @@ fn values(shape: &Shape, row: &Row) -> Result<Vec<Option<String>>> {
     texts(&values.ok_or_else(other)?)
 }
 
-fn references(parameters: &[Option<String>]) -> Vec<&(dyn ToSql + Sync)> {
-    parameters.iter().map(|p| p as _).collect()
+fn references(parameters: &[Option<String>]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    parameters.iter().map(|p| (p as _, Type::TEXT)).collect()
 }

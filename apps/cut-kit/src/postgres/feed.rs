@@ -1,11 +1,12 @@
 //! `GET /snapshot` and `GET /changes`: the log, read by SQL.
 
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, IsolationLevel};
 
 use super::decode::{Decoder, Transaction};
 use super::shape::{self, Shape};
 use super::store::{self, Fence};
-use super::{Postgres, Result, failed, lsn, parse_lsn};
+use super::{Postgres, Result, Typed, failed, lsn, parse_lsn};
 use crate::contract::{
     Changes, ChangesQuery, Chunk, Code, Event, Key, MAX_LIMIT, Op, Problem, Row, Snapshot, SnapshotQuery, Value,
 };
@@ -36,7 +37,7 @@ impl Visible {
     pub async fn now(client: &impl GenericClient) -> Result<Visible> {
         let sql =
             "SELECT pg_snapshot_xmax(s)::text, array(SELECT pg_snapshot_xip(s)::text) FROM pg_current_snapshot() s";
-        let row = client.query_one(sql, &[]).await.map_err(failed)?;
+        let row = client.query_typed_one(sql, &[]).await.map_err(failed)?;
         let low = |text: &str| text.parse::<u64>().unwrap_or(0) as u32;
         Ok(Visible { xmax: low(row.get(0)), running: row.get::<_, Vec<String>>(1).iter().map(|x| low(x)).collect() })
     }
@@ -127,16 +128,29 @@ impl Postgres {
             to = to.max(log.read.min(query.until.unwrap_or(u64::MAX)));
         }
         let digest = sum_at(scope, &fence, &shapes, &log, to).map(|sum| sum.digest());
-        // What the other side has safe may be forgotten, once the digest up to there is stored.
+        // What the other side has safe may be forgotten, once the digest up to there is stored: another call may have
+        // stored and forgotten more meanwhile, then this one leaves it.
         if query.after > log.confirmed {
             let sum = sum_at(scope, &fence, &shapes, &log, query.after);
-            if let Some(sum) = sum.filter(|_| fence.owner && query.after > fence.digest_position) {
-                store::keep(&client, &scope.name, &sum, query.after).await?;
+            let stored = match sum.filter(|_| fence.owner) {
+                Some(sum) if query.after > fence.digest_position => {
+                    store::keep(&client, &scope.name, &sum, query.after).await?
+                }
+                Some(_) => true,
+                None if fence.owner => fence.digest.is_none(),
+                // A mark whose digest is not computed yet needs the log before it.
+                None => {
+                    let computed = fence.released.as_ref().is_some_and(|mark| mark.epoch == fence.epoch);
+                    computed || !super::fence::has_mark(&client, &scope.name, fence.epoch).await?
+                }
+            };
+            if stored {
+                let _reading = self.reading.lock().await;
+                let sql = "SELECT pg_replication_slot_advance($1::text::name, ($2::text)::pg_lsn)::text";
+                // Another task may read the slot at this moment: the next call does it.
+                let after = lsn(query.after);
+                let _ = client.query_typed(sql, &[(&fence.slot, Type::TEXT), (&after, Type::TEXT)]).await;
             }
-            let _reading = self.reading.lock().await;
-            let sql = "SELECT pg_replication_slot_advance($1, ($2::text)::pg_lsn)::text";
-            // Another task may read the slot at this moment: the next call does it.
-            let _ = client.query_one(sql, &[&fence.slot, &lsn(query.after)]).await;
         }
         self.put_back(client);
         let head = log.read.max(to);
@@ -155,26 +169,28 @@ impl Postgres {
         let _reading = self.reading.lock().await;
         if limit.is_none() {
             // What is committed without waiting for the disk is on it now.
-            client.query_one("SELECT pg_logical_emit_message(true, 'cut', '')::text", &[]).await.map_err(failed)?;
+            let sql = "SELECT pg_logical_emit_message(true, 'cut', '')::text";
+            client.query_typed(sql, &[]).await.map_err(failed)?;
         }
         let sql = "SELECT confirmed_flush_lsn::text, pg_current_wal_flush_lsn()::text FROM pg_replication_slots \
                    WHERE slot_name = $1 AND wal_status IS DISTINCT FROM 'lost'";
-        let row = client.query_opt(sql, &[&fence.slot]).await.map_err(failed)?;
+        let row = client.query_typed(sql, &[(&fence.slot, Type::TEXT)]).await.map_err(failed)?.pop();
         let lost =
             || Problem::new(Code::Gap, format!("the replication slot of {scope} is gone: prepare and copy again"));
         let row = row.ok_or_else(lost)?;
         let (confirmed, end): (u64, u64) = (parse_lsn(row.get(0)), parse_lsn(row.get(1)));
-        let sql = "SELECT data FROM pg_logical_slot_peek_binary_changes($1, ($2::text)::pg_lsn, $3, \
+        let sql = "SELECT data FROM pg_logical_slot_peek_binary_changes($1::text::name, ($2::text)::pg_lsn, $3, \
                    'proto_version', '1', 'publication_names', $4, 'messages', 'true')";
         // Each event is a row, and each transaction has two more; what lies between the confirmed position and the wanted one
         // is read again, so the limit grows until something new is there.
         let mut rows_wanted = limit.map(|(_, limit)| i32::try_from(limit.saturating_mul(3)).unwrap_or(i32::MAX));
         loop {
-            let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-                [&fence.slot, &lsn(end), &rows_wanted, &publication(scope)];
+            let (until, published) = (lsn(end), publication(scope));
+            let parameters: [Typed<'_>; 4] =
+                [(&fence.slot, Type::TEXT), (&until, Type::TEXT), (&rows_wanted, Type::INT4), (&published, Type::TEXT)];
             let mut tries = 0;
             let rows = loop {
-                match client.query(sql, &parameters).await.map_err(failed) {
+                match client.query_typed(sql, &parameters).await.map_err(failed) {
                     // Another task of the service reads it.
                     Err(problem) if problem.code == Code::Busy && tries < 40 => {
                         tries += 1;
@@ -223,7 +239,10 @@ pub async fn prepared(client: &impl GenericClient, scope: &Scope, fence: &Fence)
                AND relreplident = 'f'), \
                (SELECT count(DISTINCT tgrelid) FROM pg_trigger WHERE tgname LIKE 'cut\\_' || $2::text || '.%' AND tgenabled = 'A'), \
                (SELECT count(*) FROM pg_publication_tables WHERE pubname = $3 AND tablename = ANY($1))";
-    let row = client.query_one(sql, &[&names, &scope.name, &publication(&scope.name)]).await.map_err(failed)?;
+    let publication = publication(&scope.name);
+    let parameters: [Typed<'_>; 3] =
+        [(&names, Type::TEXT_ARRAY), (&scope.name, Type::TEXT), (&publication, Type::TEXT)];
+    let row = client.query_typed_one(sql, &parameters).await.map_err(failed)?;
     let expected = names.len() as i64;
     for (at, what) in [(0, "the replica identity"), (1, "the triggers"), (2, "the publication")] {
         if row.get::<_, i64>(at) != expected {

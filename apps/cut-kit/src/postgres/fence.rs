@@ -1,12 +1,15 @@
 //! `POST /fence`.
 
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::feed;
 use super::store::{self, Fence};
 use super::{Postgres, Result, failed, parse_lsn, signed};
 use crate::contract::{Code, FenceAction, FenceRequest, Fenced, Mark, Op, Problem, Row, Value};
 use crate::scope::Scope;
+
+/// The mark's digest is computed again so often.
+const TRIES: usize = 5;
 
 impl Postgres {
     /// `POST /fence`, on disk when this returns.
@@ -55,9 +58,19 @@ impl Postgres {
 
     /// The mark of a release, with the digest that the log comes to there.
     async fn mark(&self, client: &Client, scope: &Scope, epoch: u64) -> Result<Mark> {
+        // A call for changes may store a later digest, and forget what was before it, between two of these questions.
+        for _ in 0..TRIES {
+            if let Some(mark) = self.mark_now(client, scope, epoch).await? {
+                return Ok(mark);
+            }
+        }
+        Err(Problem::new(Code::Failed, "the log does not reach back to the digest"))
+    }
+
+    async fn mark_now(&self, client: &Client, scope: &Scope, epoch: u64) -> Result<Option<Mark>> {
         let fence = store::fence(client, &scope.name).await?;
         if let Some(mark) = fence.released.clone().filter(|mark| mark.epoch == epoch) {
-            return Ok(mark);
+            return Ok(Some(mark));
         }
         let (_, shapes) = feed::prepared(client, scope, &fence).await?;
         let log = self.log(client, &scope.name, &fence, None).await?;
@@ -68,21 +81,21 @@ impl Postgres {
         });
         let position = position.ok_or_else(|| Problem::new(Code::Failed, "the log does not have the mark"))?;
         let owned = Fence { owner: true, ..fence };
-        let sum = feed::sum_at(scope, &owned, &shapes, &log, position)
-            .ok_or_else(|| Problem::new(Code::Failed, "the log does not reach back to the digest"))?;
+        let Some(sum) = feed::sum_at(scope, &owned, &shapes, &log, position) else { return Ok(None) };
         let digest = sum.digest();
         let sql = "UPDATE cut_scope SET digest_rows = $3, digest_sum = $4, digest_position = $5, released_epoch = $2, \
                    released_position = $5, released_rows = $3, released_sum = $4, changed_since = false \
                    WHERE scope = $1 AND released_epoch IS DISTINCT FROM $2";
         let (number, rows, at) = (signed(epoch)?, signed(digest.rows)?, signed(position)?);
         client.execute(sql, &[&scope.name, &number, &rows, &digest.sum, &at]).await.map_err(failed)?;
-        Ok(Mark { epoch, position, digest })
+        Ok(Some(Mark { epoch, position, digest }))
     }
 }
 
-async fn has_mark(tx: &Transaction<'_>, scope: &str, epoch: u64) -> Result<bool> {
+/// Whether the scope was given up here in this epoch.
+pub async fn has_mark(client: &impl GenericClient, scope: &str, epoch: u64) -> Result<bool> {
     let sql = "SELECT 1 FROM cut_marks WHERE scope = $1 AND epoch = $2";
-    Ok(tx.query_opt(sql, &[&scope, &signed(epoch)?]).await.map_err(failed)?.is_some())
+    Ok(client.query_opt(sql, &[&scope, &signed(epoch)?]).await.map_err(failed)?.is_some())
 }
 
 /// The fence and the mark in one transaction: no write is between them.

@@ -13,22 +13,32 @@ mod apply;
 mod decode;
 mod feed;
 mod fence;
+mod findings;
 mod setup;
 mod shape;
 mod store;
+mod survey;
 mod verify;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::contract::{Code, Engine, Problem, State};
+use crate::contract::{Changes, ChangesQuery, Code, Engine, MAX_WAIT_MS, Problem, State};
 use crate::scope::{Scope, check_names};
 
+pub use survey::{Survey, survey};
+
+/// Between two looks for a change while a call waits.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 const IDLE: usize = 4;
+/// What the kit calls itself at the server.
+const APPLICATION: &str = "cut-kit";
 
 /// A database that offers the contract.
 pub struct Postgres {
@@ -45,6 +55,8 @@ pub struct Postgres {
 }
 
 type Result<T> = std::result::Result<T, Problem>;
+/// A parameter with its type: a statement with such ones needs no question to the server before.
+type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 
 impl Postgres {
     /// Connects, and makes the kit's own tables. A scope that the database does not know yet is owned here, unless it is
@@ -55,13 +67,7 @@ impl Postgres {
         if let Some(unknown) = destinations.iter().find(|name| !scopes.iter().any(|s| s.name == **name)) {
             return Err(bad(format!("{unknown} is none of this application's scopes")));
         }
-        let mut config: Config = url.parse().map_err(|e| bad(format!("the URL of the database: {e}")))?;
-        config.connect_timeout(CONNECT_LIMIT);
-        config.application_name("cut-kit");
-        // Values travel as these settings write them.
-        config.options(
-            "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1",
-        );
+        let config = configuration(url)?;
         let mut client = connect(&config).await?;
         let (schema, database, replica) = store::install(&mut client, &scopes, destinations).await?;
         let idle = Mutex::new(vec![client]);
@@ -83,6 +89,33 @@ impl Postgres {
             engine: Engine::Postgresql,
             scopes,
         })
+    }
+
+    /// `GET /changes`: waits for an event as long as the query says.
+    pub async fn changes(&self, query: &ChangesQuery) -> Result<Changes> {
+        let wait = Duration::from_millis(query.wait_ms.unwrap_or(0).min(MAX_WAIT_MS).into());
+        let deadline = Instant::now() + wait;
+        loop {
+            let changes = self.changes_now(query).await?;
+            if !changes.events.is_empty() || query.until.is_some_and(|until| changes.to >= until) {
+                return Ok(changes);
+            }
+            // The log is read again only when it has grown: reading it costs more than asking where it ends.
+            loop {
+                let now = Instant::now();
+                if now >= deadline {
+                    return Ok(changes);
+                }
+                tokio::time::sleep(LOOK_EVERY.min(deadline - now)).await;
+                let client = self.client().await?;
+                let row =
+                    client.query_typed_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.map_err(failed)?;
+                self.put_back(client);
+                if parse_lsn(row.get(0)) > changes.to {
+                    break;
+                }
+            }
+        }
     }
 
     fn scope(&self, name: &str) -> Result<&Scope> {
@@ -108,6 +141,41 @@ impl Postgres {
             idle.push(client);
         }
     }
+}
+
+/// How the kit connects.
+fn configuration(url: &str) -> Result<Config> {
+    let bad = |e: tokio_postgres::Error| Problem::new(Code::BadRequest, format!("the URL of the database: {e}"));
+    let mut config: Config = url.parse().map_err(bad)?;
+    if config.get_ssl_mode() == SslMode::Require {
+        let message = "the URL of the database asks for TLS, which is not spoken here: use a local socket or a tunnel";
+        return Err(Problem::new(Code::BadRequest, message));
+    }
+    config.connect_timeout(CONNECT_LIMIT);
+    config.application_name(APPLICATION);
+    // Values travel as these settings write them.
+    config.options(
+        "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1",
+    );
+    Ok(config)
+}
+
+/// What a URL leads to, without the password and whatever else it says: `postgres://user@host:port/database`. Refused where
+/// it cannot be used, without a word of it.
+pub fn describe(url: &str) -> Result<String> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let message = "the URL of a database is postgres://user:password@host:port/database";
+        return Err(Problem::new(Code::BadRequest, message));
+    }
+    let config = configuration(url)?;
+    let host = match config.get_hosts() {
+        [Host::Tcp(name), ..] => name.clone(),
+        [Host::Unix(path), ..] => path.display().to_string(),
+        [] => return Err(Problem::new(Code::BadRequest, "the URL of the database names no host")),
+    };
+    let port = config.get_ports().first().map_or(String::new(), |port| format!(":{port}"));
+    let user = config.get_user().map_or(String::new(), |user| format!("{user}@"));
+    Ok(format!("postgres://{user}{host}{port}/{}", config.get_dbname().unwrap_or_default()))
 }
 
 async fn connect(config: &Config) -> Result<Client> {

@@ -4,7 +4,7 @@ use tokio_postgres::{Client, GenericClient};
 
 use super::shape::{self, Shape};
 use super::store::{self, Fence};
-use super::{Postgres, Result, failed, feed, parse_lsn, signed};
+use super::{Postgres, Result, failed, feed, findings, parse_lsn, signed};
 use crate::contract::{
     Code, Engine, Fate, Finding, FinishRequest, Finished, Follow, PrepareRequest, Prepared, Problem, Role, Severity,
 };
@@ -105,7 +105,7 @@ impl Postgres {
             return Err(Problem::new(Code::Epoch, message).epoch(fence.epoch));
         }
         let shapes = shape::shapes(client, scope).await?;
-        let mut findings = shape::findings(client, scope, &shapes, self.replica).await?;
+        let mut findings = findings::findings(client, scope, &shapes, self.replica).await?;
         let shapes: Vec<Shape> = shapes.into_iter().flatten().collect();
         let wrong = |message: String| Problem::new(Code::WrongOwner, message).epoch(fence.epoch);
         match request.role {
@@ -195,9 +195,7 @@ impl Postgres {
     async fn new_feed(&self, client: &Client, scope: &Scope, fence: &Fence, shapes: &[Shape]) -> Result<()> {
         drop_slot(client, fence).await?;
         let number = fence.feeds + 1;
-        let plain: String =
-            scope.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
-        let slot = format!("cut_{plain:.30}_{}_{number}", self.database);
+        let slot = format!("{}{}_{number}", slot_prefix(&scope.name), self.database);
         let sql = "UPDATE cut_scope SET slot = $2, feeds = $3 WHERE scope = $1";
         client.execute(sql, &[&scope.name, &slot, &number]).await.map_err(failed)?;
         // Waits until every transaction that runs now has ended.
@@ -289,6 +287,13 @@ impl Postgres {
     }
 }
 
+/// What the names of a scope's slots begin with.
+pub fn slot_prefix(scope: &str) -> String {
+    let plain: String =
+        scope.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    format!("cut_{plain:.30}_")
+}
+
 /// The slot's confirmed position; `None` where it is gone.
 async fn confirmed(client: &Client, fence: &Fence) -> Result<Option<u64>> {
     let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots \
@@ -308,11 +313,8 @@ async fn unused(client: &Client, fence: &Fence, shapes: &[Shape]) -> Result<bool
         if store::has_rows(client, shape).await? {
             return Ok(false);
         }
-        if let Some(sequence) = shape.sequence.as_ref().filter(|_| shape.only.is_none()) {
-            let sql = format!("SELECT is_called FROM {sequence}");
-            if client.query_one(&sql, &[]).await.map_err(failed)?.get(0) {
-                return Ok(false);
-            }
+        if store::gave_ids(client, shape).await? {
+            return Ok(false);
         }
     }
     Ok(fence.feed.is_none())

@@ -1,9 +1,10 @@
 //! The kit's own tables, and what they say.
 
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient};
 
 use super::shape::{self, Shape};
-use super::{Result, failed, parse_lsn, setup, unsigned};
+use super::{Result, Typed, failed, parse_lsn, setup, unsigned};
 use crate::contract::{Code, Digest, Following, Key, Mark, Problem, ScopeState, Table};
 use crate::digest::Sum;
 use crate::scope::{Scope, quoted, random_name};
@@ -115,7 +116,7 @@ pub async fn fence(client: &impl GenericClient, scope: &str) -> Result<Fence> {
     let sql = "SELECT f.owner, f.epoch, s.feed, s.feeds, s.slot, s.shapes, s.digest_rows, s.digest_sum, \
                s.digest_position, s.released_epoch, s.released_position, s.released_rows, s.released_sum, \
                s.changed_since, s.retired FROM cut_fence f JOIN cut_scope s USING (scope) WHERE scope = $1";
-    let row = client.query_opt(sql, &[&scope]).await.map_err(failed)?;
+    let row = client.query_typed(sql, &[(&scope, Type::TEXT)]).await.map_err(failed)?.pop();
     let row = row.ok_or_else(|| Problem::new(Code::Failed, format!("the fence row of {scope} is gone")))?;
     let digest = |at: usize| -> Option<Digest> {
         let (rows, sum): (Option<i64>, Option<String>) = (row.get(at), row.get(at + 1));
@@ -141,19 +142,21 @@ pub async fn fence(client: &impl GenericClient, scope: &str) -> Result<Fence> {
     })
 }
 
-/// Stores the kept digest.
-pub async fn keep(client: &impl GenericClient, scope: &str, sum: &Sum, position: u64) -> Result<()> {
+/// Stores the kept digest, unless that of a later position is there; says whether it did.
+pub async fn keep(client: &impl GenericClient, scope: &str, sum: &Sum, position: u64) -> Result<bool> {
     let digest = sum.digest();
-    let sql = "UPDATE cut_scope SET digest_rows = $2, digest_sum = $3, digest_position = $4 WHERE scope = $1";
+    let sql = "UPDATE cut_scope SET digest_rows = $2, digest_sum = $3, digest_position = $4 \
+               WHERE scope = $1 AND digest_position <= $4";
     let (rows, position) = (super::signed(digest.rows)?, super::signed(position)?);
-    client.execute(sql, &[&scope, &rows, &digest.sum, &position]).await.map_err(failed)?;
-    Ok(())
+    let parameters: [Typed<'_>; 4] =
+        [(&scope, Type::TEXT), (&rows, Type::INT8), (&digest.sum, Type::TEXT), (&position, Type::INT8)];
+    Ok(client.execute_typed(sql, &parameters).await.map_err(failed)? == 1)
 }
 
 /// How far a feed has been followed.
 pub async fn following(client: &impl GenericClient, scope: &str, src: &str) -> Result<Option<Follows>> {
     let sql = "SELECT position, mark_epoch, mark_position, mark FROM cut_following WHERE scope = $1 AND src = $2";
-    let row = client.query_opt(sql, &[&scope, &src]).await.map_err(failed)?;
+    let row = client.query_typed(sql, &[(&scope, Type::TEXT), (&src, Type::TEXT)]).await.map_err(failed)?.pop();
     Ok(row.map(|row| Follows {
         position: unsigned(row.get(0)),
         mark_epoch: row.get::<_, Option<i64>>(1).map(unsigned),
@@ -165,7 +168,7 @@ pub async fn following(client: &impl GenericClient, scope: &str, src: &str) -> R
 /// How far a table has been copied: the last key, and whether it is whole.
 pub async fn copied(client: &impl GenericClient, scope: &str, table: &str) -> Result<(Option<Key>, bool)> {
     let sql = "SELECT key, whole FROM cut_copied WHERE scope = $1 AND tbl = $2";
-    let row = client.query_opt(sql, &[&scope, &table]).await.map_err(failed)?;
+    let row = client.query_typed(sql, &[(&scope, Type::TEXT), (&table, Type::TEXT)]).await.map_err(failed)?.pop();
     Ok(row.map_or((None, false), |row| {
         let key: Option<String> = row.get(0);
         (key.and_then(|key| serde_json::from_str(&key).ok()), row.get(1))
@@ -175,6 +178,13 @@ pub async fn copied(client: &impl GenericClient, scope: &str, table: &str) -> Re
 /// Whether a table has a row of the scope.
 pub async fn has_rows(client: &impl GenericClient, shape: &Shape) -> Result<bool> {
     let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", quoted(&shape.name), shape.belongs(""));
+    Ok(client.query_one(&sql, &[]).await.map_err(failed)?.get(0))
+}
+
+/// Whether the key's sequence has given an id.
+pub async fn gave_ids(client: &impl GenericClient, shape: &Shape) -> Result<bool> {
+    let Some(sequence) = shape.sequence.as_ref().filter(|_| shape.only.is_none()) else { return Ok(false) };
+    let sql = format!("SELECT is_called FROM {sequence}");
     Ok(client.query_one(&sql, &[]).await.map_err(failed)?.get(0))
 }
 

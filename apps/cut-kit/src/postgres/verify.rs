@@ -43,10 +43,16 @@ impl Postgres {
         let (position, kept) = match &request.src {
             None if fence.owner => {
                 let log = self.log(&client, &scope.name, &fence, None).await?;
-                let position = visible.position(&log, 0).ok_or_else(|| {
+                // The kept digest may be that of a later position than the last change's.
+                let kept_at = if fence.digest.is_some() { fence.digest_position } else { 0 };
+                let position = visible.position(&log, kept_at).ok_or_else(|| {
                     Problem::new(Code::Busy, "two commits became visible in another order than in the log; try again")
                 })?;
-                (position, feed::sum_at(scope, &fence, &shapes, &log, position))
+                let kept = feed::sum_at(scope, &fence, &shapes, &log, position);
+                if kept.is_none() && fence.digest.is_some() {
+                    return Err(Problem::new(Code::Busy, "the kept digest moved on meanwhile; try again"));
+                }
+                (position, kept)
             }
             Some(src) if !fence.owner => {
                 let follows = follows

@@ -2,7 +2,7 @@
 
 use crate::Target;
 use anyhow::{Result, bail};
-use quarry_client::cuts::CutRequest;
+use quarry_client::cuts::{CutRequest, DatabaseUrl};
 
 const EXAMPLES: &str = "Examples:
   quarry cut plan posts --from api --path '/api/posts*'
@@ -10,6 +10,8 @@ const EXAMPLES: &str = "Examples:
   quarry cut resume posts
   quarry cut rollback posts
   quarry cut finish posts
+  quarry cut plan posts --from monolith --path '/posts*' --tables posts,comments \\
+    --from-database postgres://quarry@db/shop --to-database postgres://quarry@db/posts
 
 Exit codes: 0 done, 1 failed, 2 refused by the plan, 3 it waits for you or went back.";
 
@@ -102,7 +104,7 @@ pub enum CutCommand {
 pub struct Wanted {
     /// The application's name of what is behind the paths, such as posts.
     pub scope: String,
-    /// The old service: its name, cluster/name or ARN.
+    /// The old service: its name, cluster/name or ARN; with databases named also a target group.
     #[arg(long, value_name = "SERVICE")]
     from: String,
     /// The new service [default: named as the scope].
@@ -115,8 +117,25 @@ pub struct Wanted {
     #[arg(long, value_name = "ARN")]
     listener: Option<String>,
     /// The path has no data, or both services share it.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["from_database", "to_database", "tables"])]
     no_data: bool,
+    /// PostgreSQL of the old side, whose tables are moved from outside: the application needs no change. Better in the
+    /// environment than here, where every user of the machine can read it.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "QUARRY_FROM_DATABASE",
+        hide_env_values = true,
+        requires = "to_database",
+        requires = "tables"
+    )]
+    from_database: Option<String>,
+    /// PostgreSQL of the new side, with the same tables, empty.
+    #[arg(long, value_name = "URL", env = "QUARRY_TO_DATABASE", hide_env_values = true, requires = "from_database")]
+    to_database: Option<String>,
+    /// The tables behind the paths, with commas; those that others refer to come first.
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', requires = "from_database")]
+    tables: Vec<String>,
     /// A share of the reads goes to the new service before the switch [default: 10 where it is given alone].
     #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "10")]
     canary: Option<u32>,
@@ -191,6 +210,9 @@ impl Wanted {
             paths: self.paths.clone(),
             listener: self.listener.clone(),
             data: self.no_data.then(|| "none".to_owned()),
+            from_database: self.from_database.clone().map(DatabaseUrl),
+            to_database: self.to_database.clone().map(DatabaseUrl),
+            tables: self.tables.clone(),
             canary_percent: self.canary,
             shadow_percent: self.shadow,
             shadow_seconds: self.shadow_seconds,
@@ -233,6 +255,17 @@ mod tests {
     }
 
     #[test]
+    fn databases_come_with_their_tables() {
+        let words = "plan posts --from m --path /x --from-database postgres://u:pw@a/b --to-database postgres://c/d --tables posts,tags";
+        let request = wanted(words).unwrap();
+        assert_eq!(
+            (request.data.as_deref(), request.tables.as_slice()),
+            (None, ["posts", "tags"].map(String::from).as_slice())
+        );
+        assert!(!format!("{request:?}").contains("pw"), "{request:?}");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for words in [
             "plan posts --from api",
@@ -240,6 +273,9 @@ mod tests {
             "run posts --from api --path /x --shadow 101",
             "run posts --from api --path /x --retire burn",
             "rollback",
+            "run posts --from api --path /x --from-database postgres://a/b --tables posts",
+            "run posts --from api --path /x --from-database postgres://a/b --to-database postgres://c/d",
+            "run posts --from api --path /x --tables posts",
         ] {
             assert!(wanted(words).is_err(), "{words}");
         }

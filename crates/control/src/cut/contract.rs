@@ -1,10 +1,11 @@
-//! Both sides by the application's contract: the platform is the replicator.
+//! Both sides by the application's contract, or by their databases: the platform is the replicator.
 
-use super::admin::{Admin, Failure};
+use super::admin::Failure;
+use super::end::End;
 use super::pair::{Copied, Fate, Fenced, Followed, Later, Looked, Pair, Trouble};
 use cut_kit::contract::{
-    self, Applied, ApplyRequest, Changes, Code, Digest, FenceAction, FenceRequest, FinishRequest, Finished, Follow,
-    PrepareRequest, Prepared, Role, ScopeState, Severity, Snapshot, State, VerifyRequest,
+    self, Applied, ApplyRequest, ChangesQuery, Code, Digest, FenceAction, FenceRequest, FinishRequest, Follow,
+    PrepareRequest, Prepared, Role, ScopeState, Severity, SnapshotQuery, State, VerifyRequest,
 };
 use quarry_domain::cut::{Mark, Side, SideSeen, Verified};
 use std::cell::RefCell;
@@ -24,8 +25,8 @@ const TURN: Duration = Duration::from_millis(200);
 /// The contract at both sides.
 pub struct ContractPair {
     scope: String,
-    source: Admin,
-    destination: Admin,
+    source: End,
+    destination: End,
     known: RefCell<Known>,
 }
 
@@ -46,11 +47,11 @@ fn index(side: Side) -> usize {
 }
 
 impl ContractPair {
-    pub fn new(scope: &str, source: Admin, destination: Admin) -> Self {
+    pub fn new(scope: &str, source: End, destination: End) -> Self {
         Self { scope: scope.to_owned(), source, destination, known: RefCell::default() }
     }
 
-    fn admin(&self, side: Side) -> &Admin {
+    fn end(&self, side: Side) -> &End {
         match side {
             Side::Source => &self.source,
             Side::Destination => &self.destination,
@@ -58,7 +59,7 @@ impl ContractPair {
     }
 
     async fn state(&self, side: Side) -> Result<(State, Option<ScopeState>), Trouble> {
-        let state: State = self.admin(side).get("/state", QUICK).await?;
+        let state: State = self.end(side).state(QUICK).await?;
         if state.contract != contract::VERSION {
             let message = format!("it speaks version {} of the contract, not {}", state.contract, contract::VERSION);
             return Err(Trouble { message, refused: true });
@@ -124,11 +125,10 @@ impl ContractPair {
             found.extend(blocking.map(|finding| (side, finding.message.clone())));
         };
         let request = |role, follow| PrepareRequest { scope: self.scope.clone(), role, epoch, follow, dry_run };
-        let destination = self.admin(owner.other());
-        let new: Prepared = destination.post("/prepare", &request(Role::Destination, None), WHOLE).await?;
+        let new = self.end(owner.other()).prepare(&request(Role::Destination, None), WHOLE).await?;
         said(owner.other(), &new);
         let follow = new.feed.as_ref().map(|feed| Follow { src: feed.src.clone(), position: feed.position });
-        let old: Prepared = self.admin(owner).post("/prepare", &request(Role::Source, follow), WHOLE).await?;
+        let old = self.end(owner).prepare(&request(Role::Source, follow), WHOLE).await?;
         said(owner, &old);
         if old.engine != new.engine {
             let message = format!("the databases are of different kinds: {:?} and {:?}", old.engine, new.engine);
@@ -154,14 +154,14 @@ impl ContractPair {
 
     /// Changes after the position, applied at the other side.
     async fn pass_on(&self, from: Side, after: u64, wait: Duration, until: Option<u64>) -> Result<Followed, Trouble> {
-        let mut path = format!("/changes?scope={}&after={after}&limit={BATCH}", self.scope);
-        if !wait.is_zero() {
-            path += &format!("&wait_ms={}", wait.as_millis());
-        }
-        if let Some(until) = until {
-            path += &format!("&until={until}");
-        }
-        let changes: Changes = self.admin(from).get(&path, wait + QUICK).await?;
+        let query = ChangesQuery {
+            scope: self.scope.clone(),
+            after,
+            limit: Some(BATCH),
+            wait_ms: (!wait.is_zero()).then_some(wait.as_millis() as u32),
+            until,
+        };
+        let changes = self.end(from).changes(&query, wait + QUICK).await?;
         let known = Instant::now();
         let count = changes.events.len() as u64;
         let to = from.other();
@@ -174,7 +174,7 @@ impl ContractPair {
             events: changes.events,
             chunk: None,
         };
-        let applied: Applied = match self.admin(to).post("/apply", &request, QUICK).await {
+        let applied: Applied = match self.end(to).apply(&request, QUICK).await {
             Ok(applied) => applied,
             Err(failure) => {
                 // Where it stands is asked anew.
@@ -223,15 +223,15 @@ impl ContractPair {
         let Some(table) = next.and_then(|table| new.tables.iter().find(|one| one.name == table.name)) else {
             return Ok(None);
         };
-        let mut path = format!("/snapshot?scope={}&table={}&limit={BATCH}", self.scope, table.name);
-        if let Some(key) = &table.copied_to {
-            let key = serde_json::to_string(key).map_err(|error| Trouble::new(error.to_string()))?;
-            path += &format!("&after={}", encoded(&key));
-        }
-        if let Some(following) = following {
-            path += &format!("&position={}", following.position);
-        }
-        let snapshot: Snapshot = self.admin(from).get(&path, QUICK).await?;
+        let after = table.copied_to.as_ref().map(serde_json::to_string).transpose();
+        let query = SnapshotQuery {
+            scope: self.scope.clone(),
+            table: table.name.clone(),
+            after: after.map_err(|error| Trouble::new(error.to_string()))?,
+            limit: Some(BATCH),
+            position: following.map(|one| one.position),
+        };
+        let snapshot = self.end(from).snapshot(&query, QUICK).await?;
         let mut position = following.map(|one| one.position);
         while let Some(at) = position
             && at < snapshot.at
@@ -247,14 +247,13 @@ impl ContractPair {
             events: Vec::new(),
             chunk: Some(snapshot.chunk),
         };
-        let applied: Applied = self.admin(to).post("/apply", &request, QUICK).await?;
+        let applied = self.end(to).apply(&request, QUICK).await?;
         self.known.borrow_mut().applied[index(to)] = Some(applied.position);
         Ok(if applied.copied { None } else { Some(applied.digest.rows) })
     }
 
     async fn fenced(&self, side: Side, request: FenceRequest) -> Result<Fenced, Trouble> {
-        let answer: Result<contract::Fenced, Failure> = self.admin(side).post("/fence", &request, URGENT).await;
-        let fenced = answer?;
+        let fenced = self.end(side).fence(&request, URGENT).await?;
         Ok(Fenced { owner: fenced.owner, epoch: fenced.epoch, released: fenced.mark.as_ref().map(mark) })
     }
 }
@@ -304,9 +303,7 @@ impl Pair for ContractPair {
                 // The first one of an owner makes the kept digest, the next compares with it.
                 for last in [false, true] {
                     let request = VerifyRequest { scope: self.scope.clone(), src: src.clone(), allow_empty: false };
-                    let answer: Result<contract::Verified, Failure> =
-                        self.admin(side).post("/verify", &request, WHOLE).await;
-                    match answer {
+                    match self.end(side).verify(&request, WHOLE).await {
                         Ok(verified) if verified.compared || last => {
                             rows = rows.min(verified.digest.rows);
                             break;
@@ -367,8 +364,8 @@ impl Pair for ContractPair {
         };
         Box::pin(async move {
             let request = |owner, tables| FinishRequest { scope: self.scope.clone(), owner, tables };
-            let _: Finished = self.admin(owner).post("/finish", &request(true, contract::Fate::Keep), WHOLE).await?;
-            let _: Finished = self.admin(owner.other()).post("/finish", &request(false, fate), WHOLE).await?;
+            self.end(owner).finish(&request(true, contract::Fate::Keep), WHOLE).await?;
+            self.end(owner.other()).finish(&request(false, fate), WHOLE).await?;
             *self.known.borrow_mut() = Known::default();
             Ok(())
         })
@@ -393,10 +390,4 @@ fn text(digest: &Digest) -> String {
 fn digest_of(text: &str) -> Option<Digest> {
     let (rows, sum) = text.split_once(':')?;
     Some(Digest { rows: rows.parse().ok()?, sum: sum.to_owned() })
-}
-
-/// For a query's value.
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

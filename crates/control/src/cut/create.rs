@@ -1,15 +1,16 @@
 //! Planning a cut, and beginning one.
 
+use super::database::{self, Databases, Url};
 use super::figures::Move;
 use super::pair::{Fate, Pair as _};
 use super::pairs;
 use super::records::{Cut, Part};
 use super::rule;
-use super::secret;
+use super::{secret, survey};
 use crate::api::{Ctx, Operations, Result, internally};
 use crate::ecs::records::{Cluster, LastStatus, Service, ServiceStatus, Task, TaskDefinition};
 use crate::elbv2;
-use crate::elbv2::records::{Listener, Rule, TargetGroup};
+use crate::elbv2::records::{Listener, Rule, Target, TargetGroup};
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
 use quarry_domain::cut::{
@@ -29,18 +30,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[serde(deny_unknown_fields)]
 pub struct Request {
     pub scope: String,
-    /// A service: its name, `cluster/name` or ARN.
+    /// A service: its name, `cluster/name` or ARN. Where the application needs no contract, also a target group.
     pub from: String,
     pub to: String,
     pub paths: Vec<String>,
     /// ARN; without it, the one listener that forwards to the source.
     #[serde(default)]
     pub listener: Option<String>,
-    /// All of the scope's without it.
+    /// With `data` `database`: the tables behind the paths, those before others that refer to them first.
     #[serde(default)]
     pub tables: Vec<String>,
+    /// `contract` without it, and without URLs of databases.
     #[serde(default)]
-    pub data: DataWanted,
+    pub data: Option<DataWanted>,
+    /// With `data` `database`: where the old side's tables are.
+    #[serde(default)]
+    pub from_database: Option<Url>,
+    /// And the new side's.
+    #[serde(default)]
+    pub to_database: Option<Url>,
     #[serde(default)]
     pub until: Option<State>,
     /// 0: no shadowing.
@@ -65,11 +73,11 @@ pub struct Request {
 }
 
 /// What is behind the paths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DataWanted {
-    #[default]
     Contract,
+    Database,
     None,
 }
 
@@ -133,13 +141,18 @@ pub fn create(
 fn begin(ctx: &mut Ctx<'_>, request: &Request, spec: Spec, from: Part, to: Part, listener_arn: &str) -> Result<Cut> {
     let now = ctx.platform.now_ms();
     let rule = rule::take(ctx, listener_arn, &request.paths)?;
+    let id = format!("cut-{}", ctx.platform.door.hex(8));
+    let seal = |side, url: &Url| ctx.platform.vault.seal(&database::context(&id, side), url.text().as_bytes());
+    let databases = urls(request)
+        .map(|(from, to)| Databases { source: seal(Side::Source, from), destination: seal(Side::Destination, to) });
     let mut cut = Cut {
-        id: format!("cut-{}", ctx.platform.door.hex(8)),
+        id,
         scope: request.scope.clone(),
         paths: request.paths.clone(),
         tables: request.tables.clone(),
         from,
         to,
+        databases,
         listener_arn: listener_arn.to_owned(),
         rule,
         spec,
@@ -176,20 +189,12 @@ fn spec(request: &Request) -> std::result::Result<Spec, NoCut> {
     if request.retire == Some(Fate::Clear) {
         return Err(NoCut::Invalid("retire: keep, rename or drop".to_owned()));
     }
-    if !request.tables.is_empty() {
-        // The application says which tables are behind a scope; a part of them cannot be moved.
-        return Err(NoCut::Invalid(
-            "tables: with the contract the scope's tables are the application's to name".into(),
-        ));
-    }
+    let data = data(request)?;
     if let Some(bad) = request.ignore.iter().find(|one| one.is_empty() || one.len() > 256) {
         return Err(NoCut::Invalid(format!("ignore {bad:?}: a JSON pointer or a header's name")));
     }
     Ok(Spec {
-        data: match request.data {
-            DataWanted::Contract => Data::Contract,
-            DataWanted::None => Data::None,
-        },
+        data,
         shadow_percent: percent("shadow_percent", Some(request.shadow_percent.unwrap_or(100)))?,
         canary_percent: percent("canary_percent", request.canary_percent)?,
         allow_empty: request.allow_empty,
@@ -199,6 +204,42 @@ fn spec(request: &Request) -> std::result::Result<Spec, NoCut> {
             ..usual
         },
     })
+}
+
+/// What is behind the paths, and whether what was said of it fits.
+fn data(request: &Request) -> std::result::Result<Data, NoCut> {
+    let invalid = |message: &str| Err(NoCut::Invalid(message.to_owned()));
+    let given = [&request.from_database, &request.to_database];
+    let named = given.iter().any(|url| url.is_some());
+    let data = request.data.unwrap_or(if named { DataWanted::Database } else { DataWanted::Contract });
+    if data != DataWanted::Database {
+        if named {
+            return invalid("from_database and to_database: only with data database");
+        }
+        if !request.tables.is_empty() {
+            // The application says which tables are behind a scope; a part of them cannot be moved.
+            return invalid("tables: with the contract the scope's tables are the application's to name");
+        }
+        return Ok(if data == DataWanted::None { Data::None } else { Data::Contract });
+    }
+    for (name, url) in ["from_database", "to_database"].into_iter().zip(given) {
+        let Some(url) = url else { return invalid(&format!("{name}: both databases must be named")) };
+        if let Err(why) = url.shown() {
+            return invalid(&format!("{name}: {why}"));
+        }
+    }
+    if request.tables.is_empty() {
+        return invalid("tables: the tables behind the paths must be named");
+    }
+    if let Some(table) = request.tables.iter().find(|table| table.contains('.')) {
+        return invalid(&format!("table {table:?}: a table is found by the role's search_path, without its schema"));
+    }
+    Ok(Data::Database)
+}
+
+/// Of both databases.
+fn urls(request: &Request) -> Option<(&Url, &Url)> {
+    request.from_database.as_ref().zip(request.to_database.as_ref())
 }
 
 type Parts = Option<(Part, Part)>;
@@ -216,13 +257,19 @@ fn look(platform: &Arc<Platform>, request: &Request, spec: &Spec) -> std::result
         facts.source.answer = Some(source);
         facts.destination.answer = Some(destination);
     }
+    if let (Some(urls), Data::Database) = (urls(request), spec.data) {
+        let (source, destination) = survey::ask(&request.scope, &request.tables, urls, PATIENCE);
+        facts.source.answer = Some(source);
+        facts.destination.answer = Some(destination);
+    }
     let findings = cut::findings(&facts);
     let refused = findings.iter().any(|finding| finding.severity == Severity::Refusal);
     let plan = Plan { refused, findings, states: State::path(spec), listener_arn: facts.listener.ok() };
     Ok((plan, parts))
 }
 
-type Told = std::result::Result<SideFacts, String>;
+/// What a side says, or why it says nothing.
+pub type Told = std::result::Result<SideFacts, String>;
 
 /// What both applications say.
 fn ask(platform: &Arc<Platform>, scope: &str, from: &Part, to: &Part) -> (Told, Told) {
@@ -246,7 +293,7 @@ fn ask(platform: &Arc<Platform>, scope: &str, from: &Part, to: &Part) -> (Told, 
                     owner: looked.seen.owner,
                     epoch: looked.seen.epoch,
                     rows: looked.rows,
-                    problems: Vec::new(),
+                    ..SideFacts::default()
                 }),
                 Ok(Err(trouble)) => Err(trouble.message),
                 Err(_) => Err("no answer in time".to_owned()),
@@ -273,8 +320,17 @@ fn ask(platform: &Arc<Platform>, scope: &str, from: &Part, to: &Part) -> (Told, 
 }
 
 fn facts(platform: &Platform, tx: &Tx<'_>, request: &Request, spec: &Spec) -> Result<(Facts, Parts), ServiceError> {
-    let source = find(platform, tx, &request.from)?;
-    let destination = find(platform, tx, &request.to)?;
+    let groups = spec.data != Data::Contract;
+    let shown = |url: &Option<Url>| url.as_ref().and_then(|url| url.shown().ok());
+    let find = |name: &str, url: &Option<Url>| {
+        let mut found = find(platform, tx, name, groups)?;
+        if let Ok(found) = &mut found {
+            found.part.database = shown(url);
+        }
+        Ok::<_, ServiceError>(found)
+    };
+    let source = find(&request.from, &request.from_database)?;
+    let destination = find(&request.to, &request.to_database)?;
     let name_of = |found: &std::result::Result<Found, ServiceFacts>| match found {
         Ok(found) => (found.facts.clone(), Some(found.part.clone())),
         Err(facts) => (facts.clone(), None),
@@ -357,11 +413,12 @@ fn listener(
     })
 }
 
-/// A service by its name, `cluster/name` or ARN.
+/// A service by its name, `cluster/name` or ARN; or else, where `groups` may be, a target group by its name or ARN.
 fn find(
     platform: &Platform,
     tx: &Tx<'_>,
     name: &str,
+    groups: bool,
 ) -> Result<std::result::Result<Found, ServiceFacts>, ServiceError> {
     let mut facts = ServiceFacts { name: name.to_owned(), ..ServiceFacts::default() };
     let clusters: Vec<Cluster> = tx.all()?;
@@ -375,6 +432,10 @@ fn find(
     let service = match <[Service; 1]>::try_from(services) {
         Ok([service]) => service,
         Err(services) => {
+            let group = tx.all::<TargetGroup>()?.into_iter().find(|group| group.name == name || group.arn == name);
+            if let (Some(group), true, true) = (group, groups, services.is_empty()) {
+                return Ok(Ok(of_group(platform, tx, group)?));
+            }
             if !services.is_empty() {
                 facts.name = format!("{name} (in {} clusters: say cluster/name)", services.len());
             }
@@ -396,11 +457,7 @@ fn find(
     });
     facts.running = running.count() as u32;
     if let Some(group) = &group {
-        let live = platform.live();
-        let healthy = |(key, report): &(&(String, u64), &quarry_domain::link::TargetReport)| {
-            key.0 == *group && report.state == TargetState::Healthy
-        };
-        facts.healthy = live.targets.iter().filter(healthy).count() as u32;
+        facts.healthy = healthy(platform, group);
     }
     let definition = match service.primary() {
         Some(primary) => tx.get::<TaskDefinition>(&primary.task_definition)?,
@@ -414,8 +471,39 @@ fn find(
         target_group_arn: group.unwrap_or_default(),
         service_arn: service.arn,
         admin_port,
+        database: None,
     };
     // The same service under two names is one.
     facts.name = format!("{}/{}", part.cluster, part.service);
     Ok(Ok(Found { part, facts }))
+}
+
+/// Targets of a group that probes found healthy.
+fn healthy(platform: &Platform, group_arn: &str) -> u32 {
+    let live = platform.live();
+    let of_group = live.targets.iter().filter(|((group, _), _)| group == group_arn);
+    of_group.filter(|(_, report)| report.state == TargetState::Healthy).count() as u32
+}
+
+/// An application that runs elsewhere, behind its target group.
+fn of_group(platform: &Platform, tx: &Tx<'_>, group: TargetGroup) -> Result<Found, ServiceError> {
+    let targets = tx.children::<Target>(&group.arn)?.into_iter().filter(|target| !target.draining).count();
+    let facts = ServiceFacts {
+        name: group.name.clone(),
+        exists: true,
+        group: true,
+        running: targets as u32,
+        healthy: healthy(platform, &group.arn),
+        target_group: Some(group.arn.clone()),
+        ..ServiceFacts::default()
+    };
+    let part = Part {
+        service: group.name,
+        service_arn: String::new(),
+        cluster: String::new(),
+        target_group_arn: group.arn,
+        admin_port: None,
+        database: None,
+    };
+    Ok(Found { part, facts })
 }

@@ -7,7 +7,9 @@ mod admin;
 pub mod api;
 mod contract;
 mod create;
+pub mod database;
 pub mod driver;
+mod end;
 mod eyes;
 pub mod figures;
 mod journal;
@@ -16,6 +18,7 @@ mod pairs;
 pub mod records;
 pub mod rule;
 pub mod secret;
+mod survey;
 mod view;
 
 #[cfg(test)]

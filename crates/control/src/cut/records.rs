@@ -1,5 +1,6 @@
 //! What is stored of cuts: the cut itself with the protocol's progress, and its journal.
 
+use super::database::Databases;
 use super::figures::Move;
 use crate::elbv2::records::RuleAction;
 use crate::store::Item;
@@ -18,6 +19,9 @@ pub struct Cut {
     pub tables: Vec<String>,
     pub from: Part,
     pub to: Part,
+    /// Where the platform drives the sides' databases itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub databases: Option<Databases>,
     pub listener_arn: String,
     pub rule: OwnedRule,
     pub spec: Spec,
@@ -42,7 +46,7 @@ pub struct Cut {
     pub entries: u64,
 }
 
-/// One side's service.
+/// One side's service, or its target group where its application runs elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// As it was named: the service's name.
@@ -52,6 +56,9 @@ pub struct Part {
     pub target_group_arn: String,
     /// Where its application offers the contract, inside its tasks.
     pub admin_port: Option<u16>,
+    /// Where the platform drives its database itself: the URL without its password.
+    #[serde(default)]
+    pub database: Option<String>,
 }
 
 /// The rule that the cut owns.

@@ -38,9 +38,11 @@ pub struct ServiceFacts {
     pub running: u32,
     /// Targets that probes found healthy.
     pub healthy: u32,
+    /// It is a target group alone: its application runs elsewhere, and `running` are its targets.
+    pub group: bool,
     /// Its task definition says `CUT_ADMIN_PORT`.
     pub contract: bool,
-    /// What its admin listener answered, or why it did not.
+    /// What its admin listener or its database answered, or why it did not.
     pub answer: Option<Result<SideFacts, String>>,
 }
 
@@ -55,6 +57,8 @@ pub struct SideFacts {
     pub rows: u64,
     /// What it says is missing: keys, a schema, writers that go round the fence.
     pub problems: Vec<String>,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
 }
 
 /// Everything a plan is judged by.
@@ -115,33 +119,45 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     for (side, service) in [(Side::Source, &facts.source), (Side::Destination, &facts.destination)] {
         let name = &service.name;
         if !service.exists {
-            say(Refusal, Some(side), "service", format!("there is no active service {name}"));
+            let or_group = if facts.data == Data::Contract { "" } else { ", nor a target group of that name" };
+            say(Refusal, Some(side), "service", format!("there is no active service {name}{or_group}"));
             continue;
         }
         if service.target_group.is_none() {
             say(Refusal, Some(side), "target-group", format!("service {name} has no load balancer's target group"));
         }
+        let (what, of) =
+            if service.group { ("target group", "registered target") } else { ("service", "running task") };
         if service.running == 0 {
-            say(Refusal, Some(side), "tasks", format!("service {name} has no running task"));
+            say(Refusal, Some(side), "tasks", format!("{what} {name} has no {of}"));
         } else if service.healthy == 0 {
-            say(Missing, Some(side), "health", format!("service {name} has no healthy target yet"));
+            say(Missing, Some(side), "health", format!("{what} {name} has no healthy target yet"));
         }
-        if facts.data != Data::Contract {
-            continue;
-        }
-        if !service.contract {
+        let database = match facts.data {
+            Data::None => continue,
+            Data::Contract => false,
+            Data::Database => true,
+        };
+        if !database && !service.contract {
             let message = format!(
                 "the task definition of {name} has no CUT_ADMIN_PORT in a container's environment: its application does not offer the contract"
             );
             say(Refusal, Some(side), "contract", message);
             continue;
         }
+        let (word, who) = match database {
+            true => ("database", format!("the database of {name}")),
+            false => ("contract", name.clone()),
+        };
         match &service.answer {
             None if service.running == 0 => {}
-            None => say(Missing, Some(side), "contract", format!("{name} was not asked yet")),
-            Some(Err(why)) => say(Refusal, Some(side), "contract", format!("{name} does not answer: {why}")),
-            Some(Ok(facts)) => of_application(side, name, facts, &mut say),
+            None => say(Missing, Some(side), word, format!("{who} was not asked yet")),
+            Some(Err(why)) => say(Refusal, Some(side), word, format!("{who} does not answer: {why}")),
+            Some(Ok(facts)) => of_application(side, name, database, facts, &mut say),
         }
+    }
+    if facts.data == Data::Database && facts.tables.is_empty() {
+        say(Refusal, None, "tables", "the tables behind the paths must be named".to_owned());
     }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
@@ -150,6 +166,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
 fn of_application(
     side: Side,
     name: &str,
+    database: bool,
     facts: &SideFacts,
     say: &mut impl FnMut(Severity, Option<Side>, &str, String),
 ) {
@@ -159,7 +176,11 @@ fn of_application(
         return;
     }
     for problem in &facts.problems {
-        say(Refusal, Some(side), "application", format!("{name}: {problem}"));
+        let word = if database { "database" } else { "application" };
+        say(Refusal, Some(side), word, format!("{name}: {problem}"));
+    }
+    for note in &facts.notes {
+        say(Note, Some(side), "database", format!("{name}: {note}"));
     }
     if !facts.prepared {
         say(Missing, Some(side), "fence", format!("{name} has no feed, fence and keys yet: PREPARE makes them"));

@@ -37,6 +37,8 @@ pub struct Moves {
     /// From the wish to the old side's ownership, in microseconds, of rollbacks without a kill.
     pub rollbacks: Vec<u64>,
     pub kills: BTreeMap<Victim, u64>,
+    /// Of database servers.
+    pub crashes: u64,
     /// Why a cut stopped or went back by itself, by code.
     pub stops: BTreeMap<String, u64>,
     pub holds_given_up: u64,
@@ -66,6 +68,7 @@ impl Moves {
         for (code, count) in other.stops {
             *self.stops.entry(code).or_default() += count;
         }
+        self.crashes += other.crashes;
         self.holds_given_up += other.holds_given_up;
         for (state, lasted) in other.states {
             self.states.entry(state).or_default().extend(lasted);

@@ -1,5 +1,6 @@
 //! Two databases, a replicator that repeats everything, and writers that go on meanwhile.
 
+mod random;
 mod server;
 
 use std::sync::Arc;
@@ -144,33 +145,39 @@ async fn follow(from: &Side, to: &Side, src: &str, limit: u32, until: Option<u64
 /// Copies every table, in chunks.
 async fn copy(from: &Side, to: &Side, src: &str, limit: u32) -> usize {
     let mut chunks = 0;
-    loop {
-        let state = to.scope().await;
-        let Some(table) = state.tables.iter().find(|table| !table.copied) else { return chunks };
-        let query = SnapshotQuery {
-            scope: "posts".into(),
-            table: table.name.clone(),
-            after: table.copied_to.as_ref().map(|key| serde_json::to_string(key).unwrap()),
-            limit: Some(limit),
-            position: position(to, src).await,
-        };
-        let snapshot = from.kit.snapshot(&query).await.unwrap();
-        if query.position.is_some() {
-            follow(from, to, src, 1_000, Some(snapshot.at)).await;
-        }
-        let request = ApplyRequest {
-            scope: "posts".into(),
-            src: src.to_owned(),
-            from: snapshot.at,
-            to: snapshot.at,
-            counted: false,
-            events: vec![],
-            chunk: Some(snapshot.chunk),
-        };
-        let applied = to.kit.apply(&request).await.unwrap();
-        assert_eq!(to.kit.apply(&request).await.unwrap(), applied, "a chunk twice");
+    while copy_one(from, to, src, limit).await {
         chunks += 1;
     }
+    chunks
+}
+
+/// One chunk, twice; whether there was one left.
+async fn copy_one(from: &Side, to: &Side, src: &str, limit: u32) -> bool {
+    let state = to.scope().await;
+    let Some(table) = state.tables.iter().find(|table| !table.copied) else { return false };
+    let query = SnapshotQuery {
+        scope: "posts".into(),
+        table: table.name.clone(),
+        after: table.copied_to.as_ref().map(|key| serde_json::to_string(key).unwrap()),
+        limit: Some(limit),
+        position: position(to, src).await,
+    };
+    let snapshot = from.kit.snapshot(&query).await.unwrap();
+    if query.position.is_some() {
+        follow(from, to, src, 1_000, Some(snapshot.at)).await;
+    }
+    let request = ApplyRequest {
+        scope: "posts".into(),
+        src: src.to_owned(),
+        from: snapshot.at,
+        to: snapshot.at,
+        counted: false,
+        events: vec![],
+        chunk: Some(snapshot.chunk),
+    };
+    let applied = to.kit.apply(&request).await.unwrap();
+    assert_eq!(to.kit.apply(&request).await.unwrap(), applied, "a chunk twice");
+    true
 }
 
 async fn hand_over(from: &Side, to: &Side, src: &str) -> Mark {
@@ -198,6 +205,8 @@ async fn the_contract_holds_over_postgresql() {
     writers_go_on_while_their_rows_are_copied(&server).await;
     every_writer_meets_the_guard(&server).await;
     what_cannot_be_cut_is_refused(&server).await;
+    what_a_role_may_not_do_is_said(&server).await;
+    random::any_order_of_steps_keeps_every_write(&server);
     a_crash_in_the_middle_changes_nothing(&mut server).await;
 }
 
@@ -414,6 +423,57 @@ async fn what_cannot_be_cut_is_refused(server: &Server) {
     assert_ne!(again.src, feed.src);
     let request = FinishRequest { scope: "posts".into(), owner: true, tables: Fate::Keep };
     kit.finish(&request).await.unwrap();
+}
+
+async fn what_a_role_may_not_do_is_said(server: &Server) {
+    let url = server.database("j");
+    let app = client(&url).await;
+    app.batch_execute(
+        "CREATE ROLE weak LOGIN; CREATE TABLE users (id serial PRIMARY KEY); \
+         CREATE TABLE posts (id serial PRIMARY KEY, author int REFERENCES users ON DELETE CASCADE); \
+         CREATE SEQUENCE shared; CREATE TABLE tags (id int PRIMARY KEY DEFAULT nextval('shared'), post int REFERENCES posts); \
+         CREATE TABLE parts (id int) PARTITION BY RANGE (id); \
+         CREATE FUNCTION log_user() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO tags (post) VALUES (1); RETURN NEW; END $$; \
+         CREATE TRIGGER logs AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION log_user()",
+    )
+    .await
+    .unwrap();
+    let scope = Scope::new("posts", ["posts", "tags", "parts", "nothing"].map(Tables::whole));
+    let weak = survey(&url.replace("app@", "weak@"), &scope, Role::Source).await.unwrap();
+    let blocking = |survey: &Survey| {
+        let findings = survey.findings.iter().filter(|finding| finding.severity == Severity::Blocking);
+        findings.map(|finding| finding.message.clone()).collect::<Vec<_>>()
+    };
+    let found = blocking(&weak).join("\n");
+    for said in [
+        "ALTER ROLE \"weak\" REPLICATION",
+        "GRANT CREATE ON DATABASE \"j\" TO \"weak\"",
+        "posts belongs to app",
+        "posts_author_fkey: make it NO ACTION, or take users into the scope",
+        "GRANT SET ON PARAMETER session_replication_role",
+        "the sequence that gives tags.id is not the column's own",
+        "parts is no ordinary table here: it is partitioned",
+        "there is no table nothing",
+        "the trigger logs of users, which stays, writes into tags (log_user)",
+    ] {
+        assert!(found.contains(said), "{said}: {found}");
+    }
+    let left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'cut%'";
+    assert_eq!(app.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0, "a survey makes nothing");
+    // What was said is mended.
+    app.batch_execute(
+        "ALTER TABLE posts DROP CONSTRAINT posts_author_fkey; ALTER SEQUENCE shared OWNED BY tags.id; DROP TRIGGER logs ON users; \
+         INSERT INTO posts DEFAULT VALUES",
+    )
+    .await
+    .unwrap();
+    let scope = Scope::new("posts", ["posts", "tags"].map(Tables::whole));
+    let source = survey(&url, &scope, Role::Source).await.unwrap();
+    assert_eq!(blocking(&source), Vec::<String>::new());
+    assert!(!source.identity.is_empty() && source.state.is_none() && source.tables.len() == 2);
+    let destination = survey(&url, &scope, Role::Destination).await.unwrap();
+    assert_eq!(blocking(&destination), ["posts has rows that did not come by a cut: the new side must be empty"]);
+    assert!(survey("postgres://nobody@127.0.0.1:1/x", &scope, Role::Source).await.is_err());
 }
 
 async fn a_crash_in_the_middle_changes_nothing(server: &mut Server) {

@@ -272,6 +272,7 @@ fn part(name: &str, service_arn: &str) -> Part {
         cluster: "demo".into(),
         target_group_arn: String::new(),
         admin_port: Some(9100),
+        database: None,
     }
 }
 
@@ -284,6 +285,7 @@ pub fn record(rule: &str, from: &str, now: i64) -> Cut {
         tables: Vec::new(),
         from: part("api", from),
         to: part("posts", "arn:aws:ecs:us-east-1:000000000000:service/demo/posts"),
+        databases: None,
         listener_arn: String::new(),
         rule: OwnedRule { arn: rule.into(), before: None },
         spec: Spec {
@@ -353,6 +355,7 @@ impl Stage {
                     paths,
                     from,
                     to,
+                    databases: None,
                     listener_arn: listener.clone(),
                     rule,
                     spec: Spec { limits, ..record("", "", now).spec },
