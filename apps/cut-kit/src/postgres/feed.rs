@@ -26,6 +26,18 @@ pub struct Log {
     pub read: u64,
 }
 
+/// What is done with the lock of [`Postgres::may_forget`].
+#[derive(Clone, Copy)]
+pub(super) enum Hold {
+    Alone,
+    Over,
+    Shared,
+    SharedOver,
+}
+
+/// The first half of its number.
+const LOCK: i32 = 0x0063_7574;
+
 /// Which transactions a snapshot sees, by the low halves of their ids.
 pub struct Visible {
     xmax: u32,
@@ -128,15 +140,16 @@ impl Postgres {
             to = to.max(log.read.min(query.until.unwrap_or(u64::MAX)));
         }
         let digest = sum_at(scope, &fence, &shapes, &log, to).map(|sum| sum.digest());
-        // What the other side has safe may be forgotten, once the digest up to there is stored: another call may have
-        // stored and forgotten more meanwhile, then this one leaves it.
-        if query.after > log.confirmed {
+        // What the other side has safe may be forgotten, once the digest up to there is stored; not while somebody reads
+        // the rows and needs the log from before.
+        if query.after > log.confirmed && self.may_forget(&client, &scope.name, Hold::Alone).await? {
             let sum = sum_at(scope, &fence, &shapes, &log, query.after);
             let stored = match sum.filter(|_| fence.owner) {
                 Some(sum) if query.after > fence.digest_position => {
                     store::keep(&client, &scope.name, &sum, query.after).await?
                 }
                 Some(_) => true,
+                // Where another call has stored and forgotten more meanwhile, this one leaves it.
                 None if fence.owner => fence.digest.is_none(),
                 // A mark whose digest is not computed yet needs the log before it.
                 None => {
@@ -151,10 +164,24 @@ impl Postgres {
                 let after = lsn(query.after);
                 let _ = client.query_typed(sql, &[(&fence.slot, Type::TEXT), (&after, Type::TEXT)]).await;
             }
+            self.may_forget(&client, &scope.name, Hold::Over).await?;
         }
         self.put_back(client);
         let head = log.read.max(to);
         Ok(Changes { src: feed, from: query.after, to, head, counted: false, events, digest })
+    }
+
+    /// A lock of the database, with the connection's life at most: who reads rows shares it, who forgets log has it alone.
+    pub(super) async fn may_forget(&self, client: &Client, scope: &str, hold: Hold) -> Result<bool> {
+        let function = match hold {
+            Hold::Alone => "pg_try_advisory_lock",
+            Hold::Over => "pg_advisory_unlock",
+            Hold::Shared => "true FROM pg_advisory_lock_shared",
+            Hold::SharedOver => "pg_advisory_unlock_shared",
+        };
+        let sql = format!("SELECT {function}({LOCK}, hashtext($1))");
+        let row = client.query_typed_one(&sql, &[(&scope, Type::TEXT)]).await.map_err(failed)?;
+        Ok(row.get(0))
     }
 
     /// Reads the log from the confirmed position on: to its present end, or about as far as is needed for `limit` changes

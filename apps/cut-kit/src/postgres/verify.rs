@@ -5,7 +5,7 @@ use std::pin::pin;
 use futures_util::TryStreamExt;
 use tokio_postgres::IsolationLevel;
 
-use super::feed::{self, Visible};
+use super::feed::{self, Hold, Visible};
 use super::{Postgres, Result, failed, store};
 use crate::contract::{Code, Problem, Verified, VerifyRequest};
 use crate::digest::Sum;
@@ -16,6 +16,8 @@ impl Postgres {
     pub async fn verify(&self, request: &VerifyRequest) -> Result<Verified> {
         let scope = self.scope(&request.scope)?;
         let mut client = self.client().await?;
+        // The log from before the rows are read is needed afterwards. Given up with the connection where this fails.
+        self.may_forget(&client, &scope.name, Hold::Shared).await?;
         let tx = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
         let tx = tx.start().await.map_err(failed)?;
         let visible = Visible::now(&tx).await?;
@@ -82,6 +84,7 @@ impl Postgres {
             }
             _ => {}
         }
+        self.may_forget(&client, &scope.name, Hold::SharedOver).await?;
         self.put_back(client);
         Ok(Verified { position, digest, compared: kept.is_some() })
     }
