@@ -25,6 +25,9 @@ use std::time::Duration;
 /// How long the applications may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Milliseconds that a database which is driven from outside may take to give the scope up.
+const DATABASE_FENCE: u64 = 500;
+
 /// `POST /cuts`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,6 +204,8 @@ fn spec(request: &Request) -> std::result::Result<Spec, NoCut> {
         limits: Limits {
             shadow: seconds("shadow_seconds", request.shadow_seconds, usual.shadow)?,
             canary: seconds("canary_seconds", request.canary_seconds, usual.canary)?,
+            // There the digest is read from the log when the fence falls. The bound of the hold is the same.
+            fence: if data == Data::Database { DATABASE_FENCE } else { usual.fence },
             ..usual
         },
     })
