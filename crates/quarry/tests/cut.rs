@@ -110,19 +110,29 @@ struct Board {
 
 impl Board {
     fn new() -> Self {
-        Self::on(Platform::start(EXE).unwrap(), None)
+        Self::on(Platform::start(EXE).unwrap(), None, false)
     }
 
-    /// Each service with a PostgreSQL database of its own. Plain processes: they reach the server on the host's loopback.
+    /// Each service with a PostgreSQL database of its own, on a server outside that the allow-list names. Where tasks
+    /// are plain processes they reach it on the host's loopback.
     fn over(server: &Postgres) -> Self {
-        let urls = ["api", "posts"].map(|name| {
+        for name in ["api", "posts"] {
             server.sql("postgres", &format!("CREATE DATABASE {name}")).unwrap();
-            server.url("postgres", name)
-        });
-        Self::on(Platform::start_with(EXE, Some("none")).unwrap(), Some(urls))
+        }
+        let here = format!("127.0.0.1:{}", server.port());
+        let allow = ["api", "posts"].map(|service| format!("{service}=db.internal:5432@{here}"));
+        let options: Vec<&str> = allow.iter().flat_map(|entry| ["--allow-outside", entry]).collect();
+        let inside = Platform::start_as(EXE, Some("user-namespaces"), &options);
+        let (platform, at) = match inside {
+            Ok(platform) => (platform, "db.internal:5432"),
+            Err(_) => (Platform::start_with(EXE, Some("none")).unwrap(), here.as_str()),
+        };
+        let urls = ["api", "posts"].map(|name| server.url("postgres", name).replace(&here, at));
+        Self::on(platform, Some(urls), at == here)
     }
 
-    fn on(platform: Platform, databases: Option<[String; 2]>) -> Self {
+    /// `plain`: tasks are plain processes, which share the host's ports and files.
+    fn on(platform: Platform, databases: Option<[String; 2]>, plain: bool) -> Self {
         let site = Site::on(platform);
         let (api_group, at) = site.balance();
         let image = |name: &str| {
@@ -161,16 +171,15 @@ impl Board {
         let env = |pairs: &[(&str, &str)]| {
             Value::Array(pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect())
         };
-        // Plain processes share the host's ports.
         let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-        let ports = |side: usize| match &databases {
-            None => ["3000", "9100"].map(str::to_owned).to_vec(),
-            Some(urls) => vec![free(), free(), urls[side].clone()],
+        let ports = |side: usize| {
+            let ports = if plain { [free(), free()] } else { ["3000", "9100"].map(str::to_owned) };
+            ports.into_iter().chain(databases.as_ref().map(|urls| urls[side].clone())).collect::<Vec<_>>()
         };
         let (of_api, of_posts) = (ports(0), ports(1));
-        let import = match &databases {
-            None => "/db.json".to_owned(),
-            Some(_) => format!("{}/../../apps/board/data/db.json", env!("CARGO_MANIFEST_DIR")),
+        let import = match plain {
+            false => "/db.json".to_owned(),
+            true => format!("{}/../../apps/board/data/db.json", env!("CARGO_MANIFEST_DIR")),
         };
         let stored = |own: &[String], more: &[(&str, &str)]| {
             let names = ["PORT", "CUT_ADMIN_PORT", "DATABASE_URL"];
