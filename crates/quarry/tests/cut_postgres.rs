@@ -85,7 +85,9 @@ fn a_foreign_application_is_cut_by_path_with_its_tables_and_back_and_for_good() 
     assert_eq!(report.cut.traffic.shadow.different, 0, "{:?}", report.cut.traffic.shadow.examples);
 
     // The way back is open until a person closes it.
-    wait_for("the old side follows", || (site.rows(0) == site.rows(1)).then_some(()));
+    let newest = site.servers[1].sql("forum", "SELECT max(id) FROM posts").unwrap();
+    let has = format!("SELECT count(*) FROM posts WHERE id = {newest}");
+    wait_for("the old side follows", || (site.servers[0].sql("forum", &has).unwrap() == "1").then_some(()));
     block_on(cuts.ask(&id, Ask::Finish)).unwrap();
     wait_for("the end", || (cutting::show(&cuts, &id).state == "FINISHED").then_some(()));
     more("writes after the end");

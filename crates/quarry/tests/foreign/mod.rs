@@ -6,7 +6,7 @@
 
 use crate::cutting::{self, Dice, Moves};
 use crate::stage::block_on;
-use quarry_aws::ec2::op::{CreateSubnet, CreateVpc};
+use quarry_aws::ec2::op::{AuthorizeSecurityGroupIngress, CreateSecurityGroup, CreateSubnet, CreateVpc};
 use quarry_aws::elbv2::op::{
     CreateListener, CreateLoadBalancer, CreateRule, CreateTargetGroup, DescribeTargetHealth, RegisterTargets,
 };
@@ -137,7 +137,11 @@ impl Site {
             let input = json!({"VpcId": vpc, "CidrBlock": block, "AvailabilityZone": format!("us-east-1{zone}")});
             self.call::<CreateSubnet>(input).subnet.unwrap().subnet_id.unwrap()
         });
-        let input = json!({"Name": "forum", "Subnets": subnets});
+        let input = json!({"GroupName": "front", "Description": "everybody", "VpcId": vpc});
+        let front = self.call::<CreateSecurityGroup>(input).group_id.unwrap();
+        let everybody = json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]);
+        self.call::<AuthorizeSecurityGroupIngress>(json!({"GroupId": front, "IpPermissions": everybody}));
+        let input = json!({"Name": "forum", "Subnets": subnets, "SecurityGroups": [front]});
         let balancer = self.call::<CreateLoadBalancer>(input).load_balancers.unwrap().remove(0);
         let groups = [("monolith", 0), ("posts", 1)].map(|(name, side): (&str, usize)| {
             let made = self.call::<CreateTargetGroup>(json!({
@@ -241,12 +245,6 @@ impl Site {
         let rows = self.servers[side].sql("forum", &sql).unwrap();
         let verdict = account.check(rows.lines().map(|number| number.parse().expect("a number")));
         (account, verdict)
-    }
-
-    /// All rows of both tables, to be compared between the sides.
-    pub fn rows(&self, side: usize) -> String {
-        let sql = "SELECT p::text FROM posts p ORDER BY id; SELECT c::text FROM comments c ORDER BY id";
-        self.servers[side].sql("forum", sql).unwrap()
     }
 }
 
