@@ -136,7 +136,9 @@ async fn release(tx: &Transaction<'_>, scope: &Scope, fence: &Fence, epoch: u64)
     }
     let sequences = serde_json::to_string(&sequences).map_err(|e| Problem::new(Code::Failed, e.to_string()))?;
     let epoch = signed(epoch)?;
-    let sql = "WITH mark AS (INSERT INTO cut_marks (scope, epoch, sequences) VALUES ($1, $2, $3)) \
+    // Nothing was applied here since; also where the mark's digest is computed only after a crash.
+    let sql = "WITH mark AS (INSERT INTO cut_marks (scope, epoch, sequences) VALUES ($1, $2, $3)), \
+               since AS (UPDATE cut_scope SET changed_since = false WHERE scope = $1) \
                UPDATE cut_fence SET owner = 0, epoch = $2 WHERE scope = $1";
     let parameters: [Typed<'_>; 3] = [(&scope.name, Type::TEXT), (&epoch, Type::INT8), (&sequences, Type::TEXT)];
     tx.query_typed(sql, &parameters).await.map_err(failed)?;
