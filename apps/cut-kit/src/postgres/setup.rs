@@ -13,8 +13,9 @@ use crate::scope::{Scope, literal, quoted};
 
 /// The setting by which the guard knows the kit's own transactions.
 pub const APPLYING: &str = "cut.applying";
-/// Changes of a table wait for its writers; not longer than this, because new ones wait behind them.
-const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '1s'";
+/// Changes of a table wait for its writers; not longer than this, because new ones wait behind them. Below the server's
+/// usual `deadlock_timeout`: of this and a writer, the writer is not to be the victim.
+const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '800ms'";
 
 /// Makes the guard's function.
 pub async fn functions(client: &impl GenericClient, schema: &str) -> Result<()> {
