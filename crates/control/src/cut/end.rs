@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Who answers for a side.
 pub enum End {
     Application(Admin),
-    Database(Database),
+    Database(Box<Database>),
 }
 
 /// The calls that are one path and one body.

@@ -26,7 +26,7 @@ pub fn of(platform: &Arc<Platform>, cut: &Cut) -> Result<Option<Rc<dyn Pair>>, T
                 let opened = platform.vault.open_sealed(&database::context(&cut.id, side), sealed);
                 let clear = opened.map_err(|error| Trouble::new(error.to_string()))?;
                 let url = Url::new(String::from_utf8_lossy(clear.bytes()));
-                Ok::<_, Trouble>(End::Database(Database::new(url, database::scope(&cut.scope, &cut.tables))))
+                Ok::<_, Trouble>(End::Database(Box::new(Database::new(url, database::scope(&cut.scope, &cut.tables)))))
             };
             let (source, destination) =
                 (end(Side::Source, &sealed.source)?, end(Side::Destination, &sealed.destination)?);
