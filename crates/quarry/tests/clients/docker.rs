@@ -205,7 +205,7 @@ fn the_script_builds_pushes_and_deploys_three_services() {
     assert_eq!(weights, json!([1, 0, 1, 0, 1, 0, 1]));
     let environment = shell.aws_ok(
         "ecs describe-task-definition --task-definition posts \
-         --query taskDefinition.containerDefinitions[0].environment[?starts_with(name,'CUT')]",
+         --query \"taskDefinition.containerDefinitions[0].environment[?starts_with(name,'CUT')]\"",
     );
     let expected = json!([{"name": "CUT_ADMIN_PORT", "value": "9102"}, {"name": "CUT_DESTINATION", "value": "posts"}]);
     assert_eq!(environment, expected);
