@@ -1,6 +1,8 @@
 //! Posts are cut out of the running monolith with their data, back, and out again, while clients write: no
 //! acknowledged write is lost or doubled, and none fails. Over SQLite, and over PostgreSQL.
 
+#[path = "cut/bad_days.rs"]
+mod bad_days;
 #[path = "cut/signed.rs"]
 mod signed;
 #[path = "network/site.rs"]
@@ -199,9 +201,11 @@ impl Board {
             site.call::<RegisterTaskDefinition>(json!({
                 "family": name, "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
                 "cpu": "256", "memory": "512",
+                "volumes": [{"name": name}],
                 "containerDefinitions": [{
                     "name": name, "image": image(name), "environment": variables, "stopTimeout": 2,
                     "portMappings": [{"containerPort": port}],
+                    "mountPoints": [{"sourceVolume": name, "containerPath": "/data"}],
                 }],
             }));
             site.call::<CreateService>(json!({
