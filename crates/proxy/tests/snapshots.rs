@@ -197,7 +197,7 @@ fn stopping_finishes_what_is_in_flight() {
     std::thread::sleep(Duration::from_millis(150));
     let started = Instant::now();
     proxy.stop();
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     let answer = request.join().unwrap();
     assert_eq!(answer.text(), "done");
     assert!(idle.is_closed());
