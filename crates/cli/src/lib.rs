@@ -67,7 +67,7 @@ pub enum Command {
     },
     /// Move one path of a running service, and the data behind it, to a service of its own, and back.
     #[command(subcommand)]
-    Cut(CutCommand),
+    Cut(Box<CutCommand>),
 }
 
 /// Which Quarry a command speaks to.
@@ -110,7 +110,7 @@ pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>
             }
             Command::Cut(command) => {
                 let connection = Connection::choose(command.target().data_dir.as_deref(), local)?;
-                return cut::run(&connection, command).await;
+                return cut::run(&connection, *command).await;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -15,7 +15,8 @@ use quarry_aws::autoscaling::{
     TargetTrackingConfiguration,
 };
 use quarry_domain::scaling::{
-    Adjustment, Decision, HIGH_PERIODS, Interval, LOW, LOW_PERIODS, Signal, Situation, Step, Suspended, Tracking, plan,
+    Adjustment, Decision, HIGH_PERIODS, History, Interval, LOW, LOW_PERIODS, Signal, Situation, Step, Suspended,
+    Tracking, plan,
 };
 use quarry_wire::Empty;
 use serde::{Deserialize, Serialize};
@@ -183,23 +184,30 @@ pub fn triggered(ctx: &mut Ctx<'_>, policy_arn: &str) -> Result<()> {
     for record in all.iter().filter(|record| record.kind() != SIMPLE && record.policy.enabled == Some(true)) {
         signals.push(signal(ctx, &group, record)?);
     }
-    let capacity = group.desired().max(0).unsigned_abs();
-    let bound = |size: Option<i32>| size.unwrap_or_default().max(0).unsigned_abs();
-    let decision = plan(&Situation {
-        now_ms: now,
-        capacity,
-        min: bound(group.group.min_size),
-        max: bound(group.group.max_size),
-        suspended: Suspended::default(),
-        history: &group.history,
-        signals: &signals,
-    });
-    if let Decision::Scale { to, cooldown_ms, .. } = decision {
-        group.history.note(now, capacity, to, cooldown_ms);
+    if let Decision::Scale { to, cooldown_ms, .. } = decide(&group, &group.history, &signals, now) {
+        group.history.note(now, capacity(&group), to, cooldown_ms);
         group.group.desired_capacity = Some(to as i32);
         ctx.tx.put(&group)?;
     }
     Ok(())
+}
+
+/// What the planner of scaling makes of these signals, within the group's bounds.
+fn decide(group: &GroupRecord, history: &History, signals: &[Signal], now_ms: i64) -> Decision {
+    let bound = |size: Option<i32>| size.unwrap_or_default().max(0).unsigned_abs();
+    plan(&Situation {
+        now_ms,
+        capacity: capacity(group),
+        min: bound(group.group.min_size),
+        max: bound(group.group.max_size),
+        suspended: Suspended::default(),
+        history,
+        signals,
+    })
+}
+
+fn capacity(group: &GroupRecord) -> u32 {
+    group.desired().max(0).unsigned_abs()
 }
 
 /// A simple policy changes the size once, and nothing simple happens until its cooldown is over.
@@ -215,18 +223,8 @@ fn simple(ctx: &Ctx<'_>, group: &mut GroupRecord, record: &PolicyRecord, now: i6
         cooldown_ms: 0,
         steps: everything,
     };
-    let capacity = group.desired().max(0).unsigned_abs();
-    let bound = |size: Option<i32>| size.unwrap_or_default().max(0).unsigned_abs();
-    let decision = plan(&Situation {
-        now_ms: now,
-        capacity,
-        min: bound(group.group.min_size),
-        max: bound(group.group.max_size),
-        suspended: Suspended::default(),
-        history: &Default::default(),
-        signals: &[Signal::Step { policy: step, breaches: vec![0.0] }],
-    });
-    if let Decision::Scale { to, .. } = decision {
+    let signals = [Signal::Step { policy: step, breaches: vec![0.0] }];
+    if let Decision::Scale { to, .. } = decide(group, &Default::default(), &signals, now) {
         let seconds = record.policy.cooldown.or(group.group.default_cooldown).unwrap_or(300);
         group.cooldown_until_ms = now + milliseconds(ctx, seconds);
         group.group.desired_capacity = Some(to as i32);

@@ -1,6 +1,7 @@
 //! A small world under virtual time: tasks come and go, hooks answer, alarms ring, hands interfere, and whoever carries
 //! the plan out is killed after any action.
 
+use super::super::plan::tests::step;
 use super::super::{CircuitBreaker, Health};
 use super::*;
 use proptest::prelude::*;
@@ -192,17 +193,7 @@ impl World {
 
     fn pass(&mut self, progress: &mut impl FnMut() -> bool) {
         self.now += Duration::from_secs(1);
-        let now = self.now;
-        self.tasks.retain(|t| t.phase != Phase::Stopping || !progress());
-        for task in &mut self.tasks {
-            match (task.phase, task.health) {
-                (Phase::Starting, _) if progress() => task.phase = Phase::Running { since: now },
-                (Phase::Running { .. }, Health::Unknown | Health::Unhealthy) if progress() => {
-                    task.health = Health::Healthy;
-                }
-                _ => {}
-            }
-        }
+        step(&mut self.tasks, self.now, progress);
         let answer = self.answer.clone();
         for hook in &mut self.shift.hooks {
             if *hook == Hook::Waiting && progress() {

@@ -1,3 +1,4 @@
+use super::super::plan::tests::step;
 use super::super::{Deployment, Health};
 use super::*;
 use proptest::prelude::*;
@@ -205,17 +206,7 @@ impl World {
 
     fn pass(&mut self, mut progress: impl FnMut() -> bool) {
         self.now += Duration::from_secs(1);
-        let now = self.now;
-        self.tasks.retain(|task| task.phase != Phase::Stopping || !progress());
-        for task in &mut self.tasks {
-            match (task.phase, task.health) {
-                (Phase::Starting, _) if progress() => task.phase = Phase::Running { since: now },
-                (Phase::Running { .. }, Health::Unknown | Health::Unhealthy) if progress() => {
-                    task.health = Health::Healthy;
-                }
-                _ => {}
-            }
-        }
+        step(&mut self.tasks, self.now, &mut progress);
     }
 
     fn deploy(&mut self, id: &str) {

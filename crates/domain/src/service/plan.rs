@@ -255,4 +255,4 @@ fn worst_first<'a>(tasks: &[&'a SeenTask]) -> Vec<&'a SeenTask> {
 
 #[cfg(test)]
 #[path = "tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -229,6 +229,20 @@ struct World {
     throttle: Throttle,
 }
 
+/// Each task takes its next step if `progress` says so.
+pub(in crate::service) fn step(tasks: &mut Vec<SeenTask>, now: Duration, progress: &mut impl FnMut() -> bool) {
+    tasks.retain(|task| task.phase != Phase::Stopping || !progress());
+    for task in tasks {
+        match (task.phase, task.health) {
+            (Phase::Starting, _) if progress() => task.phase = Phase::Running { since: now },
+            (Phase::Running { .. }, Health::Unknown | Health::Unhealthy) if progress() => {
+                task.health = Health::Healthy;
+            }
+            _ => {}
+        }
+    }
+}
+
 impl World {
     fn new(desired: u32, minimum: u32, maximum: u32) -> Self {
         let wanted = Wanted { minimum_healthy_percent: minimum, maximum_percent: maximum, ..wanted(desired) };
@@ -283,17 +297,7 @@ impl World {
     /// Time passes: each task takes its next step if `progress` says so.
     fn pass(&mut self, progress: &mut impl FnMut() -> bool) {
         self.now += Duration::from_secs(1);
-        let now = self.now;
-        self.tasks.retain(|t| t.phase != Phase::Stopping || !progress());
-        for task in &mut self.tasks {
-            match (task.phase, task.health) {
-                (Phase::Starting, _) if progress() => task.phase = Phase::Running { since: now },
-                (Phase::Running { .. }, Health::Unknown | Health::Unhealthy) if progress() => {
-                    task.health = Health::Healthy;
-                }
-                _ => {}
-            }
-        }
+        step(&mut self.tasks, self.now, progress);
     }
 
     fn settle(&mut self) {
