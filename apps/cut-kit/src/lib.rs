@@ -18,6 +18,8 @@ pub mod postgres;
 mod scope;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(all(test, any(feature = "sqlite", feature = "postgres")))]
+mod steps;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use scope::{Scope, Tables};

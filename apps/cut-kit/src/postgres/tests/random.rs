@@ -6,31 +6,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use tokio::runtime::Handle;
 
 use super::*;
-
-#[derive(Clone, Debug)]
-enum Step {
-    Write(u8, u8, u8),
-    Copy(u32),
-    Follow(u32),
-    Back,
-    Move,
-    GiveUp,
-    Reopen,
-    Old(u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        10 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(a, b, c)| Step::Write(a, b, c)),
-        5 => (1..4_u32).prop_map(Step::Copy),
-        4 => (1..5_u32).prop_map(Step::Follow),
-        1 => Just(Step::Back),
-        2 => Just(Step::Move),
-        1 => Just(Step::GiveUp),
-        1 => Just(Step::Reopen),
-        2 => any::<u8>().prop_map(Step::Old),
-    ]
-}
+use crate::steps::{Step, step};
 
 /// Whatever is written, repeated, reordered or broken off: whoever owns the scope has what a database without a cut
 /// has, ids included, and there is one owner.
