@@ -1,6 +1,7 @@
 //! A whole platform per test: the real binary on free ports, in a directory of its own, ended and
 //! removed when the test ends however it ends.
 
+mod aws_cli;
 pub mod image;
 pub mod postgres;
 
@@ -108,12 +109,13 @@ impl Platform {
         Ok(Client::new(&self.endpoint, text("region"), credentials)?)
     }
 
-    /// The variables of `quarry env`, for clients that nobody here wrote.
+    /// The variables of `quarry env`, for clients that nobody here wrote, and a `PATH` where `aws` starts quickly.
     pub fn env(&self) -> Result<Vec<(String, String)>> {
         let printed = self.quarry(&["env"])?;
         let text = String::from_utf8(printed.stdout)?;
         let exports = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-        Ok(exports.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect())
+        let exports = exports.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()));
+        Ok(exports.chain(aws_cli::path().map(|path| ("PATH".to_owned(), path))).collect())
     }
 
     /// Runs another command of the binary on this installation.
