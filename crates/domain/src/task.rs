@@ -91,7 +91,7 @@ pub struct ContainerOptions {
     pub tmpfs: Vec<Tmpfs>,
     /// Of `/dev/shm`, in MiB.
     pub shared_memory: Option<u32>,
-    /// Kept in the task's own user namespace; none otherwise.
+    /// What its root user has in the task's own user namespace.
     pub capabilities: Vec<Capability>,
     /// Lines of `/etc/hosts`: address and name.
     pub extra_hosts: Vec<(IpAddr, String)>,
@@ -145,15 +145,63 @@ pub struct Tmpfs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Capability {
+    AuditWrite,
     Chown,
     DacOverride,
     Fowner,
     Fsetid,
     Kill,
+    Mknod,
     NetBindService,
+    NetRaw,
+    Setfcap,
     Setgid,
+    Setpcap,
     Setuid,
+    SysChroot,
     SysPtrace,
+}
+
+impl Capability {
+    /// What a container has unless its definition says otherwise: Docker's default set (the Docker Engine's "Runtime
+    /// privilege and Linux capabilities"), which ECS gives, too.
+    pub const USUAL: [Self; 14] = [
+        Self::AuditWrite,
+        Self::Chown,
+        Self::DacOverride,
+        Self::Fowner,
+        Self::Fsetid,
+        Self::Kill,
+        Self::Mknod,
+        Self::NetBindService,
+        Self::NetRaw,
+        Self::Setfcap,
+        Self::Setgid,
+        Self::Setpcap,
+        Self::Setuid,
+        Self::SysChroot,
+    ];
+
+    /// As task definitions call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AuditWrite => "AUDIT_WRITE",
+            Self::Chown => "CHOWN",
+            Self::DacOverride => "DAC_OVERRIDE",
+            Self::Fowner => "FOWNER",
+            Self::Fsetid => "FSETID",
+            Self::Kill => "KILL",
+            Self::Mknod => "MKNOD",
+            Self::NetBindService => "NET_BIND_SERVICE",
+            Self::NetRaw => "NET_RAW",
+            Self::Setfcap => "SETFCAP",
+            Self::Setgid => "SETGID",
+            Self::Setpcap => "SETPCAP",
+            Self::Setuid => "SETUID",
+            Self::SysChroot => "SYS_CHROOT",
+            Self::SysPtrace => "SYS_PTRACE",
+        }
+    }
 }
 
 /// Variables with secret values, `NAME=value`. They are not serialized and not printed.

@@ -7,6 +7,8 @@ mod credentials;
 mod exec;
 #[path = "network/foreign.rs"]
 mod foreign;
+#[path = "network/root.rs"]
+mod root;
 #[path = "network/site.rs"]
 mod site;
 #[path = "network/velocity.rs"]

@@ -253,8 +253,8 @@ fn weaker_finding(isolation: Isolation) -> Option<Finding> {
         Isolation::UserNamespaces => return None,
         Isolation::Rootless => {
             "as an ordinary user: every container's user is root in its container and this user outside, so that files \
-             of volumes belong to one user; added capabilities other than SYS_PTRACE have little to act on; ulimits \
-             cannot be raised; what tasks write is bounded by looking, not by the kernel"
+             of volumes belong to one user, and images that start as root and become another user or give files away \
+             (chown, setuid, gosu) do not run; ulimits cannot be raised; what tasks write is bounded by looking, not by the kernel"
         }
         Isolation::None => {
             "as plain processes: users, read-only roots, tmpfs, capabilities, hosts and system controls of task \

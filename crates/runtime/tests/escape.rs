@@ -4,7 +4,7 @@ mod support;
 
 use quarry_domain::isolation::Isolation;
 use quarry_domain::link::BrokerRequest;
-use quarry_domain::task::{ContainerState, Limits, TaskPhase, TaskRuntime};
+use quarry_domain::task::{Capability, ContainerState, Limits, TaskPhase, TaskRuntime};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use support::{Place, broker, exited};
@@ -15,6 +15,7 @@ fn nothing_escapes(isolation: Isolation, user: &str) {
     std::fs::write(&secret, "of the host").unwrap();
     let mut spec = place.task("escape", &["escape"]);
     spec.containers[0].user = user.to_owned();
+    spec.containers[0].options.capabilities = Capability::USUAL.to_vec();
     spec.containers[0].env.push(format!("HOST_SECRET={}", secret.display()));
     let (state, log) = place.run(&spec);
     assert_eq!(exited(&state).0, 0, "{log}");

@@ -21,6 +21,16 @@ const IPC_CONTROLS: [&str; 8] = [
     "kernel.shmmni",
 ];
 
+/// What may be dropped, as the ECS API reference lists it (`KernelCapabilities`).
+#[rustfmt::skip]
+const CAPABILITIES: [&str; 37] = [
+    "AUDIT_CONTROL", "AUDIT_WRITE", "BLOCK_SUSPEND", "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID",
+    "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE", "LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "MKNOD", "NET_ADMIN",
+    "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_ADMIN", "SYS_BOOT",
+    "SYS_CHROOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME",
+    "SYS_TTY_CONFIG", "SYSLOG", "WAKE_ALARM",
+];
+
 /// What a container of this definition asks for.
 pub(super) fn options(
     container: &ContainerDefinition,
@@ -152,34 +162,30 @@ fn tmpfs(name: &str, container: &ContainerDefinition, linux: &LinuxParameters) -
     Ok(out)
 }
 
-/// Containers have no capabilities but those that are added.
+/// The usual ones without those that are dropped, and those that are added: with `ALL` dropped, these alone. What is
+/// dropped and added alike is there, as Docker has it.
 fn capabilities(name: &str, linux: &LinuxParameters) -> Result<Vec<Capability>, Invalid> {
-    let Some(asked) = &linux.capabilities else { return Ok(Vec::new()) };
+    let Some(asked) = &linux.capabilities else { return Ok(Capability::USUAL.to_vec()) };
     let path = format!("containerDefinitions[{name}].linuxParameters.capabilities");
     only(asked, support::CAPABILITIES, &path)?;
-    let dropped = |name: &str| asked.drop.iter().flatten().any(|drop| drop == "ALL" || drop == name);
-    let mut out = BTreeSet::new();
+    let dropped: Vec<&str> = asked.drop.iter().flatten().map(String::as_str).collect();
+    if let Some(unknown) = dropped.iter().find(|drop| **drop != "ALL" && !CAPABILITIES.contains(drop)) {
+        return Err(Invalid(format!("The capability '{unknown}' of container '{name}' does not exist.")));
+    }
+    let stays = |one: &Capability| !dropped.contains(&"ALL") && !dropped.contains(&one.name());
+    let mut out: BTreeSet<Capability> = Capability::USUAL.into_iter().filter(stays).collect();
     for added in asked.add.iter().flatten() {
-        let capability = match added.as_str() {
-            "CHOWN" => Capability::Chown,
-            "DAC_OVERRIDE" => Capability::DacOverride,
-            "FOWNER" => Capability::Fowner,
-            "FSETID" => Capability::Fsetid,
-            "KILL" => Capability::Kill,
-            "NET_BIND_SERVICE" => Capability::NetBindService,
-            "SETGID" => Capability::Setgid,
-            "SETUID" => Capability::Setuid,
-            "SYS_PTRACE" => Capability::SysPtrace,
-            other => {
+        let possible = || Capability::USUAL.into_iter().chain([Capability::SysPtrace]);
+        match possible().find(|one| one.name() == added) {
+            Some(capability) => out.insert(capability),
+            None => {
+                let names: Vec<&str> = possible().map(Capability::name).collect();
                 return Err(Invalid(format!(
-                    "The capability '{other}' of container '{name}' cannot be added here: only CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, NET_BIND_SERVICE, SETGID, SETUID and SYS_PTRACE can."
+                    "The capability '{added}' of container '{name}' cannot be added here: only {} can.",
+                    names.join(", ")
                 )));
             }
         };
-        // What is added and dropped alike is added, as Docker has it for ALL; named, it is dropped.
-        if !dropped(added) || asked.drop.iter().flatten().all(|drop| drop == "ALL") {
-            out.insert(capability);
-        }
     }
     Ok(out.into_iter().collect())
 }

@@ -75,6 +75,12 @@ fn what_is_wrong_or_not_offered_is_refused_in_words() {
         ("dependsOn", json!([{"containerName": "api", "condition": "SOON"}]), "Invalid dependency condition 'SOON'"),
         ("secrets", json!([{"name": "A", "valueFrom": "b"}]), "must be unique"),
         ("linuxParameters", json!({"capabilities": {"add": ["SYS_ADMIN"]}}), "The capability 'SYS_ADMIN'"),
+        ("linuxParameters", json!({"capabilities": {"add": ["ALL"]}}), "The capability 'ALL'"),
+        (
+            "linuxParameters",
+            json!({"capabilities": {"drop": ["FLYING"]}}),
+            "'FLYING' of container 'api' does not exist",
+        ),
         (
             "linuxParameters",
             json!({"devices": [{"hostPath": "/dev/kvm"}]}),
@@ -315,6 +321,26 @@ fn fargate_sizes() {
         );
     }
     assert!(!exists(256, 1536) && !exists(0, 512) && !exists(3072, 8192));
+}
+
+#[test]
+fn capabilities_are_the_usual_ones_without_what_is_dropped() {
+    use crate::task::Capability;
+    use serde_json::{Value, json};
+    let of = |linux: Value| {
+        let mut json = api();
+        json["containerDefinitions"][0]["linuxParameters"] = linux;
+        let made = definition(json);
+        assert_eq!(validate(&made, "us-east-1"), Ok(()));
+        options::options(&containers(&made)[0], &made).unwrap().capabilities
+    };
+    assert_eq!(of(json!({})), Capability::USUAL);
+    let but_raw: Vec<Capability> = Capability::USUAL.into_iter().filter(|one| *one != Capability::NetRaw).collect();
+    assert_eq!(of(json!({"capabilities": {"drop": ["NET_RAW", "SYS_ADMIN"]}})), but_raw);
+    let all = |add: Value| of(json!({"capabilities": {"drop": ["ALL"], "add": add}}));
+    assert_eq!(all(json!([])), []);
+    assert_eq!(all(json!(["CHOWN"])), [Capability::Chown]);
+    assert_eq!(of(json!({"capabilities": {"drop": ["CHOWN"], "add": ["CHOWN", "SYS_PTRACE"]}})).len(), 15);
 }
 
 #[test]

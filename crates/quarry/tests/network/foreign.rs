@@ -59,37 +59,13 @@ fn a_foreign_monolith_in_node_serves_behind_a_load_balancer() {
     let podman = Podman { program: podman, dir: dir.path().to_owned() };
     let context = dir.path().join("context");
     write_context(&context, &node);
-    podman.run(&[
-        "build",
-        "-q",
-        "--isolation",
-        "chroot",
-        "--layers=true",
-        "-t",
-        "foreign:v1",
-        context.to_str().unwrap(),
-    ]);
+    podman.build("foreign:v1", &context);
 
     // Docker's form and OCI's.
     site.call::<quarry_aws::ecr::op::CreateRepository>(json!({"repositoryName": "foreign"}));
-    let token = site.call::<quarry_aws::ecr::op::GetAuthorizationToken>(json!({}));
-    let token = token.authorization_data.unwrap().remove(0).authorization_token.unwrap();
-    let credentials = base64::engine::general_purpose::STANDARD.decode(token).unwrap();
-    let credentials = String::from_utf8(credentials).unwrap();
     let host = site.platform.endpoint.trim_start_matches("http://").to_owned();
     for (form, tag) in [("v2s2", "docker"), ("oci", "oci")] {
-        let to = format!("docker://{host}/foreign:{tag}");
-        podman.run(&[
-            "push",
-            "-q",
-            "--tls-verify=false",
-            "--creds",
-            &credentials,
-            "--format",
-            form,
-            "localhost/foreign:v1",
-            &to,
-        ]);
+        podman.push(&site, form, "foreign:v1", &format!("{host}/foreign:{tag}"));
     }
     let input = json!({"repositoryName": "foreign"});
     let images = site.call::<quarry_aws::ecr::op::DescribeImages>(input).image_details.unwrap();
@@ -141,9 +117,9 @@ fn a_foreign_monolith_in_node_serves_behind_a_load_balancer() {
 }
 
 /// podman with its storage in one directory.
-struct Podman {
-    program: PathBuf,
-    dir: PathBuf,
+pub struct Podman {
+    pub program: PathBuf,
+    pub dir: PathBuf,
 }
 
 impl Podman {
@@ -153,6 +129,20 @@ impl Podman {
         command.args(["--root", &at("store"), "--runroot", &at("run"), "--storage-driver", "overlay"]);
         command.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"]).stdin(Stdio::null());
         command
+    }
+
+    pub fn build(&self, image: &str, context: &Path) {
+        self.run(&["build", "-q", "--isolation", "chroot", "--layers=true", "-t", image, context.to_str().unwrap()]);
+    }
+
+    /// Pushes an image of its own in Docker's form (`v2s2`) or OCI's (`oci`).
+    pub fn push(&self, site: &Site, form: &str, image: &str, to: &str) {
+        let token = site.call::<quarry_aws::ecr::op::GetAuthorizationToken>(json!({}));
+        let token = token.authorization_data.unwrap().remove(0).authorization_token.unwrap();
+        let credentials = base64::engine::general_purpose::STANDARD.decode(token).unwrap();
+        let credentials = String::from_utf8(credentials).unwrap();
+        let (from, to) = (format!("localhost/{image}"), format!("docker://{to}"));
+        self.run(&["push", "-q", "--tls-verify=false", "--creds", &credentials, "--format", form, &from, &to]);
     }
 
     fn run(&self, arguments: &[&str]) {
@@ -170,25 +160,10 @@ impl Drop for Podman {
 
 /// The Dockerfile's context: this machine's own Node, shell and tools, with the libraries they need.
 fn write_context(context: &Path, node: &Path) {
-    let put = |part: &str, file: &Path| {
-        let target = context.join(part).join(file.strip_prefix("/").unwrap());
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(file, target).unwrap();
-    };
-    let with_libraries = |part: &str, program: &Path, at: &str| {
-        let target = context.join(part).join(at.trim_start_matches('/'));
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-        std::fs::copy(program, target).unwrap();
-        let needs = Command::new("ldd").arg(program).output().unwrap();
-        let needs = String::from_utf8(needs.stdout).unwrap();
-        for library in needs.split_whitespace().filter(|word| word.starts_with('/')) {
-            put("base", Path::new(library));
-        }
-    };
     for tool in ["/bin/sh", "/bin/rm", "/bin/mkdir", "/usr/bin/id"] {
-        with_libraries("base", Path::new(tool), tool);
+        with_libraries(&context.join("base"), &context.join("base"), Path::new(tool), tool);
     }
-    with_libraries("node", node, "/usr/bin/node");
+    with_libraries(&context.join("node"), &context.join("base"), node, "/usr/bin/node");
     for file in ["app/old/a", "app/dir/stays", "app/dir/goes", "app/anew/old"] {
         let file = context.join(file);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -196,4 +171,18 @@ fn write_context(context: &Path, node: &Path) {
     }
     std::fs::write(context.join("server.js"), SERVER).unwrap();
     std::fs::write(context.join("Dockerfile"), DOCKERFILE).unwrap();
+}
+
+/// Puts a program of this machine below `to`, and the libraries that it needs below `libraries`.
+pub fn with_libraries(to: &Path, libraries: &Path, program: &Path, at: &str) {
+    let put = |file: &Path, target: PathBuf| {
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(file, target).unwrap();
+    };
+    put(program, to.join(at.trim_start_matches('/')));
+    let needs = Command::new("ldd").arg(program).output().unwrap();
+    let needs = String::from_utf8(needs.stdout).unwrap();
+    for library in needs.split_whitespace().filter(|word| word.starts_with('/')) {
+        put(Path::new(library), libraries.join(library.trim_start_matches('/')));
+    }
 }

@@ -83,6 +83,7 @@ fn nothing_works(isolation: &str) {
     ];
     let environment: Vec<Value> = variables.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     let hostile = site.push_program("hostile");
+    let before = foreign_packets(&data);
     let attacker =
         site.define("hostile", json!([{"name": "hostile", "image": hostile, "environment": environment}]), json!({}));
     let attacker = site.run_in(&attacker, network(&web));
@@ -102,6 +103,10 @@ fn nothing_works(isolation: &str) {
     assert!(of("other").is_empty(), "refused in another way than expected, {isolation}: {:#?}", of("other"));
     assert!(of("held").len() >= ROWS, "only {} rows", of("held").len());
     println!("{isolation}: {} attempts, each refused as it should be", of("held").len());
+    // Raw sockets are there, and what was forged with them came no further than the hub's door.
+    let forged = (of("sent as the other").len() + of("sent as somebody outside").len()) as u64;
+    let stopped = foreign_packets(&data) - before;
+    assert!(forged > 0 && stopped >= forged, "{isolation}: {forged} forged packets, {stopped} stopped");
     // Who asked for another's was noted, and the other goes on.
     let log = site.platform.log();
     for what in ["credentials", "metadata"] {
@@ -116,6 +121,22 @@ fn own_address() -> Option<IpAddr> {
     // Nothing is sent: this asks for the route.
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|own| !own.is_loopback())
+}
+
+/// Packets that the hub has refused because their source is not whom they came from.
+fn foreign_packets(data: &Path) -> u64 {
+    let named = |pid: &String| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        line.contains(" holder ") && line.contains(&*data.to_string_lossy())
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let holder = pids.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).find(named).expect("the hub's holder");
+    let text = std::fs::read_to_string(format!("/proc/{holder}/net/netstat")).unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let counted = names.split(' ').zip(values.split(' ')).filter(|(name, _)| *name == "IPReversePathFilter");
+    counted.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
 }
 
 /// Some processes of the platform, and of the tasks that run.

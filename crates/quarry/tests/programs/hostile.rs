@@ -7,9 +7,12 @@
 //! What there is to attack comes by the environment: `HOST_*` and `VICTIM_*`.
 #![allow(unsafe_code)]
 
+#[path = "hostile/root.rs"]
+mod root;
 #[path = "hostile/system.rs"]
 mod system;
 
+use root::{capabilities, owners, raw, rights};
 use std::ffi::CString;
 use std::fmt::Display;
 use std::fs;
@@ -76,10 +79,26 @@ const NO_PROCESS: &[i32] = &[ESRCH, ENOENT];
 const NO_WAY: &[i32] = &[ECONNREFUSED, SILENCE, ENETUNREACH, 113, EADDRNOTAVAIL];
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("compat") {
-        compat();
+    match std::env::args().nth(1).as_deref() {
+        Some("compat") => compat(),
+        Some("rights") => rights(),
+        _ => {}
     }
-    let parts = [processes, files, network, credentials, control, kernel, devices, privilege, settings, last];
+    let parts = [
+        processes,
+        files,
+        network,
+        raw,
+        credentials,
+        control,
+        kernel,
+        devices,
+        owners,
+        capabilities,
+        privilege,
+        settings,
+        last,
+    ];
     for part in parts {
         if std::panic::catch_unwind(part).is_err() {
             println!("panicked");
@@ -281,7 +300,7 @@ fn network() {
         };
         attempt(format_args!("ask as the other, {name}"), &[EPERM, EADDRNOTAVAIL, EINVAL, 107, 101], spoofed());
     }
-    for (name, level, option) in [("SO_MARK", 1, 36), ("SO_RCVBUFFORCE", 1, 33), ("SO_DEBUG", 1, 1)] {
+    for (name, level, option) in [("SO_RCVBUFFORCE", 1, 33), ("SO_DEBUG", 1, 1)] {
         let fd = unsafe { OwnedFd::from_raw_fd(socket(2, 1, 0)) };
         attempt(name, &[EPERM, EACCES], set(&fd, level, option));
     }
@@ -289,9 +308,6 @@ fn network() {
         [
             ("packet socket", 17, 3, 0x300),
             ("packet socket, cooked", 17, 2, 0x300),
-            ("raw socket", 2, 3, 1),
-            ("raw socket, everything", 2, 3, 255),
-            ("raw socket, IPv6", 10, 3, 58),
             ("vsock", 40, 1, 0),
             ("crypto socket", 38, 5, 0),
             ("bluetooth socket", 31, 3, 1),

@@ -1,5 +1,5 @@
 //! The container's own first process, from its birth to the image's program: from here on nothing
-//! of the host is within reach, and at the end no privilege is left.
+//! of the host is within reach, and at the end no privilege is left but what the task definition gives.
 
 use super::exec::{Streams, TERMINAL};
 use super::rootfs::{self, Files, Mounts};
@@ -188,14 +188,20 @@ fn drop_privileges(user: &User, ranged: bool, kept: &[Capability]) -> io::Result
 
 fn capability_set(capability: Capability) -> CapabilitySet {
     match capability {
+        Capability::AuditWrite => CapabilitySet::AUDIT_WRITE,
         Capability::Chown => CapabilitySet::CHOWN,
         Capability::DacOverride => CapabilitySet::DAC_OVERRIDE,
         Capability::Fowner => CapabilitySet::FOWNER,
         Capability::Fsetid => CapabilitySet::FSETID,
         Capability::Kill => CapabilitySet::KILL,
+        Capability::Mknod => CapabilitySet::MKNOD,
         Capability::NetBindService => CapabilitySet::NET_BIND_SERVICE,
+        Capability::NetRaw => CapabilitySet::NET_RAW,
+        Capability::Setfcap => CapabilitySet::SETFCAP,
         Capability::Setgid => CapabilitySet::SETGID,
+        Capability::Setpcap => CapabilitySet::SETPCAP,
         Capability::Setuid => CapabilitySet::SETUID,
+        Capability::SysChroot => CapabilitySet::SYS_CHROOT,
         Capability::SysPtrace => CapabilitySet::SYS_PTRACE,
     }
 }

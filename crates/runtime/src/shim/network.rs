@@ -7,7 +7,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io;
 use std::net::Ipv4Addr;
 
-/// Moves the calling process into the task's network namespace for good and sets it up there.
+/// Moves the calling process into the task's network namespace for good and sets it up there. True if nobody can
+/// send under another task's address: then raw sockets do no harm.
 /// `hub`: the hub's network namespace, the address the task sends from, and the hub's; `private`: the
 /// address others reach the task by, through sockets in the hub, and it itself on `lo`. All of it goes when
 /// the namespace goes, with its last process; an address may be given again at once, because the
@@ -17,15 +18,16 @@ pub fn connect(
     id: &str,
     hub: Option<(BorrowedFd, Ipv4Addr, Ipv4Addr)>,
     private: Option<Ipv4Addr>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let network = Some(LinkNameSpaceType::Network);
     // A netlink socket stays with the namespace it was opened in.
-    let hub_link = match &hub {
+    let (hub_link, own_addresses_only) = match &hub {
         Some((namespace, ..)) => {
             move_into_link_name_space(*namespace, network).map_err(|e| context("entering the hub", e))?;
-            Some(Netlink::open()?)
+            let checked = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter").unwrap_or_default();
+            (Some(Netlink::open()?), checked.trim() == "1")
         }
-        None => None,
+        None => (None, true),
     };
     move_into_link_name_space(sandbox.net.as_fd(), network).map_err(|e| context("entering the task's network", e))?;
     let mut link = Netlink::open()?;
@@ -33,8 +35,8 @@ pub fn connect(
     if let Some(private) = private {
         link.add_address(LOOPBACK, private).map_err(|e| context("giving lo the private address", e))?;
     }
-    // Without capabilities in the containers, this is what lets them listen on port 80. Where
-    // /proc/sys cannot be written, they keep to ports from 1024 on.
+    // As Docker has it: users other than root may listen on port 80, too. Where /proc/sys cannot be written,
+    // they keep to ports from 1024 on.
     let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     if let (Some((namespace, address, gateway)), Some(mut hub_link)) = (hub, hub_link) {
         let peer = peer_name(id);
@@ -49,7 +51,7 @@ pub fn connect(
         hub_link.route_to(peer_index, address, gateway).map_err(|e| context("routing the hub to the task", e))?;
         link.default_route(index, gateway).map_err(|e| context("routing the task to the hub", e))?;
     }
-    Ok(())
+    Ok(own_addresses_only)
 }
 
 /// The hub's end: interface names have at most 15 bytes.
