@@ -5,12 +5,12 @@
 
 use crate::api::{Caller, Ctx, Operations, reads_only};
 use crate::audit::{self, Event, Parameters};
-use crate::authorization::{self, Acting, Circumstances};
+use crate::authorization::{self, Acting, Circumstances, Who};
 use crate::calls::{Calls, Unserved};
 use crate::cloudformation::wait;
 use crate::cut;
 use crate::ecs::metadata::{self, Asker};
-use crate::iam::RoleUse;
+use crate::iam::{self, KeyUse, RoleUse};
 use crate::platform::Platform;
 use crate::sts;
 use bytes::Bytes;
@@ -136,7 +136,7 @@ impl Endpoint {
             read?;
             quarry_wire::validate::check(input.seen(), call.protocol, call.service, call.operation)?;
             if let Some(acting) = &caller.acting {
-                self.evaluate(head, &call, acting, input.seen())?;
+                self.evaluate(head, &call, &caller, acting, input.seen())?;
             }
             let run = |tx: &crate::store::Tx<'_>, input| {
                 let (platform, operations) = (&*self.platform, &*self.operations);
@@ -204,11 +204,12 @@ impl Endpoint {
         metadata::answer(&self.platform, &self.operations, asker, path, body)
     }
 
-    /// Refuses what the policies of a role do not allow.
+    /// Refuses what the policies of a role or user do not allow.
     fn evaluate(
         &self,
         head: &request::Parts,
         call: &server::Call<'_>,
+        caller: &Caller,
         acting: &Acting,
         input: &dyn Structure,
     ) -> Result<(), ServiceError> {
@@ -219,7 +220,7 @@ impl Endpoint {
         };
         let (service, operation, protocol) = (call.service, call.operation.name, call.protocol);
         let asked = authorization::Call { service, operation, protocol, input };
-        self.note_use(acting);
+        self.note_use(caller, acting, service.signing_name);
         self.platform.store.read(|tx| authorization::check(&self.platform, tx, acting, &asked, circumstances))
     }
 
@@ -229,9 +230,10 @@ impl Endpoint {
         permissions.role_arn().map(str::to_owned)
     }
 
-    fn note_use(&self, acting: &Acting) {
+    /// Of a role, or of a user's key.
+    fn note_use(&self, caller: &Caller, acting: &Acting, service: &str) {
         let now = self.platform.now_ms();
-        let id = acting.role_id();
+        let id = acting.role().map_or(caller.access_key.as_str(), |_| acting.id());
         {
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
             if used.get(id).is_some_and(|at| now - at < USE_NOTED_EVERY) {
@@ -239,9 +241,16 @@ impl Endpoint {
             }
             used.insert(id.to_owned(), now);
         }
-        let noted = RoleUse { role_id: id.to_owned(), at_ms: now };
-        if let Err(error) = self.platform.store.write(|tx| tx.put(&noted)) {
-            tracing::warn!(%error, "the use of a role was not written down");
+        let id = id.to_owned();
+        let noted = self.platform.store.write(|tx| match &acting.who {
+            Who::Role(_) => tx.put(&RoleUse { role_id: id, at_ms: now }),
+            Who::User(_) => {
+                let region = self.platform.place().region.clone();
+                tx.put(&KeyUse { id, at_ms: now, service: service.to_owned(), region })
+            }
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the use of credentials was not written down");
         }
     }
 
@@ -278,16 +287,30 @@ impl Endpoint {
         let region = (!global).then_some(self.platform.place().region.as_str());
         let expected = Expected { region, service };
         let now = self.platform.now_ms();
-        let mut role = None;
+        let mut acting = None;
         let scope = sigv4::verify(&request, Timestamp::from_millis(now), expected, |access_key_id| {
             if access_key_id == self.key.access_key_id {
                 return Some(self.key.clone());
             }
-            let found = self.platform.store.read(|tx| sts::credentials(tx, access_key_id)).ok()??;
+            let found = self.platform.store.read(|tx| -> Result<_, ServiceError> {
+                let key = iam::usable_key(&self.platform, tx, access_key_id)?;
+                Ok((key, sts::credentials(tx, access_key_id)?))
+            });
+            let found = match found.ok()? {
+                (Some(key), _) => {
+                    acting = Some(key.acting);
+                    return Some(Credentials {
+                        access_key_id: access_key_id.to_owned(),
+                        secret_access_key: key.secret_access_key,
+                        session_token: None,
+                    });
+                }
+                (None, session) => session?,
+            };
             if found.expires_at_ms <= now {
                 return None;
             }
-            role = Some(found.acting());
+            acting = Some(found.acting());
             Some(Credentials {
                 access_key_id: access_key_id.to_owned(),
                 secret_access_key: found.secret_access_key,
@@ -295,8 +318,8 @@ impl Endpoint {
             })
         })
         .map_err(|failure| failure.error(protocol))?;
-        let arn = role.as_ref().map_or_else(user, |acting| acting.arn.clone());
-        Ok(Caller { access_key: scope.access_key_id, arn, acting: role })
+        let arn = acting.as_ref().map_or_else(user, |acting| acting.arn.clone());
+        Ok(Caller { access_key: scope.access_key_id, arn, acting })
     }
 }
 

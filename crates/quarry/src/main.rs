@@ -5,6 +5,7 @@ mod doctor;
 mod env;
 mod installation;
 mod lock;
+mod logs;
 mod roles;
 mod tour;
 

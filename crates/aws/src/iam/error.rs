@@ -22,6 +22,12 @@ pub fn entity_already_exists_exception(message: impl Into<String>) -> ServiceErr
     ServiceError::new("EntityAlreadyExists", message, 409)
 }
 
+pub static ENTITY_TEMPORARILY_UNMODIFIABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "EntityTemporarilyUnmodifiableException", code: "EntityTemporarilyUnmodifiable", status: 409, message: "message" };
+/// `EntityTemporarilyUnmodifiable`, HTTP 409.
+pub fn entity_temporarily_unmodifiable_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("EntityTemporarilyUnmodifiable", message, 409)
+}
+
 pub static INVALID_INPUT_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidInputException", code: "InvalidInput", status: 400, message: "message" };
 /// `InvalidInput`, HTTP 400.
 pub fn invalid_input_exception(message: impl Into<String>) -> ServiceError {

@@ -34,6 +34,32 @@ pub(crate) static ATTACH_ROLE_POLICY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(AttachUserPolicy, ATTACH_USER_POLICY, shapes::AttachUserPolicyRequest, Empty);
+pub(crate) static ATTACH_USER_POLICY: OperationModel = OperationModel {
+    name: "AttachUserPolicy",
+    new_input: boxed::<shapes::AttachUserPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::AttachUserPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::POLICY_NOT_ATTACHABLE_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(CreateAccessKey, CREATE_ACCESS_KEY, shapes::CreateAccessKeyRequest, shapes::CreateAccessKeyResponse);
+pub(crate) static CREATE_ACCESS_KEY: OperationModel = OperationModel {
+    name: "CreateAccessKey",
+    new_input: boxed::<shapes::CreateAccessKeyRequest>,
+    new_output: boxed::<shapes::CreateAccessKeyResponse>,
+    input: <shapes::CreateAccessKeyRequest as Shape>::SCHEMA,
+    output: <shapes::CreateAccessKeyResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "CreateAccessKeyResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(CreateInstanceProfile, CREATE_INSTANCE_PROFILE, shapes::CreateInstanceProfileRequest, shapes::CreateInstanceProfileResponse);
 pub(crate) static CREATE_INSTANCE_PROFILE: OperationModel = OperationModel {
     name: "CreateInstanceProfile",
@@ -96,6 +122,32 @@ pub(crate) static CREATE_SERVICE_LINKED_ROLE: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "CreateServiceLinkedRoleResult",
     errors: &[&error::INVALID_INPUT_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(CreateUser, CREATE_USER, shapes::CreateUserRequest, shapes::CreateUserResponse);
+pub(crate) static CREATE_USER: OperationModel = OperationModel {
+    name: "CreateUser",
+    new_input: boxed::<shapes::CreateUserRequest>,
+    new_output: boxed::<shapes::CreateUserResponse>,
+    input: <shapes::CreateUserRequest as Shape>::SCHEMA,
+    output: <shapes::CreateUserResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "CreateUserResult",
+    errors: &[&error::LIMIT_EXCEEDED_EXCEPTION, &error::ENTITY_ALREADY_EXISTS_EXCEPTION, &error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DeleteAccessKey, DELETE_ACCESS_KEY, shapes::DeleteAccessKeyRequest, Empty);
+pub(crate) static DELETE_ACCESS_KEY: OperationModel = OperationModel {
+    name: "DeleteAccessKey",
+    new_input: boxed::<shapes::DeleteAccessKeyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteAccessKeyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };
 
@@ -190,6 +242,45 @@ pub(crate) static DELETE_SERVICE_LINKED_ROLE: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DeleteUser, DELETE_USER, shapes::DeleteUserRequest, Empty);
+pub(crate) static DELETE_USER: OperationModel = OperationModel {
+    name: "DeleteUser",
+    new_input: boxed::<shapes::DeleteUserRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteUserRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::LIMIT_EXCEEDED_EXCEPTION, &error::NO_SUCH_ENTITY_EXCEPTION, &error::DELETE_CONFLICT_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DeleteUserPermissionsBoundary, DELETE_USER_PERMISSIONS_BOUNDARY, shapes::DeleteUserPermissionsBoundaryRequest, Empty);
+pub(crate) static DELETE_USER_PERMISSIONS_BOUNDARY: OperationModel = OperationModel {
+    name: "DeleteUserPermissionsBoundary",
+    new_input: boxed::<shapes::DeleteUserPermissionsBoundaryRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteUserPermissionsBoundaryRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DeleteUserPolicy, DELETE_USER_POLICY, shapes::DeleteUserPolicyRequest, Empty);
+pub(crate) static DELETE_USER_POLICY: OperationModel = OperationModel {
+    name: "DeleteUserPolicy",
+    new_input: boxed::<shapes::DeleteUserPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteUserPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(DetachRolePolicy, DETACH_ROLE_POLICY, shapes::DetachRolePolicyRequest, Empty);
 pub(crate) static DETACH_ROLE_POLICY: OperationModel = OperationModel {
     name: "DetachRolePolicy",
@@ -200,6 +291,32 @@ pub(crate) static DETACH_ROLE_POLICY: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DetachUserPolicy, DETACH_USER_POLICY, shapes::DetachUserPolicyRequest, Empty);
+pub(crate) static DETACH_USER_POLICY: OperationModel = OperationModel {
+    name: "DetachUserPolicy",
+    new_input: boxed::<shapes::DetachUserPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DetachUserPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(GetAccessKeyLastUsed, GET_ACCESS_KEY_LAST_USED, shapes::GetAccessKeyLastUsedRequest, shapes::GetAccessKeyLastUsedResponse);
+pub(crate) static GET_ACCESS_KEY_LAST_USED: OperationModel = OperationModel {
+    name: "GetAccessKeyLastUsed",
+    new_input: boxed::<shapes::GetAccessKeyLastUsedRequest>,
+    new_output: boxed::<shapes::GetAccessKeyLastUsedResponse>,
+    input: <shapes::GetAccessKeyLastUsedRequest as Shape>::SCHEMA,
+    output: <shapes::GetAccessKeyLastUsedResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "GetAccessKeyLastUsedResult",
+    errors: &[],
     paginator: None,
 };
 
@@ -320,6 +437,32 @@ pub(crate) static GET_USER: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(GetUserPolicy, GET_USER_POLICY, shapes::GetUserPolicyRequest, shapes::GetUserPolicyResponse);
+pub(crate) static GET_USER_POLICY: OperationModel = OperationModel {
+    name: "GetUserPolicy",
+    new_input: boxed::<shapes::GetUserPolicyRequest>,
+    new_output: boxed::<shapes::GetUserPolicyResponse>,
+    input: <shapes::GetUserPolicyRequest as Shape>::SCHEMA,
+    output: <shapes::GetUserPolicyResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "GetUserPolicyResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(ListAccessKeys, LIST_ACCESS_KEYS, shapes::ListAccessKeysRequest, shapes::ListAccessKeysResponse);
+pub(crate) static LIST_ACCESS_KEYS: OperationModel = OperationModel {
+    name: "ListAccessKeys",
+    new_input: boxed::<shapes::ListAccessKeysRequest>,
+    new_output: boxed::<shapes::ListAccessKeysResponse>,
+    input: <shapes::ListAccessKeysRequest as Shape>::SCHEMA,
+    output: <shapes::ListAccessKeysResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListAccessKeysResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["AccessKeyMetadata"], more_results: "IsTruncated" }),
+};
+
 operation!(ListAccountAliases, LIST_ACCOUNT_ALIASES, shapes::ListAccountAliasesRequest, shapes::ListAccountAliasesResponse);
 pub(crate) static LIST_ACCOUNT_ALIASES: OperationModel = OperationModel {
     name: "ListAccountAliases",
@@ -346,6 +489,19 @@ pub(crate) static LIST_ATTACHED_ROLE_POLICIES: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["AttachedPolicies"], more_results: "IsTruncated" }),
 };
 
+operation!(ListAttachedUserPolicies, LIST_ATTACHED_USER_POLICIES, shapes::ListAttachedUserPoliciesRequest, shapes::ListAttachedUserPoliciesResponse);
+pub(crate) static LIST_ATTACHED_USER_POLICIES: OperationModel = OperationModel {
+    name: "ListAttachedUserPolicies",
+    new_input: boxed::<shapes::ListAttachedUserPoliciesRequest>,
+    new_output: boxed::<shapes::ListAttachedUserPoliciesResponse>,
+    input: <shapes::ListAttachedUserPoliciesRequest as Shape>::SCHEMA,
+    output: <shapes::ListAttachedUserPoliciesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListAttachedUserPoliciesResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["AttachedPolicies"], more_results: "IsTruncated" }),
+};
+
 operation!(ListEntitiesForPolicy, LIST_ENTITIES_FOR_POLICY, shapes::ListEntitiesForPolicyRequest, shapes::ListEntitiesForPolicyResponse);
 pub(crate) static LIST_ENTITIES_FOR_POLICY: OperationModel = OperationModel {
     name: "ListEntitiesForPolicy",
@@ -357,6 +513,19 @@ pub(crate) static LIST_ENTITIES_FOR_POLICY: OperationModel = OperationModel {
     result_wrapper: "ListEntitiesForPolicyResult",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["PolicyGroups", "PolicyUsers", "PolicyRoles"], more_results: "IsTruncated" }),
+};
+
+operation!(ListGroupsForUser, LIST_GROUPS_FOR_USER, shapes::ListGroupsForUserRequest, shapes::ListGroupsForUserResponse);
+pub(crate) static LIST_GROUPS_FOR_USER: OperationModel = OperationModel {
+    name: "ListGroupsForUser",
+    new_input: boxed::<shapes::ListGroupsForUserRequest>,
+    new_output: boxed::<shapes::ListGroupsForUserResponse>,
+    input: <shapes::ListGroupsForUserRequest as Shape>::SCHEMA,
+    output: <shapes::ListGroupsForUserResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListGroupsForUserResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Groups"], more_results: "IsTruncated" }),
 };
 
 operation!(ListInstanceProfileTags, LIST_INSTANCE_PROFILE_TAGS, shapes::ListInstanceProfileTagsRequest, shapes::ListInstanceProfileTagsResponse);
@@ -476,6 +645,45 @@ pub(crate) static LIST_ROLES: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Roles"], more_results: "IsTruncated" }),
 };
 
+operation!(ListUserPolicies, LIST_USER_POLICIES, shapes::ListUserPoliciesRequest, shapes::ListUserPoliciesResponse);
+pub(crate) static LIST_USER_POLICIES: OperationModel = OperationModel {
+    name: "ListUserPolicies",
+    new_input: boxed::<shapes::ListUserPoliciesRequest>,
+    new_output: boxed::<shapes::ListUserPoliciesResponse>,
+    input: <shapes::ListUserPoliciesRequest as Shape>::SCHEMA,
+    output: <shapes::ListUserPoliciesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListUserPoliciesResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["PolicyNames"], more_results: "IsTruncated" }),
+};
+
+operation!(ListUserTags, LIST_USER_TAGS, shapes::ListUserTagsRequest, shapes::ListUserTagsResponse);
+pub(crate) static LIST_USER_TAGS: OperationModel = OperationModel {
+    name: "ListUserTags",
+    new_input: boxed::<shapes::ListUserTagsRequest>,
+    new_output: boxed::<shapes::ListUserTagsResponse>,
+    input: <shapes::ListUserTagsRequest as Shape>::SCHEMA,
+    output: <shapes::ListUserTagsResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListUserTagsResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Tags"], more_results: "IsTruncated" }),
+};
+
+operation!(ListUsers, LIST_USERS, shapes::ListUsersRequest, shapes::ListUsersResponse);
+pub(crate) static LIST_USERS: OperationModel = OperationModel {
+    name: "ListUsers",
+    new_input: boxed::<shapes::ListUsersRequest>,
+    new_output: boxed::<shapes::ListUsersResponse>,
+    input: <shapes::ListUsersRequest as Shape>::SCHEMA,
+    output: <shapes::ListUsersResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListUsersResult",
+    errors: &[&error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Users"], more_results: "IsTruncated" }),
+};
+
 operation!(PutRolePermissionsBoundary, PUT_ROLE_PERMISSIONS_BOUNDARY, shapes::PutRolePermissionsBoundaryRequest, Empty);
 pub(crate) static PUT_ROLE_PERMISSIONS_BOUNDARY: OperationModel = OperationModel {
     name: "PutRolePermissionsBoundary",
@@ -499,6 +707,32 @@ pub(crate) static PUT_ROLE_POLICY: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::LIMIT_EXCEEDED_EXCEPTION, &error::MALFORMED_POLICY_DOCUMENT_EXCEPTION, &error::NO_SUCH_ENTITY_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(PutUserPermissionsBoundary, PUT_USER_PERMISSIONS_BOUNDARY, shapes::PutUserPermissionsBoundaryRequest, Empty);
+pub(crate) static PUT_USER_PERMISSIONS_BOUNDARY: OperationModel = OperationModel {
+    name: "PutUserPermissionsBoundary",
+    new_input: boxed::<shapes::PutUserPermissionsBoundaryRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::PutUserPermissionsBoundaryRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::POLICY_NOT_ATTACHABLE_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(PutUserPolicy, PUT_USER_POLICY, shapes::PutUserPolicyRequest, Empty);
+pub(crate) static PUT_USER_POLICY: OperationModel = OperationModel {
+    name: "PutUserPolicy",
+    new_input: boxed::<shapes::PutUserPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::PutUserPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::LIMIT_EXCEEDED_EXCEPTION, &error::MALFORMED_POLICY_DOCUMENT_EXCEPTION, &error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };
 
@@ -593,6 +827,19 @@ pub(crate) static TAG_ROLE: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(TagUser, TAG_USER, shapes::TagUserRequest, Empty);
+pub(crate) static TAG_USER: OperationModel = OperationModel {
+    name: "TagUser",
+    new_input: boxed::<shapes::TagUserRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::TagUserRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(UntagInstanceProfile, UNTAG_INSTANCE_PROFILE, shapes::UntagInstanceProfileRequest, Empty);
 pub(crate) static UNTAG_INSTANCE_PROFILE: OperationModel = OperationModel {
     name: "UntagInstanceProfile",
@@ -632,6 +879,32 @@ pub(crate) static UNTAG_ROLE: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(UntagUser, UNTAG_USER, shapes::UntagUserRequest, Empty);
+pub(crate) static UNTAG_USER: OperationModel = OperationModel {
+    name: "UntagUser",
+    new_input: boxed::<shapes::UntagUserRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::UntagUserRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UpdateAccessKey, UPDATE_ACCESS_KEY, shapes::UpdateAccessKeyRequest, Empty);
+pub(crate) static UPDATE_ACCESS_KEY: OperationModel = OperationModel {
+    name: "UpdateAccessKey",
+    new_input: boxed::<shapes::UpdateAccessKeyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::UpdateAccessKeyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION, &error::INVALID_INPUT_EXCEPTION],
+    paginator: None,
+};
+
 operation!(UpdateAssumeRolePolicy, UPDATE_ASSUME_ROLE_POLICY, shapes::UpdateAssumeRolePolicyRequest, Empty);
 pub(crate) static UPDATE_ASSUME_ROLE_POLICY: OperationModel = OperationModel {
     name: "UpdateAssumeRolePolicy",
@@ -668,5 +941,18 @@ pub(crate) static UPDATE_ROLE_DESCRIPTION: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "UpdateRoleDescriptionResult",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UpdateUser, UPDATE_USER, shapes::UpdateUserRequest, Empty);
+pub(crate) static UPDATE_USER: OperationModel = OperationModel {
+    name: "UpdateUser",
+    new_input: boxed::<shapes::UpdateUserRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::UpdateUserRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::ENTITY_ALREADY_EXISTS_EXCEPTION, &error::ENTITY_TEMPORARILY_UNMODIFIABLE_EXCEPTION, &error::CONCURRENT_MODIFICATION_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };

@@ -61,3 +61,9 @@ pub mod policy_scope_type {
     pub const AWS: &str = "AWS";
     pub const LOCAL: &str = "Local";
 }
+
+pub mod status_type {
+    pub const ACTIVE: &str = "Active";
+    pub const INACTIVE: &str = "Inactive";
+    pub const EXPIRED: &str = "Expired";
+}

@@ -9,12 +9,13 @@ mod file;
 pub mod parameters;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use file::Trail;
 pub use parameters::Parameters;
 
 use crate::api::{Caller, reads_only};
+use crate::authorization::Who;
 use crate::platform::Platform;
 use http::{header, request};
 use quarry_wire::{ServiceError, ServiceModel, Timestamp};
@@ -111,6 +112,15 @@ fn identity(account: &str, event: &Event<'_>) -> Value {
             "accessKeyId": caller.access_key,
         });
     };
+    let role = match &acting.who {
+        Who::Role(role) => role,
+        Who::User(name) => {
+            return json!({
+                "type": "IAMUser", "principalId": acting.user_id, "arn": acting.arn, "accountId": account,
+                "accessKeyId": caller.access_key, "userName": name,
+            });
+        }
+    };
     json!({
         "type": "AssumedRole",
         "principalId": acting.user_id,
@@ -120,10 +130,10 @@ fn identity(account: &str, event: &Event<'_>) -> Value {
         "sessionContext": {
             "sessionIssuer": {
                 "type": "Role",
-                "principalId": acting.role_id(),
-                "arn": event.role_arn.clone().unwrap_or_else(|| format!("arn:aws:iam::{account}:role/{}", acting.role)),
+                "principalId": acting.id(),
+                "arn": event.role_arn.clone().unwrap_or_else(|| format!("arn:aws:iam::{account}:role/{role}")),
                 "accountId": account,
-                "userName": acting.role,
+                "userName": role,
             },
             "attributes": {"creationDate": time(acting.issued_ms), "mfaAuthenticated": "false"},
         },

@@ -12,13 +12,14 @@ use std::time::Instant;
 
 const SECRET: &str = "hunter2-correct-horse";
 
-struct Stage {
-    world: World,
+/// An endpoint that is asked as clients ask it.
+pub(crate) struct Stage {
+    pub world: World,
     endpoint: Endpoint,
-    root: Credentials,
+    pub root: Credentials,
 }
 
-fn stage() -> Stage {
+pub(crate) fn stage() -> Stage {
     let world = World::new(|operations| *operations = start::operations());
     crate::ecr::reconcile(&world.platform, &world.operations);
     let key = ("AKIDROOTROOTROOTROOT".to_owned(), "root-secret".to_owned());
@@ -29,7 +30,7 @@ fn stage() -> Stage {
 
 impl Stage {
     /// Calls as a client does, signed or not; status and body.
-    fn call(&self, by: Option<&Credentials>, service: &str, operation: &str, input: Value) -> (u16, String) {
+    pub fn call(&self, by: Option<&Credentials>, service: &str, operation: &str, input: Value) -> (u16, String) {
         let service = quarry_aws::SERVICES.iter().find(|s| s.id == service).unwrap();
         let model = service.operation(operation).unwrap();
         let mut shape = (model.new_input)();
@@ -58,13 +59,13 @@ impl Stage {
         (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.world.platform.audit.flush();
         let files = self.world.platform.audit.files();
         files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
     }
 
-    fn last(&self) -> Value {
+    pub fn last(&self) -> Value {
         serde_json::from_str(self.log().lines().last().unwrap()).unwrap()
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a call may be done: IAM's policies, evaluated on every API call of a role's credentials.
+//! Whether a call may be done: IAM's policies, evaluated on every API call of a role's or user's credentials.
 //!
 //! What an operation asks for is a row of `models/actions.toml`; the decision is `domain::policy`'s. The account's root
 //! user, whose key the installation made, may do everything, and so may the platform's own work.
@@ -13,7 +13,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use acting::{Acting, SessionPolicies};
+pub use acting::{Acting, SessionPolicies, Who};
 pub use ask::{Asked, Call};
 pub use permissions::{Cache, Permissions, of as permissions};
 pub use table::Actions;
@@ -35,6 +35,10 @@ pub struct Circumstances<'a> {
     pub via: Option<&'a str>,
 }
 
+/// Actions on a user that are on the caller where no user is named.
+const OF_THE_CALLER: [&str; 5] =
+    ["iam:CreateAccessKey", "iam:DeleteAccessKey", "iam:GetUser", "iam:ListAccessKeys", "iam:UpdateAccessKey"];
+
 /// Refuses a call that the principal's policies do not allow, with the service's own error.
 pub fn check(
     platform: &Platform,
@@ -45,7 +49,10 @@ pub fn check(
 ) -> Result<()> {
     let Some(asked) = ask::asked(platform, tx, call)? else { return Ok(()) };
     let permissions = permissions::of(platform, tx, acting)?;
-    for one in asked {
+    for mut one in asked {
+        if one.resource == "*" && acting.user().is_some() && OF_THE_CALLER.contains(&&*one.action) {
+            one.resource.clone_from(&acting.arn);
+        }
         let decided = decide(platform, tx, acting, &permissions, &one, circumstances)?;
         if let Decision::Denied(denial) = decided {
             return Err(refusal(call.service, call.protocol, acting, &one, denial));

@@ -11,9 +11,11 @@ use crate::{ec2, secretsmanager, ssm};
 use quarry_domain::arn::{resource_part, short_name};
 
 /// Functions of templates, see `models/actions.toml`.
-pub const FUNCTIONS: [&str; 19] = [
+pub const FUNCTIONS: [&str; 21] = [
     "name",
     "role",
+    "user",
+    "userboundary",
     "profile",
     "profilerole",
     "boundary",
@@ -45,6 +47,8 @@ pub fn call(platform: &Platform, tx: &Tx<'_>, function: &str, value: String) -> 
         "name" => one(short_name(&value).to_owned()),
         // Path and name.
         "role" => one(iam::role_path(tx, short_name(&value))?.unwrap_or_else(|| format!("/{}", short_name(&value)))),
+        "user" => one(iam::user_path(tx, &value)?.unwrap_or_else(|| format!("/{value}"))),
+        "userboundary" => Ok(iam::user_boundary(tx, &value)?.into_iter().collect()),
         "profile" => one(iam::profile_path(tx, &value)?.unwrap_or_else(|| format!("/{value}"))),
         "profilerole" => Ok(iam::profile_role(tx, short_name(&value))?.into_iter().collect()),
         "boundary" => Ok(iam::boundary(tx, &value)?.into_iter().collect()),

@@ -1,8 +1,8 @@
-//! The policies of a role's session, compiled once for each version of IAM's records.
+//! The policies of a role's session or a user, compiled once for each version of IAM's records.
 
-use super::{Acting, Circumstances};
+use super::{Acting, Circumstances, Who};
 use crate::api::Result;
-use crate::iam::{self, RolePolicies};
+use crate::iam::{self, Policies};
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
 use quarry_domain::policy::{Context, Policy, PolicySet, Principal};
@@ -10,13 +10,13 @@ use quarry_wire::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// What a role's session may do.
+/// What a role's session or a user may do.
 #[derive(Clone, Debug)]
 pub struct Permissions {
     pub policies: PolicySet,
-    /// ARN of the role; none if it is gone.
+    /// ARN of the role; none of a user, or if it is gone.
     role_arn: Option<String>,
-    /// Of the role, and of the session over them.
+    /// Of the role or user, and of the session over them.
     tags: Vec<(String, String)>,
 }
 
@@ -49,16 +49,25 @@ impl Permissions {
         context.set("aws:principalarn", self.role_arn.clone().unwrap_or_else(|| acting.arn.clone()));
         context.set("aws:principalaccount", place.account.clone());
         context.set("aws:resourceaccount", place.account.clone());
-        context.set("aws:principaltype", "AssumedRole");
         context.set("aws:principalisawsservice", "false");
         context.set("aws:userid", acting.user_id.clone());
         context.set("aws:currenttime", Timestamp::from_millis(now).to_string());
         context.set("aws:epochtime", now.div_euclid(1000).to_string());
-        context.set("aws:tokenissuetime", Timestamp::from_millis(acting.issued_ms).to_string());
+        match &acting.who {
+            Who::Role(_) => {
+                context.set("aws:principaltype", "AssumedRole");
+                context.set("aws:tokenissuetime", Timestamp::from_millis(acting.issued_ms).to_string());
+                context.set("aws:multifactorauthpresent", "false");
+            }
+            // Of long-term keys the others are not there.
+            Who::User(name) => {
+                context.set("aws:principaltype", "User");
+                context.set("aws:username", name.clone());
+            }
+        }
         context.set("aws:requestedregion", place.region.clone());
         // The endpoint is on loopback, without TLS.
         context.set("aws:securetransport", "false");
-        context.set("aws:multifactorauthpresent", "false");
         context.set("aws:viaawsservice", circumstances.via.is_some().to_string());
         if let Some(via) = circumstances.via {
             context.add("aws:calledvia", via);
@@ -95,7 +104,7 @@ impl Cache {
     }
 }
 
-/// The permissions of a session. A role that is gone, or was made again, has none.
+/// The permissions of a session or user. Who is gone, or was made again, has none.
 pub fn of(platform: &Platform, tx: &Tx<'_>, acting: &Acting) -> Result<Arc<Permissions>, StoreError> {
     // Looked at before the records: what is read then is of this version or a later one.
     let version = platform.store.policies_version();
@@ -113,8 +122,11 @@ pub fn of(platform: &Platform, tx: &Tx<'_>, acting: &Acting) -> Result<Arc<Permi
 }
 
 fn load(tx: &Tx<'_>, acting: &Acting) -> Result<Permissions, StoreError> {
-    let role = iam::policies_of_role(tx, &acting.role)?.filter(|role| role.id == acting.role_id());
-    let Some(RolePolicies { arn, attached, boundary, mut tags, .. }) = role else {
+    let held = match &acting.who {
+        Who::Role(name) => iam::policies_of_role(tx, name)?,
+        Who::User(name) => iam::policies_of_user(tx, name)?,
+    };
+    let Some(Policies { arn, attached, boundary, mut tags, .. }) = held.filter(|held| held.id == acting.id()) else {
         return Ok(Permissions { policies: PolicySet::default(), role_arn: None, tags: Vec::new() });
     };
     tags.retain(|(key, _)| !acting.tags.contains_key(key));
@@ -136,7 +148,7 @@ fn load(tx: &Tx<'_>, acting: &Acting) -> Result<Permissions, StoreError> {
         resource: None,
         is_trust: false,
     };
-    Ok(Permissions { policies, role_arn: Some(arn), tags })
+    Ok(Permissions { policies, role_arn: acting.role().map(|_| arn), tags })
 }
 
 /// A stored document. One that cannot be read denies everything.

@@ -72,6 +72,7 @@ fn record(tx: &Tx<'_>, arn: &str) -> Result<Option<Value>, StoreError> {
             None => found("ssm.parameter", &format!("/{name}")),
         },
         ("iam", "role") => found("iam.role", &short_name(arn).to_ascii_lowercase()),
+        ("iam", "user") => found("iam.user", &short_name(arn).to_ascii_lowercase()),
         ("iam", "policy") => found("iam.policy", arn),
         ("iam", "instance-profile") => found("iam.instance-profile", &short_name(arn).to_ascii_lowercase()),
         ("cloudformation", "stack") => found("cloudformation.stack", arn),

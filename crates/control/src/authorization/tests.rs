@@ -287,7 +287,7 @@ fn the_simulator_says_what_would_be_decided() {
              "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}},
         ]),
     );
-    assert_eq!(session.role, "api");
+    assert_eq!(session.role(), Some("api"));
     let role = "arn:aws:iam::000000000000:role/team/api";
     let parameter = "arn:aws:ssm:us-east-1:000000000000:parameter/shop/url";
     let simulate = |input: Value| {

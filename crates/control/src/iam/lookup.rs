@@ -4,15 +4,18 @@ use super::aws_managed::Managed;
 use super::instance_profile::ProfileRecord;
 use super::policy::PolicyRecord;
 use super::role::RoleRecord;
+use super::user;
 use crate::store::{Item, StoreError, Tx};
+use quarry_aws::iam::Tag;
 use quarry_domain::arn::{resource_part, short_name};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// What a role may do, as documents.
+/// What a role or user may do, as documents.
 #[derive(Debug)]
-pub struct RolePolicies {
+pub struct Policies {
     pub arn: String,
-    /// `AROA…`.
+    /// `AROA…` or `AIDA…`.
     pub id: String,
     /// Inline and managed. A managed policy of AWS whose document is not here allows nothing.
     pub attached: Vec<Attached>,
@@ -20,10 +23,10 @@ pub struct RolePolicies {
     pub tags: Vec<(String, String)>,
 }
 
-/// A policy of a role.
+/// A policy of a role or user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// As the simulator names it: `role_<role>_<policy>`, or the name of a managed policy.
+    /// As the simulator names it: `role_<role>_<policy>`, `user_<user>_<policy>`, or the name of a managed policy.
     pub id: String,
     pub document: String,
 }
@@ -45,29 +48,54 @@ impl Item for RoleUse {
 /// Denies everything: in place of a boundary whose document is not here.
 const NOTHING: &str = r#"{"Statement":[]}"#;
 
-pub fn policies_of_role(tx: &Tx<'_>, name: &str) -> Result<Option<RolePolicies>, StoreError> {
+pub fn policies_of_role(tx: &Tx<'_>, name: &str) -> Result<Option<Policies>, StoreError> {
     let Some(record) = find(tx, name)? else { return Ok(None) };
-    let boundary = match record.boundary() {
-        None => None,
-        Some(arn) => Some(document_of_policy(tx, arn)?.unwrap_or_else(|| NOTHING.to_owned())),
-    };
-    let inline = record.inline.iter().map(|(policy, document)| Attached {
-        id: format!("role_{}_{policy}", record.name()),
-        document: document.clone(),
-    });
+    Ok(Some(Policies {
+        attached: attached(tx, &format!("role_{}", record.name()), &record.inline, &record.attached)?,
+        boundary: bounding(tx, record.boundary())?,
+        arn: record.role.arn.unwrap_or_default(),
+        id: record.role.role_id.unwrap_or_default(),
+        tags: pairs(record.role.tags),
+    }))
+}
+
+pub fn policies_of_user(tx: &Tx<'_>, name: &str) -> Result<Option<Policies>, StoreError> {
+    let Some(record) = user::look(tx, name)? else { return Ok(None) };
+    Ok(Some(Policies {
+        attached: attached(tx, &format!("user_{}", record.name()), &record.inline, &record.attached)?,
+        boundary: bounding(tx, record.boundary())?,
+        arn: record.user.arn.unwrap_or_default(),
+        id: record.user.user_id.unwrap_or_default(),
+        tags: pairs(record.user.tags),
+    }))
+}
+
+/// Inline and managed policies. `whose`: how ids of inline ones begin.
+fn attached(
+    tx: &Tx<'_>,
+    whose: &str,
+    inline: &BTreeMap<String, String>,
+    arns: &[String],
+) -> Result<Vec<Attached>, StoreError> {
+    let inline = inline
+        .iter()
+        .map(|(policy, document)| Attached { id: format!("{whose}_{policy}"), document: document.clone() });
     let mut attached: Vec<Attached> = inline.collect();
-    for arn in &record.attached {
+    for arn in arns {
         let document = document_of_policy(tx, arn)?;
         attached.extend(document.map(|document| Attached { id: short_name(arn).to_owned(), document }));
     }
-    let tags = record.role.tags.unwrap_or_default();
-    Ok(Some(RolePolicies {
-        arn: record.role.arn.unwrap_or_default(),
-        id: record.role.role_id.unwrap_or_default(),
-        attached,
-        boundary,
-        tags: tags.into_iter().filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect(),
-    }))
+    Ok(attached)
+}
+
+fn bounding(tx: &Tx<'_>, boundary: Option<&String>) -> Result<Option<String>, StoreError> {
+    let Some(arn) = boundary else { return Ok(None) };
+    Ok(Some(document_of_policy(tx, arn)?.unwrap_or_else(|| NOTHING.to_owned())))
+}
+
+fn pairs(tags: Option<Vec<Tag>>) -> Vec<(String, String)> {
+    let tags = tags.unwrap_or_default();
+    tags.into_iter().filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect()
 }
 
 /// The document of a managed policy's default version.
@@ -83,6 +111,11 @@ pub fn document_of_policy(tx: &Tx<'_>, arn: &str) -> Result<Option<String>, Stor
 /// `/team/api` of a role with this name.
 pub fn role_path(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
     Ok(find(tx, name)?.and_then(|record| path(&record.role.arn?, "role")))
+}
+
+/// `/team/ada` of a user with this name.
+pub fn user_path(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(user::look(tx, name)?.and_then(|record| path(&record.user.arn?, "user")))
 }
 
 /// `/team/web` of an instance profile with this name.
@@ -101,6 +134,11 @@ pub fn profile_role(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreErro
 /// ARN of a role's permissions boundary.
 pub fn boundary(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
     Ok(find(tx, name)?.and_then(|record| record.boundary().cloned()))
+}
+
+/// ARN of a user's permissions boundary.
+pub fn user_boundary(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(user::look(tx, name)?.and_then(|record| record.boundary().cloned()))
 }
 
 fn find(tx: &Tx<'_>, name: &str) -> Result<Option<RoleRecord>, StoreError> {

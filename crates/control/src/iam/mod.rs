@@ -1,7 +1,9 @@
-//! AWS Identity and Access Management: roles with their policies, managed policies and instance
+//! AWS Identity and Access Management: users with their keys, roles, the policies of both, managed policies and instance
 //! profiles. One file per resource. What the policies allow is evaluated by [`crate::authorization`].
 
+mod access_key;
 mod account;
+mod attached;
 mod aws_managed;
 pub mod document;
 mod entity;
@@ -14,12 +16,15 @@ mod role_policy;
 mod service_linked_role;
 mod simulate;
 mod user;
+mod user_policy;
 
 #[cfg(test)]
 mod tests;
 
+pub use access_key::{KeyUse, Usable, usable as usable_key};
 pub use lookup::{
-    RolePolicies, RoleUse, boundary, document_of_policy, policies_of_role, profile_path, profile_role, role_path,
+    Policies, RoleUse, boundary, document_of_policy, policies_of_role, policies_of_user, profile_path, profile_role,
+    role_path, user_boundary, user_path,
 };
 
 use crate::api::Operations;
@@ -77,5 +82,27 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<SimulateCustomPolicy>(simulate::custom);
     operations.serve::<GetContextKeysForPrincipalPolicy>(simulate::keys_of_principal);
     operations.serve::<GetContextKeysForCustomPolicy>(simulate::keys_of_custom);
+    operations.serve::<CreateUser>(user::create);
     operations.serve::<GetUser>(user::get);
+    operations.serve::<ListUsers>(user::list);
+    operations.serve::<UpdateUser>(user::update);
+    operations.serve::<DeleteUser>(user::delete);
+    operations.serve::<PutUserPermissionsBoundary>(user::put_boundary);
+    operations.serve::<DeleteUserPermissionsBoundary>(user::delete_boundary);
+    operations.serve::<TagUser>(user::tag);
+    operations.serve::<UntagUser>(user::untag);
+    operations.serve::<ListUserTags>(user::list_tags);
+    operations.serve::<ListGroupsForUser>(user::list_groups);
+    operations.serve::<PutUserPolicy>(user_policy::put);
+    operations.serve::<GetUserPolicy>(user_policy::get);
+    operations.serve::<DeleteUserPolicy>(user_policy::delete);
+    operations.serve::<ListUserPolicies>(user_policy::list);
+    operations.serve::<AttachUserPolicy>(user_policy::attach);
+    operations.serve::<DetachUserPolicy>(user_policy::detach);
+    operations.serve::<ListAttachedUserPolicies>(user_policy::list_attached);
+    operations.serve::<CreateAccessKey>(access_key::create);
+    operations.serve::<ListAccessKeys>(access_key::list);
+    operations.serve::<UpdateAccessKey>(access_key::update);
+    operations.serve::<DeleteAccessKey>(access_key::delete);
+    operations.serve::<GetAccessKeyLastUsed>(access_key::last_used);
 }

@@ -4,12 +4,14 @@ use super::aws_managed::{self, Managed};
 use super::document::{self, Use};
 use super::entity::{self, name, page, path, required, room, unique_id};
 use super::role::RoleRecord;
+use super::user::UserRecord;
 use crate::api::{Ctx, Result};
 use crate::store::Item;
 use quarry_aws::iam::{
     CreatePolicyRequest, CreatePolicyResponse, DeletePolicyRequest, GetPolicyRequest, GetPolicyResponse,
     ListEntitiesForPolicyRequest, ListEntitiesForPolicyResponse, ListPoliciesRequest, ListPoliciesResponse,
-    ListPolicyTagsRequest, ListPolicyTagsResponse, Policy, PolicyRole, TagPolicyRequest, UntagPolicyRequest, error,
+    ListPolicyTagsRequest, ListPolicyTagsResponse, Policy, PolicyRole, PolicyUser, TagPolicyRequest,
+    UntagPolicyRequest, error,
 };
 use quarry_wire::{Empty, ServiceError, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -155,30 +157,43 @@ pub fn list(ctx: &mut Ctx<'_>, input: ListPoliciesRequest) -> Result<ListPolicie
     Ok(ListPoliciesResponse { policies: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
 }
 
-/// The roles that hold a policy or are bounded by it: there are no users and no groups.
+/// The roles and users that hold a policy or are bounded by it: there are no groups.
 pub fn list_entities(ctx: &mut Ctx<'_>, input: ListEntitiesForPolicyRequest) -> Result<ListEntitiesForPolicyResponse> {
     let arn = required(input.policy_arn, "policyArn")?;
     if !exists(ctx, &arn)? {
         return Err(missing(&arn));
     }
     let prefix = input.path_prefix.as_deref().unwrap_or("/");
-    let roles_asked = input.entity_filter.as_deref().is_none_or(|kind| kind == "Role");
-    let uses = |role: &RoleRecord| match input.policy_usage_filter.as_deref() {
-        Some("PermissionsBoundary") => role.boundary() == Some(&arn),
-        Some(_) => role.attached.contains(&arn),
-        None => role.attached.contains(&arn) || role.boundary() == Some(&arn),
+    let asked = |kind: &str| input.entity_filter.as_deref().is_none_or(|wanted| wanted == kind);
+    let uses = |attached: &[String], boundary: Option<&String>| match input.policy_usage_filter.as_deref() {
+        Some("PermissionsBoundary") => boundary == Some(&arn),
+        Some(_) => attached.contains(&arn),
+        None => attached.contains(&arn) || boundary == Some(&arn),
     };
-    let mut roles = ctx.tx.all::<RoleRecord>()?;
-    roles.retain(|record| {
-        roles_asked && uses(record) && record.role.path.as_deref().is_some_and(|path| path.starts_with(prefix))
-    });
-    let roles =
-        roles.into_iter().map(|record| PolicyRole { role_id: record.role.role_id, role_name: record.role.role_name });
-    let page = page(roles.collect(), |r| r.role_name.clone().unwrap_or_default(), input.marker, input.max_items)?;
+    let below = |path: &Option<String>| path.as_deref().is_some_and(|path| path.starts_with(prefix));
+    let mut entities = Vec::new();
+    for record in ctx.tx.all::<RoleRecord>()?.into_iter().filter(|_| asked("Role")) {
+        if uses(&record.attached, record.boundary()) && below(&record.role.path) {
+            entities.push(Entity::Role(PolicyRole { role_id: record.role.role_id, role_name: record.role.role_name }));
+        }
+    }
+    for record in ctx.tx.all::<UserRecord>()?.into_iter().filter(|_| asked("User")) {
+        if uses(&record.attached, record.boundary()) && below(&record.user.path) {
+            entities.push(Entity::User(PolicyUser { user_id: record.user.user_id, user_name: record.user.user_name }));
+        }
+    }
+    let page = page(entities, Entity::key, input.marker, input.max_items)?;
+    let (mut roles, mut users) = (Vec::new(), Vec::new());
+    for entity in page.items {
+        match entity {
+            Entity::Role(role) => roles.push(role),
+            Entity::User(user) => users.push(user),
+        }
+    }
     Ok(ListEntitiesForPolicyResponse {
         policy_groups: Some(Vec::new()),
-        policy_users: Some(Vec::new()),
-        policy_roles: Some(page.items),
+        policy_users: Some(users),
+        policy_roles: Some(roles),
         is_truncated: page.is_truncated,
         marker: page.marker,
     })
@@ -280,14 +295,31 @@ fn counted(policy: Policy, usage: Usage) -> Policy {
     }
 }
 
+/// Who holds a policy.
+enum Entity {
+    Role(PolicyRole),
+    User(PolicyUser),
+}
+
+impl Entity {
+    fn key(&self) -> String {
+        match self {
+            Self::Role(role) => format!("role/{}", role.role_name.as_deref().unwrap_or_default()),
+            Self::User(user) => format!("user/{}", user.user_name.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
 /// Of every policy that is in use, by its ARN.
 fn usages(ctx: &Ctx<'_>) -> Result<BTreeMap<String, Usage>> {
     let mut usages = BTreeMap::<String, Usage>::new();
-    for role in ctx.tx.all::<RoleRecord>()? {
-        if let Some(arn) = role.boundary() {
-            usages.entry(arn.clone()).or_default().boundary += 1;
+    let roles = ctx.tx.all::<RoleRecord>()?.into_iter().map(|role| (role.boundary().cloned(), role.attached));
+    let users = ctx.tx.all::<UserRecord>()?.into_iter().map(|user| (user.boundary().cloned(), user.attached));
+    for (boundary, attached) in roles.chain(users) {
+        if let Some(arn) = boundary {
+            usages.entry(arn).or_default().boundary += 1;
         }
-        for arn in role.attached {
+        for arn in attached {
             usages.entry(arn).or_default().permissions += 1;
         }
     }

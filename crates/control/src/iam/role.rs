@@ -215,7 +215,7 @@ pub fn list_tags(ctx: &mut Ctx<'_>, input: ListRoleTagsRequest) -> Result<ListRo
     Ok(ListRoleTagsResponse { tags: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
 }
 
-fn boundary(ctx: &Ctx<'_>, arn: String) -> Result<AttachedPermissionsBoundary> {
+pub fn boundary(ctx: &Ctx<'_>, arn: String) -> Result<AttachedPermissionsBoundary> {
     policy::attachable(ctx, &arn, "Scope ARN:")?;
     Ok(AttachedPermissionsBoundary {
         permissions_boundary_arn: Some(arn),

@@ -1,11 +1,10 @@
 //! The policies of a role: inline ones, and the managed ones attached to it.
 
-use super::document::{self, Use};
 use super::entity::{name, page, required};
-use super::{policy, role};
+use super::{attached, document, role};
 use crate::api::{Ctx, Result};
 use quarry_aws::iam::{
-    AttachRolePolicyRequest, AttachedPolicy, DeleteRolePolicyRequest, DetachRolePolicyRequest, GetRolePolicyRequest,
+    AttachRolePolicyRequest, DeleteRolePolicyRequest, DetachRolePolicyRequest, GetRolePolicyRequest,
     GetRolePolicyResponse, ListAttachedRolePoliciesRequest, ListAttachedRolePoliciesResponse, ListRolePoliciesRequest,
     ListRolePoliciesResponse, PutRolePolicyRequest, error,
 };
@@ -13,22 +12,13 @@ use quarry_wire::Empty;
 
 /// Characters of all inline policies of a role together, white space aside.
 const INLINE_CHARACTERS: usize = 10_240;
-/// Managed policies that a role may have.
-const ATTACHED: usize = 10;
 
 pub fn put(ctx: &mut Ctx<'_>, input: PutRolePolicyRequest) -> Result<Empty> {
     let name = name(input.policy_name, "policyName", 128)?;
     let text = required(input.policy_document, "policyDocument")?;
     let mut record = role::find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
-    document::check(&text, Use::Identity)?;
-    record.inline.insert(name, text);
-    let size = |text: &String| document::characters(text);
-    if record.inline.values().map(size).sum::<usize>() > INLINE_CHARACTERS {
-        return Err(error::limit_exceeded_exception(format!(
-            "Maximum policy size of {INLINE_CHARACTERS} bytes exceeded for role {}",
-            record.name()
-        )));
-    }
+    let whose = format!("role {}", record.name());
+    attached::put(&mut record.inline, name, text, INLINE_CHARACTERS, &whose)?;
     ctx.tx.put(&record)?;
     Ok(Empty {})
 }
@@ -63,18 +53,10 @@ pub fn list(ctx: &mut Ctx<'_>, input: ListRolePoliciesRequest) -> Result<ListRol
     })
 }
 
-/// Attaching what is attached already changes nothing.
 pub fn attach(ctx: &mut Ctx<'_>, input: AttachRolePolicyRequest) -> Result<Empty> {
     let mut record = role::find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
     let arn = required(input.policy_arn, "policyArn")?;
-    policy::attachable(ctx, &arn, "Policy")?;
-    if record.attached.contains(&arn) {
-        return Ok(Empty {});
-    }
-    if record.attached.len() == ATTACHED {
-        return Err(error::limit_exceeded_exception(format!("Cannot exceed quota for PoliciesPerRole: {ATTACHED}")));
-    }
-    record.attached.push(arn);
+    attached::attach(ctx, &mut record.attached, arn, "Role")?;
     ctx.tx.put(&record)?;
     Ok(Empty {})
 }
@@ -82,10 +64,7 @@ pub fn attach(ctx: &mut Ctx<'_>, input: AttachRolePolicyRequest) -> Result<Empty
 pub fn detach(ctx: &mut Ctx<'_>, input: DetachRolePolicyRequest) -> Result<Empty> {
     let mut record = role::find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
     let arn = required(input.policy_arn, "policyArn")?;
-    if !record.attached.contains(&arn) {
-        return Err(error::no_such_entity_exception(format!("Policy {arn} was not found.")));
-    }
-    record.attached.retain(|attached| *attached != arn);
+    attached::detach(&mut record.attached, &arn)?;
     ctx.tx.put(&record)?;
     Ok(Empty {})
 }
@@ -95,16 +74,9 @@ pub fn list_attached(
     input: ListAttachedRolePoliciesRequest,
 ) -> Result<ListAttachedRolePoliciesResponse> {
     let record = role::find(ctx, &required(input.role_name, "roleName")?)?;
-    let prefix = input.path_prefix.unwrap_or_else(|| "/".into());
-    let mut arns = record.attached;
-    arns.retain(|arn| policy::path_of(arn).starts_with(&prefix));
-    let page = page(arns, String::clone, input.marker, input.max_items)?;
-    let shown = |arn: String| AttachedPolicy {
-        policy_name: Some(quarry_domain::arn::short_name(&arn).to_owned()),
-        policy_arn: Some(arn),
-    };
+    let page = attached::listed(record.attached, input.path_prefix, input.marker, input.max_items)?;
     Ok(ListAttachedRolePoliciesResponse {
-        attached_policies: Some(page.items.into_iter().map(shown).collect()),
+        attached_policies: Some(page.items),
         is_truncated: page.is_truncated,
         marker: page.marker,
     })

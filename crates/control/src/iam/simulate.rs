@@ -27,24 +27,24 @@ struct Simulation {
     principal: Principal,
 }
 
-/// The policies of a role, and those of the request over them.
+/// The policies of a role or user, and those of the request over them.
 pub fn principal(ctx: &mut Ctx<'_>, input: SimulatePrincipalPolicyRequest) -> Result<SimulatePolicyResponse> {
     let arn = required(input.policy_source_arn, "policySourceArn")?;
-    let mut role = role_policies(ctx, &arn)?;
-    role.attached.extend(given("PolicyInputList", input.policy_input_list));
+    let mut held = policies(ctx, &arn)?;
+    held.attached.extend(given("PolicyInputList", input.policy_input_list));
     let boundary = match input.permissions_boundary_policy_input_list {
         Some(boundary) if !boundary.is_empty() => boundary,
-        _ => role.boundary.into_iter().collect(),
+        _ => held.boundary.into_iter().collect(),
     };
     let mut context = context(input.context_entries);
-    for (key, value) in role.tags {
+    for (key, value) in held.tags {
         let key = format!("aws:principaltag/{key}").to_ascii_lowercase();
         if context.get(&key).is_none() {
             context.set(&key, value);
         }
     }
     let simulation = Simulation {
-        identity: role.attached,
+        identity: held.attached,
         boundary,
         resource_policy: input.resource_policy,
         actions: required(input.action_names, "actionNames")?,
@@ -81,7 +81,7 @@ pub fn keys_of_principal(
     ctx: &mut Ctx<'_>,
     input: GetContextKeysForPrincipalPolicyRequest,
 ) -> Result<GetContextKeysForPolicyResponse> {
-    let mut attached = role_policies(ctx, &required(input.policy_source_arn, "policySourceArn")?)?.attached;
+    let mut attached = policies(ctx, &required(input.policy_source_arn, "policySourceArn")?)?.attached;
     attached.extend(given("PolicyInputList", input.policy_input_list));
     keys(attached)
 }
@@ -94,13 +94,16 @@ fn keys(attached: Vec<Attached>) -> Result<GetContextKeysForPolicyResponse> {
     Ok(GetContextKeysForPolicyResponse { context_key_names: Some(names.into_iter().collect()) })
 }
 
-/// Roles alone have policies here.
-fn role_policies(ctx: &Ctx<'_>, arn: &str) -> Result<lookup::RolePolicies> {
-    let found = match resource_part(arn).starts_with("role/") {
-        true => lookup::policies_of_role(ctx.tx, short_name(arn))?.filter(|role| role.arn == arn),
-        false => None,
+/// Roles and users have policies here.
+fn policies(ctx: &Ctx<'_>, arn: &str) -> Result<lookup::Policies> {
+    let found = match resource_part(arn).split('/').next() {
+        Some("role") => lookup::policies_of_role(ctx.tx, short_name(arn))?,
+        Some("user") => lookup::policies_of_user(ctx.tx, short_name(arn))?,
+        _ => None,
     };
-    found.ok_or_else(|| error::no_such_entity_exception(format!("{arn} does not exist.")))
+    found
+        .filter(|found| found.arn == arn)
+        .ok_or_else(|| error::no_such_entity_exception(format!("{arn} does not exist.")))
 }
 
 fn given(list: &str, documents: Option<Vec<String>>) -> Vec<Attached> {

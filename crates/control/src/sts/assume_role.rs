@@ -49,7 +49,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: AssumeRoleRequest) -> Result<AssumeRoleR
             "1 validation error detected: Value '{seconds}' at 'durationSeconds' failed to satisfy constraint: Member must have value from 900 to 43200"
         )));
     }
-    if ctx.caller.acting.is_some() && seconds > 3600 {
+    if ctx.caller.acting.as_ref().is_some_and(|acting| acting.role().is_some()) && seconds > 3600 {
         return Err(validation(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
         ));

@@ -8,7 +8,7 @@ pub mod sessions;
 mod tests;
 
 use crate::api::{Ctx, Operations, Result};
-use crate::authorization::{self, Acting};
+use crate::authorization::{self, Acting, Who};
 use crate::iam as records;
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
@@ -58,7 +58,7 @@ pub fn acting(platform: &Platform, tx: &Tx<'_>, role: &str, session_name: &str) 
     Ok(Acting {
         arn: platform.place().global_arn("sts", format_args!("assumed-role/{name}/{session_name}")),
         user_id: format!("{}:{session_name}", known.id),
-        role: name.to_owned(),
+        who: Who::Role(name.to_owned()),
         issued_ms: 0,
         session: None,
         tags: BTreeMap::new(),

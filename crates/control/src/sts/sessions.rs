@@ -1,7 +1,7 @@
 //! Sessions: a role's temporary credentials, stored until they expire.
 
 use crate::api::{Ctx, Result};
-use crate::authorization::{Acting, SessionPolicies};
+use crate::authorization::{Acting, SessionPolicies, Who};
 use crate::store::Item;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -49,7 +49,7 @@ impl Session {
         Acting {
             arn: self.arn.clone(),
             user_id: self.user_id.clone(),
-            role: resource_part(&self.arn).split('/').nth(1).unwrap_or_default().to_owned(),
+            who: Who::Role(resource_part(&self.arn).split('/').nth(1).unwrap_or_default().to_owned()),
             issued_ms: self.issued_ms,
             session: self.bounds.policies.clone(),
             tags: self.bounds.tags.clone(),

@@ -29,6 +29,7 @@ pub fn run(data_dir: &Path, workers: usize, replace: bool) -> Result<()> {
             })
         }),
     };
+    crate::logs::keep_bounded(data_dir)?;
     quarry_proxy::run(config).context("the proxy ended")
 }
 

@@ -122,6 +122,7 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     });
 
     let proxy = ProxyProcess::keep_running(&data_dir)?;
+    crate::logs::keep_bounded(&data_dir)?;
     let serving = Serving { pid: std::process::id(), endpoint: url };
     write_private(&data_dir.join("serve.json"), &serde_json::to_vec(&serving)?)?;
     tracing::info!(endpoint = %serving.endpoint, isolation = tasks_isolation(&*tasks), "serving");

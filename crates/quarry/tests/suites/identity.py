@@ -101,6 +101,40 @@ def _(aws):
     assert iam.ListAccountAliases()["AccountAliases"] == []
 
 
+@step("a user, his policies and keys")
+def _(aws):
+    iam = aws.iam
+    user = iam.CreateUser(UserName="suite", Path="/team/")["User"]
+    aws.wait("iam", "user_exists", UserName="suite")
+    assert user["Arn"].endswith(":user/team/suite"), user
+    assert [u["UserName"] for u in iam.ListUsers(PathPrefix="/team/")["Users"]] == ["suite"]
+    iam.TagUser(UserName="suite", Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
+    iam.UntagUser(UserName="suite", TagKeys=["b"])
+    assert iam.ListUserTags(UserName="suite")["Tags"] == [{"Key": "a", "Value": "1"}]
+    iam.PutUserPolicy(UserName="suite", PolicyName="inline", PolicyDocument=READ)
+    assert iam.GetUserPolicy(UserName="suite", PolicyName="inline")["PolicyDocument"] == json.loads(READ)
+    assert iam.ListUserPolicies(UserName="suite")["PolicyNames"] == ["inline"]
+    iam.AttachUserPolicy(UserName="suite", PolicyArn=MANAGED)
+    attached = iam.ListAttachedUserPolicies(UserName="suite")["AttachedPolicies"]
+    assert [p["PolicyArn"] for p in attached] == [MANAGED], attached
+    iam.PutUserPermissionsBoundary(UserName="suite", PermissionsBoundary=MANAGED)
+    iam.DeleteUserPermissionsBoundary(UserName="suite")
+    key = iam.CreateAccessKey(UserName="suite")["AccessKey"]
+    of_user = iam.ListAccessKeys(UserName="suite")["AccessKeyMetadata"]
+    assert [k["AccessKeyId"] for k in of_user] == [key["AccessKeyId"]], of_user
+    used = iam.GetAccessKeyLastUsed(AccessKeyId=key["AccessKeyId"])
+    assert used["AccessKeyLastUsed"]["ServiceName"] == "N/A", used
+    iam.UpdateAccessKey(UserName="suite", AccessKeyId=key["AccessKeyId"], Status="Inactive")
+    assert iam.ListGroupsForUser(UserName="suite")["Groups"] == []
+    iam.UpdateUser(UserName="suite", NewUserName="renamed")
+    aws.refused("DeleteConflict", iam.DeleteUser, UserName="renamed")
+    iam.DeleteAccessKey(UserName="renamed", AccessKeyId=key["AccessKeyId"])
+    iam.DetachUserPolicy(UserName="renamed", PolicyArn=MANAGED)
+    iam.DeleteUserPolicy(UserName="renamed", PolicyName="inline")
+    iam.DeleteUser(UserName="renamed")
+    aws.refused("NoSuchEntity", iam.GetUser, UserName="renamed")
+
+
 @step("roles are assumed")
 def _(aws):
     account = aws.sts.GetCallerIdentity()["Account"]

@@ -168,8 +168,14 @@ fn prepare_mounts(spec: &ContainerSpec, around: &Surroundings) -> io::Result<Mou
     }
     make_writable(&around.writable, around.sandbox.ranged.then_some(around.id_base))?;
     let writable = clone(&around.writable, false)?;
-    let devices =
-        DEVICES.iter().map(|name| clone(&Path::new("/dev").join(name), false)).collect::<io::Result<Vec<_>>>()?;
+    let device = |name: &&str| -> io::Result<OwnedFd> {
+        let mount = clone(&Path::new("/dev").join(name), false)?;
+        // Written to all the same; what cannot be changed is whose it is and for whom.
+        sys::mount_setattr(mount.as_fd(), false, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, 0, None)
+            .map_err(|e| context(name, e))?;
+        Ok(mount)
+    };
+    let devices = DEVICES.iter().map(device).collect::<io::Result<Vec<_>>>()?;
     let mut volumes = Vec::new();
     for volume in &spec.mounts {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&volume.source)?;

@@ -217,7 +217,8 @@ fn fill(path: &str, mib: usize) {
 
 /// What the options of a container come to.
 fn options() {
-    let first = |path: &str| fs::read_to_string(path).unwrap_or_else(|e| e.to_string()).lines().next().unwrap_or("").to_owned();
+    let first =
+        |path: &str| fs::read_to_string(path).unwrap_or_else(|e| e.to_string()).lines().next().unwrap_or("").to_owned();
     for line in fs::read_to_string("/proc/self/limits").unwrap().lines() {
         if line.starts_with("Max open files") || line.starts_with("Max core") || line.starts_with("Max stack") {
             println!("{}", line.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -392,6 +393,9 @@ fn escape() {
         report("read a host file", fs::read(&secret).is_ok());
         report("read a host file from /proc/1/root", fs::read(format!("/proc/1/root{secret}")).is_ok());
     }
+    let written =
+        fs::OpenOptions::new().write(true).open("/dev/null").and_then(|mut null| null.write_all(b"x")).is_ok();
+    report("devices that do not work", !written);
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     report("mounts of the host", mounts.lines().any(|l| l.contains(" /home ") || l.contains("cgroup")));
     let devices: Vec<_> =

@@ -10,6 +10,51 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct AccessKey {
+    pub access_key_id: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub secret_access_key: Option<String>,
+    pub status: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(AccessKey, ACCESS_KEY; 0 access_key_id, 1 create_date, 2 secret_access_key, 3 status, 4 user_name);
+pub(crate) static ACCESS_KEY: Schema = Schema::new("AccessKey", &[
+    Member::new("AccessKeyId", &t::ACCESS_KEY_ID_TYPE).required(),
+    Member::new("CreateDate", &s::TIMESTAMP),
+    Member::new("SecretAccessKey", &t::ACCESS_KEY_SECRET_TYPE).required(),
+    Member::new("Status", &t::STATUS_TYPE).required(),
+    Member::new("UserName", &t::USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AccessKeyLastUsed {
+    pub last_used_date: Option<Timestamp>,
+    pub region: Option<String>,
+    pub service_name: Option<String>,
+}
+shape!(AccessKeyLastUsed, ACCESS_KEY_LAST_USED; 0 last_used_date, 1 region, 2 service_name);
+pub(crate) static ACCESS_KEY_LAST_USED: Schema = Schema::new("AccessKeyLastUsed", &[
+    Member::new("LastUsedDate", &s::TIMESTAMP),
+    Member::new("Region", &s::STRING).required(),
+    Member::new("ServiceName", &s::STRING).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AccessKeyMetadata {
+    pub access_key_id: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub status: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(AccessKeyMetadata, ACCESS_KEY_METADATA; 0 access_key_id, 1 create_date, 2 status, 3 user_name);
+pub(crate) static ACCESS_KEY_METADATA: Schema = Schema::new("AccessKeyMetadata", &[
+    Member::new("AccessKeyId", &t::ACCESS_KEY_ID_TYPE),
+    Member::new("CreateDate", &s::TIMESTAMP),
+    Member::new("Status", &t::STATUS_TYPE),
+    Member::new("UserName", &t::USER_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct AddRoleToInstanceProfileRequest {
     pub instance_profile_name: Option<String>,
     pub role_name: Option<String>,
@@ -29,6 +74,17 @@ shape!(AttachRolePolicyRequest, ATTACH_ROLE_POLICY_REQUEST; 0 policy_arn, 1 role
 pub(crate) static ATTACH_ROLE_POLICY_REQUEST: Schema = Schema::new("AttachRolePolicyRequest", &[
     Member::new("PolicyArn", &t::ARN_TYPE).required(),
     Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AttachUserPolicyRequest {
+    pub policy_arn: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(AttachUserPolicyRequest, ATTACH_USER_POLICY_REQUEST; 0 policy_arn, 1 user_name);
+pub(crate) static ATTACH_USER_POLICY_REQUEST: Schema = Schema::new("AttachUserPolicyRequest", &[
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+    Member::new("UserName", &t::USER_NAME_TYPE).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

@@ -23,6 +23,24 @@ pub(crate) static CONTEXT_ENTRY: Schema = Schema::new("ContextEntry", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct CreateAccessKeyRequest {
+    pub user_name: Option<String>,
+}
+shape!(CreateAccessKeyRequest, CREATE_ACCESS_KEY_REQUEST; 0 user_name);
+pub(crate) static CREATE_ACCESS_KEY_REQUEST: Schema = Schema::new("CreateAccessKeyRequest", &[
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateAccessKeyResponse {
+    pub access_key: Option<AccessKey>,
+}
+shape!(CreateAccessKeyResponse, CREATE_ACCESS_KEY_RESPONSE; 0 access_key);
+pub(crate) static CREATE_ACCESS_KEY_RESPONSE: Schema = Schema::new("CreateAccessKeyResponse", &[
+    Member::new("AccessKey", &t::ACCESS_KEY).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct CreateInstanceProfileRequest {
     pub instance_profile_name: Option<String>,
     pub path: Option<String>,
@@ -142,4 +160,28 @@ pub struct CreateServiceLinkedRoleResponse {
 shape!(CreateServiceLinkedRoleResponse, CREATE_SERVICE_LINKED_ROLE_RESPONSE; 0 role);
 pub(crate) static CREATE_SERVICE_LINKED_ROLE_RESPONSE: Schema = Schema::new("CreateServiceLinkedRoleResponse", &[
     Member::new("Role", &t::ROLE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateUserRequest {
+    pub path: Option<String>,
+    pub permissions_boundary: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+    pub user_name: Option<String>,
+}
+shape!(CreateUserRequest, CREATE_USER_REQUEST; 0 path, 1 permissions_boundary, 2 tags, 3 user_name);
+pub(crate) static CREATE_USER_REQUEST: Schema = Schema::new("CreateUserRequest", &[
+    Member::new("Path", &t::PATH_TYPE),
+    Member::new("PermissionsBoundary", &t::ARN_TYPE),
+    Member::new("Tags", &t::TAG_LIST_TYPE),
+    Member::new("UserName", &t::USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateUserResponse {
+    pub user: Option<User>,
+}
+shape!(CreateUserResponse, CREATE_USER_RESPONSE; 0 user);
+pub(crate) static CREATE_USER_RESPONSE: Schema = Schema::new("CreateUserResponse", &[
+    Member::new("User", &t::USER),
 ]);

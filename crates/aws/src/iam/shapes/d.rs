@@ -10,6 +10,17 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DeleteAccessKeyRequest {
+    pub access_key_id: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(DeleteAccessKeyRequest, DELETE_ACCESS_KEY_REQUEST; 0 access_key_id, 1 user_name);
+pub(crate) static DELETE_ACCESS_KEY_REQUEST: Schema = Schema::new("DeleteAccessKeyRequest", &[
+    Member::new("AccessKeyId", &t::ACCESS_KEY_ID_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeleteInstanceProfileRequest {
     pub instance_profile_name: Option<String>,
 }
@@ -86,6 +97,35 @@ pub(crate) static DELETE_SERVICE_LINKED_ROLE_RESPONSE: Schema = Schema::new("Del
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DeleteUserPermissionsBoundaryRequest {
+    pub user_name: Option<String>,
+}
+shape!(DeleteUserPermissionsBoundaryRequest, DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST; 0 user_name);
+pub(crate) static DELETE_USER_PERMISSIONS_BOUNDARY_REQUEST: Schema = Schema::new("DeleteUserPermissionsBoundaryRequest", &[
+    Member::new("UserName", &t::USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteUserPolicyRequest {
+    pub policy_name: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(DeleteUserPolicyRequest, DELETE_USER_POLICY_REQUEST; 0 policy_name, 1 user_name);
+pub(crate) static DELETE_USER_POLICY_REQUEST: Schema = Schema::new("DeleteUserPolicyRequest", &[
+    Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteUserRequest {
+    pub user_name: Option<String>,
+}
+shape!(DeleteUserRequest, DELETE_USER_REQUEST; 0 user_name);
+pub(crate) static DELETE_USER_REQUEST: Schema = Schema::new("DeleteUserRequest", &[
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeletionTaskFailureReasonType {
     pub reason: Option<String>,
     pub role_usage_list: Option<Vec<RoleUsageType>>,
@@ -105,4 +145,15 @@ shape!(DetachRolePolicyRequest, DETACH_ROLE_POLICY_REQUEST; 0 policy_arn, 1 role
 pub(crate) static DETACH_ROLE_POLICY_REQUEST: Schema = Schema::new("DetachRolePolicyRequest", &[
     Member::new("PolicyArn", &t::ARN_TYPE).required(),
     Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetachUserPolicyRequest {
+    pub policy_arn: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(DetachUserPolicyRequest, DETACH_USER_POLICY_REQUEST; 0 policy_arn, 1 user_name);
+pub(crate) static DETACH_USER_POLICY_REQUEST: Schema = Schema::new("DetachUserPolicyRequest", &[
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+    Member::new("UserName", &t::USER_NAME_TYPE).required(),
 ]);

@@ -10,6 +10,26 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct GetAccessKeyLastUsedRequest {
+    pub access_key_id: Option<String>,
+}
+shape!(GetAccessKeyLastUsedRequest, GET_ACCESS_KEY_LAST_USED_REQUEST; 0 access_key_id);
+pub(crate) static GET_ACCESS_KEY_LAST_USED_REQUEST: Schema = Schema::new("GetAccessKeyLastUsedRequest", &[
+    Member::new("AccessKeyId", &t::ACCESS_KEY_ID_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetAccessKeyLastUsedResponse {
+    pub access_key_last_used: Option<AccessKeyLastUsed>,
+    pub user_name: Option<String>,
+}
+shape!(GetAccessKeyLastUsedResponse, GET_ACCESS_KEY_LAST_USED_RESPONSE; 0 access_key_last_used, 1 user_name);
+pub(crate) static GET_ACCESS_KEY_LAST_USED_RESPONSE: Schema = Schema::new("GetAccessKeyLastUsedResponse", &[
+    Member::new("AccessKeyLastUsed", &t::ACCESS_KEY_LAST_USED),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct GetContextKeysForCustomPolicyRequest {
     pub policy_input_list: Option<Vec<String>>,
 }
@@ -157,6 +177,30 @@ pub(crate) static GET_SERVICE_LINKED_ROLE_DELETION_STATUS_RESPONSE: Schema = Sch
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct GetUserPolicyRequest {
+    pub policy_name: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(GetUserPolicyRequest, GET_USER_POLICY_REQUEST; 0 policy_name, 1 user_name);
+pub(crate) static GET_USER_POLICY_REQUEST: Schema = Schema::new("GetUserPolicyRequest", &[
+    Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetUserPolicyResponse {
+    pub policy_document: Option<String>,
+    pub policy_name: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(GetUserPolicyResponse, GET_USER_POLICY_RESPONSE; 0 policy_document, 1 policy_name, 2 user_name);
+pub(crate) static GET_USER_POLICY_RESPONSE: Schema = Schema::new("GetUserPolicyResponse", &[
+    Member::new("PolicyDocument", &t::POLICY_DOCUMENT_TYPE).required(),
+    Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct GetUserRequest {
     pub user_name: Option<String>,
 }
@@ -172,4 +216,21 @@ pub struct GetUserResponse {
 shape!(GetUserResponse, GET_USER_RESPONSE; 0 user);
 pub(crate) static GET_USER_RESPONSE: Schema = Schema::new("GetUserResponse", &[
     Member::new("User", &t::USER).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct Group {
+    pub arn: Option<String>,
+    pub create_date: Option<Timestamp>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub path: Option<String>,
+}
+shape!(Group, GROUP; 0 arn, 1 create_date, 2 group_id, 3 group_name, 4 path);
+pub(crate) static GROUP: Schema = Schema::new("Group", &[
+    Member::new("Arn", &t::ARN_TYPE).required(),
+    Member::new("CreateDate", &s::TIMESTAMP).required(),
+    Member::new("GroupId", &t::ID_TYPE).required(),
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("Path", &t::PATH_TYPE).required(),
 ]);

@@ -10,6 +10,32 @@ use super::super::types as t;
 use quarry_wire::schema as s;
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ListAccessKeysRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub user_name: Option<String>,
+}
+shape!(ListAccessKeysRequest, LIST_ACCESS_KEYS_REQUEST; 0 marker, 1 max_items, 2 user_name);
+pub(crate) static LIST_ACCESS_KEYS_REQUEST: Schema = Schema::new("ListAccessKeysRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListAccessKeysResponse {
+    pub access_key_metadata: Option<Vec<AccessKeyMetadata>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+shape!(ListAccessKeysResponse, LIST_ACCESS_KEYS_RESPONSE; 0 access_key_metadata, 1 is_truncated, 2 marker);
+pub(crate) static LIST_ACCESS_KEYS_RESPONSE: Schema = Schema::new("ListAccessKeysResponse", &[
+    Member::new("AccessKeyMetadata", &t::ACCESS_KEY_METADATA_LIST_TYPE).required(),
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ListAccountAliasesRequest {
     pub marker: Option<String>,
     pub max_items: Option<i32>,
@@ -62,6 +88,34 @@ pub(crate) static LIST_ATTACHED_ROLE_POLICIES_RESPONSE: Schema = Schema::new("Li
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ListAttachedUserPoliciesRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub path_prefix: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(ListAttachedUserPoliciesRequest, LIST_ATTACHED_USER_POLICIES_REQUEST; 0 marker, 1 max_items, 2 path_prefix, 3 user_name);
+pub(crate) static LIST_ATTACHED_USER_POLICIES_REQUEST: Schema = Schema::new("ListAttachedUserPoliciesRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("PathPrefix", &t::POLICY_PATH_TYPE),
+    Member::new("UserName", &t::USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListAttachedUserPoliciesResponse {
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+shape!(ListAttachedUserPoliciesResponse, LIST_ATTACHED_USER_POLICIES_RESPONSE; 0 attached_policies, 1 is_truncated, 2 marker);
+pub(crate) static LIST_ATTACHED_USER_POLICIES_RESPONSE: Schema = Schema::new("ListAttachedUserPoliciesResponse", &[
+    Member::new("AttachedPolicies", &t::ATTACHED_POLICIES_LIST_TYPE),
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ListEntitiesForPolicyRequest {
     pub entity_filter: Option<String>,
     pub marker: Option<String>,
@@ -95,6 +149,32 @@ pub(crate) static LIST_ENTITIES_FOR_POLICY_RESPONSE: Schema = Schema::new("ListE
     Member::new("PolicyGroups", &t::POLICY_GROUP_LIST_TYPE),
     Member::new("PolicyRoles", &t::POLICY_ROLE_LIST_TYPE),
     Member::new("PolicyUsers", &t::POLICY_USER_LIST_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListGroupsForUserRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub user_name: Option<String>,
+}
+shape!(ListGroupsForUserRequest, LIST_GROUPS_FOR_USER_REQUEST; 0 marker, 1 max_items, 2 user_name);
+pub(crate) static LIST_GROUPS_FOR_USER_REQUEST: Schema = Schema::new("ListGroupsForUserRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListGroupsForUserResponse {
+    pub groups: Option<Vec<Group>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+shape!(ListGroupsForUserResponse, LIST_GROUPS_FOR_USER_RESPONSE; 0 groups, 1 is_truncated, 2 marker);
+pub(crate) static LIST_GROUPS_FOR_USER_RESPONSE: Schema = Schema::new("ListGroupsForUserResponse", &[
+    Member::new("Groups", &t::GROUP_LIST_TYPE).required(),
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
 ]);
 
 #[derive(Clone, Default, PartialEq)]
@@ -335,4 +415,82 @@ pub(crate) static LIST_ROLES_RESPONSE: Schema = Schema::new("ListRolesResponse",
     Member::new("IsTruncated", &s::BOOLEAN),
     Member::new("Marker", &s::STRING),
     Member::new("Roles", &t::ROLE_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListUserPoliciesRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub user_name: Option<String>,
+}
+shape!(ListUserPoliciesRequest, LIST_USER_POLICIES_REQUEST; 0 marker, 1 max_items, 2 user_name);
+pub(crate) static LIST_USER_POLICIES_REQUEST: Schema = Schema::new("ListUserPoliciesRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListUserPoliciesResponse {
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub policy_names: Option<Vec<String>>,
+}
+shape!(ListUserPoliciesResponse, LIST_USER_POLICIES_RESPONSE; 0 is_truncated, 1 marker, 2 policy_names);
+pub(crate) static LIST_USER_POLICIES_RESPONSE: Schema = Schema::new("ListUserPoliciesResponse", &[
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+    Member::new("PolicyNames", &t::POLICY_NAME_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListUserTagsRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub user_name: Option<String>,
+}
+shape!(ListUserTagsRequest, LIST_USER_TAGS_REQUEST; 0 marker, 1 max_items, 2 user_name);
+pub(crate) static LIST_USER_TAGS_REQUEST: Schema = Schema::new("ListUserTagsRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListUserTagsResponse {
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+shape!(ListUserTagsResponse, LIST_USER_TAGS_RESPONSE; 0 is_truncated, 1 marker, 2 tags);
+pub(crate) static LIST_USER_TAGS_RESPONSE: Schema = Schema::new("ListUserTagsResponse", &[
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+    Member::new("Tags", &t::TAG_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListUsersRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub path_prefix: Option<String>,
+}
+shape!(ListUsersRequest, LIST_USERS_REQUEST; 0 marker, 1 max_items, 2 path_prefix);
+pub(crate) static LIST_USERS_REQUEST: Schema = Schema::new("ListUsersRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("PathPrefix", &t::PATH_PREFIX_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListUsersResponse {
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub users: Option<Vec<User>>,
+}
+shape!(ListUsersResponse, LIST_USERS_RESPONSE; 0 is_truncated, 1 marker, 2 users);
+pub(crate) static LIST_USERS_RESPONSE: Schema = Schema::new("ListUsersResponse", &[
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+    Member::new("Users", &t::USER_LIST_TYPE).required(),
 ]);

@@ -131,3 +131,27 @@ pub(crate) static PUT_ROLE_POLICY_REQUEST: Schema = Schema::new("PutRolePolicyRe
     Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
     Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutUserPermissionsBoundaryRequest {
+    pub permissions_boundary: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(PutUserPermissionsBoundaryRequest, PUT_USER_PERMISSIONS_BOUNDARY_REQUEST; 0 permissions_boundary, 1 user_name);
+pub(crate) static PUT_USER_PERMISSIONS_BOUNDARY_REQUEST: Schema = Schema::new("PutUserPermissionsBoundaryRequest", &[
+    Member::new("PermissionsBoundary", &t::ARN_TYPE).required(),
+    Member::new("UserName", &t::USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct PutUserPolicyRequest {
+    pub policy_document: Option<String>,
+    pub policy_name: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(PutUserPolicyRequest, PUT_USER_POLICY_REQUEST; 0 policy_document, 1 policy_name, 2 user_name);
+pub(crate) static PUT_USER_POLICY_REQUEST: Schema = Schema::new("PutUserPolicyRequest", &[
+    Member::new("PolicyDocument", &t::POLICY_DOCUMENT_TYPE).required(),
+    Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);

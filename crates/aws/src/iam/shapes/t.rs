@@ -52,3 +52,14 @@ pub(crate) static TAG_ROLE_REQUEST: Schema = Schema::new("TagRoleRequest", &[
     Member::new("RoleName", &t::ROLE_NAME_TYPE).required(),
     Member::new("Tags", &t::TAG_LIST_TYPE).required(),
 ]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct TagUserRequest {
+    pub tags: Option<Vec<Tag>>,
+    pub user_name: Option<String>,
+}
+shape!(TagUserRequest, TAG_USER_REQUEST; 0 tags, 1 user_name);
+pub(crate) static TAG_USER_REQUEST: Schema = Schema::new("TagUserRequest", &[
+    Member::new("Tags", &t::TAG_LIST_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);

@@ -43,6 +43,30 @@ pub(crate) static UNTAG_ROLE_REQUEST: Schema = Schema::new("UntagRoleRequest", &
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct UntagUserRequest {
+    pub tag_keys: Option<Vec<String>>,
+    pub user_name: Option<String>,
+}
+shape!(UntagUserRequest, UNTAG_USER_REQUEST; 0 tag_keys, 1 user_name);
+pub(crate) static UNTAG_USER_REQUEST: Schema = Schema::new("UntagUserRequest", &[
+    Member::new("TagKeys", &t::TAG_KEY_LIST_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateAccessKeyRequest {
+    pub access_key_id: Option<String>,
+    pub status: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(UpdateAccessKeyRequest, UPDATE_ACCESS_KEY_REQUEST; 0 access_key_id, 1 status, 2 user_name);
+pub(crate) static UPDATE_ACCESS_KEY_REQUEST: Schema = Schema::new("UpdateAccessKeyRequest", &[
+    Member::new("AccessKeyId", &t::ACCESS_KEY_ID_TYPE).required(),
+    Member::new("Status", &t::STATUS_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct UpdateAssumeRolePolicyRequest {
     pub policy_document: Option<String>,
     pub role_name: Option<String>,
@@ -91,6 +115,19 @@ pub struct UpdateRoleResponse {
 }
 shape!(UpdateRoleResponse, UPDATE_ROLE_RESPONSE;);
 pub(crate) static UPDATE_ROLE_RESPONSE: Schema = Schema::new("UpdateRoleResponse", &[]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct UpdateUserRequest {
+    pub new_path: Option<String>,
+    pub new_user_name: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(UpdateUserRequest, UPDATE_USER_REQUEST; 0 new_path, 1 new_user_name, 2 user_name);
+pub(crate) static UPDATE_USER_REQUEST: Schema = Schema::new("UpdateUserRequest", &[
+    Member::new("NewPath", &t::PATH_TYPE),
+    Member::new("NewUserName", &t::USER_NAME_TYPE),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
 
 #[derive(Clone, Default, PartialEq)]
 pub struct User {

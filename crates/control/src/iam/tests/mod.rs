@@ -3,6 +3,7 @@
 mod policy;
 mod role;
 mod service_linked_role;
+mod user;
 
 use crate::api::Result;
 use crate::testing::World;
