@@ -2,6 +2,7 @@
 //! environment names another endpoint.
 
 mod connection;
+mod copilot;
 mod cut;
 mod exec;
 mod logs;
@@ -9,6 +10,7 @@ mod ls;
 mod table;
 
 pub use connection::Connection;
+pub use copilot::EnvCommand;
 pub use cut::CutCommand;
 pub use quarry_client::status::listeners;
 
@@ -68,10 +70,12 @@ pub enum Command {
     /// Move one path of a running service, and the data behind it, to a service of its own, and back.
     #[command(subcommand)]
     Cut(Box<CutCommand>),
+    #[command(flatten)]
+    Copilot(copilot::Command),
 }
 
 /// Which Quarry a command speaks to.
-#[derive(clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Target {
     /// The data directory of a Quarry on this machine
     #[arg(long, value_name = "DIR", env = "QUARRY_DATA_DIR")]
@@ -112,7 +116,14 @@ pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>
                 let connection = Connection::choose(command.target().data_dir.as_deref(), local)?;
                 return cut::run(&connection, *command).await;
             }
+            Command::Copilot(command) => return copilot::run(command, &local).await,
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Runs a command about environments. `local` as for [`run`].
+pub fn run_env(command: EnvCommand, local: impl Fn(Option<&Path>) -> Result<Connection>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(copilot::run_env(command, &local))
 }

@@ -1,10 +1,14 @@
-//! What a deployment is made from: Dockerfiles that start `FROM scratch` become images here, without Docker.
+//! What a deployment is made from: manifests in Copilot's form become CloudFormation templates, and Dockerfiles that
+//! start `FROM scratch` become images, without Docker.
 //!
 //! [`build`] reads a Dockerfile and its context and gives an image as plain bytes; pushing it is the client's work.
 //! The same input gives the same bytes: times are zero, owners are what the Dockerfile says, entries are sorted.
+//! [`manifest`] reads what a service wants in an environment, and [`template`] writes it down for CloudFormation.
 
 pub mod dockerfile;
 pub mod image;
+pub mod manifest;
+pub mod template;
 
 mod context;
 mod pattern;

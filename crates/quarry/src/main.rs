@@ -66,7 +66,14 @@ enum Command {
         allow_outside: Vec<AllowOutside>,
     },
     /// Print `export` lines that point a shell's AWS clients here: eval "$(quarry env)".
-    Env(DataDir),
+    /// With `init`, `deploy`, `ls`, `show`, `package`, `delete`: environments of an application.
+    #[command(args_conflicts_with_subcommands = true)]
+    Env {
+        #[command(flatten)]
+        data: DataDir,
+        #[command(subcommand)]
+        command: Option<quarry_cli::EnvCommand>,
+    },
     /// End the stack and its tasks.
     Stop(DataDir),
     /// Say what this machine allows (namespaces, control groups, low ports) and what to do about each gap.
@@ -157,7 +164,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 outside,
             })?;
         }
-        Command::Env(data) => env::run(&data.path()?)?,
+        Command::Env { command: Some(command), .. } => return quarry_cli::run_env(command, local),
+        Command::Env { data, command: None } => env::run(&data.path()?)?,
         Command::Stop(data) => println!("{}", roles::stop::run(&data.path()?)?),
         Command::Doctor { data, json } => return doctor::run(&data.path()?, json),
         Command::Coverage { data, json, markdown } => {
@@ -168,7 +176,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             };
             coverage::run(&data.path()?, form)?;
         }
-        Command::Client(command) => return client(command),
+        Command::Client(command) => return quarry_cli::run(command, local),
         Command::Proxy { data, workers, replace: true, .. } => {
             println!("{}", roles::proxy::replace(&data.path()?, workers)?);
         }
@@ -181,21 +189,18 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Commands over the public API: against the endpoint the environment names, else the local one.
-fn client(command: quarry_cli::Command) -> Result<ExitCode> {
-    let local = |data_dir: Option<&Path>| -> Result<quarry_cli::Connection> {
-        let dir = data_dir.map_or_else(installation::default_data_dir, |d| Ok(d.to_owned()))?;
-        let installation = installation::Installation::open(&dir)?;
-        let serving = installation.serving()?;
-        let secrets = installation.secrets;
-        Ok(quarry_cli::Connection {
-            endpoint: serving.endpoint,
-            region: secrets.region,
-            access_key_id: secrets.access_key_id,
-            secret_access_key: secrets.secret_access_key,
-        })
-    };
-    quarry_cli::run(command, local)
+/// The Quarry of a data directory, or the default one's, for the commands over the public API.
+fn local(data_dir: Option<&Path>) -> Result<quarry_cli::Connection> {
+    let dir = data_dir.map_or_else(installation::default_data_dir, |d| Ok(d.to_owned()))?;
+    let installation = installation::Installation::open(&dir)?;
+    let serving = installation.serving()?;
+    let secrets = installation.secrets;
+    Ok(quarry_cli::Connection {
+        endpoint: serving.endpoint,
+        region: secrets.region,
+        access_key_id: secrets.access_key_id,
+        secret_access_key: secrets.secret_access_key,
+    })
 }
 
 fn log_to_stderr() {

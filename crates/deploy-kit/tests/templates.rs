@@ -1,0 +1,117 @@
+//! The templates that are made of manifests: cfn-lint has nothing against them, and they say what was wanted.
+
+use quarry_deploy_kit::manifest::{Environment, NewImage, NewService, Reading, Service, new_service};
+use quarry_deploy_kit::manifest::{Kind, Platform};
+use quarry_deploy_kit::template::{self, Deployed};
+use serde_norway::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+const EVERYTHING: &str = include_str!("manifests/everything.yml");
+const BACKEND: &str = include_str!("manifests/backend.yml");
+
+fn reading() -> Reading {
+    Reading { app: "shop".into(), environment: "test".into(), shell: BTreeMap::new() }
+}
+
+fn service(text: &str, https: bool) -> String {
+    let service = Service::read("manifest.yml", text, &reading()).unwrap_or_else(|problems| panic!("{problems}"));
+    let env_files = BTreeMap::from([(service.name.clone(), BTreeMap::from([("FROM_FILE".into(), "it's".into())]))]);
+    template::service(&service, &Deployed { app: "shop".into(), environment: "test".into(), https, env_files })
+}
+
+fn plain() -> String {
+    let new = NewService {
+        name: "posts".into(),
+        kind: Kind::LoadBalanced,
+        image: NewImage::Dockerfile("posts/Dockerfile".into()),
+        port: Some(3000),
+        platform: Platform::X86,
+        path: "api/posts".into(),
+    };
+    service(&new_service(&new), false)
+}
+
+fn certain() -> Environment {
+    Environment {
+        certificates: vec!["arn:aws:acm:us-east-1:111111111111:certificate/a".into(); 2],
+        source_ips: vec!["10.0.0.0/8".into(), "2001:db8::/32".into()],
+        container_insights: true,
+        ..Environment::new("test")
+    }
+}
+
+/// All templates by name.
+fn templates() -> Vec<(&'static str, String)> {
+    let words = ["run".to_owned()];
+    let pairs = [("A".to_owned(), "1".to_owned())];
+    vec![
+        ("plain", plain()),
+        ("everything", service(EVERYTHING, true)),
+        ("backend", service(BACKEND, false)),
+        ("environment", template::environment("shop", &Environment::new("test"))),
+        ("environment-https", template::environment("shop", &certain())),
+        ("application", template::application("shop", &["posts".into(), "front-proxy".into()])),
+        ("application-empty", template::application("shop", &[])),
+        ("task", template::task_group("once", (256, 512), (&[], &words), &pairs, &pairs)),
+    ]
+}
+
+fn parsed(text: &str) -> Value {
+    serde_norway::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn cfn_lint_has_nothing_against_them() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let Some(linter) = std::env::split_paths(&path).map(|dir| dir.join("cfn-lint")).find(|path| path.exists()) else {
+        eprintln!("skipped: cfn-lint not found");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let paths = templates().into_iter().map(|(name, text)| {
+        let path = dir.path().join(format!("{name}.yml"));
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let output = Command::new(linter).arg("--non-zero-exit-code").arg("warning").args(paths).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_template_says_what_the_manifest_wanted() {
+    let posts = parsed(&plain());
+    let resources = &posts["Resources"];
+    let values = &resources["HTTPListenerRule"]["Properties"]["Conditions"][0]["PathPatternConfig"]["Values"];
+    assert_eq!(values, &parsed("['/api/posts', '/api/posts/*']"));
+    assert_eq!(posts["Parameters"]["RulePriority"]["Type"], "Number");
+    assert_eq!(resources["Service"]["DependsOn"], parsed("[HTTPListenerRule]"));
+    let container = &resources["TaskDefinition"]["Properties"]["ContainerDefinitions"][0];
+    assert_eq!(container["PortMappings"], parsed("[{ContainerPort: 3000, Protocol: tcp, Name: target}]"));
+
+    let all = parsed(&service(EVERYTHING, true));
+    let resources = &all["Resources"];
+    assert_eq!(resources["HTTPListenerRule"]["Properties"]["Actions"][0]["Type"], "redirect");
+    assert_eq!(resources["HTTPSListenerRule"]["Properties"]["Actions"][0]["Type"], "forward");
+    // A rule without names of its own forwards over HTTP too.
+    assert_eq!(resources["HTTPListenerRule1"]["Properties"]["Actions"][0]["Type"], "forward");
+    let task = &resources["TaskDefinition"]["Properties"];
+    assert_eq!(task["EphemeralStorage"]["SizeInGiB"], 40);
+    let names: Vec<_> = task["ContainerDefinitions"].as_sequence().unwrap().iter().map(|c| &c["Image"]).collect();
+    assert_eq!(names.len(), 3);
+    let variables = &task["ContainerDefinitions"][0]["Environment"];
+    assert!(variables.as_sequence().unwrap().contains(&parsed("{Name: FROM_FILE, Value: \"it's\"}")));
+    let deployment = &resources["Service"]["Properties"]["DeploymentConfiguration"];
+    assert_eq!((&deployment["MinimumHealthyPercent"], &deployment["MaximumPercent"]), (&0.into(), &100.into()));
+    assert_eq!(
+        resources["ScaleByResponseTime"]["Properties"]["TargetTrackingScalingPolicyConfiguration"]["TargetValue"],
+        0.5
+    );
+    let strategy = &resources["Service"]["Properties"]["CapacityProviderStrategy"];
+    assert_eq!(strategy[0], parsed("{CapacityProvider: FARGATE, Base: 2, Weight: 0}"));
+
+    let backend = parsed(&service(BACKEND, false));
+    assert!(
+        backend["Resources"].get("TargetGroup").is_none() && backend["Resources"].get("DiscoveryService").is_none()
+    );
+}

@@ -1,0 +1,155 @@
+//! Copilot's commands, typed as the published tutorial "Break a Monolithic Application" has them.
+
+#[path = "copilot/project.rs"]
+mod project;
+#[path = "stage/mod.rs"]
+mod stage;
+
+use project::Project;
+use serde_json::Value;
+
+/// The tutorial's second and third module: the monolith, then posts, threads and users out of it.
+#[test]
+fn the_tutorials_lines_work_as_they_stand() {
+    let project = Project::with(&[
+        "2-containerized/services/api",
+        "3-microservices/services/posts",
+        "3-microservices/services/threads",
+        "3-microservices/services/users",
+    ]);
+    let run = |line: &str| project.run(line).unwrap_or_else(|said| panic!("quarry {line}: {said}\n{}", project.log()));
+    run("app init api");
+    let said = run("env init --app api --name test");
+    assert!(said.contains("copilot/environments/test/manifest.yml") && said.contains("[succeeded]"), "{said}");
+    run(
+        r#"svc init --app api --dockerfile ./2-containerized/services/api/Dockerfile --name api --svc-type "Load Balanced Web Service""#,
+    );
+    let said = run("svc deploy --name api --env test");
+    assert!(said.contains("Your service is accessible at http://"), "{said}");
+    let url = project.url("api");
+    project.answers(&url, "/api/posts", "api /api/posts");
+
+    for name in ["posts", "threads", "users"] {
+        let said = run(&format!(
+            r#"svc init --app api --dockerfile ./3-microservices/services/{name}/Dockerfile --name {name} --svc-type "Load Balanced Web Service""#
+        ));
+        for line in [
+            &format!("✔ Wrote the manifest for service {name} at copilot/{name}/manifest.yml") as &str,
+            "Your manifest contains configurations like your container size and port (:3000).",
+            "Recommended follow-up actions:",
+            &format!("  - Update your manifest copilot/{name}/manifest.yml to change the defaults."),
+        ] {
+            assert!(said.lines().any(|l| l == line), "{line} is not in\n{said}");
+        }
+        project.edit(name, &format!("path: '{name}'"), &format!("path: 'api/{name}'"));
+        run(&format!("svc deploy --name {name} --env test"));
+    }
+    for name in ["posts", "threads", "users"] {
+        project.answers(&url, &format!("/api/{name}"), &format!("{name} /api/{name}"));
+        project.answers(&url, &format!("/api/{name}/1"), &format!("{name} /api/{name}/1"));
+    }
+    project.answers(&url, "/api/other", "api /api/other");
+    // Others find a service by its whole name and by its short one.
+    for host in ["users.test.api.local", "users"] {
+        let said = project.get(&url, &format!("/api/posts/ask/{host}:3000")).unwrap();
+        assert!(said.contains("users /asked"), "{host}: {said}");
+    }
+
+    // Deployed again, nothing changes; a changed variable does.
+    let said = run("svc deploy --name posts --env test");
+    assert!(said.contains("[no changes]"), "{said}");
+    project.edit("posts", "# variables:\n#   LOG_LEVEL: info", "variables:\n  LOG_LEVEL: debug");
+    run("svc deploy --name posts --env test");
+    let said = project.get(&url, "/api/posts").unwrap();
+    assert!(said.contains("LOG_LEVEL=debug") && said.contains("COPILOT_ENVIRONMENT_NAME=test"), "{said}");
+
+    let status: Value = serde_json::from_str(&run("svc status --name posts --env test --json")).unwrap();
+    assert_eq!((&status["running"], &status["targets"][0][1]), (&1.into(), &"healthy".into()), "{status}");
+    assert!(run("svc logs --name posts --env test").contains("listening on 3000"));
+    let shown: Value = serde_json::from_str(&run("svc show --name users --json")).unwrap();
+    assert_eq!(shown["deployed"][0]["endpoint"], "users.test.api.local");
+    let said = run(r#"svc exec --name posts --env test --command "/speaker say 0 hello""#);
+    assert!(said.contains("hello debug"), "{said}");
+
+    run("svc pause --name threads --env test --yes");
+    let status: Value = serde_json::from_str(&run("svc status --name threads --env test --json")).unwrap();
+    assert_eq!(status["desired"], 0);
+    run("svc resume --name threads --env test");
+    project.answers(&url, "/api/threads", "threads /api/threads");
+
+    let error = project.run("env delete --name test --yes").unwrap_err();
+    assert!(error.contains("still has services: api, posts, threads, users"), "{error}");
+    run("svc delete --name users --yes");
+    project.answers(&url, "/api/users", "api /api/users");
+    run("app delete --yes");
+    assert_eq!(project.left_over(), Vec::<String>::new());
+    assert!(project.root().join("copilot/posts/manifest.yml").exists());
+}
+
+/// Sidecars, secrets, files of variables, scaling, several rules: as the manifest says, and a task that runs once.
+#[test]
+fn a_manifest_is_carried_out_and_what_is_not_is_refused() {
+    let project = Project::with(&["front", "helper", "mailer"]);
+    let run = |line: &str| project.run(line).unwrap_or_else(|said| panic!("quarry {line}: {said}\n{}", project.log()));
+    run("app init shop");
+    run("env init --name test");
+    project.secret("/shop/token", "sesame");
+    project.write("front.env", "# a file\nFROM_FILE=yes\nLEVEL=file\n");
+    project.write("copilot/front/manifest.yml", include_str!("copilot/front.yml"));
+    project.write("copilot/mailer/manifest.yml", include_str!("copilot/mailer.yml"));
+    run("svc deploy --name front --env test");
+    run("svc deploy --name mailer --env test");
+    let url = project.url("front");
+    let said = project.get(&url, "/front").unwrap();
+    for line in ["front /front", "LEVEL=manifest", "FROM_FILE=yes", "TOKEN=sesame", "APP=shop"] {
+        assert!(said.lines().any(|l| l == line), "{line} is not in\n{said}");
+    }
+    // The second rule leads to the sidecar.
+    let said = project.get(&url, "/helper/x").unwrap();
+    assert!(said.contains(" /helper/x") && said.contains("PORT=3100"), "{said}");
+    // Who is not in the block is not let in.
+    let said = project.get(&url, "/closed").unwrap();
+    assert!(said.contains("No service has this path"), "{said}");
+    assert!(project.get(&url, "/front/ask/mailer:3000").unwrap().contains("mailer /asked"));
+    project.scales("front", 1, 3);
+
+    let template = run("svc package --name front --env test");
+    assert!(template.contains("AWS::ApplicationAutoScaling::ScalingPolicy"), "{template}");
+    let said = run(
+        "task run --env test --dockerfile helper/Dockerfile --task-group-name once --command \"say 0 done\" --env-vars LEVEL=high --follow",
+    );
+    assert!(said.contains("done high"), "{said}");
+    let error =
+        project.run("task run --env test --dockerfile helper/Dockerfile -n once --command \"say 3 bad\" --follow");
+    assert!(error.unwrap_err().contains("exit status: 3"));
+    run("task delete --name once --yes");
+
+    project.edit("mailer", "count: 1", "count: 1\nhttp: {path: /}");
+    let error = project.run("svc deploy --name mailer --env test").unwrap_err();
+    assert!(
+        error.contains("copilot/mailer/manifest.yml:") && error.contains("http: internal load balancers"),
+        "{error}"
+    );
+    for (line, said) in [
+        ("svc deploy --name nobody --env test", "there is no copilot/nobody/manifest.yml"),
+        ("svc deploy --name front --env prod", "has no environment prod"),
+        ("svc init --name w --svc-type \"Worker Service\" --image x", "Worker Service is not supported"),
+        ("job init", "quarry job init: not supported"),
+        ("pipeline deploy --name x", "your CI"),
+        ("app show --name other", "there is no application other"),
+    ] {
+        let error = project.run(line).expect_err(line);
+        assert!(error.contains(said), "{line}: {said} is not in\n{error}");
+    }
+    run("app delete --yes");
+    assert_eq!(project.left_over(), Vec::<String>::new());
+}
+
+/// The questions of `quarry init`, answered in a pipe.
+#[test]
+fn the_menu_leads_to_a_deployed_service() {
+    let project = Project::with(&["web"]);
+    let said = project.answer("init", &["hello", "1", "web", "1", "y"]).unwrap_or_else(|said| panic!("{said}"));
+    assert!(said.contains("Your service is accessible at"), "{said}");
+    project.answers(&project.url("web"), "/any", "web /any");
+}
