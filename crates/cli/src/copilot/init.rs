@@ -14,6 +14,7 @@ const DEPTH: usize = 3;
 #[command(after_help = "Examples:
   quarry init
   quarry init --app api --name api --dockerfile ./Dockerfile --svc-type \"Load Balanced Web Service\" --deploy")]
+#[group(id = "first")]
 pub struct InitArguments {
     #[command(flatten)]
     service: svc::InitArguments,

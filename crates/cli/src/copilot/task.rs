@@ -28,7 +28,7 @@ use std::time::Duration;
 #[derive(clap::Subcommand)]
 pub enum TaskCommand {
     /// Run tasks once: build the image if need be, and start them.
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Delete a group of tasks with its images and logs.
     Delete {
         /// The group.
@@ -93,7 +93,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 pub async fn run(command: TaskCommand, local: Local<'_>) -> Result<ExitCode> {
     match command {
-        TaskCommand::Run(arguments) => start(arguments, local).await,
+        TaskCommand::Run(arguments) => start(*arguments, local).await,
         TaskCommand::Delete { name, common } => {
             let session = Session::open(&common, local).await?;
             session.confirm(&format!("Delete the tasks {name} with their images and logs?"))?;

@@ -106,7 +106,11 @@ impl Workspace {
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
         };
         for entry in entries {
-            let name = entry?.file_name().to_string_lossy().into_owned();
+            let entry = entry?;
+            if !entry.path().is_dir() {
+                continue;
+            }
+            let name = entry.file_name().to_string_lossy().into_owned();
             let path = Self::manifest_of(&name);
             if let Some(text) = self.read(&path)? {
                 found.push((name, kind_of(&path, &text)?));

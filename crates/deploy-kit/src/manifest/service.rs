@@ -164,10 +164,8 @@ fn top(faults: &Faults, node: &Node) -> Option<Service> {
     }
     let http = Http::read(&section);
     match kind {
-        Kind::LoadBalanced if http.is_none() => {
-            if section.node("http").is_none_or(|node| !matches!(node.kind, Yaml::Map(_))) {
-                section.fault("http", "a Load Balanced Web Service needs it, with a path: or take a Backend Service");
-            }
+        Kind::LoadBalanced if section.node("http").is_none_or(|node| !matches!(node.kind, Yaml::Map(_))) => {
+            section.fault("http", "a Load Balanced Web Service needs it, with a path: or take a Backend Service");
         }
         Kind::Backend if http.is_some() => {
             section

@@ -158,3 +158,24 @@ fn an_environments_manifest() {
     let error = error.unwrap_err().to_string();
     assert!(error.contains("m.yml:3: cdn") && error.contains("m.yml:4: network.vpc.id"), "{error}");
 }
+
+proptest::proptest! {
+    /// Whatever stands in a manifest, it is read or refused, and a refusal has a reason.
+    #[test]
+    fn no_text_makes_the_reader_fail(line in 0usize..80, value in "[-a-z0-9{}\\[\\]:,'\"&*|> ~!#%@$\\\\/.]{0,24}", text in "\\PC{0,60}") {
+        let all: Vec<&str> = include_str!("../../tests/manifests/everything.yml").lines().collect();
+        let changed: String = all
+            .iter()
+            .enumerate()
+            .map(|(i, old)| match old.split_once(':') {
+                Some((name, _)) if i == line % all.len() => format!("{name}: {value}\n"),
+                _ => format!("{old}\n"),
+            })
+            .collect();
+        for text in [changed, text] {
+            if let Err(problems) = Service::read("m.yml", &text, &reading()) {
+                proptest::prop_assert!(!problems.0.is_empty(), "refused without a reason:\n{text}");
+            }
+        }
+    }
+}

@@ -147,8 +147,8 @@ pub async fn deploy(
 
 /// Names that only HTTPS serves need a certificate.
 pub fn check_https(service: &Service, deployed: &Deployed) -> Result<()> {
-    let rules = service.http.iter().flat_map(|http| &http.rules);
-    for rule in rules.filter(|rule| !rule.aliases.is_empty() && !deployed.https) {
+    let mut rules = service.http.iter().flat_map(|http| &http.rules);
+    if let Some(rule) = rules.find(|rule| !rule.aliases.is_empty() && !deployed.https) {
         bail!(
             "copilot/{name}/manifest.yml:{}: http.alias: the environment {1} has no certificate for {2}: name one under \
              http.public.certificates in copilot/environments/{1}/manifest.yml and run `quarry env deploy --name {1}`",
