@@ -1,6 +1,7 @@
 //! `POST /apply`.
 
-use tokio_postgres::Transaction;
+use futures_util::future::try_join_all;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -9,14 +10,15 @@ use super::feed::{self, texts};
 use super::setup::APPLYING;
 use super::shape::Shape;
 use super::store::{self, Fence, Follows};
-use super::{Postgres, Result, Typed, failed, signed};
+use super::{Postgres, Result, Typed, commit, failed, signed};
 use crate::contract::{Applied, ApplyRequest, Chunk, Code, Event, Key, Op, Problem, Row, Value};
 use crate::digest::Sum;
 use crate::scope::{Scope, quoted};
 
 /// One request being applied.
 struct Work<'a> {
-    tx: &'a Transaction<'a>,
+    /// In its transaction.
+    tx: &'a Client,
     scope: &'a Scope,
     shapes: Vec<Shape>,
     copied: Vec<(Option<Key>, bool)>,
@@ -27,45 +29,42 @@ impl Postgres {
     /// `POST /apply`: rows and position in one transaction, on disk when this returns.
     pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied> {
         let scope = self.scope(&request.scope)?;
-        let mut client = self.client().await?;
-        let tx = client.transaction().await.map_err(failed)?;
-        // Taken by every apply and fence command first.
-        tx.batch_execute("SET LOCAL lock_timeout = '2s'; SET LOCAL synchronous_commit = on").await.map_err(failed)?;
-        let sql = "SELECT 1 FROM cut_fence WHERE scope = $1 FOR UPDATE";
-        tx.query_typed(sql, &[(&scope.name, Type::TEXT)]).await.map_err(failed)?;
-        let fence = store::fence(&tx, &scope.name).await?;
-        if fence.owner && !(request.events.is_empty() && request.chunk.is_none()) {
-            let message = format!("{} is owned here: nothing is applied to an owner", scope.name);
-            return Err(Problem::new(Code::WrongOwner, message).epoch(fence.epoch));
-        }
-        let (own, shapes) = feed::prepared(&tx, scope, &fence).await?;
-        if own == request.src {
-            return Err(Problem::new(Code::BadRequest, "a database does not follow itself"));
-        }
+        let client = self.client().await?;
+        let name = &scope.name;
         // The guard lets this transaction through, and this side's feed leaves it out.
         let sql = format!(
             "SELECT set_config('{APPLYING}', $1, true), pg_logical_emit_message(true, '{APPLIED}', $1)::text, \
              CASE WHEN $2 THEN set_config('session_replication_role', 'replica', true) END"
         );
-        let parameters: [Typed<'_>; 2] = [(&scope.name, Type::TEXT), (&self.replica, Type::BOOL)];
-        tx.query_typed_one(&sql, &parameters).await.map_err(failed)?;
-        let mut copied = Vec::new();
-        for shape in &shapes {
-            copied.push(store::copied(&tx, &scope.name, &shape.name).await?);
+        let parameters: [Typed<'_>; 2] = [(name, Type::TEXT), (&self.replica, Type::BOOL)];
+        let more = async {
+            let settings = async { client.query_typed_one(&sql, &parameters).await.map_err(failed) };
+            let copied = try_join_all(scope.tables.iter().map(|table| store::copied(&client, name, &table.name)));
+            let follows = store::following(&client, name, &request.src);
+            tokio::try_join!(biased; settings, feed::now(&client, scope), copied, follows)
+        };
+        // Taken by every apply and fence command first.
+        let (fence, (_, tables, copied, follows)) = self.begin(&client, scope, "2s", more).await?;
+        if fence.owner && !(request.events.is_empty() && request.chunk.is_none()) {
+            let message = format!("{} is owned here: nothing is applied to an owner", scope.name);
+            return Err(Problem::new(Code::WrongOwner, message).epoch(fence.epoch));
+        }
+        let (own, shapes) = tables.prepared(scope, &fence)?;
+        if own == request.src {
+            return Err(Problem::new(Code::BadRequest, "a database does not follow itself"));
         }
         let sum = fence.digest.unwrap_or_default();
-        let mut work = Work { tx: &tx, scope, shapes, copied, sum };
-        let applied = work.request(&fence, request).await?;
-        tx.commit().await.map_err(failed)?;
+        let mut work = Work { tx: &client, scope, shapes, copied, sum };
+        let applied = work.request(&fence, follows, request).await?;
         self.put_back(client);
         Ok(applied)
     }
 }
 
 impl Work<'_> {
-    async fn request(&mut self, fence: &Fence, request: &ApplyRequest) -> Result<Applied> {
+    /// What the request asks for, and the end of the transaction.
+    async fn request(&mut self, fence: &Fence, stored: Option<Follows>, request: &ApplyRequest) -> Result<Applied> {
         let name = &self.scope.name;
-        let stored = store::following(self.tx, name, &request.src).await?;
         let mut follows = match stored {
             Some(follows) => follows,
             None => self.begin(request).await?,
@@ -73,6 +72,7 @@ impl Work<'_> {
         if let Some(chunk) = &request.chunk
             && self.has(chunk).await?
         {
+            commit(self.tx, async { Ok(()) }).await?;
             return self.applied(&follows);
         }
         if request.to < request.from {
@@ -83,6 +83,7 @@ impl Work<'_> {
             return Err(Problem::new(Code::Gap, message).at(follows.position));
         }
         if request.chunk.is_none() && request.to <= follows.position {
+            commit(self.tx, async { Ok(()) }).await?;
             return self.applied(&follows);
         }
         let begun = follows.position;
@@ -120,31 +121,42 @@ impl Work<'_> {
             self.chunk(chunk).await?;
             changed = true;
         }
-        let optional = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
-        self.tx
-            .query_typed(
-                "INSERT INTO cut_following (scope, src, position, mark_epoch, mark_position, mark) \
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (scope, src) DO UPDATE SET position = excluded.position, \
-                 mark_epoch = excluded.mark_epoch, mark_position = excluded.mark_position, mark = excluded.mark",
-                &[
-                    (name, Type::TEXT),
-                    (&request.src, Type::TEXT),
-                    (&signed(follows.position)?, Type::INT8),
-                    (&optional(follows.mark_epoch), Type::INT8),
-                    (&optional(follows.mark_position), Type::INT8),
-                    (&follows.mark, Type::TEXT),
-                ],
-            )
-            .await
-            .map_err(failed)?;
-        if !fence.owner {
-            store::keep(self.tx, name, &self.sum, fence.digest_position).await?;
-        }
-        if changed != fence.changed_since {
-            let sql = "UPDATE cut_scope SET changed_since = true WHERE scope = $1";
-            self.tx.execute(sql, &[name]).await.map_err(failed)?;
-        }
+        commit(self.tx, self.stand(fence, &follows, &request.src, changed)).await?;
         self.applied(&follows)
+    }
+
+    /// Stores where it stands.
+    async fn stand(&self, fence: &Fence, follows: &Follows, src: &str, changed: bool) -> Result<()> {
+        let name = &self.scope.name;
+        let optional = |n: Option<u64>| n.and_then(|n| i64::try_from(n).ok());
+        let sql = "INSERT INTO cut_following (scope, src, position, mark_epoch, mark_position, mark) \
+                   VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (scope, src) DO UPDATE SET position = excluded.position, \
+                   mark_epoch = excluded.mark_epoch, mark_position = excluded.mark_position, mark = excluded.mark";
+        let (position, epoch) = (signed(follows.position)?, optional(follows.mark_epoch));
+        let mark_position = optional(follows.mark_position);
+        let parameters: [Typed<'_>; 6] = [
+            (name, Type::TEXT),
+            (&src, Type::TEXT),
+            (&position, Type::INT8),
+            (&epoch, Type::INT8),
+            (&mark_position, Type::INT8),
+            (&follows.mark, Type::TEXT),
+        ];
+        let position = async { self.tx.query_typed(sql, &parameters).await.map_err(failed) };
+        let digest = async {
+            match fence.owner {
+                true => Ok(true),
+                false => store::keep(self.tx, name, &self.sum, fence.digest_position).await,
+            }
+        };
+        let changed = async {
+            if changed != fence.changed_since {
+                let sql = "UPDATE cut_scope SET changed_since = true WHERE scope = $1";
+                self.tx.query_typed(sql, &[(name, Type::TEXT)]).await.map_err(failed)?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(biased; position, digest, changed).map(drop)
     }
 
     /// The first chunk of all: nothing was copied, and nothing is there.

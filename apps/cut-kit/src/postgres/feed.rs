@@ -1,5 +1,8 @@
 //! `GET /snapshot` and `GET /changes`: the log, read by SQL.
 
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, IsolationLevel};
 
@@ -16,6 +19,9 @@ use crate::scope::{Scope, quoted};
 const LIMIT: u32 = 1_000;
 /// A chunk that lies between two commits in the log, but not in the order of visibility, is read again.
 const TRIES: usize = 50;
+/// Log is forgotten so often, and sooner where there are so many transactions of it.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
+const MANY: usize = 200;
 
 /// The transactions of a feed from its confirmed position on.
 pub struct Log {
@@ -24,6 +30,25 @@ pub struct Log {
     pub transactions: Vec<Transaction>,
     /// Everything up to here was read.
     pub read: u64,
+}
+
+/// Which part of the log is read.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    /// All that is committed now; what is committed without waiting for the disk is put there first.
+    Committed,
+    /// All that is on disk now.
+    Written,
+    /// About as much as is needed for so many changes after a position.
+    After(u64, u32),
+}
+
+/// The tables of a scope as they are now, and on how many of them is what a cut needs.
+pub struct Now {
+    shapes: Vec<Option<Shape>>,
+    identities: i64,
+    guarded: i64,
+    published: i64,
 }
 
 /// What is done with the lock of [`Postgres::may_forget`].
@@ -100,7 +125,7 @@ impl Postgres {
             let visible = Visible::now(&tx).await?;
             let chunk = chunk(&tx, shape, after.clone(), limit).await?;
             tx.commit().await.map_err(failed)?;
-            let log = self.log(&client, &scope.name, &fence, None).await?;
+            let log = self.log(&client, &scope.name, &fence, Part::Committed).await?;
             if let Some(at) = visible.position(&log, query.position.unwrap_or(0)) {
                 self.put_back(client);
                 return Ok(Snapshot { src: feed, at, chunk });
@@ -113,10 +138,10 @@ impl Postgres {
     pub async fn changes_now(&self, query: &ChangesQuery) -> Result<Changes> {
         let scope = self.scope(&query.scope)?;
         let client = self.client().await?;
-        let fence = store::fence(&client, &scope.name).await?;
-        let (feed, shapes) = prepared(&client, scope, &fence).await?;
+        let (fence, now) = tokio::try_join!(biased; store::fence(&client, &scope.name), now(&client, scope))?;
+        let (feed, shapes) = now.prepared(scope, &fence)?;
         let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
-        let log = self.log(&client, &scope.name, &fence, Some((query.after, limit))).await?;
+        let log = self.log(&client, &scope.name, &fence, Part::After(query.after, limit)).await?;
         if query.after < log.confirmed {
             let message = format!("the feed of {} does not reach back to {}", scope.name, lsn(query.after));
             return Err(Problem::new(Code::Gap, message).at(log.confirmed));
@@ -141,8 +166,9 @@ impl Postgres {
         }
         let digest = sum_at(scope, &fence, &shapes, &log, to).map(|sum| sum.digest());
         // What the other side has safe may be forgotten, once the digest up to there is stored; not while somebody reads
-        // the rows and needs the log from before.
-        if query.after > log.confirmed && self.may_forget(&client, &scope.name, Hold::Alone).await? {
+        // the rows and needs the log from before. The server reads its log anew for it: not at every call.
+        let old = query.after > log.confirmed && self.is_due(&scope.name, log.transactions.len());
+        if old && self.may_forget(&client, &scope.name, Hold::Alone).await? {
             let sum = sum_at(scope, &fence, &shapes, &log, query.after);
             let stored = match sum.filter(|_| fence.owner) {
                 Some(sum) if query.after > fence.digest_position => {
@@ -184,46 +210,55 @@ impl Postgres {
         Ok(row.get(0))
     }
 
-    /// Reads the log from the confirmed position on: to its present end, or about as far as is needed for `limit` changes
-    /// after a position.
-    pub(super) async fn log(
-        &self,
-        client: &Client,
-        scope: &str,
-        fence: &Fence,
-        limit: Option<(u64, u32)>,
-    ) -> Result<Log> {
+    /// Whether it is time to forget log again.
+    fn is_due(&self, scope: &str, transactions: usize) -> bool {
+        let mut forgot = self.forgot.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = transactions >= MANY || forgot.get(scope).is_none_or(|at| at.elapsed() >= FORGET_EVERY);
+        if due {
+            forgot.insert(scope.to_owned(), Instant::now());
+        }
+        due
+    }
+
+    /// Reads the log from the confirmed position on.
+    pub(super) async fn log(&self, client: &Client, scope: &str, fence: &Fence, part: Part) -> Result<Log> {
         let _reading = self.reading.lock().await;
-        if limit.is_none() {
-            // What is committed without waiting for the disk is on it now.
+        if matches!(part, Part::Committed) {
             let sql = "SELECT pg_logical_emit_message(true, 'cut', '')::text";
             client.query_typed(sql, &[]).await.map_err(failed)?;
         }
-        let sql = "SELECT confirmed_flush_lsn::text, pg_current_wal_flush_lsn()::text FROM pg_replication_slots \
-                   WHERE slot_name = $1 AND wal_status IS DISTINCT FROM 'lost'";
-        let row = client.query_typed(sql, &[(&fence.slot, Type::TEXT)]).await.map_err(failed)?.pop();
-        let lost =
-            || Problem::new(Code::Gap, format!("the replication slot of {scope} is gone: prepare and copy again"));
-        let row = row.ok_or_else(lost)?;
-        let (confirmed, end): (u64, u64) = (parse_lsn(row.get(0)), parse_lsn(row.get(1)));
+        let row = client.query_typed_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.map_err(failed)?;
+        let end = parse_lsn(row.get(0));
         let sql = "SELECT data FROM pg_logical_slot_peek_binary_changes($1::text::name, ($2::text)::pg_lsn, $3, \
                    'proto_version', '1', 'publication_names', $4, 'messages', 'true')";
         // Each event is a row, and each transaction has two more; what lies between the confirmed position and the wanted one
         // is read again, so the limit grows until something new is there.
-        let mut rows_wanted = limit.map(|(_, limit)| i32::try_from(limit.saturating_mul(3)).unwrap_or(i32::MAX));
+        let mut rows_wanted = match part {
+            Part::Committed | Part::Written => None,
+            Part::After(_, limit) => Some(i32::try_from(limit.saturating_mul(3)).unwrap_or(i32::MAX)),
+        };
         loop {
             let (until, published) = (lsn(end), publication(scope));
             let parameters: [Typed<'_>; 4] =
                 [(&fence.slot, Type::TEXT), (&until, Type::TEXT), (&rows_wanted, Type::INT4), (&published, Type::TEXT)];
             let mut tries = 0;
-            let rows = loop {
-                match client.query_typed(sql, &parameters).await.map_err(failed) {
+            let (rows, confirmed) = loop {
+                // Asked for afterwards: whoever moves the slot on meanwhile shows as a gap.
+                let read = async { client.query_typed(sql, &parameters).await.map_err(failed) };
+                match tokio::try_join!(biased; read, confirmed(client, fence)) {
                     // Another task of the service reads it.
                     Err(problem) if problem.code == Code::Busy && tries < 40 => {
                         tries += 1;
-                        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                        tokio::time::sleep(Duration::from_millis(5)).await;
                     }
-                    other => break other?,
+                    Ok((rows, Some(confirmed))) => break (rows, confirmed),
+                    Err(problem) if problem.code == Code::Busy || confirmed(client, fence).await?.is_some() => {
+                        return Err(problem);
+                    }
+                    Ok(_) | Err(_) => {
+                        let message = format!("the replication slot of {scope} is gone: prepare and copy again");
+                        return Err(Problem::new(Code::Gap, message));
+                    }
                 }
             };
             let mut decoder = Decoder::default();
@@ -233,8 +268,10 @@ impl Postgres {
             let last = decoder.done.last().map_or(confirmed, |t| t.end);
             let full = rows_wanted.is_some_and(|wanted| rows.len() >= wanted as usize);
             let read = if full { last } else { last.max(end) };
-            match (limit, rows_wanted) {
-                (Some((after, _)), Some(wanted)) if full && !decoder.done.iter().any(|t| t.end > after && t.says()) => {
+            match (part, rows_wanted) {
+                (Part::After(after, _), Some(wanted))
+                    if full && !decoder.done.iter().any(|t| t.end > after && t.says()) =>
+                {
                     rows_wanted = Some(wanted.saturating_mul(4));
                 }
                 _ => return Ok(Log { confirmed, transactions: decoder.done, read }),
@@ -243,24 +280,21 @@ impl Postgres {
     }
 }
 
+/// The slot's confirmed position; `None` where it is gone.
+pub(super) async fn confirmed(client: &impl GenericClient, fence: &Fence) -> Result<Option<u64>> {
+    let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots \
+               WHERE slot_name = $1::text::name AND wal_status IS DISTINCT FROM 'lost'";
+    let row = client.query_typed(sql, &[(&fence.slot, Type::TEXT)]).await.map_err(failed)?.pop();
+    Ok(row.map(|row| parse_lsn(row.get(0))))
+}
+
 /// The publication of a scope.
 pub fn publication(scope: &str) -> String {
     format!("cut_{scope}")
 }
 
-/// The feed and the tables as they were prepared; refused where they have changed since.
-pub async fn prepared(client: &impl GenericClient, scope: &Scope, fence: &Fence) -> Result<(String, Vec<Shape>)> {
-    let (Some(feed), Some(stored)) = (&fence.feed, &fence.shapes) else {
-        return Err(Problem::new(Code::NotPrepared, format!("{} is not prepared here", scope.name)));
-    };
-    let changed = |what: &str| {
-        Problem::new(Code::SchemaChanged, format!("{what} of {} changed since the cut was prepared", scope.name))
-    };
-    let now: Option<Vec<Shape>> = shape::shapes(client, scope).await?.into_iter().collect();
-    let now = now.ok_or_else(|| changed("the tables"))?;
-    if serde_json::to_string(&now).ok().as_ref() != Some(stored) {
-        return Err(changed("the tables"));
-    }
+/// Looks at the tables, in one exchange.
+pub async fn now(client: &impl GenericClient, scope: &Scope) -> Result<Now> {
     let names: Vec<String> = scope.tables.iter().map(|t| t.name.clone()).collect();
     let sql = "SELECT (SELECT count(*) FROM pg_class WHERE relname = ANY($1) AND pg_table_is_visible(oid) \
                AND relreplident = 'f'), \
@@ -269,14 +303,48 @@ pub async fn prepared(client: &impl GenericClient, scope: &Scope, fence: &Fence)
     let publication = publication(&scope.name);
     let parameters: [Typed<'_>; 3] =
         [(&names, Type::TEXT_ARRAY), (&scope.name, Type::TEXT), (&publication, Type::TEXT)];
-    let row = client.query_typed_one(sql, &parameters).await.map_err(failed)?;
-    let expected = names.len() as i64;
-    for (at, what) in [(0, "the replica identity"), (1, "the triggers"), (2, "the publication")] {
-        if row.get::<_, i64>(at) != expected {
-            return Err(changed(what));
-        }
+    let counts = async { client.query_typed_one(sql, &parameters).await.map_err(failed) };
+    let (shapes, row) = tokio::try_join!(biased; shape::shapes(client, scope), counts)?;
+    Ok(Now { shapes, identities: row.get(0), guarded: row.get(1), published: row.get(2) })
+}
+
+impl Now {
+    /// Those that are there.
+    pub fn shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.shapes.iter().flatten()
     }
-    Ok((feed.clone(), now))
+
+    /// The feed and the tables as they were prepared; refused where they have changed since.
+    pub fn prepared(self, scope: &Scope, fence: &Fence) -> Result<(String, Vec<Shape>)> {
+        let (Some(feed), Some(stored)) = (&fence.feed, &fence.shapes) else {
+            return Err(Problem::new(Code::NotPrepared, format!("{} is not prepared here", scope.name)));
+        };
+        let changed = |what: &str| {
+            Problem::new(Code::SchemaChanged, format!("{what} of {} changed since the cut was prepared", scope.name))
+        };
+        let shapes: Option<Vec<Shape>> = self.shapes.into_iter().collect();
+        let shapes = shapes.ok_or_else(|| changed("the tables"))?;
+        if serde_json::to_string(&shapes).ok().as_ref() != Some(stored) {
+            return Err(changed("the tables"));
+        }
+        let expected = scope.tables.len() as i64;
+        let found = [
+            (self.identities, "the replica identity"),
+            (self.guarded, "the triggers"),
+            (self.published, "the publication"),
+        ];
+        for (count, what) in found {
+            if count != expected {
+                return Err(changed(what));
+            }
+        }
+        Ok((feed.clone(), shapes))
+    }
+}
+
+/// [`Now::prepared`] of this moment.
+pub async fn prepared(client: &impl GenericClient, scope: &Scope, fence: &Fence) -> Result<(String, Vec<Shape>)> {
+    now(client, scope).await?.prepared(scope, fence)
 }
 
 async fn chunk(client: &impl GenericClient, shape: &Shape, after: Option<Key>, limit: usize) -> Result<Chunk> {

@@ -1,12 +1,13 @@
 //! `POST /fence`.
 
+use futures_util::future::try_join_all;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, GenericClient, Transaction};
+use tokio_postgres::{Client, GenericClient};
 
-use super::feed;
+use super::feed::{self, Now, Part};
 use super::shape::Shape;
-use super::store::{self, Fence};
-use super::{Postgres, Result, Typed, failed, parse_lsn, signed};
+use super::store::{self, Fence, Follows};
+use super::{Postgres, Result, Typed, commit, failed, parse_lsn, signed};
 use crate::contract::{Code, FenceAction, FenceRequest, Fenced, Mark, Op, Problem, Row, Value};
 use crate::scope::Scope;
 
@@ -17,31 +18,30 @@ impl Postgres {
     /// `POST /fence`, on disk when this returns.
     pub async fn fence(&self, request: &FenceRequest) -> Result<Fenced> {
         let scope = self.scope(&request.scope)?;
-        let mut client = self.client().await?;
-        let tx = client.transaction().await.map_err(failed)?;
+        let client = self.client().await?;
         // Writers hold the fence row until they have committed; new ones wait behind this.
-        tx.batch_execute("SET LOCAL lock_timeout = '1s'; SET LOCAL synchronous_commit = on").await.map_err(failed)?;
-        let sql = "SELECT 1 FROM cut_fence WHERE scope = $1 FOR UPDATE";
-        tx.query_typed(sql, &[(&scope.name, Type::TEXT)]).await.map_err(failed)?;
-        let fence = store::fence(&tx, &scope.name).await?;
+        let more = async {
+            tokio::try_join!(biased; has_mark(&client, &scope.name, request.epoch), About::now(&client, scope, request))
+        };
+        let (fence, (has_mark, about)) = self.begin(&client, scope, "1s", more).await?;
         let done = match request.action {
-            FenceAction::Release => !fence.owner && has_mark(&tx, &scope.name, fence.epoch).await?,
+            FenceAction::Release => !fence.owner && has_mark,
             FenceAction::Acquire => fence.owner,
         };
-        let again = fence.epoch == request.epoch && done;
         let mut shapes = None;
-        if !again {
-            if request.epoch <= fence.epoch {
-                let message =
-                    format!("{} is in epoch {}, which is not below {}", scope.name, fence.epoch, request.epoch);
-                return Err(Problem::new(Code::Epoch, message).epoch(fence.epoch));
-            }
+        if fence.epoch == request.epoch && done {
+            commit(&client, async { Ok(()) }).await?;
+        } else if request.epoch <= fence.epoch {
+            let message = format!("{} is in epoch {}, which is not below {}", scope.name, fence.epoch, request.epoch);
+            return Err(Problem::new(Code::Epoch, message).epoch(fence.epoch));
+        } else {
             match request.action {
-                FenceAction::Release => shapes = Some(release(&tx, scope, &fence, request.epoch).await?),
-                FenceAction::Acquire => acquire(&tx, scope, &fence, request).await?,
+                FenceAction::Release => {
+                    shapes = Some(release(&client, scope, &fence, request.epoch, about.tables).await?);
+                }
+                FenceAction::Acquire => acquire(&client, scope, &fence, request, about).await?,
             }
         }
-        tx.commit().await.map_err(failed)?;
         let mark = match request.action {
             FenceAction::Release => Some(self.mark(&client, scope, request.epoch, shapes).await?),
             FenceAction::Acquire => None,
@@ -80,7 +80,8 @@ impl Postgres {
                 &asked
             }
         };
-        let log = self.log(client, &scope.name, &fence, None).await?;
+        // The release waited for the disk.
+        let log = self.log(client, &scope.name, &fence, Part::Written).await?;
         let position = log.transactions.iter().find_map(|t| {
             let events = feed::events(&scope.name, shapes, t);
             let ours = |row: &Row| row.get("epoch") == Some(&Value::Integer(epoch as i64));
@@ -106,6 +107,43 @@ impl Postgres {
     }
 }
 
+/// What a fence command has to know of its database beside the fence row.
+struct About {
+    tables: Now,
+    /// `acquire` with `src`: how far it has been followed.
+    follows: Option<Follows>,
+    /// Whether every table has been copied whole.
+    copied: bool,
+    /// Whether the scope was given up here in the fence row's epoch.
+    released_here: bool,
+    /// Where the log ends.
+    position: u64,
+}
+
+impl About {
+    async fn now(client: &Client, scope: &Scope, request: &FenceRequest) -> Result<About> {
+        let follows = async {
+            match &request.src {
+                Some(src) => store::following(client, &scope.name, src).await,
+                None => Ok(None),
+            }
+        };
+        let copied = try_join_all(scope.tables.iter().map(|table| store::copied(client, &scope.name, &table.name)));
+        let sql = "SELECT pg_current_wal_insert_lsn()::text, EXISTS (SELECT 1 FROM cut_marks m \
+                   JOIN cut_fence f USING (scope, epoch) WHERE scope = $1)";
+        let parameters: [Typed<'_>; 1] = [(&scope.name, Type::TEXT)];
+        let row = async { client.query_typed_one(sql, &parameters).await.map_err(failed) };
+        let (tables, follows, copied, row) = tokio::try_join!(biased; feed::now(client, scope), follows, copied, row)?;
+        Ok(About {
+            tables,
+            follows,
+            copied: copied.iter().all(|(_, whole)| *whole),
+            released_here: row.get(1),
+            position: parse_lsn(row.get(0)),
+        })
+    }
+}
+
 /// Whether the scope was given up here in this epoch.
 pub async fn has_mark(client: &impl GenericClient, scope: &str, epoch: u64) -> Result<bool> {
     let sql = "SELECT 1 FROM cut_marks WHERE scope = $1 AND epoch = $2";
@@ -114,26 +152,26 @@ pub async fn has_mark(client: &impl GenericClient, scope: &str, epoch: u64) -> R
 }
 
 /// The fence and the mark in one transaction: no write is between them. The tables as they are.
-async fn release(tx: &Transaction<'_>, scope: &Scope, fence: &Fence, epoch: u64) -> Result<Vec<Shape>> {
+async fn release(client: &Client, scope: &Scope, fence: &Fence, epoch: u64, tables: Now) -> Result<Vec<Shape>> {
     if !fence.owner {
         let message = format!("{} is not owned here: it cannot be released", scope.name);
         return Err(Problem::new(Code::WrongOwner, message).epoch(fence.epoch));
     }
-    let (_, shapes) = feed::prepared(tx, scope, fence).await?;
+    let (_, shapes) = tables.prepared(scope, fence)?;
     // Without a digest the other side could not compare.
     if fence.digest.is_none() {
         let message = format!("{} was never verified here: it has no digest", scope.name);
         return Err(Problem::new(Code::NotPrepared, message));
     }
-    let mut sequences = Row::new();
-    for shape in &shapes {
-        let Some(sequence) = &shape.sequence else { continue };
+    let last = shapes.iter().filter_map(|shape| shape.sequence.as_ref().map(|sequence| (shape, sequence)));
+    let last = try_join_all(last.map(|(shape, sequence)| async move {
         let sql = format!("SELECT last_value, is_called FROM {sequence}");
-        let row = tx.query_typed_one(&sql, &[]).await.map_err(failed)?;
-        if row.get::<_, bool>(1) {
-            sequences.insert(format!("sequence:{}", shape.name), Value::Integer(row.get(0)));
-        }
-    }
+        let row = client.query_typed_one(&sql, &[]).await.map_err(failed)?;
+        Ok::<_, Problem>(
+            row.get::<_, bool>(1).then(|| (format!("sequence:{}", shape.name), Value::Integer(row.get(0)))),
+        )
+    }));
+    let sequences: Row = last.await?.into_iter().flatten().collect();
     let sequences = serde_json::to_string(&sequences).map_err(|e| Problem::new(Code::Failed, e.to_string()))?;
     let epoch = signed(epoch)?;
     // Nothing was applied here since; also where the mark's digest is computed only after a crash.
@@ -141,62 +179,69 @@ async fn release(tx: &Transaction<'_>, scope: &Scope, fence: &Fence, epoch: u64)
                since AS (UPDATE cut_scope SET changed_since = false WHERE scope = $1) \
                UPDATE cut_fence SET owner = 0, epoch = $2 WHERE scope = $1";
     let parameters: [Typed<'_>; 3] = [(&scope.name, Type::TEXT), (&epoch, Type::INT8), (&sequences, Type::TEXT)];
-    tx.query_typed(sql, &parameters).await.map_err(failed)?;
+    commit(client, async { client.query_typed(sql, &parameters).await.map_err(failed) }).await?;
     Ok(shapes)
 }
 
-async fn acquire(tx: &Transaction<'_>, scope: &Scope, fence: &Fence, request: &FenceRequest) -> Result<()> {
-    if !fence.owner {
-        may_acquire(tx, scope, fence, request).await?;
-        // The digest of the rows here is that of the own feed from now on: nothing was written here since.
-        let row = tx.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.map_err(failed)?;
-        let position = signed(parse_lsn(row.get(0)))?;
-        let sql = "UPDATE cut_scope SET digest_position = $2 WHERE scope = $1";
-        tx.execute(sql, &[&scope.name, &position]).await.map_err(failed)?;
+async fn acquire(client: &Client, scope: &Scope, fence: &Fence, request: &FenceRequest, about: About) -> Result<()> {
+    let (name, epoch) = (&scope.name, signed(request.epoch)?);
+    let fenced = async {
+        let sql = "UPDATE cut_fence SET owner = 1, epoch = $2 WHERE scope = $1";
+        let parameters: [Typed<'_>; 2] = [(name, Type::TEXT), (&epoch, Type::INT8)];
+        client.query_typed(sql, &parameters).await.map_err(failed)
+    };
+    if fence.owner {
+        return commit(client, fenced).await.map(drop);
     }
-    let sql = "UPDATE cut_fence SET owner = 1, epoch = $2 WHERE scope = $1";
-    tx.execute(sql, &[&scope.name, &signed(request.epoch)?]).await.map_err(failed)?;
-    Ok(())
+    // The digest of the rows here is that of the own feed from now on: nothing was written here since.
+    let position = signed(about.position)?;
+    let mark = may_acquire(scope, fence, request, &about)?;
+    let shapes = about.tables.shapes();
+    let given = shapes.filter_map(|shape| match (&shape.sequence, mark.get(&format!("sequence:{}", shape.name))) {
+        (Some(sequence), Some(Value::Integer(id))) => Some((sequence, *id)),
+        _ => None,
+    });
+    let sequences = try_join_all(given.map(|(sequence, id)| async move {
+        let sql = format!("SELECT setval($1::text::regclass, greatest($2, last_value)) FROM {sequence}");
+        let parameters: [Typed<'_>; 2] = [(sequence, Type::TEXT), (&id, Type::INT8)];
+        client.query_typed(&sql, &parameters).await.map_err(failed)
+    }));
+    let digest = async {
+        let sql = "UPDATE cut_scope SET digest_position = $2 WHERE scope = $1";
+        let parameters: [Typed<'_>; 2] = [(name, Type::TEXT), (&position, Type::INT8)];
+        client.query_typed(sql, &parameters).await.map_err(failed)
+    };
+    commit(client, async { tokio::try_join!(biased; sequences, digest, fenced) }).await.map(drop)
 }
 
-async fn may_acquire(tx: &Transaction<'_>, scope: &Scope, fence: &Fence, request: &FenceRequest) -> Result<()> {
+/// The mark that it takes over from; empty where it takes back what it released itself.
+fn may_acquire(scope: &Scope, fence: &Fence, request: &FenceRequest, about: &About) -> Result<Row> {
     if fence.retired {
         return Err(Problem::new(Code::WrongOwner, format!("{} was retired here", scope.name)).epoch(fence.epoch));
     }
     let Some(src) = &request.src else {
         // A release whose digest was not computed yet is one all the same.
-        if !has_mark(tx, &scope.name, fence.epoch).await? || fence.changed_since {
+        if !about.released_here || fence.changed_since {
             let message = format!("{} was not released here last: acquire needs src", scope.name);
             return Err(Problem::new(Code::WrongOwner, message).epoch(fence.epoch));
         }
-        return Ok(());
+        return Ok(Row::new());
     };
     let (Some(position), Some(digest)) = (request.expect_pos, &request.expect_digest) else {
         return Err(Problem::new(Code::BadRequest, "acquire needs expect_pos and expect_digest"));
     };
-    let follows = store::following(tx, &scope.name, src).await?;
-    let follows =
-        follows.ok_or_else(|| Problem::new(Code::NotPrepared, format!("{} does not follow {src}", scope.name)))?;
+    let unknown = || Problem::new(Code::NotPrepared, format!("{} does not follow {src}", scope.name));
+    let follows = about.follows.as_ref().ok_or_else(unknown)?;
     if follows.mark_position != Some(position) || follows.position < position {
         let message = format!("{} stands at position {}, not at the mark {position}", scope.name, follows.position);
         return Err(Problem::new(Code::Gap, message).at(follows.position));
     }
-    let shapes = super::shape::shapes(tx, scope).await?;
-    for shape in shapes.iter().flatten() {
-        if !store::copied(tx, &scope.name, &shape.name).await?.1 {
-            return Err(Problem::new(Code::NotPrepared, format!("{} is not copied whole", scope.name)));
-        }
+    if !about.copied {
+        return Err(Problem::new(Code::NotPrepared, format!("{} is not copied whole", scope.name)));
     }
     if fence.digest.unwrap_or_default().digest() != *digest {
         let message = format!("the rows of {} here are not those of the other side", scope.name);
         return Err(Problem::new(Code::Diverged, message).at(follows.position));
     }
-    let mark: Row = follows.mark.and_then(|m| serde_json::from_str(&m).ok()).unwrap_or_default();
-    for shape in shapes.iter().flatten() {
-        let given = mark.get(&format!("sequence:{}", shape.name));
-        let (Some(sequence), Some(Value::Integer(id))) = (&shape.sequence, given) else { continue };
-        let sql = format!("SELECT setval($1::text::regclass, greatest($2::bigint, last_value)) FROM {sequence}");
-        tx.query_one(&sql, &[sequence, id]).await.map_err(failed)?;
-    }
-    Ok(())
+    Ok(follows.mark.as_ref().and_then(|mark| serde_json::from_str(mark).ok()).unwrap_or_default())
 }

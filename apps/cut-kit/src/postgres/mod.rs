@@ -20,6 +20,7 @@ mod store;
 mod survey;
 mod verify;
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use crate::contract::{Changes, ChangesQuery, Code, Engine, MAX_WAIT_MS, Problem, State};
 use crate::scope::{Scope, check_names};
+use store::Fence;
 
 pub use survey::{Survey, survey};
 
@@ -52,6 +54,8 @@ pub struct Postgres {
     idle: Mutex<Vec<Client>>,
     /// One at a time may read a slot.
     reading: tokio::sync::Mutex<()>,
+    /// When log was last forgotten, by scope.
+    forgot: Mutex<HashMap<String, Instant>>,
 }
 
 type Result<T> = std::result::Result<T, Problem>;
@@ -72,7 +76,8 @@ impl Postgres {
         let (schema, database, replica) = store::install(&mut client, &scopes, destinations).await?;
         let idle = Mutex::new(vec![client]);
         let reading = tokio::sync::Mutex::new(());
-        Ok(Postgres { config, schema, database, scopes, replica, idle, reading })
+        let forgot = Mutex::default();
+        Ok(Postgres { config, schema, database, scopes, replica, idle, reading, forgot })
     }
 
     /// `GET /state`.
@@ -96,7 +101,10 @@ impl Postgres {
         let wait = Duration::from_millis(query.wait_ms.unwrap_or(0).min(MAX_WAIT_MS).into());
         let deadline = Instant::now() + wait;
         loop {
+            let began = Instant::now();
             let changes = self.changes_now(query).await?;
+            // At most half of the time goes into reading the log.
+            let pause = LOOK_EVERY.max(began.elapsed());
             if !changes.events.is_empty() || query.until.is_some_and(|until| changes.to >= until) {
                 return Ok(changes);
             }
@@ -106,7 +114,7 @@ impl Postgres {
                 if now >= deadline {
                     return Ok(changes);
                 }
-                tokio::time::sleep(LOOK_EVERY.min(deadline - now)).await;
+                tokio::time::sleep(pause.min(deadline - now)).await;
                 let client = self.client().await?;
                 let row =
                     client.query_typed_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.map_err(failed)?;
@@ -133,6 +141,26 @@ impl Postgres {
                 None => return connect(&self.config).await,
             }
         }
+    }
+
+    /// Begins what every command on a scope begins with, in one exchange with `more`: a transaction that is on disk when it
+    /// has been committed and waits so long for locks, and the lock of the fence row.
+    ///
+    /// A transaction ends with [`commit`], or with its connection: what fails is not put back.
+    async fn begin<T>(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        lock_timeout: &str,
+        more: impl Future<Output = Result<T>>,
+    ) -> Result<(Fence, T)> {
+        let sql = format!("BEGIN; SET LOCAL lock_timeout = '{lock_timeout}'; SET LOCAL synchronous_commit = on");
+        let begin = async { client.batch_execute(&sql).await.map_err(failed) };
+        let sql = "SELECT 1 FROM cut_fence WHERE scope = $1 FOR UPDATE";
+        let parameters: [Typed<'_>; 1] = [(&scope.name, Type::TEXT)];
+        let lock = async { client.query_typed(sql, &parameters).await.map_err(failed) };
+        let ((), _, fence, more) = tokio::try_join!(biased; begin, lock, store::fence(client, &scope.name), more)?;
+        Ok((fence, more))
     }
 
     fn put_back(&self, client: Client) {
@@ -176,6 +204,13 @@ pub fn describe(url: &str) -> Result<String> {
     let port = config.get_ports().first().map_or(String::new(), |port| format!(":{port}"));
     let user = config.get_user().map_or(String::new(), |user| format!("{user}@"));
     Ok(format!("postgres://{user}{host}{port}/{}", config.get_dbname().unwrap_or_default()))
+}
+
+/// Ends a transaction with its last statements, in one exchange. Where one of them fails, nothing is committed.
+async fn commit<T>(client: &Client, last: impl Future<Output = Result<T>>) -> Result<T> {
+    let commit = async { client.batch_execute("COMMIT").await.map_err(failed) };
+    let (last, ()) = tokio::try_join!(biased; last, commit)?;
+    Ok(last)
 }
 
 async fn connect(config: &Config) -> Result<Client> {

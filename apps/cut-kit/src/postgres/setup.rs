@@ -4,7 +4,7 @@ use tokio_postgres::{Client, GenericClient};
 
 use super::shape::{self, Shape};
 use super::store::{self, Fence};
-use super::{Postgres, Result, failed, feed, findings, parse_lsn, signed};
+use super::{Postgres, Result, failed, feed, findings, signed};
 use crate::contract::{
     Code, Engine, Fate, Finding, FinishRequest, Finished, Follow, PrepareRequest, Prepared, Problem, Role, Severity,
 };
@@ -148,7 +148,8 @@ impl Postgres {
     ) -> Result<Follow> {
         let name = &scope.name;
         let owner = request.role == Role::Source;
-        let good = feed::prepared(client, scope, fence).await.is_ok() && confirmed(client, fence).await?.is_some();
+        let good =
+            feed::prepared(client, scope, fence).await.is_ok() && feed::confirmed(client, fence).await?.is_some();
         let tx = client.transaction().await.map_err(failed)?;
         tx.batch_execute(LOCK_LIMIT).await.map_err(failed)?;
         tx.execute(
@@ -189,7 +190,7 @@ impl Postgres {
             self.new_feed(client, scope, fence, shapes).await?;
         }
         let fence = store::fence(client, name).await?;
-        let position = confirmed(client, &fence).await?.unwrap_or(0);
+        let position = feed::confirmed(client, &fence).await?.unwrap_or(0);
         Ok(Follow { src: fence.feed.unwrap_or_default(), position })
     }
 
@@ -293,14 +294,6 @@ pub fn slot_prefix(scope: &str) -> String {
     let plain: String =
         scope.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
     format!("cut_{plain:.30}_")
-}
-
-/// The slot's confirmed position; `None` where it is gone.
-async fn confirmed(client: &Client, fence: &Fence) -> Result<Option<u64>> {
-    let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots \
-               WHERE slot_name = $1 AND wal_status IS DISTINCT FROM 'lost'";
-    let row = client.query_opt(sql, &[&fence.slot]).await.map_err(failed)?;
-    Ok(row.map(|row| parse_lsn(row.get(0))))
 }
 
 async fn drop_slot(client: &Client, fence: &Fence) -> Result<()> {

@@ -1,5 +1,6 @@
 //! What a table is, and what keeps it from being cut.
 
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
@@ -22,13 +23,9 @@ pub struct Shape {
     pub sequence: Option<String>,
 }
 
-/// The shapes of a scope's tables; `None` for one that is not there.
+/// The shapes of a scope's tables, asked for in one exchange; `None` for one that is not there.
 pub async fn shapes(client: &impl GenericClient, scope: &Scope) -> Result<Vec<Option<Shape>>> {
-    let mut all = Vec::with_capacity(scope.tables.len());
-    for table in &scope.tables {
-        all.push(shape(client, table).await?);
-    }
-    Ok(all)
+    try_join_all(scope.tables.iter().map(|table| shape(client, table))).await
 }
 
 async fn shape(client: &impl GenericClient, table: &Tables) -> Result<Option<Shape>> {

@@ -5,7 +5,7 @@ use std::pin::pin;
 use futures_util::TryStreamExt;
 use tokio_postgres::IsolationLevel;
 
-use super::feed::{self, Hold, Visible};
+use super::feed::{self, Hold, Part, Visible};
 use super::{Postgres, Result, failed, store};
 use crate::contract::{Code, Problem, Verified, VerifyRequest};
 use crate::digest::Sum;
@@ -44,7 +44,7 @@ impl Postgres {
         }
         let (position, kept) = match &request.src {
             None if fence.owner => {
-                let log = self.log(&client, &scope.name, &fence, None).await?;
+                let log = self.log(&client, &scope.name, &fence, Part::Committed).await?;
                 // The kept digest may be that of a later position than the last change's.
                 let kept_at = if fence.digest.is_some() { fence.digest_position } else { 0 };
                 let position = visible.position(&log, kept_at).ok_or_else(|| {

@@ -301,6 +301,8 @@ impl Plan<'_> {
         if self.seen.route.overflow {
             return Some(Stop::new(StopCode::ParkOverflow, "more requests had to be parked than may be"));
         }
+        // A machine that was too slow for it once gets longer the next time; never longer than a hold may last.
+        let limit = limit.saturating_mul(1 + u64::from(self.now.attempts));
         let late = self.seen.in_state > limit
             || self.seen.in_hold > self.spec.limits.hold
             || (self.seen.route.expired && self.seen.route.acknowledged);
@@ -367,7 +369,11 @@ impl Plan<'_> {
     }
 
     fn fence(&self) -> Step {
-        if let Some(why) = self.too_long(self.spec.limits.fence, "the owner did not give the scope up") {
+        let given_up = |old: &&SideSeen| !old.owner && old.epoch == self.now.top && old.released.is_some();
+        let given_up = self.loser().filter(given_up);
+        // What came late has come: to go on ends the hold sooner than to give it up.
+        let limit = if given_up.is_some() { u64::MAX } else { self.spec.limits.fence };
+        if let Some(why) = self.too_long(limit, "the owner did not give the scope up") {
             return self.start_abort(why);
         }
         let act = || {
@@ -375,10 +381,7 @@ impl Plan<'_> {
             act.extend(self.keep_up());
             Step::Act(act)
         };
-        let Some(old) = self.loser() else { return act() };
-        if old.owner || old.epoch != self.now.top || old.released.is_none() {
-            return act();
-        }
+        let Some(old) = given_up else { return act() };
         let mut next = self.enter(State::CatchUp);
         next.mark = old.released.clone();
         // Often everything is there already: then this is one entry with the decision.
@@ -396,7 +399,8 @@ impl Plan<'_> {
     }
 
     fn catch_up(&self) -> Step {
-        if let Some(why) = self.too_long(self.spec.limits.catch_up, "the new side did not catch up") {
+        let limit = if self.has_caught_up() { u64::MAX } else { self.spec.limits.catch_up };
+        if let Some(why) = self.too_long(limit, "the new side did not catch up") {
             return self.start_abort(why);
         }
         if self.has_caught_up() {
