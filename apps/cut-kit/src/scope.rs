@@ -44,8 +44,9 @@ impl Tables {
     }
 }
 
-/// Names that may stand in SQL and in trigger names: the same rule for scopes, tables and columns.
-pub(crate) fn check_names(scopes: &[Scope]) -> Result<(), String> {
+/// Names that may stand in SQL and in trigger names: the same rule for scopes, tables and columns. `schemas`: a table may
+/// be named with its schema, `schema.table`.
+pub(crate) fn check_names(scopes: &[Scope], schemas: bool) -> Result<(), String> {
     let plain = |name: &str| {
         !name.is_empty()
             && name.len() <= 63
@@ -63,6 +64,10 @@ pub(crate) fn check_names(scopes: &[Scope]) -> Result<(), String> {
         }
         for (j, table) in scope.tables.iter().enumerate() {
             let twice = scope.tables[..j].iter().any(|other| other.name == table.name);
+            let mut parts = table.name.split('.');
+            if schemas && (table.name.matches('.').count() > 1 || parts.any(str::is_empty)) {
+                return Err(format!("{:?} is no name for a table", table.name));
+            }
             // A whole table belongs to one scope; parts of a table to several.
             let shared = scopes.iter().enumerate().any(|(k, other)| {
                 k != i
@@ -74,6 +79,18 @@ pub(crate) fn check_names(scopes: &[Scope]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A table for SQL: `"name"`, or `"schema"."name"`.
+#[cfg(feature = "postgres")]
+pub(crate) fn relation(name: &str) -> String {
+    name.split('.').map(quoted).collect::<Vec<_>>().join(".")
+}
+
+/// A table's name without its schema.
+#[cfg(feature = "postgres")]
+pub(crate) fn local(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 /// `"name"`, for SQL.
@@ -101,13 +118,16 @@ mod tests {
     fn scopes_do_not_overlap() {
         let posts = Scope::new("posts", [Tables::whole("posts"), Tables::part("keys", "scope", "posts")]);
         let users = Scope::new("users", [Tables::whole("users"), Tables::part("keys", "scope", "users")]);
-        assert_eq!(check_names(&[posts.clone(), users]), Ok(()));
+        assert_eq!(check_names(&[posts.clone(), users], true), Ok(()));
         let other = Scope::new("other", [Tables::whole("posts")]);
-        assert!(check_names(&[posts.clone(), other]).is_err());
+        assert!(check_names(&[posts.clone(), other], true).is_err());
         let same = Scope::new("other", [Tables::part("keys", "scope", "posts")]);
-        assert!(check_names(&[posts.clone(), same]).is_err());
-        assert!(check_names(&[posts.clone(), posts]).is_err());
-        assert!(check_names(&[Scope::new("a b", [Tables::whole("t")])]).is_err());
-        assert!(check_names(&[Scope::new("a", [])]).is_err());
+        assert!(check_names(&[posts.clone(), same], true).is_err());
+        assert!(check_names(&[posts.clone(), posts], true).is_err());
+        assert!(check_names(&[Scope::new("a b", [Tables::whole("t")])], true).is_err());
+        assert!(check_names(&[Scope::new("a", [])], true).is_err());
+        let qualified = [Scope::new("a", [Tables::whole("shop.posts")])];
+        assert_eq!(check_names(&qualified, true), Ok(()));
+        assert!(check_names(&[Scope::new("a", [Tables::whole("shop..posts")])], true).is_err());
     }
 }

@@ -99,6 +99,9 @@ pub struct ShadowReport {
     pub noisy: u64,
     /// No answer came, or one of more than 1 MiB.
     pub failed: u64,
+    /// Different for some time now, and still to be asked again: a row may be on its way.
+    #[serde(default)]
+    pub doubtful: u64,
     /// The newest of those that were different, newest last, at most [`SHADOW_EXAMPLES`].
     pub examples: Vec<ShadowExample>,
 }

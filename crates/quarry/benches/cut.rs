@@ -27,9 +27,12 @@ struct Arguments {
     /// Moves during which processes are killed.
     #[arg(long, default_value_t = 10)]
     moves_with_kills: u64,
-    /// Go on moving until so many writes are acknowledged.
+    /// Go on moving, with kills, until so many writes are acknowledged in all.
     #[arg(long, default_value_t = 0)]
     writes: u64,
+    /// The long run: 1,000,000 writes at 1,000 a second (PostgreSQL: 300) and at least 200 moves with kills, in one command.
+    #[arg(long)]
+    million: bool,
     /// Writes per second, over users, threads and posts.
     #[arg(long, default_value_t = 90)]
     rate: u32,
@@ -84,8 +87,20 @@ impl Sum {
     }
 }
 
+impl Arguments {
+    fn read() -> Self {
+        let mut arguments = Self::parse();
+        if arguments.million {
+            arguments.rate = if arguments.database == "postgres" { 300 } else { 1000 };
+            arguments.moves_with_kills = arguments.moves_with_kills.max(200);
+            arguments.writes = 1_000_000;
+        }
+        arguments
+    }
+}
+
 fn main() {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     if arguments.database == "postgres" {
         return over_postgresql(&arguments);
     }
@@ -98,7 +113,7 @@ fn main() {
     let inside = runtime.enter();
     let load = reads(&stage, arguments.reads);
     load.phase("quiet");
-    let (quiet, ()) = written(&mut stage, &runtime, "quiet", each, |_| {
+    let (quiet, ()) = written(&mut stage, &runtime, "quiet", each, |_, _| {
         std::thread::sleep(Duration::from_secs(arguments.quiet));
     });
     load.phase("getting there");
@@ -107,7 +122,7 @@ fn main() {
     wanted.shadow_percent = Some(100);
     wanted.until = Some("SHADOW".into());
     let id = cutting::begin(&cuts, &wanted);
-    let (shadowed, ()) = written(&mut stage, &runtime, "shadow", each, |_| {
+    let (shadowed, ()) = written(&mut stage, &runtime, "shadow", each, |_, _| {
         let begin = Instant::now();
         while cutting::show(&cuts, &id).state != "SHADOW" {
             assert!(begin.elapsed() < Duration::from_secs(60), "reads are not compared");
@@ -125,11 +140,11 @@ fn main() {
         phase.total.latency.p99_us as f64 / 1e3
     };
 
-    let begin = Instant::now();
-    let (calm_sum, calm) = written(&mut stage, &runtime, "calm", each, |stage| {
+    let (calm_sum, calm) = written(&mut stage, &runtime, "calm", each, |stage, _| {
         cutting::to_and_fro(stage, "posts", arguments.moves, 0, &mut dice)
     });
-    let (wild_sum, wild) = written(&mut stage, &runtime, "wild", each, |stage| {
+    let (wild_sum, wild) = written(&mut stage, &runtime, "wild", each, |stage, acknowledged| {
+        let before = quiet.acknowledged + shadowed.acknowledged + calm_sum.acknowledged;
         let mut all = Moves::default();
         loop {
             all.add(cutting::to_and_fro(
@@ -139,8 +154,7 @@ fn main() {
                 arguments.kills,
                 &mut dice,
             ));
-            let so_far = begin.elapsed().as_secs_f64() * f64::from(arguments.rate);
-            if all.moves >= arguments.moves_with_kills && so_far >= arguments.writes as f64 {
+            if all.moves >= arguments.moves_with_kills && before + acknowledged() >= arguments.writes {
                 return all;
             }
         }
@@ -212,6 +226,7 @@ fn over_postgresql(arguments: &Arguments) {
         "\n{} writes per second, {} reads per second, seed {}, PostgreSQL\n",
         arguments.rate, arguments.reads, arguments.seed
     );
+    let mut before = 0;
     for (series, name, wanted, crashes) in [
         ("quiet", "no cut", 0, 0),
         ("calm", "without kills", arguments.moves, 0),
@@ -222,14 +237,20 @@ fn over_postgresql(arguments: &Arguments) {
         if wanted == 0 {
             std::thread::sleep(Duration::from_secs(arguments.quiet));
         }
-        while moves.moves < wanted {
-            moves.add(foreign::to_and_fro(&mut site, (wanted - moves.moves).clamp(2, 10) / 2 * 2, crashes, &mut dice));
+        let short = |moves: &Moves| {
+            let acknowledged: u64 = ledgers.iter().map(quarry_load::LedgerHandle::acknowledged).sum();
+            moves.moves < wanted || (crashes > 0 && before + acknowledged < arguments.writes)
+        };
+        while short(&moves) {
+            let next = wanted.saturating_sub(moves.moves).clamp(2, 10) / 2 * 2;
+            moves.add(foreign::to_and_fro(&mut site, next, crashes, &mut dice));
         }
         let mut sum = Sum::default();
         for (ledger, table) in ledgers.into_iter().zip(foreign::TABLES) {
             let (account, verdict) = site.check(ledger, 0, table, series);
             sum.add(table, &account, &verdict);
         }
+        before += sum.acknowledged;
         println!(
             "{name}: {} moves, {} crashes, hold ms p50 / p99 / max {}, {} holds given up, rollback ms {}",
             moves.moves,
@@ -268,13 +289,13 @@ fn written<T>(
     runtime: &tokio::runtime::Runtime,
     series: &'static str,
     each: f64,
-    work: impl FnOnce(&mut Stage) -> T,
+    work: impl FnOnce(&mut Stage, &dyn Fn() -> u64) -> T,
 ) -> (Sum, T) {
     let ledgers = {
         let _inside = runtime.enter();
         FEATURES.map(|feature| (feature, cutting::write(stage, feature, series, each)))
     };
-    let done = work(stage);
+    let done = work(stage, &|| ledgers.iter().map(|(_, ledger)| ledger.acknowledged()).sum());
     let mut sum = Sum::default();
     for (feature, ledger) in ledgers {
         let account = runtime.handle().block_on(ledger.stop());

@@ -13,7 +13,7 @@ use quarry_aws::elbv2::op::{
     CreateRule, CreateTargetGroup, DeleteRule, DescribeLoadBalancers, DescribeRules, DescribeTargetHealth,
 };
 use quarry_testkit::postgres::Postgres;
-use quarry_testkit::{Platform, image, wait_for};
+use quarry_testkit::{PATIENCE, Platform, image, wait_for};
 use serde_json::{Value, json};
 use signed::Cuts;
 use site::Site;
@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const EXE: &str = env!("CARGO_BIN_EXE_quarry");
 const WRITERS: usize = 3;
@@ -241,15 +241,20 @@ impl Board {
 
     /// Waits until the cut is there; any stop that is not wanted fails.
     fn until(&self, id: &str, what: &str, mut reached: impl FnMut(&Value) -> bool) -> Value {
-        wait_for(what, || {
-            let (_, cut) = self.cuts.call("GET", &format!("/{id}"), "", &Value::Null)?;
-            if reached(&cut) {
-                return Some(cut);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some((_, cut)) = self.cuts.call("GET", &format!("/{id}"), "", &Value::Null) {
+                if reached(&cut) {
+                    return cut;
+                }
+                let stopped = !cut["stopped"].is_null();
+                if stopped || Instant::now() > deadline {
+                    let (_, report) = self.cuts.call("GET", &format!("/{id}/report"), "", &Value::Null).unwrap();
+                    panic!("{what}: {report:#}\n{}", self.site.platform.log());
+                }
             }
-            assert!(cut["stopped"].is_null(), "{}\n{}", cut["summary"], self.site.platform.log());
             std::thread::sleep(Duration::from_millis(20));
-            None
-        })
+        }
     }
 
     fn weights(&self) -> Vec<i32> {

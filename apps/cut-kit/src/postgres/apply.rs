@@ -1,5 +1,8 @@
 //! `POST /apply`.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use futures_util::future::try_join_all;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -13,7 +16,7 @@ use super::store::{self, Fence, Follows};
 use super::{Postgres, Result, Typed, commit, failed, signed};
 use crate::contract::{Applied, ApplyRequest, Chunk, Code, Event, Key, Op, Problem, Row, Value};
 use crate::digest::Sum;
-use crate::scope::{Scope, quoted};
+use crate::scope::{Scope, quoted, relation};
 
 /// One request being applied.
 struct Work<'a> {
@@ -23,7 +26,31 @@ struct Work<'a> {
     shapes: Vec<Shape>,
     copied: Vec<(Option<Key>, bool)>,
     sum: Sum,
+    /// What is still to be sent.
+    statements: Vec<Statement>,
 }
+
+/// A statement, and what it has to answer.
+struct Statement {
+    /// The table's place.
+    at: usize,
+    sql: String,
+    parameters: Vec<Option<String>>,
+    expected: Expected,
+}
+
+/// Known before the statement is sent: so many of them travel together.
+enum Expected {
+    /// The rows are in the table as they were sent.
+    Inserted(Vec<Row>),
+    /// The row with the key is this one.
+    There(Row),
+    Updated(Row, Row),
+    Deleted(Row),
+}
+
+/// So many statements are sent at once.
+const TOGETHER: usize = 200;
 
 impl Postgres {
     /// `POST /apply`: rows and position in one transaction, on disk when this returns.
@@ -54,7 +81,7 @@ impl Postgres {
             return Err(Problem::new(Code::BadRequest, "a database does not follow itself"));
         }
         let sum = fence.digest.unwrap_or_default();
-        let mut work = Work { tx: &client, scope, shapes, copied, sum };
+        let mut work = Work { tx: &client, scope, shapes, copied, sum, statements: Vec::new() };
         let applied = work.request(&fence, follows, request).await?;
         self.put_back(client);
         Ok(applied)
@@ -98,20 +125,24 @@ impl Work<'_> {
             last = event.position;
             if let Some((at, row)) = self.new_row(event).await? {
                 if new.0 != at || new.1.len() >= 500 {
-                    self.insert(new.0, &std::mem::take(&mut new.1)).await?;
+                    self.insert(new.0, std::mem::take(&mut new.1))?;
                 }
                 new.0 = at;
                 new.1.push(row);
             } else {
-                self.insert(new.0, &std::mem::take(&mut new.1)).await?;
+                self.insert(new.0, std::mem::take(&mut new.1))?;
                 match event.op {
                     Op::Mark => mark(&mut follows, event)?,
                     _ => self.event(event).await?,
                 }
             }
             changed = true;
+            if self.statements.len() >= TOGETHER {
+                self.send().await?;
+            }
         }
-        self.insert(new.0, &new.1).await?;
+        self.insert(new.0, new.1)?;
+        self.send().await?;
         follows.position = follows.position.max(request.to);
         if let Some(chunk) = &request.chunk {
             if follows.position != request.to {
@@ -208,8 +239,9 @@ impl Work<'_> {
             return Err(Problem::new(Code::Gap, message));
         }
         for rows in chunk.rows.chunks(500) {
-            self.insert(at, rows).await?;
+            self.insert(at, rows.to_vec())?;
         }
+        self.send().await?;
         let key = chunk.to.clone().or_else(|| chunk.after.clone());
         let text = key.as_ref().map(serde_json::to_string).transpose();
         let text = text.map_err(|e| Problem::new(Code::BadRequest, e.to_string()))?;
@@ -260,9 +292,9 @@ impl Work<'_> {
             after = Some(row);
         }
         match (before, after) {
-            (Some((before, key)), Some(after)) => self.update(at, &key, before, after).await,
-            (Some((before, key)), None) => self.delete(at, &key, before).await,
-            (None, Some(after)) => self.insert(at, std::slice::from_ref(after)).await,
+            (Some((before, key)), Some(after)) => self.update(at, &key, before, after),
+            (Some((before, key)), None) => self.delete(at, &key, before),
+            (None, Some(after)) => self.insert(at, vec![after.clone()]),
             (None, None) => Ok(()),
         }
     }
@@ -286,53 +318,45 @@ impl Work<'_> {
         Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
     }
 
-    async fn insert(&mut self, at: usize, rows: &[Row]) -> Result<()> {
+    fn insert(&mut self, at: usize, mut rows: Vec<Row>) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
         let shape = &self.shapes[at];
+        // As many parameters as the protocol has room for.
+        if rows.len() * shape.columns.len() > 60_000 && rows.len() > 1 {
+            let right = rows.split_off(rows.len() / 2);
+            self.insert(at, rows)?;
+            return self.insert(at, right);
+        }
         let mut parameters = Vec::new();
         let mut tuples = Vec::new();
-        for row in rows {
+        for row in &rows {
             let slots = shape.columns.iter().enumerate();
             let slots = slots.map(|(i, c)| shape.parameter(&c.name, parameters.len() + i + 1)).collect::<Vec<_>>();
             tuples.push(format!("({})", slots.join(", ")));
             parameters.extend(values(shape, row)?);
         }
-        // As many parameters as the protocol has room for.
-        if parameters.len() > 60_000 {
-            let (left, right) = rows.split_at(rows.len() / 2);
-            Box::pin(self.insert(at, left)).await?;
-            return Box::pin(self.insert(at, right)).await;
-        }
         let names: Vec<String> = shape.columns.iter().map(|c| quoted(&c.name)).collect();
         let sql = format!(
             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES {} RETURNING {}",
-            quoted(&shape.name),
+            relation(&shape.name),
             names.join(", "),
             tuples.join(", "),
             shape.outputs()
         );
-        let now = self.run(at, &sql, &parameters).await?;
-        if now.len() != rows.len() {
-            return Err(self.diverged(at, &rows[0], "the table does not take it"));
-        }
-        for (now, row) in now.iter().zip(rows) {
-            self.stored(at, None, Some(now), row)?;
-        }
+        self.statements.push(Statement { at, sql, parameters, expected: Expected::Inserted(rows) });
         Ok(())
     }
 
-    async fn update(&mut self, at: usize, key: &Key, before: &Row, after: &Row) -> Result<()> {
-        self.there(at, key, before).await?;
+    fn update(&mut self, at: usize, key: &Key, before: &Row, after: &Row) -> Result<()> {
+        self.there(at, key, before)?;
         let shape = &self.shapes[at];
         values(shape, after)?;
         if shape.key_of(after).as_ref() != Some(key) {
             // An identity column takes no given value by an update.
-            let sql = format!("DELETE FROM {} WHERE {}", quoted(&shape.name), shape.key_equals(1));
-            self.run(at, &sql, &texts(key)?).await?;
-            self.sum.take(&self.shapes[at].name, before);
-            return self.insert(at, std::slice::from_ref(after)).await;
+            self.remove(at, key, before)?;
+            return self.insert(at, vec![after.clone()]);
         }
         let mut parameters = texts(key)?;
         let mut sets = Vec::new();
@@ -345,44 +369,57 @@ impl Work<'_> {
         }
         let sql = format!(
             "UPDATE {} SET {} WHERE {} RETURNING {}",
-            quoted(&shape.name),
+            relation(&shape.name),
             sets.join(", "),
             shape.key_equals(1),
             shape.outputs()
         );
-        let now = self.run(at, &sql, &parameters).await?;
-        self.stored(at, Some(before), now.first(), after)
+        let expected = Expected::Updated(before.clone(), after.clone());
+        self.statements.push(Statement { at, sql, parameters, expected });
+        Ok(())
     }
 
-    async fn delete(&mut self, at: usize, key: &Key, before: &Row) -> Result<()> {
-        self.there(at, key, before).await?;
+    fn delete(&mut self, at: usize, key: &Key, before: &Row) -> Result<()> {
+        self.there(at, key, before)?;
+        self.remove(at, key, before)
+    }
+
+    fn remove(&mut self, at: usize, key: &Key, before: &Row) -> Result<()> {
         let shape = &self.shapes[at];
-        let sql = format!("DELETE FROM {} WHERE {}", quoted(&shape.name), shape.key_equals(1));
-        self.run(at, &sql, &texts(key)?).await?;
-        self.sum.take(&self.shapes[at].name, before);
+        let sql = format!("DELETE FROM {} WHERE {}", relation(&shape.name), shape.key_equals(1));
+        let expected = Expected::Deleted(before.clone());
+        self.statements.push(Statement { at, sql, parameters: texts(key)?, expected });
         Ok(())
     }
 
     /// The row with a key must be as the event says.
-    async fn there(&self, at: usize, key: &Key, before: &Row) -> Result<()> {
+    fn there(&mut self, at: usize, key: &Key, before: &Row) -> Result<()> {
         let shape = &self.shapes[at];
         let sql = format!(
             "SELECT {} FROM {} WHERE {} AND {} FOR UPDATE",
             shape.outputs(),
-            quoted(&shape.name),
+            relation(&shape.name),
             shape.key_equals(1),
             shape.belongs("")
         );
-        match self.run(at, &sql, &texts(key)?).await?.pop() {
-            Some(row) if row == *before => Ok(()),
-            Some(_) => Err(self.diverged(at, before, "it is another one here")),
-            None => Err(self.diverged(at, before, "it is not here")),
-        }
+        let expected = Expected::There(before.clone());
+        self.statements.push(Statement { at, sql, parameters: texts(key)?, expected });
+        Ok(())
     }
 
-    async fn run(&self, at: usize, sql: &str, parameters: &[Option<String>]) -> Result<Vec<Row>> {
-        let shape = &self.shapes[at];
-        let rows = self.tx.query_typed(sql, &references(parameters)).await.map_err(|error| {
+    /// Sends what is to be sent in one exchange, and checks every answer.
+    async fn send(&mut self) -> Result<()> {
+        let statements = std::mem::take(&mut self.statements);
+        let answers = pipelined(statements.iter().map(|statement| self.run(statement)).collect()).await?;
+        for (statement, rows) in statements.into_iter().zip(answers) {
+            self.check(statement, rows)?;
+        }
+        Ok(())
+    }
+
+    async fn run(&self, statement: &Statement) -> Result<Vec<Row>> {
+        let shape = &self.shapes[statement.at];
+        let rows = self.tx.query_typed(&statement.sql, &references(&statement.parameters)).await.map_err(|error| {
             // Class 23: integrity constraints; class 22: values that do not fit.
             let code = error.code().map(SqlState::code).unwrap_or_default();
             if code.starts_with("23") || code.starts_with("22") {
@@ -396,11 +433,34 @@ impl Work<'_> {
     }
 
     /// Counts what is in the table now, which must be what was sent.
-    fn stored(&mut self, at: usize, before: Option<&Row>, now: Option<&Row>, sent: &Row) -> Result<()> {
-        if now != Some(sent) {
-            return Err(self.diverged(at, sent, "the table stores it otherwise"));
+    fn check(&mut self, statement: Statement, mut rows: Vec<Row>) -> Result<()> {
+        let at = statement.at;
+        let table = &self.shapes[at].name;
+        match statement.expected {
+            Expected::Inserted(sent) => {
+                if rows.len() != sent.len() {
+                    return Err(self.diverged(at, &sent[0], "the table does not take it"));
+                }
+                for (now, row) in rows.iter().zip(&sent) {
+                    if now != row {
+                        return Err(self.diverged(at, row, "the table stores it otherwise"));
+                    }
+                    self.sum.add(table, now);
+                }
+            }
+            Expected::There(before) => match rows.pop() {
+                Some(row) if row == before => {}
+                Some(_) => return Err(self.diverged(at, &before, "it is another one here")),
+                None => return Err(self.diverged(at, &before, "it is not here")),
+            },
+            Expected::Updated(before, after) => {
+                if rows.first() != Some(&after) {
+                    return Err(self.diverged(at, &after, "the table stores it otherwise"));
+                }
+                self.sum.change(table, Some(&before), Some(&after));
+            }
+            Expected::Deleted(before) => self.sum.take(table, &before),
         }
-        self.sum.change(&self.shapes[at].name, before, now);
         Ok(())
     }
 
@@ -409,6 +469,23 @@ impl Work<'_> {
         let key = shape.key_of(row).and_then(|key| serde_json::to_string(&key).ok()).unwrap_or_default();
         Problem::new(Code::Diverged, format!("the row {key} of {}: {why}", shape.name))
     }
+}
+
+/// Sends all before it waits for the first answer; answers in their order.
+async fn pipelined<T>(mut calls: Vec<impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+    let mut calls: Vec<_> = calls.drain(..).map(Box::pin).collect();
+    let mut early = Vec::with_capacity(calls.len());
+    for call in &mut calls {
+        early.push(poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await);
+    }
+    let mut answers = Vec::with_capacity(calls.len());
+    for (call, early) in calls.into_iter().zip(early) {
+        answers.push(match early {
+            Poll::Ready(answer) => answer?,
+            Poll::Pending => call.await?,
+        });
+    }
+    Ok(answers)
 }
 
 fn mark(follows: &mut Follows, event: &Event) -> Result<()> {

@@ -30,6 +30,7 @@ impl Transaction {
 /// A change of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
+    pub schema: String,
     pub table: String,
     pub op: Op,
     pub before: Option<Row>,
@@ -42,10 +43,17 @@ pub const APPLIED: &str = "cut-apply";
 /// Reads messages in the order in which the server gives them.
 #[derive(Default)]
 pub struct Decoder {
-    relations: HashMap<u32, (String, Vec<String>)>,
+    relations: HashMap<u32, Relation>,
     open: Option<Transaction>,
     /// What has been read whole.
     pub done: Vec<Transaction>,
+}
+
+/// A table as the log tells it.
+struct Relation {
+    schema: String,
+    table: String,
+    columns: Vec<String>,
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -71,8 +79,7 @@ impl Decoder {
             }
             b'R' => {
                 let id = r.u32()?;
-                r.text()?;
-                let name = r.text()?;
+                let (schema, table) = (r.text()?, r.text()?);
                 r.byte()?;
                 let mut columns = Vec::new();
                 for _ in 0..r.u16()? {
@@ -81,7 +88,7 @@ impl Decoder {
                     r.u32()?;
                     r.u32()?;
                 }
-                self.relations.insert(id, (name, columns));
+                self.relations.insert(id, Relation { schema, table, columns });
             }
             b'I' => self.change(&mut r, Op::Insert)?,
             b'U' => self.change(&mut r, Op::Update)?,
@@ -102,7 +109,7 @@ impl Decoder {
     }
 
     fn change(&mut self, r: &mut Reader<'_>, op: Op) -> Result<()> {
-        let (table, columns) = self.relations.get(&r.u32()?).ok_or_else(damaged)?;
+        let Relation { schema, table, columns } = self.relations.get(&r.u32()?).ok_or_else(damaged)?;
         let mut kind = r.byte()?;
         let mut before = None;
         if kind == b'O' || kind == b'K' {
@@ -118,7 +125,7 @@ impl Decoder {
             _ if kind == b'N' => Some(r.tuple(columns, before.as_ref())?),
             _ => return Err(damaged()),
         };
-        let change = Change { table: table.clone(), op, before, after };
+        let change = Change { schema: schema.clone(), table: table.clone(), op, before, after };
         self.open.as_mut().ok_or_else(damaged)?.changes.push(change);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::contract::{
     Changes, ChangesQuery, Chunk, Code, Event, Key, MAX_LIMIT, Op, Problem, Row, Snapshot, SnapshotQuery, Value,
 };
 use crate::digest::Sum;
-use crate::scope::{Scope, quoted};
+use crate::scope::{Scope, relation};
 
 const LIMIT: u32 = 1_000;
 /// A chunk that lies between two commits in the log, but not in the order of visibility, is read again.
@@ -295,11 +295,12 @@ pub fn publication(scope: &str) -> String {
 
 /// Looks at the tables, in one exchange.
 pub async fn now(client: &impl GenericClient, scope: &Scope) -> Result<Now> {
-    let names: Vec<String> = scope.tables.iter().map(|t| t.name.clone()).collect();
-    let sql = "SELECT (SELECT count(*) FROM pg_class WHERE relname = ANY($1) AND pg_table_is_visible(oid) \
-               AND relreplident = 'f'), \
+    let names: Vec<String> = scope.tables.iter().map(|t| relation(&t.name)).collect();
+    let sql = "WITH t AS (SELECT to_regclass(name)::oid AS oid FROM unnest($1) AS name) \
+               SELECT (SELECT count(*) FROM pg_class JOIN t USING (oid) WHERE relreplident = 'f'), \
                (SELECT count(DISTINCT tgrelid) FROM pg_trigger WHERE tgname LIKE 'cut\\_' || $2::text || '.%' AND tgenabled = 'A'), \
-               (SELECT count(*) FROM pg_publication_tables WHERE pubname = $3 AND tablename = ANY($1))";
+               (SELECT count(*) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN t ON t.oid = r.prrelid \
+               WHERE p.pubname = $3)";
     let publication = publication(&scope.name);
     let parameters: [Typed<'_>; 3] =
         [(&names, Type::TEXT_ARRAY), (&scope.name, Type::TEXT), (&publication, Type::TEXT)];
@@ -359,7 +360,7 @@ async fn chunk(client: &impl GenericClient, shape: &Shape, after: Option<Key>, l
     let sql = format!(
         "SELECT {} FROM {} WHERE {wanted} ORDER BY {} LIMIT {}",
         shape.outputs(),
-        quoted(&shape.name),
+        relation(&shape.name),
         shape.key_list(),
         limit + 1
     );
@@ -392,7 +393,7 @@ pub fn events(scope: &str, shapes: &[Shape], transaction: &Transaction) -> Vec<E
         let mut event = Event {
             position: transaction.end,
             op: change.op,
-            table: change.table.clone(),
+            table: String::new(),
             before: change.before.clone(),
             after: change.after.clone(),
             at_ms: transaction.at_ms,
@@ -408,11 +409,12 @@ pub fn events(scope: &str, shapes: &[Shape], transaction: &Transaction) -> Vec<E
             }
             let mut after: Row = serde_json::from_str(&text("sequences")).unwrap_or_default();
             after.insert("epoch".into(), Value::Integer(text("epoch").parse().unwrap_or(0)));
-            event = Event { op: Op::Mark, table: String::new(), before: None, after: Some(after), ..event };
+            event = Event { op: Op::Mark, before: None, after: Some(after), ..event };
             events.push(event);
             continue;
         }
-        let Some(shape) = shapes.iter().find(|shape| shape.name == change.table) else { continue };
+        let Some(shape) = shapes.iter().find(|shape| shape.is(&change.schema, &change.table)) else { continue };
+        event.table = shape.name.clone();
         // A row that enters or leaves the scope's part of a shared table begins or ends.
         event.before = event.before.filter(|row| shape.has(row));
         event.after = event.after.filter(|row| shape.has(row));

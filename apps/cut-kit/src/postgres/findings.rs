@@ -5,7 +5,7 @@ use tokio_postgres::GenericClient;
 use super::shape::Shape;
 use super::{Result, failed};
 use crate::contract::{Finding, Severity};
-use crate::scope::{Scope, quoted};
+use crate::scope::{Scope, local, quoted, relation};
 
 /// What is found, in order.
 struct Found(Vec<Finding>);
@@ -47,6 +47,7 @@ pub async fn findings(
             found.blocking("no-column", Some(name), format!("{name} has no column {column}"));
         }
         privileges(client, name, &mut found).await?;
+        inheritance(client, name, &mut found).await?;
         sequences(client, shape, &mut found).await?;
         foreign_keys(client, scope, name, replica, &mut found).await?;
         triggers(client, scope, shape, replica, &mut found).await?;
@@ -113,11 +114,11 @@ async fn server(client: &impl GenericClient, scope: &Scope, found: &mut Found) -
 /// Why a name is no table that can be cut.
 async fn no_table(client: &impl GenericClient, name: &str) -> Result<String> {
     let sql = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)";
-    let kind = client.query_opt(sql, &[&quoted(name)]).await.map_err(failed)?;
+    let kind = client.query_opt(sql, &[&relation(name)]).await.map_err(failed)?;
     let kind: Option<String> = kind.map(|row| row.get(0));
     Ok(match kind.as_deref() {
         None => format!("there is no table {name} (in the schemas of the role's search_path)"),
-        Some("p") => format!("{name} is no ordinary table here: it is partitioned"),
+        Some("p") => format!("{name} is partitioned: partitioned tables are not cut"),
         Some("v" | "m") => format!("{name} is no ordinary table here: it is a view"),
         Some(_) => format!("{name} is no ordinary table here"),
     })
@@ -127,7 +128,7 @@ async fn privileges(client: &impl GenericClient, name: &str, found: &mut Found) 
     let sql = "SELECT pg_has_role(current_user, relowner, 'USAGE'), pg_get_userbyid(relowner)::text, current_user::text, \
                relrowsecurity, (SELECT rolbypassrls OR rolsuper FROM pg_roles WHERE rolname = current_user) OR NOT relforcerowsecurity \
                FROM pg_class WHERE oid = to_regclass($1)";
-    let row = client.query_one(sql, &[&quoted(name)]).await.map_err(failed)?;
+    let row = client.query_one(sql, &[&relation(name)]).await.map_err(failed)?;
     let (owner, role): (String, String) = (row.get(1), row.get(2));
     if !row.get::<_, bool>(0) {
         let message = format!(
@@ -145,12 +146,29 @@ async fn privileges(client: &impl GenericClient, name: &str, found: &mut Found) 
     Ok(())
 }
 
+/// What is written by another table's name meets neither the guard nor the feed of this one.
+async fn inheritance(client: &impl GenericClient, name: &str, found: &mut Found) -> Result<()> {
+    let sql = "SELECT p.oid::regclass::text, p.relkind = 'p', c.oid::regclass::text \
+               FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent JOIN pg_class c ON c.oid = i.inhrelid \
+               WHERE to_regclass($1) IN (i.inhparent, i.inhrelid) ORDER BY 3 LIMIT 1";
+    let row = client.query_opt(sql, &[&relation(name)]).await.map_err(failed)?;
+    if let Some(row) = row {
+        let (parent, child): (String, String) = (row.get(0), row.get(2));
+        let message = match row.get(1) {
+            true => format!("{name} is a partition of {parent}: partitioned tables are not cut"),
+            false => format!("{child} inherits from {parent}: tables that inherit are not cut"),
+        };
+        found.blocking("inheritance", Some(name), message);
+    }
+    Ok(())
+}
+
 /// Numbers that the database gives, from a sequence that cannot be moved on.
 async fn sequences(client: &impl GenericClient, shape: &Shape, found: &mut Found) -> Result<()> {
     let name = shape.name.as_str();
     let sql = "SELECT a.attname::text FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum \
                WHERE d.adrelid = to_regclass($1) AND pg_get_expr(d.adbin, d.adrelid) LIKE '%nextval(%' ORDER BY 1";
-    for row in client.query(sql, &[&quoted(name)]).await.map_err(failed)? {
+    for row in client.query(sql, &[&relation(name)]).await.map_err(failed)? {
         let column: String = row.get(0);
         if shape.key.first() != Some(&column) {
             let message =
@@ -177,12 +195,14 @@ async fn foreign_keys(
     replica: bool,
     found: &mut Found,
 ) -> Result<()> {
-    let names: Vec<&str> = scope.tables.iter().map(|table| table.name.as_str()).collect();
+    let names: Vec<String> = scope.tables.iter().map(|table| relation(&table.name)).collect();
     let sql = "SELECT c.conname::text, c.confdeltype::text || c.confupdtype::text, f.relname::text, r.relname::text, \
-               c.conrelid = to_regclass($1), r.relname <> ALL ($2::text[]), f.relname <> ALL ($2::text[]) \
-               FROM pg_constraint c JOIN pg_class f ON f.oid = c.conrelid JOIN pg_class r ON r.oid = c.confrelid \
+               c.conrelid = to_regclass($1), r.oid <> ALL (t.oids), f.oid <> ALL (t.oids) \
+               FROM pg_constraint c JOIN pg_class f ON f.oid = c.conrelid JOIN pg_class r ON r.oid = c.confrelid, \
+               (SELECT array_agg(to_regclass(name)::oid) FILTER (WHERE to_regclass(name) IS NOT NULL) AS oids \
+               FROM unnest($2::text[]) AS name) t \
                WHERE c.contype = 'f' AND (c.conrelid = to_regclass($1) OR c.confrelid = to_regclass($1)) ORDER BY 1";
-    for row in client.query(sql, &[&quoted(name), &names]).await.map_err(failed)? {
+    for row in client.query(sql, &[&relation(name), &names]).await.map_err(failed)? {
         let (constraint, acts): (String, String) = (row.get(0), row.get(1));
         let (from, to): (String, String) = (row.get(2), row.get(3));
         let (own, to_outside, from_outside): (bool, bool, bool) = (row.get(4), row.get(5), row.get(6));
@@ -222,7 +242,7 @@ async fn triggers(
     let name = shape.name.as_str();
     let sql = "SELECT tgname::text, starts_with(tgname, 'cut_') AND tgfoid = to_regproc('cut_guard'), starts_with(tgname, $2) \
                FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal ORDER BY 1";
-    for row in client.query(sql, &[&quoted(name), &format!("cut_{}.", scope.name)]).await.map_err(failed)? {
+    for row in client.query(sql, &[&relation(name), &format!("cut_{}.", scope.name)]).await.map_err(failed)? {
         let (trigger, guard, own): (String, Option<bool>, bool) = (row.get(0), row.get(1), row.get(2));
         if guard == Some(true) {
             if !own && shape.only.is_none() {
@@ -240,7 +260,7 @@ async fn triggers(
     let sql = "SELECT s.subname::text FROM pg_subscription_rel r JOIN pg_stat_subscription s ON s.subid = r.srsubid \
                WHERE r.srrelid = to_regclass($1)";
     // The catalogue of subscriptions is not everybody's to read.
-    if let Ok(rows) = client.query(sql, &[&quoted(name)]).await {
+    if let Ok(rows) = client.query(sql, &[&relation(name)]).await {
         for row in rows {
             let subscription: String = row.get(0);
             let message = format!("the subscription {subscription} writes into {name}: take the table out of it");
@@ -256,14 +276,15 @@ pub async fn writers(client: &impl GenericClient, scope: &Scope) -> Result<Vec<F
     for table in &scope.tables {
         let sql = "SELECT DISTINCT t.tgname::text, c.relname::text, p.proname::text \
                    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_class c ON c.oid = t.tgrelid \
-                   WHERE NOT t.tgisinternal AND c.oid <> to_regclass($1) AND c.relname <> ALL ($3::text[]) \
+                   WHERE NOT t.tgisinternal AND c.oid <> to_regclass($1) \
+                   AND NOT EXISTS (SELECT 1 FROM unnest($3::text[]) AS name WHERE to_regclass(name) = c.oid) \
                    AND p.prosrc ~* $2 ORDER BY 1";
-        let names: Vec<&str> = scope.tables.iter().map(|table| table.name.as_str()).collect();
+        let names: Vec<String> = scope.tables.iter().map(|table| relation(&table.name)).collect();
         let pattern = format!(
             "(insert\\s+into|update|delete\\s+from|merge\\s+into)\\s+(only\\s+)?(\\w+\\.)?\"?{}\\M",
-            table.name
+            local(&table.name)
         );
-        for row in client.query(sql, &[&quoted(&table.name), &pattern, &names]).await.map_err(failed)? {
+        for row in client.query(sql, &[&relation(&table.name), &pattern, &names]).await.map_err(failed)? {
             let (trigger, other, function): (String, String, String) = (row.get(0), row.get(1), row.get(2));
             let message = format!(
                 "the trigger {trigger} of {other}, which stays, writes into {} ({function}): \

@@ -18,33 +18,34 @@ mod setup;
 mod shape;
 mod store;
 mod survey;
+mod target;
 mod verify;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::Client;
+use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls};
 
 use crate::contract::{Changes, ChangesQuery, Code, Engine, MAX_WAIT_MS, Problem, State};
 use crate::scope::{Scope, check_names};
 use store::Fence;
 
 pub use survey::{Survey, survey};
+pub use target::Target;
 
 /// Between two looks for a change while a call waits.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 const IDLE: usize = 4;
 /// What the kit calls itself at the server.
 const APPLICATION: &str = "cut-kit";
 
 /// A database that offers the contract.
 pub struct Postgres {
-    config: Config,
+    target: Target,
     /// The schema with the kit's tables, quoted.
     schema: String,
     database: String,
@@ -67,17 +68,17 @@ impl Postgres {
     /// one of `destinations`: then it is fenced at once.
     pub async fn open(url: &str, scopes: Vec<Scope>, destinations: &[String]) -> Result<Postgres> {
         let bad = |message: String| Problem::new(Code::BadRequest, message);
-        check_names(&scopes).map_err(bad)?;
+        check_names(&scopes, true).map_err(bad)?;
         if let Some(unknown) = destinations.iter().find(|name| !scopes.iter().any(|s| s.name == **name)) {
             return Err(bad(format!("{unknown} is none of this application's scopes")));
         }
-        let config = configuration(url)?;
-        let mut client = connect(&config).await?;
+        let target = target(url)?;
+        let mut client = target.connect().await.map_err(failed)?;
         let (schema, database, replica) = store::install(&mut client, &scopes, destinations).await?;
         let idle = Mutex::new(vec![client]);
         let reading = tokio::sync::Mutex::new(());
         let forgot = Mutex::default();
-        Ok(Postgres { config, schema, database, scopes, replica, idle, reading, forgot })
+        Ok(Postgres { target, schema, database, scopes, replica, idle, reading, forgot })
     }
 
     /// `GET /state`.
@@ -138,7 +139,7 @@ impl Postgres {
             match idle {
                 Some(client) if client.is_closed() => {}
                 Some(client) => return Ok(client),
-                None => return connect(&self.config).await,
+                None => return self.target.connect().await.map_err(failed),
             }
         }
     }
@@ -172,20 +173,13 @@ impl Postgres {
 }
 
 /// How the kit connects.
-fn configuration(url: &str) -> Result<Config> {
-    let bad = |e: tokio_postgres::Error| Problem::new(Code::BadRequest, format!("the URL of the database: {e}"));
-    let mut config: Config = url.parse().map_err(bad)?;
-    if config.get_ssl_mode() == SslMode::Require {
-        let message = "the URL of the database asks for TLS, which is not spoken here: use a local socket or a tunnel";
-        return Err(Problem::new(Code::BadRequest, message));
-    }
-    config.connect_timeout(CONNECT_LIMIT);
-    config.application_name(APPLICATION);
+fn target(url: &str) -> Result<Target> {
+    let mut target = Target::parse(url, APPLICATION)?;
     // Values travel as these settings write them.
-    config.options(
+    target.options(
         "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1",
     );
-    Ok(config)
+    Ok(target)
 }
 
 /// What a URL leads to, without the password and whatever else it says: `postgres://user@host:port/database`. Refused where
@@ -195,7 +189,8 @@ pub fn describe(url: &str) -> Result<String> {
         let message = "the URL of a database is postgres://user:password@host:port/database";
         return Err(Problem::new(Code::BadRequest, message));
     }
-    let config = configuration(url)?;
+    let target = target(url)?;
+    let config = target.config();
     let host = match config.get_hosts() {
         [Host::Tcp(name), ..] => name.clone(),
         [Host::Unix(path), ..] => path.display().to_string(),
@@ -211,15 +206,6 @@ async fn commit<T>(client: &Client, last: impl Future<Output = Result<T>>) -> Re
     let commit = async { client.batch_execute("COMMIT").await.map_err(failed) };
     let (last, ()) = tokio::try_join!(biased; last, commit)?;
     Ok(last)
-}
-
-async fn connect(config: &Config) -> Result<Client> {
-    let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-    tokio::spawn(async move {
-        // Whoever uses the client meets the error.
-        let _ = connection.await;
-    });
-    Ok(client)
 }
 
 /// A database's error as the contract's.

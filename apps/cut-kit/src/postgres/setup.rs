@@ -9,13 +9,10 @@ use crate::contract::{
     Code, Engine, Fate, Finding, FinishRequest, Finished, Follow, PrepareRequest, Prepared, Problem, Role, Severity,
 };
 use crate::fence::{MESSAGE, SQLSTATE};
-use crate::scope::{Scope, literal, quoted};
+use crate::scope::{Scope, literal, local, quoted, relation};
 
 /// The setting by which the guard knows the kit's own transactions.
 pub const APPLYING: &str = "cut.applying";
-/// Changes of a table wait for its writers; not longer than this, because new ones wait behind them. Below the server's
-/// usual `deadlock_timeout`: of this and a writer, the writer is not to be the victim.
-const LOCK_LIMIT: &str = "SET LOCAL lock_timeout = '800ms'";
 
 /// Makes the guard's function.
 pub async fn functions(client: &impl GenericClient, schema: &str) -> Result<()> {
@@ -45,7 +42,7 @@ END $guard$"
 /// Makes the triggers that refuse writes while the scope is not owned here: once for each statement, or for each row of a
 /// shared table that is the scope's.
 pub async fn guard(client: &impl GenericClient, schema: &str, scope: &str, shape: &Shape) -> Result<()> {
-    let table = quoted(&shape.name);
+    let table = relation(&shape.name);
     let (new, old) = (shape.belongs("NEW."), shape.belongs("OLD."));
     let mut all = vec![("truncate", "TRUNCATE", String::new(), "STATEMENT")];
     if shape.only.is_some() {
@@ -71,10 +68,26 @@ pub async fn guard(client: &impl GenericClient, schema: &str, scope: &str, shape
     Ok(())
 }
 
+/// Locks the fence row and whole tables before anything is done to them. All in one exchange, and below the server's
+/// usual `deadlock_timeout` of a second: of this and a writer that holds one of them and waits for another, the writer
+/// is not to be the victim.
+async fn lock(client: &impl GenericClient, scope: &str, shapes: &[Shape]) -> Result<()> {
+    let mut sql = format!(
+        "SET LOCAL lock_timeout = '800ms'; SET LOCAL statement_timeout = '600ms'; \
+         SELECT 1 FROM cut_fence WHERE scope = {} FOR UPDATE",
+        literal(scope)
+    );
+    let tables: Vec<String> = shapes.iter().map(|shape| relation(&shape.name)).collect();
+    if !tables.is_empty() {
+        sql += &format!("; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "));
+    }
+    client.batch_execute(&format!("{sql}; SET LOCAL statement_timeout = 0")).await.map_err(failed)
+}
+
 async fn remove_guard(client: &impl GenericClient, scope: &str, shape: &Shape) -> Result<()> {
     for kind in ["truncate", "insert", "update", "delete", "write"] {
         let name = quoted(&format!("cut_{scope}.{kind}"));
-        let sql = format!("DROP TRIGGER IF EXISTS {name} ON {}", quoted(&shape.name));
+        let sql = format!("DROP TRIGGER IF EXISTS {name} ON {}", relation(&shape.name));
         client.batch_execute(&sql).await.map_err(failed)?;
     }
     Ok(())
@@ -151,7 +164,7 @@ impl Postgres {
         let good =
             feed::prepared(client, scope, fence).await.is_ok() && feed::confirmed(client, fence).await?.is_some();
         let tx = client.transaction().await.map_err(failed)?;
-        tx.batch_execute(LOCK_LIMIT).await.map_err(failed)?;
+        lock(&tx, name, if good { &[] } else { shapes }).await?;
         tx.execute(
             "UPDATE cut_fence SET owner = $2, epoch = $3 WHERE scope = $1 AND (owner, epoch) <> ($2, $3)",
             &[name, &i64::from(owner), &signed(request.epoch)?],
@@ -171,7 +184,7 @@ impl Postgres {
             let mut tables = vec![format!("{}.cut_marks", self.schema)];
             for shape in shapes {
                 guard(&tx, &self.schema, name, shape).await?;
-                let table = quoted(&shape.name);
+                let table = relation(&shape.name);
                 tx.batch_execute(&format!("ALTER TABLE {table} REPLICA IDENTITY FULL")).await.map_err(failed)?;
                 tables.push(table);
             }
@@ -224,8 +237,8 @@ impl Postgres {
         let mut client = self.client().await?;
         let _reading = self.reading.lock().await;
         let tx = client.transaction().await.map_err(failed)?;
-        tx.batch_execute(LOCK_LIMIT).await.map_err(failed)?;
-        tx.query("SELECT 1 FROM cut_fence WHERE scope = $1 FOR UPDATE", &[name]).await.map_err(failed)?;
+        let shapes: Vec<Shape> = shape::shapes(&tx, scope).await?.into_iter().flatten().collect();
+        lock(&tx, name, &shapes).await?;
         let fence = store::fence(&tx, name).await?;
         if fence.owner != request.owner {
             let is = if fence.owner { "is" } else { "is not" };
@@ -242,8 +255,8 @@ impl Postgres {
         let publication = quoted(&feed::publication(name));
         tx.batch_execute(&format!("DROP PUBLICATION IF EXISTS {publication}")).await.map_err(failed)?;
         let mut left = Vec::new();
-        for shape in shape::shapes(&tx, scope).await?.into_iter().flatten() {
-            let table = quoted(&shape.name);
+        for shape in shapes {
+            let table = relation(&shape.name);
             let all = |sql: String| {
                 let tx = &tx;
                 async move { tx.batch_execute(&sql).await.map_err(failed) }
@@ -259,9 +272,10 @@ impl Postgres {
                 Fate::Rename | Fate::Drop if shape.only.is_some() => all(delete).await?,
                 Fate::Rename => {
                     remove_guard(&tx, name, &shape).await?;
-                    let new = format!("{}_retired_{}", shape.name, fence.epoch);
-                    all(format!("ALTER TABLE {table} RENAME TO {}", quoted(&new))).await?;
-                    left.push(new);
+                    let suffix = format!("_retired_{}", fence.epoch);
+                    let new = quoted(&format!("{}{suffix}", local(&shape.name)));
+                    all(format!("ALTER TABLE {table} RENAME TO {new}")).await?;
+                    left.push(shape.name + &suffix);
                     continue;
                 }
                 Fate::Drop => {

@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 
 use super::{Result, failed};
 use crate::contract::{Column, Key, Row, Value};
-use crate::scope::{Scope, Tables, literal, quoted};
+use crate::scope::{Scope, Tables, literal, local, quoted, relation};
 
 /// A table as the database describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Shape {
     pub key: Vec<String>,
     /// The sequence behind the key's first column.
     pub sequence: Option<String>,
+    /// The schema that the table was found in.
+    #[serde(skip)]
+    pub schema: String,
 }
 
 /// The shapes of a scope's tables, asked for in one exchange; `None` for one that is not there.
@@ -37,16 +40,17 @@ async fn shape(client: &impl GenericClient, table: &Tables) -> Result<Option<Sha
                quote_ident(n.nspname) || '.' || quote_ident(t.typname), a.attnotnull, \
                CASE WHEN a.attcollation <> 0 THEN c.collname::text || ' ' || d.datcollate::text END, \
                ARRAY(SELECT name FROM key ORDER BY place), \
-               (SELECT pg_get_serial_sequence($1, name) FROM key WHERE place = 1) \
+               (SELECT pg_get_serial_sequence($1, name) FROM key WHERE place = 1), \
+               (SELECT nspname::text FROM pg_namespace WHERE oid = r.relnamespace) \
                FROM pg_class r JOIN pg_attribute a ON a.attrelid = r.oid \
                JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
                LEFT JOIN pg_collation c ON c.oid = a.attcollation \
                JOIN pg_database d ON d.datname = current_database() \
                WHERE r.oid = to_regclass($1) AND r.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped \
                AND a.attgenerated = '' ORDER BY a.attname::text COLLATE \"C\"";
-    let rows = client.query_typed(sql, &[(&quoted(&table.name), Type::TEXT)]).await.map_err(failed)?;
+    let rows = client.query_typed(sql, &[(&relation(&table.name), Type::TEXT)]).await.map_err(failed)?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let (key, sequence) = (first.get(5), first.get(6));
+    let (key, sequence, schema) = (first.get(5), first.get(6), first.get(7));
     let (mut columns, mut casts) = (Vec::new(), Vec::new());
     for row in rows {
         let name: String = row.get(0);
@@ -57,7 +61,7 @@ async fn shape(client: &impl GenericClient, table: &Tables) -> Result<Option<Sha
         casts.push(row.get(2));
         columns.push(Column { name, r#type: kind, not_null: row.get(3) });
     }
-    Ok(Some(Shape { name: table.name.clone(), only: table.only.clone(), columns, casts, key, sequence }))
+    Ok(Some(Shape { name: table.name.clone(), only: table.only.clone(), columns, casts, key, sequence, schema }))
 }
 
 impl Shape {
@@ -76,6 +80,11 @@ impl Shape {
             Some((column, value)) => format!("{prefix}{} = {}", quoted(column), literal(value)),
             None => "true".to_owned(),
         }
+    }
+
+    /// Whether this is the table's name in the log.
+    pub fn is(&self, schema: &str, table: &str) -> bool {
+        self.schema == schema && local(&self.name) == table
     }
 
     /// Whether a row is the scope's.

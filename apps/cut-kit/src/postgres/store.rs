@@ -7,7 +7,7 @@ use super::shape::{self, Shape};
 use super::{Result, Typed, failed, parse_lsn, setup, unsigned};
 use crate::contract::{Code, Digest, Following, Key, Mark, Problem, ScopeState, Table};
 use crate::digest::Sum;
-use crate::scope::{Scope, quoted, random_name};
+use crate::scope::{Scope, quoted, random_name, relation};
 
 /// The guard's writers hold rows of `cut_fence`: what changes often is in `cut_scope`.
 const TABLES: &str = "
@@ -177,7 +177,7 @@ pub async fn copied(client: &impl GenericClient, scope: &str, table: &str) -> Re
 
 /// Whether a table has a row of the scope.
 pub async fn has_rows(client: &impl GenericClient, shape: &Shape) -> Result<bool> {
-    let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", quoted(&shape.name), shape.belongs(""));
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", relation(&shape.name), shape.belongs(""));
     Ok(client.query_one(&sql, &[]).await.map_err(failed)?.get(0))
 }
 

@@ -1,7 +1,7 @@
 //! What a database is like before a cut, without a trace of the question in it.
 
 use super::shape::{self, Shape};
-use super::{Result, configuration, connect, failed, findings, store};
+use super::{Result, failed, findings, store, target};
 use crate::contract::{Code, Finding, Problem, Role, ScopeState, Severity, Table};
 use crate::scope::{Scope, check_names};
 
@@ -20,8 +20,8 @@ pub struct Survey {
 /// Looks at the tables of a scope as [`super::Postgres::prepare`] would, and changes nothing: not even the kit's own
 /// tables are made.
 pub async fn survey(url: &str, scope: &Scope, role: Role) -> Result<Survey> {
-    check_names(std::slice::from_ref(scope)).map_err(|message| Problem::new(Code::BadRequest, message))?;
-    let mut client = connect(&configuration(url)?).await?;
+    check_names(std::slice::from_ref(scope), true).map_err(|message| Problem::new(Code::BadRequest, message))?;
+    let mut client = target(url)?.connect().await.map_err(failed)?;
     let tx = client.transaction().await.map_err(failed)?;
     let replica = tx.batch_execute("SET LOCAL session_replication_role = replica").await.is_ok();
     tx.rollback().await.map_err(failed)?;

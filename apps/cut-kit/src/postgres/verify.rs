@@ -9,7 +9,7 @@ use super::feed::{self, Hold, Part, Visible};
 use super::{Postgres, Result, failed, store};
 use crate::contract::{Code, Problem, Verified, VerifyRequest};
 use crate::digest::Sum;
-use crate::scope::quoted;
+use crate::scope::relation;
 
 impl Postgres {
     /// `POST /verify`. Reads one snapshot; writers go on.
@@ -25,7 +25,7 @@ impl Postgres {
         let (feed, shapes) = feed::prepared(&tx, scope, &fence).await?;
         let mut sum = Sum::default();
         for shape in &shapes {
-            let sql = format!("SELECT {} FROM {} WHERE {}", shape.outputs(), quoted(&shape.name), shape.belongs(""));
+            let sql = format!("SELECT {} FROM {} WHERE {}", shape.outputs(), relation(&shape.name), shape.belongs(""));
             let rows = tx.query_raw(&sql, Vec::<String>::new()).await.map_err(failed)?;
             let mut rows = pin!(rows);
             while let Some(row) = rows.try_next().await.map_err(failed)? {

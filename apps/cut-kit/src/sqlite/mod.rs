@@ -73,7 +73,7 @@ impl Sqlite {
     /// Opens the file, which must have the scopes' tables, and makes the kit's own tables. A scope that the file does
     /// not know yet is owned here, unless it is one of `destinations`: then it is fenced at once.
     pub fn open(path: &Path, scopes: Vec<Scope>, destinations: &[String]) -> Result<Sqlite> {
-        check_names(&scopes).map_err(|e| Problem::new(Code::BadRequest, e))?;
+        check_names(&scopes, false).map_err(|e| Problem::new(Code::BadRequest, e))?;
         if let Some(unknown) = destinations.iter().find(|name| !scopes.iter().any(|s| s.name == **name)) {
             return Err(Problem::new(Code::BadRequest, format!("{unknown} is none of this application's scopes")));
         }

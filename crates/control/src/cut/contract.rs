@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// A call that reads or changes little.
 const QUICK: Duration = Duration::from_secs(5);
-/// A command in the hold: it is sent again.
-const URGENT: Duration = Duration::from_millis(400);
+/// A command in the hold: it is sent again. An answer that comes late is better than none: as long as a hold may last.
+const URGENT: Duration = Duration::from_secs(1);
 /// A call that goes through all rows.
 const WHOLE: Duration = Duration::from_secs(600);
 /// Rows of a chunk, changes of a batch.

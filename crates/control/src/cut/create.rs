@@ -236,8 +236,8 @@ fn data(request: &Request) -> std::result::Result<Data, NoCut> {
     if request.tables.is_empty() {
         return invalid("tables: the tables behind the paths must be named");
     }
-    if let Some(table) = request.tables.iter().find(|table| table.contains('.')) {
-        return invalid(&format!("table {table:?}: a table is found by the role's search_path, without its schema"));
+    if let Some(table) = request.tables.iter().find(|table| table.matches('.').count() > 1 || table.is_empty()) {
+        return invalid(&format!("table {table:?}: a table is named posts, or with its schema shop.posts"));
     }
     Ok(Data::Database)
 }

@@ -97,7 +97,9 @@ mod tests {
             let said = format!("{url:?} {}", url.shown().unwrap_err());
             assert!(!said.contains("secret"), "{said}");
         }
-        let why = Url::new("postgres://db/shop?sslmode=require").shown().unwrap_err();
-        assert!(why.contains("TLS"), "{why}");
+        let encrypted = Url::new("postgres://app:secret@db/shop?sslmode=require");
+        assert_eq!(encrypted.shown().unwrap(), "postgres://app@db/shop");
+        let why = Url::new("postgres://db/shop?sslmode=verify-full").shown().unwrap_err();
+        assert!(why.contains("sslrootcert"), "{why}");
     }
 }

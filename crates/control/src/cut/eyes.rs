@@ -206,6 +206,7 @@ impl Eyes {
         let shadow = ShadowSeen {
             compared: traffic.shadow.compared.saturating_sub(memory.shadow_base.0),
             different: traffic.shadow.different.saturating_sub(memory.shadow_base.1),
+            doubtful: traffic.shadow.doubtful,
             example: traffic
                 .shadow
                 .examples

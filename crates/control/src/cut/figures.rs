@@ -61,6 +61,9 @@ pub struct Shadowed {
     pub different: u64,
     pub noisy: u64,
     pub failed: u64,
+    /// Different so far, and asked again until they agree or time is up.
+    #[serde(default)]
+    pub doubtful: u64,
     /// The newest, at most 10.
     pub examples: Vec<ShadowExample>,
 }
@@ -87,6 +90,7 @@ impl Traffic {
             all.different += one.different;
             all.noisy += one.noisy;
             all.failed += one.failed;
+            all.doubtful += one.doubtful;
             all.examples.extend(one.examples.iter().cloned());
         }
         let most = quarry_domain::link::SHADOW_EXAMPLES;

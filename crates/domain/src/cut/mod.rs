@@ -248,6 +248,8 @@ pub struct RouteSeen {
 pub struct ShadowSeen {
     pub compared: u64,
     pub different: u64,
+    /// Answers that differ so far and are asked for again.
+    pub doubtful: u64,
     /// The newest difference, for the message.
     pub example: String,
 }

@@ -6,6 +6,8 @@ use super::{
 
 /// An abort waits so long, in ms, for sides that cannot be cleared up.
 const RETIRE_PATIENCE: u64 = 10_000;
+/// The balancers know after so long, in ms, whether two answers differ for good.
+const DOUBT: u64 = 5_000;
 const RELEASED: &str = "reads are on the new side, the parked writes go out";
 
 /// What comes next. Pure: the same journal and the same sight give the same step.
@@ -267,7 +269,9 @@ impl Plan<'_> {
         };
         let canary = self.spec.canary_percent.is_some();
         let wanted = if self.now.route.canary { self.spec.limits.canary } else { self.spec.limits.shadow };
-        if !ready || !self.seen.route.acknowledged || self.seen.in_state < wanted {
+        // What began to differ in time is waited for.
+        let in_doubt = found.doubtful > 0 && !self.now.accepted && self.seen.in_state < wanted + DOUBT;
+        if !ready || !self.seen.route.acknowledged || self.seen.in_state < wanted || in_doubt {
             return Step::Act(act);
         }
         if canary && !self.now.route.canary {

@@ -46,7 +46,7 @@ struct Outcome<'a> {
 
 /// A write that the fence refuses is sent again so often, with pauses that grow from [`FIRST_PAUSE`] to
 /// [`LAST_PAUSE`] and end with a new version of the scope. Then it is a 503: it was not executed.
-const FENCED: u32 = 20;
+const FENCED: u32 = 60;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// The table that belongs to a scope's version is looked for so often: it is there within moments.

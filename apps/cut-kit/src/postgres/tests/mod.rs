@@ -1,5 +1,6 @@
 //! Two databases, a replicator that repeats everything, and writers that go on meanwhile.
 
+mod names;
 mod random;
 mod server;
 
@@ -36,7 +37,7 @@ fn scopes() -> Vec<Scope> {
 }
 
 async fn client(url: &str) -> Client {
-    connect(&url.parse().unwrap()).await.unwrap()
+    Target::parse(url, "test").unwrap().connect().await.unwrap()
 }
 
 impl Side {
@@ -206,6 +207,9 @@ async fn the_contract_holds_over_postgresql() {
     every_writer_meets_the_guard(&server).await;
     what_cannot_be_cut_is_refused(&server).await;
     what_a_role_may_not_do_is_said(&server).await;
+    names::a_table_is_found_by_its_schema(&server).await;
+    names::what_inherits_is_refused_by_name(&server).await;
+    names::a_connection_is_encrypted_where_its_url_says_so(&server).await;
     random::any_order_of_steps_keeps_every_write(&server);
     a_crash_in_the_middle_changes_nothing(&mut server).await;
 }
@@ -452,7 +456,7 @@ async fn what_a_role_may_not_do_is_said(server: &Server) {
         "posts_author_fkey: make it NO ACTION, or take users into the scope",
         "GRANT SET ON PARAMETER session_replication_role",
         "the sequence that gives tags.id is not the column's own",
-        "parts is no ordinary table here: it is partitioned",
+        "parts is partitioned: partitioned tables are not cut",
         "there is no table nothing",
         "the trigger logs of users, which stays, writes into tags (log_user)",
     ] {

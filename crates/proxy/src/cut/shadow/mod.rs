@@ -77,12 +77,31 @@ struct Asker {
 /// Copies that wait, and copies that are being asked for and compared at once.
 const WAITING: usize = 64;
 const AT_ONCE: usize = 4;
-/// What differs is asked for again after each of these times.
-const AGAIN: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// What differs is asked for again after each of these times: a row that the other side is still to get may take its
+/// time on a busy machine. What differs after so many of them is told to be in doubt.
+const AGAIN: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1), Duration::from_secs(2)];
+const IN_DOUBT: usize = 2;
 const MAX_NOISE: usize = 1000;
 const EXCERPT: usize = 1024;
 /// The thread's nice value.
 const NICE: i32 = 10;
+
+/// A comparison that differs so far; until it is dropped.
+struct Doubt<'a>(&'a Results);
+
+impl<'a> Doubt<'a> {
+    fn of(results: &'a Results) -> Self {
+        results.lock().report.doubtful += 1;
+        Self(results)
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.0.lock().report.doubtful -= 1;
+    }
+}
 
 impl ShadowEntry {
     pub fn compile(shadow: &snapshot::Shadow) -> Self {
@@ -199,9 +218,13 @@ async fn judge(asker: &Asker, copy: ReadCopy, results: &Results) -> Option<()> {
     let (mut source, mut other) = (source, other);
     // Not encoded, so that it can be read.
     let head = ask::marked(&copy.head, true);
-    for pause in AGAIN {
+    let mut _doubt = None;
+    for (tried, pause) in AGAIN.into_iter().enumerate() {
         if found.is_empty() {
             break;
+        }
+        if tried == IN_DOUBT {
+            _doubt = Some(Doubt::of(results));
         }
         tokio::time::sleep(pause).await;
         let before = ask::ask(asker, source_arn, &head).await?;
