@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use cut_kit::http::Settings;
+use cut_kit::postgres::Target;
 
 use crate::db::Storage;
 use crate::http::Peer;
@@ -226,13 +227,11 @@ fn storage(role: Role, path: Option<PathBuf>, url: Option<String>) -> Result<Sto
         (None, None) => Ok(Storage::Sqlite(format!("/data/{}.db", role.name()).into())),
         (None, Some(url)) => {
             let scheme = url.split("://").next().unwrap_or_default();
-            if url.contains("sslmode=require") || url.contains("sslmode=verify") {
-                return Err("DATABASE_URL asks for TLS (sslmode), which the board does not speak; \
-                     reach PostgreSQL over a private network"
-                    .into());
-            }
             match scheme {
-                "postgres" | "postgresql" if url.contains("://") => Ok(Storage::Postgres(url)),
+                "postgres" | "postgresql" if url.contains("://") => match Target::parse(&url, "board") {
+                    Ok(_) => Ok(Storage::Postgres(url)),
+                    Err(problem) => Err(format!("DATABASE_URL: {}", problem.message)),
+                },
                 _ => Err("DATABASE_URL must begin with postgres://; several hosts cannot share a SQLite \
                      file, and on one host DATABASE_PATH names it"
                     .into()),
@@ -268,7 +267,7 @@ mod tests {
         assert_eq!(storage(Role::Api, Some("/x".into()), url("")), sqlite("/x"));
         let postgres = "postgres://board@db/board";
         assert_eq!(storage(Role::Api, None, url(postgres)), Ok(Storage::Postgres(postgres.into())));
-        for bad in ["sqlite:///data/a.db", "mysql://x/y", "/data/a.db", "postgres://h/d?sslmode=require"] {
+        for bad in ["sqlite:///data/a.db", "mysql://x/y", "/data/a.db", "postgres://h/d?sslmode=verify-full"] {
             assert!(storage(Role::Api, None, url(bad)).is_err(), "{bad}");
         }
         assert!(storage(Role::Api, Some("/x".into()), url(postgres)).is_err());

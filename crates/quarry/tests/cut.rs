@@ -3,6 +3,10 @@
 
 #[path = "cut/bad_days.rs"]
 mod bad_days;
+#[path = "cut/clients.rs"]
+mod clients;
+#[path = "cut/full_disk.rs"]
+mod full_disk;
 #[path = "cut/signed.rs"]
 mod signed;
 #[path = "network/site.rs"]
@@ -271,7 +275,6 @@ fn posts_are_cut_out_back_and_out_again_while_clients_write() {
 }
 
 #[test]
-#[ignore = "not passed whole yet: run it by name"]
 fn the_same_over_postgresql() {
     let Some(server) = Postgres::start() else { return };
     out_back_and_out_again(Board::over(&server));

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cut_kit::postgres::Target;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::{DbError, Dialect, Row, Value};
 
@@ -29,7 +30,7 @@ pub struct PostgresTx {
 }
 
 struct Pool {
-    config: Config,
+    target: Target,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
@@ -42,11 +43,8 @@ struct Connection {
 impl Postgres {
     /// Connects once, so that a wrong URL shows at the start.
     pub async fn open(url: &str) -> Result<Postgres, DbError> {
-        let mut config: Config =
-            url.parse().map_err(|e| DbError::Failed(format!("DATABASE_URL cannot be read: {e}")))?;
-        config.connect_timeout(CONNECT_LIMIT);
-        config.application_name("board");
-        let pool = Arc::new(Pool { config, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(POOL)) });
+        let target = Target::parse(url, "board").map_err(|e| DbError::Failed(format!("DATABASE_URL: {e}")))?;
+        let pool = Arc::new(Pool { target, idle: Mutex::new(Vec::new()), permits: Arc::new(Semaphore::new(POOL)) });
         let first = pool.connect().await?;
         pool.put_back(first);
         Ok(Postgres(pool))
@@ -109,16 +107,10 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Connection, DbError> {
-        let connecting = self.config.connect(NoTls);
-        let (client, connection) = tokio::time::timeout(CONNECT_LIMIT, connecting)
+        let client = tokio::time::timeout(CONNECT_LIMIT, self.target.connect())
             .await
             .map_err(|_| DbError::Unavailable("PostgreSQL does not answer".into()))?
             .map_err(|e| DbError::Unavailable(format!("cannot connect to PostgreSQL: {}", full(&e))))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::warn!(error = full(&error), "a PostgreSQL connection ended");
-            }
-        });
         Ok(Connection { client, prepared: HashMap::new() })
     }
 }

@@ -14,8 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// A lag above this, or a transaction as old as that, is not calm.
+/// A lag above this, or a transaction as old as that, is not calm. On a machine on which it has not been calm for so long,
+/// a little more will do: it still fits into the time that a hold has for catching up.
 const CALM_LAG: Duration = Duration::from_millis(100);
+const WAITED: Duration = Duration::from_secs(10);
+const SLOW_LAG: Duration = Duration::from_millis(250);
 const OLD_TRANSACTION_MS: u64 = 1000;
 /// A route that is not acknowledged after so long is trouble.
 const SLOW_ROUTE: Duration = Duration::from_millis(150);
@@ -37,6 +40,8 @@ pub struct Eyes {
 pub struct Lag {
     platform: Arc<Platform>,
     calm_since: Cell<Option<Duration>>,
+    /// When a calm began to be waited for.
+    wanted_since: Cell<Duration>,
     took: Cell<Duration>,
     behind: Cell<u64>,
     old_transaction: Cell<Option<u64>>,
@@ -86,6 +91,7 @@ impl Eyes {
         let lag = Lag {
             platform: platform.clone(),
             calm_since: Cell::default(),
+            wanted_since: Cell::new(platform.door.clock.monotonic()),
             took: Cell::default(),
             behind: Cell::default(),
             old_transaction: Cell::default(),
@@ -137,6 +143,7 @@ impl Eyes {
                 }
                 State::Shadow => memory.shadow_base = (shadow.compared, shadow.different),
                 State::Follow => {
+                    self.lag.wanted_since.set(now);
                     memory.verified = None;
                     memory.missing = None;
                 }
@@ -446,8 +453,10 @@ impl Lag {
                 self.took.set(if followed.changes > 0 { followed.took } else { Duration::ZERO });
                 self.behind.set(followed.behind);
                 // What came while a batch was applied is the next one's; a batch that is not applied soon is lag.
-                let calm = followed.took <= CALM_LAG && followed.behind <= 1000;
-                let since = self.calm_since.get().unwrap_or_else(|| self.platform.door.clock.monotonic());
+                let now = self.platform.door.clock.monotonic();
+                let bound = if now.saturating_sub(self.wanted_since.get()) > WAITED { SLOW_LAG } else { CALM_LAG };
+                let calm = followed.took <= bound && followed.behind <= 1000;
+                let since = self.calm_since.get().unwrap_or(now);
                 self.calm_since.set(calm.then_some(since));
             }
             Err(trouble) => {

@@ -262,7 +262,8 @@ fn lag_that_never_closes_aborts_and_says_why() {
 #[test]
 fn shadow_differences_stop_and_show_and_are_accepted_in_so_many_words() {
     let mut world = World::new(Spec { shadow_percent: Some(100), ..spec(Data::Contract) });
-    world.seen.shadow = ShadowSeen { compared: 5, different: 2, example: "GET /a: status 200 and 404".into() };
+    world.seen.shadow =
+        ShadowSeen { compared: 5, different: 2, doubtful: 0, example: "GET /a: status 200 and 404".into() };
     world.run();
     let stop = world.progress.stopped.clone().unwrap();
     assert_eq!((world.progress.state, stop.code), (State::Shadow, StopCode::Differences));
@@ -271,6 +272,53 @@ fn shadow_differences_stop_and_show_and_are_accepted_in_so_many_words() {
     world.ask(Wish::Resume { accept: true, until: None });
     world.run();
     assert_eq!(world.progress.state, State::Watch);
+}
+
+#[test]
+fn what_differs_so_far_is_waited_for() {
+    let mut world = World::new(Spec { shadow_percent: Some(100), ..spec(Data::Contract) });
+    while world.progress.state != State::Shadow {
+        assert!(world.once());
+    }
+    world.seen.shadow = ShadowSeen { compared: 5, doubtful: 1, ..ShadowSeen::default() };
+    world.seen.in_state = world.spec.limits.shadow + 100;
+    world.run();
+    assert_eq!((world.progress.state, &world.progress.stopped), (State::Shadow, &None), "it may be a row on its way");
+    world.seen.shadow = ShadowSeen { compared: 6, different: 1, ..ShadowSeen::default() };
+    world.run();
+    assert_eq!(world.progress.stopped.as_ref().unwrap().code, StopCode::Differences);
+    // There is always another read of something that was just written: they are not waited for without end.
+    world.progress.stopped = None;
+    world.seen.shadow = ShadowSeen { compared: 7, doubtful: 1, ..ShadowSeen::default() };
+    world.seen.in_state = world.spec.limits.shadow + 60_000;
+    world.run();
+    assert_eq!(world.progress.state, State::Watch);
+}
+
+#[test]
+fn what_came_late_in_the_hold_is_not_given_up() {
+    let mut world = World::new(spec(Data::Contract));
+    while world.progress.state != State::Fence {
+        assert!(world.once());
+    }
+    world.once();
+    world.seen.in_state = world.spec.limits.fence + 100;
+    world.seen.in_hold = world.spec.limits.fence + 100;
+    world.once();
+    assert_eq!(world.progress.state, State::Activate, "{:?}", world.log);
+    // And a hold that follows others that were given up gets longer for each state, never longer in all.
+    let mut world = World::new(spec(Data::Contract));
+    while world.progress.state != State::Fence {
+        assert!(world.once());
+    }
+    world.progress.attempts = 2;
+    world.seen.in_state = 2 * world.spec.limits.fence;
+    world.once();
+    assert_eq!(world.progress.state, State::Fence);
+    world.seen.source.as_mut().unwrap().released = None;
+    world.seen.in_hold = world.spec.limits.hold + 1;
+    world.once();
+    assert_eq!(world.progress.state, State::Abort);
 }
 
 #[test]
