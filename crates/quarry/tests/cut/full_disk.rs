@@ -13,6 +13,7 @@ const INSIDE: &str = "QUARRY_TEST_MOUNTS";
 
 /// Runs [`inside`] in a mount namespace of its own, which takes the file system away with it.
 #[test]
+#[ignore = "not run yet: run it by name"]
 fn a_full_disk_in_the_middle_of_a_cut_loses_and_doubles_nothing() {
     let user = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
     let unshare = |words: &[&str]| {
@@ -104,4 +105,6 @@ fn inside() {
     let mut written: Vec<&str> = acknowledged.keys().map(String::as_str).collect();
     written.sort_unstable();
     assert_eq!(found, written, "acknowledged ones are there once, refused ones never");
+    // So that the directory can be taken away.
+    assert!(Command::new("umount").arg("-l").arg(&small).status().unwrap().success());
 }
