@@ -7,7 +7,9 @@ mod cut;
 mod exec;
 mod logs;
 mod ls;
+mod ps;
 mod table;
+mod top;
 
 pub use connection::Connection;
 pub use copilot::EnvCommand;
@@ -24,6 +26,29 @@ pub enum Command {
     Ls {
         #[command(flatten)]
         target: Target,
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the tasks that run, with their containers.
+    Ps {
+        #[command(flatten)]
+        target: Target,
+        /// Also those that have stopped and are still known.
+        #[arg(long, short)]
+        all: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the services use, again and again until interrupted.
+    Top {
+        #[command(flatten)]
+        target: Target,
+        /// Seconds between two looks.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        interval: u64,
+        /// Look once; so it is in a pipe.
+        #[arg(long)]
+        once: bool,
         #[arg(long)]
         json: bool,
     },
@@ -90,6 +115,14 @@ pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>
             Command::Ls { target, json } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;
                 ls::run(&connection, json).await?;
+            }
+            Command::Ps { target, all, json } => {
+                let connection = Connection::choose(target.data_dir.as_deref(), local)?;
+                ps::run(&connection, all, json).await?;
+            }
+            Command::Top { target, interval, once, json } => {
+                let connection = Connection::choose(target.data_dir.as_deref(), local)?;
+                top::run(&connection, std::time::Duration::from_secs(interval), once, json).await?;
             }
             Command::Logs { service, target, cluster, follow, json } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;

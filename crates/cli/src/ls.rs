@@ -37,12 +37,12 @@ struct LoadBalancerRow {
 }
 
 #[derive(Serialize)]
-struct ServiceRow {
-    cluster: String,
-    name: String,
+pub struct ServiceRow {
+    pub cluster: String,
+    pub name: String,
     status: String,
-    desired: i32,
-    running: i32,
+    pub desired: i32,
+    pub running: i32,
     pending: i32,
     task_definition: String,
 }
@@ -106,7 +106,7 @@ fn load_balancer(view: ListenerView) -> LoadBalancerRow {
     }
 }
 
-async fn services(aws: &Client, cluster: &str, rows: &mut Vec<ServiceRow>) -> Result<()> {
+pub async fn services(aws: &Client, cluster: &str, rows: &mut Vec<ServiceRow>) -> Result<()> {
     let input = ListServicesRequest { cluster: Some(cluster.into()), ..Default::default() };
     let pages = aws.paginate::<ListServices>(input).await?;
     let arns: Vec<_> = pages.into_iter().flat_map(|p| p.service_arns.unwrap_or_default()).collect();

@@ -115,3 +115,39 @@ fn a_template_says_what_the_manifest_wanted() {
         backend["Resources"].get("TargetGroup").is_none() && backend["Resources"].get("DiscoveryService").is_none()
     );
 }
+
+/// The shapes that Copilot's documentation shows: read, or refused for the one reason there is.
+#[test]
+fn manifests_of_copilots_shapes_are_read() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests/shapes");
+    let mut read = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let outcome = Service::read(&name, &text, &reading());
+        match name.strip_prefix("refused-").map(|rest| rest.trim_end_matches(".yml")) {
+            None => {
+                let service = outcome.unwrap_or_else(|problems| panic!("{problems}"));
+                let deployed =
+                    Deployed { app: "shop".into(), environment: "test".into(), https: true, ..Deployed::default() };
+                let resources = &parsed(&template::service(&service, &deployed))["Resources"];
+                assert_eq!(resources["Service"]["Type"], "AWS::ECS::Service", "{name}");
+                read += 1;
+            }
+            Some(feature) => {
+                let said = outcome.expect_err(&name).to_string();
+                let reason = match feature {
+                    "nlb" => "nlb: not supported",
+                    "publish" => "publish: not supported",
+                    "efs" => "storage.volumes.content.efs: not supported",
+                    "worker" => "Worker Service is not supported",
+                    "internal" => "internal load balancers are not supported",
+                    other => panic!("no reason is written down for {other}"),
+                };
+                assert!(said.contains(reason) && said.starts_with(&format!("{name}:")), "{name}: {said}");
+            }
+        }
+    }
+    assert_eq!(read, 8);
+}

@@ -10,7 +10,7 @@ mod roles;
 mod tour;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use quarry_control::endpoint::Auth;
 use quarry_domain::outside::AllowOutside;
 use std::net::SocketAddr;
@@ -93,6 +93,11 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
+    /// Print what a shell needs to complete the commands of this program.
+    #[command(after_help = "Examples:
+  source <(quarry completion bash)
+  quarry completion fish > ~/.config/fish/completions/quarry.fish")]
+    Completion { shell: clap_complete::Shell },
     #[command(flatten)]
     Client(quarry_cli::Command),
     /// Run the data plane; `serve` does this by itself.
@@ -175,6 +180,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 _ => coverage::Form::Text,
             };
             coverage::run(&data.path()?, form)?;
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "quarry", &mut std::io::stdout());
         }
         Command::Client(command) => return quarry_cli::run(command, local),
         Command::Proxy { data, workers, replace: true, .. } => {

@@ -176,3 +176,11 @@ fn calls_of_what_is_not_served_are_counted() {
     let text = String::from_utf8(platform.quarry(&["coverage"]).unwrap().stdout).unwrap();
     assert!(text.contains("2 ecs CreateTaskSet"), "{text}");
 }
+
+#[test]
+fn shells_learn_to_complete() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (ok, script, said) = quarry(&["completion", shell]);
+        assert!(ok && script.contains("svc") && script.contains("dockerfile"), "{shell}: {said}");
+    }
+}

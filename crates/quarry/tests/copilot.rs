@@ -71,6 +71,13 @@ fn the_tutorials_lines_work_as_they_stand() {
     let said = run(r#"svc exec --name posts --env test --command "/speaker say 0 hello""#);
     assert!(said.contains("hello"), "{said}");
 
+    let listed: Value = serde_json::from_str(&run("ps --json")).unwrap();
+    assert_eq!(listed["tasks"].as_array().map(Vec::len), Some(4), "{listed}");
+    let said = run("top");
+    assert!(said.lines().any(|line| line.contains("api-test-users") && line.contains("1/1")), "{said}");
+    let shown: Value = serde_json::from_str(&run("env show --name test --json")).unwrap();
+    assert_eq!(shown["services"].as_array().map(Vec::len), Some(4), "{shown}");
+
     run("svc pause --name threads --env test --yes");
     let status: Value = serde_json::from_str(&run("svc status --name threads --env test --json")).unwrap();
     assert_eq!(status["desired"], 0);

@@ -97,8 +97,11 @@ pub async fn deploy(
     let now = Cloud { aws: &session.aws, say: session.say };
     let stack_name = service_stack(&record.app, &record.name, name);
     let there = now.stack(&stack_name).await?;
-    let grown =
-        Needs { nat: needs.nat || (there.is_some() && has(session, record, "NATWorkloads", name).await?), ..needs };
+    let mut grown = needs;
+    if there.is_some() {
+        grown.load_balancer |= has(session, record, "ALBWorkloads", name).await?;
+        grown.nat |= has(session, record, "NATWorkloads", name).await?;
+    }
     let environment = provide(session, record, grown).await?;
     let mut parameters = BTreeMap::from([
         ("AppName".to_owned(), record.app.clone()),
