@@ -203,6 +203,9 @@ def serialised(service, model, params, protocol):
     if protocol == CBOR:
         assert request["headers"]["smithy-protocol"] == "rpc-v2-cbor", request["headers"]
         case["path"] = request["url_path"]
+    if protocol == "rest-json":
+        assert request["method"] == "POST" and not request["query_string"], request
+        case["path"] = request["url_path"]
     return case
 
 

@@ -34,6 +34,8 @@ pub mod servicediscovery;
 pub mod ssm;
 #[rustfmt::skip]
 pub mod sts;
+#[rustfmt::skip]
+pub mod xray;
 
 use quarry_wire::ServiceModel;
 
@@ -54,4 +56,5 @@ pub static SERVICES: &[&ServiceModel] = &[
     &servicediscovery::SERVICE,
     &ssm::SERVICE,
     &sts::SERVICE,
+    &xray::SERVICE,
 ];

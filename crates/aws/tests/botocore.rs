@@ -38,6 +38,7 @@ fn protocol_of(name: &str) -> Protocol {
         "query" => Protocol::Query,
         "ec2" => Protocol::Ec2,
         CBOR => Protocol::Cbor,
+        "rest-json" => Protocol::RestJson,
         other => panic!("protocol {other}"),
     }
 }
@@ -106,7 +107,7 @@ fn we_send_what_botocore_sends() {
         assert_eq!(request.path, case["path"].as_str().unwrap_or("/"));
         let theirs = body(case);
         match protocol {
-            Protocol::Json => {
+            Protocol::Json | Protocol::RestJson => {
                 let parse = |body: &[u8]| serde_json::from_slice::<Value>(body).expect("JSON");
                 assert_eq!(parse(&request.body), parse(&theirs), "{}", model.name);
             }

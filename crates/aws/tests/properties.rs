@@ -111,7 +111,7 @@ proptest! {
                 let reply = server::reply(protocol, service, model, output.as_ref(), "r");
                 let mut again = (model.new_output)();
                 match protocol {
-                    Protocol::Json => json::read_slice(again.as_mut(), &reply.body).expect("JSON"),
+                    Protocol::Json | Protocol::RestJson => json::read_slice(again.as_mut(), &reply.body).expect("JSON"),
                     Protocol::Cbor => cbor::read_slice(again.as_mut(), &reply.body).expect("CBOR"),
                     Protocol::Query | Protocol::Ec2 => {
                         let text = std::str::from_utf8(&reply.body).expect("text");
@@ -159,6 +159,7 @@ proptest! {
             ("/", vec![], bytes.as_slice()),
             (path.as_str(), vec![cbor], bytes.as_slice()),
             (path.as_str(), vec![cbor], cbor_body.as_slice()),
+            (service.path_of(model), vec![], json_body.as_bytes()),
         ] {
             match common::post_to(path, &given, body) {
                 Ok(call) => {

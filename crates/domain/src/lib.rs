@@ -27,6 +27,7 @@ pub mod security_group;
 pub mod service;
 pub mod snapshot;
 pub mod task;
+pub mod trace;
 
 /// Digests as text, for the crates that see only this one.
 pub use quarry_wire::hash;

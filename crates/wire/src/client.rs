@@ -52,6 +52,11 @@ pub fn request(
             ],
             body: json::to_vec(input),
         },
+        Protocol::RestJson => Request {
+            path: service.path_of(operation).to_owned(),
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: json::to_vec(input),
+        },
         Protocol::Query | Protocol::Ec2 => {
             let mut params = vec![
                 ("Action".to_owned(), operation.name.to_owned()),
@@ -94,7 +99,7 @@ pub fn read(
         return Ok(());
     }
     match protocol {
-        Protocol::Json => json::read_slice(output, body),
+        Protocol::Json | Protocol::RestJson => json::read_slice(output, body),
         Protocol::Cbor => cbor::read_slice(output, body),
         Protocol::Query | Protocol::Ec2 => {
             let root = xml::Node::parse(utf8(body)?)?;
@@ -144,7 +149,7 @@ fn utf8(body: &[u8]) -> Result<&str, DecodeError> {
 fn error(protocol: Protocol, status: u16, headers: &HeaderMap, body: &[u8]) -> ServiceError {
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let read = match protocol {
-        Protocol::Json => {
+        Protocol::Json | Protocol::RestJson => {
             let object = serde_json::from_slice(body).unwrap_or_default();
             object_error(status, header("x-amzn-errortype"), object)
         }

@@ -99,7 +99,7 @@ pub fn parameter_name(member: &Member, protocol: Protocol) -> Cow<'static, str> 
     match protocol {
         Protocol::Ec2 if !member.query.is_empty() => Cow::Borrowed(member.query),
         Protocol::Ec2 => capitalised(member.xml_name()),
-        Protocol::Query | Protocol::Json | Protocol::Cbor => Cow::Borrowed(member.xml_name()),
+        Protocol::Query | Protocol::Json | Protocol::Cbor | Protocol::RestJson => Cow::Borrowed(member.xml_name()),
     }
 }
 

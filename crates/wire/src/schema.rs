@@ -104,6 +104,8 @@ pub enum Protocol {
     Ec2,
     /// Smithy's RPC v2 CBOR, with service and operation in the path.
     Cbor,
+    /// JSON with a path of its own for each operation, POSTed (restJson1).
+    RestJson,
 }
 
 /// One service as the models describe it.
@@ -131,6 +133,8 @@ pub struct ServiceModel {
     pub target_prefix: &'static str,
     /// The namespace of XML responses; empty for JSON protocols.
     pub xml_namespace: &'static str,
+    /// Paths of restJson1 and whose they are, sorted; empty for the other protocols.
+    pub paths: &'static [(&'static str, &'static str)],
     /// Sorted by name.
     pub operations: &'static [&'static OperationModel],
     /// The names of all operations that AWS's model of the service has, sorted.
@@ -316,7 +320,7 @@ impl Protocol {
     pub fn is_form(self) -> bool {
         match self {
             Protocol::Query | Protocol::Ec2 => true,
-            Protocol::Json | Protocol::Cbor => false,
+            Protocol::Json | Protocol::Cbor | Protocol::RestJson => false,
         }
     }
 }
@@ -330,6 +334,17 @@ impl ServiceModel {
     /// The modelled error with this code.
     pub fn error(&self, code: &str) -> Option<&'static ErrorModel> {
         self.operations.iter().flat_map(|o| o.errors).find(|e| e.code == code).copied()
+    }
+
+    /// The operation of restJson1 that this path calls.
+    pub fn at_path(&self, path: &str) -> Option<&'static OperationModel> {
+        let found = self.paths.binary_search_by(|(known, _)| (*known).cmp(path)).ok()?;
+        self.operation(self.paths[found].1)
+    }
+
+    /// The path that calls an operation: of restJson1 its own, else `/`.
+    pub fn path_of(&self, operation: &OperationModel) -> &'static str {
+        self.paths.iter().find(|(_, name)| *name == operation.name).map_or("/", |(path, _)| path)
     }
 
     /// The operation of this name.

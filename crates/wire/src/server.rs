@@ -61,7 +61,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// Finds what a request calls: by its path if it is CBOR, by `X-Amz-Target`, or for a form (or a GET
+/// Finds what a request calls: by its path if it is CBOR or restJson1, by `X-Amz-Target`, or for a form (or a GET
 /// with `Action`) by the service in its credential scope, else by its `Version`.
 pub fn identify<'a>(
     services: &[&'static ServiceModel],
@@ -82,6 +82,9 @@ pub fn identify<'a>(
         let target = target.to_str().unwrap_or_default();
         let (prefix, name) = target.rsplit_once('.').unwrap_or((target, ""));
         return identify_rpc(services, Protocol::Json, prefix, name, headers, body);
+    }
+    if let Some(found) = identify_rest(services, method, uri, headers, body) {
+        return found;
     }
     let query = uri.query().unwrap_or_default();
     let scope = sigv4::scope(headers, query);
@@ -175,8 +178,9 @@ pub fn reply(
 ) -> Reply {
     let body = match protocol {
         Protocol::Json | Protocol::Cbor if !operation.has_output => Vec::new(),
+        Protocol::RestJson if !operation.has_output => b"{}".to_vec(),
         Protocol::Cbor => cbor::to_vec(output),
-        Protocol::Json => json::to_vec(output),
+        Protocol::Json | Protocol::RestJson => json::to_vec(output),
         Protocol::Query => query_body(service, operation, output, request_id).into_bytes(),
         Protocol::Ec2 => ec2_body(service, operation, output, request_id).into_bytes(),
     };
@@ -196,6 +200,8 @@ pub fn reply_error(protocol: Protocol, service: &ServiceModel, error: &ServiceEr
 pub fn unknown_operation(protocol: Protocol, service: &'static ServiceModel, name: &str) -> ServiceError {
     match protocol {
         Protocol::Json | Protocol::Cbor => ServiceError::new("UnknownOperationException", "", 400),
+        // What AWS's restJson1 services answer to a path that they do not know.
+        Protocol::RestJson => ServiceError::new("UnknownOperationException", "", 404),
         Protocol::Query | Protocol::Ec2 => invalid_action(Some(service), name, service.api_version),
     }
 }
@@ -224,6 +230,36 @@ fn identify_rpc<'a>(
     let body = decompressed(headers, body, limit).map_err(refuse)?;
     let payload = if protocol == Protocol::Cbor { Payload::Cbor(body) } else { Payload::Json(body) };
     Ok(Call { service, operation, protocol, payload })
+}
+
+/// A request of restJson1: a known path, or one that was signed for a service of paths.
+fn identify_rest<'a>(
+    services: &[&'static ServiceModel],
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &'a [u8],
+) -> Option<Result<Call<'a>, Refusal>> {
+    let scope = sigv4::scope(headers, uri.query().unwrap_or_default());
+    let speaks = |s: &&&'static ServiceModel| s.speaks(Protocol::RestJson);
+    let service = match &scope {
+        Some(scope) => *services.iter().filter(speaks).find(|s| s.signing_name == scope.service)?,
+        None => *services.iter().filter(speaks).find(|s| s.at_path(uri.path()).is_some())?,
+    };
+    let protocol = Protocol::RestJson;
+    let refuse = |error: ServiceError, called| Refusal { service: Some(service), protocol, called, error: Box::new(error) };
+    let Some(operation) = service.at_path(uri.path()).filter(|_| method == Method::POST) else {
+        let called = Some((service.id.to_owned(), uri.path().trim_start_matches('/').to_owned()));
+        return Some(Err(refuse(unknown_operation(protocol, service, uri.path()), called)));
+    };
+    let called = || Some((service.id.to_owned(), operation.name.to_owned()));
+    if body.len() > MAX_JSON {
+        return Some(Err(refuse(too_large(), called())));
+    }
+    Some(match decompressed(headers, body, MAX_JSON) {
+        Ok(body) => Ok(Call { service, operation, protocol, payload: Payload::Json(body) }),
+        Err(error) => Err(refuse(error, called())),
+    })
 }
 
 /// The protocol of this service's forms, if it takes any.
@@ -277,7 +313,7 @@ fn malformed_parameter(protocol: Protocol, error: &DecodeError) -> ServiceError 
             let message = format!("{} for parameter {}", error.message, error.path);
             ServiceError::new("InvalidParameterValue", message, 400)
         }
-        Protocol::Query | Protocol::Json | Protocol::Cbor => {
+        Protocol::Query | Protocol::Json | Protocol::Cbor | Protocol::RestJson => {
             ServiceError::new("MalformedInput", format!("{} at {}", error.message, error.path), 400)
         }
     }
@@ -290,6 +326,7 @@ fn headers(protocol: Protocol, json_version: &str, request_id: &str) -> Vec<(&'s
         Protocol::Query => "text/xml".to_owned(),
         Protocol::Ec2 => "text/xml;charset=UTF-8".to_owned(),
         Protocol::Cbor => CBOR.to_owned(),
+        Protocol::RestJson => "application/json".to_owned(),
     };
     let mut headers = vec![("content-type", content_type), ("x-amzn-requestid", request_id.to_owned())];
     if protocol == Protocol::Cbor {
@@ -302,7 +339,7 @@ fn error_reply(protocol: Protocol, service: Option<&ServiceModel>, error: &Servi
     let mut headers = headers(protocol, service.map_or("", |s| s.json_version), request_id);
     let who = if error.is_sender_fault() { "Sender" } else { "Receiver" };
     let body = match protocol {
-        Protocol::Json | Protocol::Cbor => {
+        Protocol::Json | Protocol::Cbor | Protocol::RestJson => {
             let model = service.and_then(|s| s.error(&error.code));
             let query_compatible = service.is_some_and(|s| s.query_compatible);
             let name = model.filter(|_| query_compatible).map_or(error.code.as_str(), |m| m.shape);
@@ -310,11 +347,13 @@ fn error_reply(protocol: Protocol, service: Option<&ServiceModel>, error: &Servi
                 headers.push(("x-amzn-query-error", format!("{};{who}", error.code)));
             }
             let mut object = error.details.clone();
-            object.insert("__type".to_owned(), name.into());
+            if protocol != Protocol::RestJson {
+                object.insert("__type".to_owned(), name.into());
+            }
             if !error.message.is_empty() {
                 object.insert(model.map_or("message", |m| m.message).to_owned(), error.message.clone().into());
             }
-            if protocol == Protocol::Json {
+            if protocol != Protocol::Cbor {
                 headers.push(("x-amzn-errortype", name.to_owned()));
                 Json::Object(object).to_string().into_bytes()
             } else {

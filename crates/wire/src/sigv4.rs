@@ -199,11 +199,11 @@ impl AuthFailure {
     /// The error in the words of a protocol.
     pub fn error(&self, protocol: Protocol) -> ServiceError {
         let (code, status) = match (protocol, self) {
-            (Protocol::Json | Protocol::Cbor, AuthFailure::Missing) => ("MissingAuthenticationTokenException", 400),
-            (Protocol::Json | Protocol::Cbor, AuthFailure::Incomplete(_)) => ("IncompleteSignatureException", 400),
-            (Protocol::Json | Protocol::Cbor, AuthFailure::UnknownKey) => ("UnrecognizedClientException", 400),
+            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::Missing) => ("MissingAuthenticationTokenException", 400),
+            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::Incomplete(_)) => ("IncompleteSignatureException", 400),
+            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::UnknownKey) => ("UnrecognizedClientException", 400),
             (
-                Protocol::Json | Protocol::Cbor,
+                Protocol::Json | Protocol::Cbor | Protocol::RestJson,
                 AuthFailure::WrongScope(_) | AuthFailure::Stale(_) | AuthFailure::Mismatch,
             ) => ("InvalidSignatureException", 400),
             (Protocol::Query | Protocol::Ec2, AuthFailure::Missing) => ("MissingAuthenticationToken", 403),

@@ -68,7 +68,7 @@ pub fn code(service: &ServiceModel, operation: &OperationModel) -> &'static str 
         _ if service.query_compatible => "ValidationError",
         Protocol::Query => "ValidationError",
         Protocol::Ec2 => "InvalidParameterValue",
-        Protocol::Json | Protocol::Cbor => {
+        Protocol::Json | Protocol::Cbor | Protocol::RestJson => {
             let own = match service.id {
                 // It models errors for parameters too, but only its own rules answer with them.
                 "secretsmanager" => "ValidationException",
@@ -129,7 +129,7 @@ fn structure(shape: &dyn Structure, prefix: &str, protocol: Protocol, found: &mu
     for (i, member) in shape.schema().members.iter().enumerate() {
         let name = match protocol {
             Protocol::Ec2 => parameter_name(member, protocol).into_owned(),
-            Protocol::Json | Protocol::Query | Protocol::Cbor => decapitalised(member.name),
+            Protocol::Json | Protocol::Query | Protocol::Cbor | Protocol::RestJson => decapitalised(member.name),
         };
         let path = join(prefix, &name);
         match shape.member(i).view() {
@@ -189,7 +189,7 @@ fn value(view: View<'_>, ty: &Type, path: &str, protocol: Protocol, found: &mut 
             for (i, item) in (0..list.len()).filter_map(|i| Some((i + 1, list.get(i)?))) {
                 let path = match protocol {
                     Protocol::Ec2 => format!("{path}.{i}"),
-                    Protocol::Json | Protocol::Query | Protocol::Cbor => format!("{path}.{i}.member"),
+                    Protocol::Json | Protocol::Query | Protocol::Cbor | Protocol::RestJson => format!("{path}.{i}.member"),
                 };
                 value(item.view(), element.ty, &path, protocol, found);
             }

@@ -96,6 +96,7 @@ fn root(model: &Service) -> Result<String> {
             "query" => "Query",
             "ec2" => "Ec2",
             "smithy-rpc-v2-cbor" => "Cbor",
+            "rest-json" => "RestJson",
             other => bail!("protocol {other} is not supported"),
         });
     }
@@ -129,7 +130,11 @@ fn root(model: &Service) -> Result<String> {
     let _ = writeln!(out, "    protocol: Protocol::{protocol},");
     let _ = writeln!(out, "    protocols: &[{}],", all.join(", "));
     let _ = writeln!(out, "    query_compatible: {},", model.metadata.get("awsQueryCompatible").is_some());
-    out.push_str("    operations: &[\n");
+    out.push_str("    paths: &[\n");
+    for (path, name) in paths(model)? {
+        let _ = writeln!(out, "        ({path:?}, {name:?}),");
+    }
+    out.push_str("    ],\n    operations: &[\n");
     for name in model.operations.keys() {
         let _ = writeln!(out, "        &op::{},", names::constant(name));
     }
@@ -139,6 +144,20 @@ fn root(model: &Service) -> Result<String> {
     }
     out.push_str("    ],\n};\n");
     Ok(out)
+}
+
+/// The path of each operation, sorted; none where the path does not say which one is called.
+fn paths(model: &Service) -> Result<BTreeMap<&str, &str>> {
+    let mut paths = BTreeMap::new();
+    for (name, operation) in model.operations.iter().filter(|_| model.is_rest()) {
+        let (method, path) = (&operation["http"]["method"], operation["http"]["requestUri"].as_str());
+        let path = path.filter(|path| method == "POST" && !path.contains(['{', '?']));
+        let path = path.with_context(|| format!("{name}: this method or path is not supported"))?;
+        if paths.insert(path, name.as_str()).is_some() {
+            bail!("{path} is of two operations");
+        }
+    }
+    Ok(paths)
 }
 
 fn shapes_head(service: &str) -> String {
@@ -194,7 +213,7 @@ fn structs(model: &Service) -> Result<BTreeMap<String, String>> {
 fn row(model: &Service, member: &str, reference: &Value, target: &str, required: bool) -> Result<String> {
     let mut row = format!("    Member::new({member:?}, &{})", type_path(model, target));
     if let Some(location) = reference["locationName"].as_str() {
-        if model.is_json() && location != member {
+        if (model.is_json() || model.is_rest()) && location != member {
             bail!("{member}: locationName in a JSON protocol is not supported");
         }
         if location != member {

@@ -107,6 +107,11 @@ impl Service {
         protocols.is_some_and(|protocols| protocols.iter().any(|protocol| protocol == "json"))
     }
 
+    /// Each operation has a path of its own.
+    pub fn is_rest(&self) -> bool {
+        self.meta("protocol") == "rest-json"
+    }
+
     pub fn shape(&self, name: &str) -> &Value {
         self.shapes.get(name).unwrap_or(&Value::Null)
     }

@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Json,
     protocols: &[Protocol::Json, Protocol::Cbor],
     query_compatible: false,
+    paths: &[
+    ],
     operations: &[
         &op::ADD_TAGS_TO_CERTIFICATE,
         &op::DELETE_CERTIFICATE,

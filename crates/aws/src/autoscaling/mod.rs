@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Query,
     protocols: &[Protocol::Query],
     query_compatible: false,
+    paths: &[
+    ],
     operations: &[
         &op::ATTACH_INSTANCES,
         &op::ATTACH_LOAD_BALANCER_TARGET_GROUPS,

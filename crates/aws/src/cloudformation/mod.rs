@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Query,
     protocols: &[Protocol::Query],
     query_compatible: false,
+    paths: &[
+    ],
     operations: &[
         &op::CANCEL_UPDATE_STACK,
         &op::CONTINUE_UPDATE_ROLLBACK,

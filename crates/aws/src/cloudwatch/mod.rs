@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Json,
     protocols: &[Protocol::Cbor, Protocol::Json, Protocol::Query],
     query_compatible: true,
+    paths: &[
+    ],
     operations: &[
         &op::DELETE_ALARMS,
         &op::DESCRIBE_ALARM_HISTORY,

@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Ec2,
     protocols: &[Protocol::Ec2],
     query_compatible: false,
+    paths: &[
+    ],
     operations: &[
         &op::ALLOCATE_ADDRESS,
         &op::ASSOCIATE_ADDRESS,

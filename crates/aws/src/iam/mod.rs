@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Query,
     protocols: &[Protocol::Query],
     query_compatible: false,
+    paths: &[
+    ],
     operations: &[
         &op::ADD_ROLE_TO_INSTANCE_PROFILE,
         &op::ATTACH_ROLE_POLICY,

@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Json,
     protocols: &[Protocol::Json, Protocol::Cbor],
     query_compatible: false,
+    paths: &[
+    ],
     operations: &[
         &op::BATCH_GET_SECRET_VALUE,
         &op::CREATE_SECRET,

@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Json,
     protocols: &[Protocol::Json, Protocol::Cbor],
     query_compatible: false,
+    paths: &[
+    ],
     operations: &[
         &op::CREATE_HTTP_NAMESPACE,
         &op::CREATE_PRIVATE_DNS_NAMESPACE,

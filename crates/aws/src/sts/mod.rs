@@ -25,6 +25,8 @@ pub static SERVICE: ServiceModel = ServiceModel {
     protocol: Protocol::Query,
     protocols: &[Protocol::Query],
     query_compatible: false,
+    paths: &[
+    ],
     operations: &[
         &op::ASSUME_ROLE,
         &op::GET_CALLER_IDENTITY,

@@ -1,0 +1,110 @@
+//! `X-Amzn-Trace-Id` (AWS's documentation, "Tracing header") and W3C's `traceparent`.
+//!
+//! Both name the same trace: X-Ray's `1-<8 digits>-<24 digits>` is W3C's id of 32 digits, the first eight of which X-Ray
+//! made of the time.
+
+/// What a request says of the trace that it belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceHeader {
+    /// X-Ray's form of the trace's id.
+    pub root: String,
+    /// The id of the segment or span that asks, 16 hexadecimal digits.
+    pub parent: Option<String>,
+    /// Whether who asks records this trace; `None`: it did not decide.
+    pub sampled: Option<bool>,
+}
+
+impl TraceHeader {
+    /// Of the value of `X-Amzn-Trace-Id`; `None` without a well-formed Root.
+    pub fn parse(value: &str) -> Option<Self> {
+        let mut header = Self::default();
+        for (name, value) in value.split(';').filter_map(|field| field.trim().split_once('=')) {
+            match name.to_ascii_lowercase().as_str() {
+                "root" if is_trace_id(value) => header.root = value.to_ascii_lowercase(),
+                "parent" if is_span_id(value) => header.parent = Some(value.to_ascii_lowercase()),
+                "sampled" => header.sampled = ["0", "1"].iter().position(|v| *v == value).map(|v| v == 1),
+                _ => {}
+            }
+        }
+        (!header.root.is_empty()).then_some(header)
+    }
+
+    /// Of the value of `traceparent`; `None` where it is none.
+    pub fn from_w3c(value: &str) -> Option<Self> {
+        let mut parts = value.trim().splitn(5, '-');
+        let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        // Of version 00 nothing may follow; a later one may say more.
+        let fits = version.len() == 2 && version != "ff" && flags.len() == 2 && (version != "00" || parts.next().is_none());
+        if !fits || ![version, trace, parent, flags].iter().all(|part| is_hex(part)) {
+            return None;
+        }
+        let root = to_xray(trace)?;
+        let parent = is_span_id(parent).then(|| parent.to_owned())?;
+        let flags = u8::from_str_radix(flags, 16).ok()?;
+        Some(Self { root, parent: Some(parent), sampled: Some(flags & 1 == 1) })
+    }
+}
+
+/// W3C's 32 digits as X-Ray has them; `None` where they are no id.
+pub fn to_xray(trace: &str) -> Option<String> {
+    let is_id = trace.len() == 32 && trace.bytes().all(|b| b.is_ascii_hexdigit()) && trace.bytes().any(|b| b != b'0');
+    is_id.then(|| format!("1-{}-{}", trace[..8].to_ascii_lowercase(), trace[8..].to_ascii_lowercase()))
+}
+
+/// X-Ray's id as W3C has it: 32 digits.
+pub fn to_w3c(root: &str) -> Option<String> {
+    is_trace_id(root).then(|| format!("{}{}", &root[2..10], &root[11..]).to_ascii_lowercase())
+}
+
+/// `1-<8 hexadecimal digits>-<24>`.
+pub fn is_trace_id(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == 35
+        && bytes.starts_with(b"1-")
+        && bytes[10] == b'-'
+        && bytes[2..10].iter().chain(&bytes[11..]).all(u8::is_ascii_hexdigit)
+}
+
+/// 16 hexadecimal digits, not all zero.
+pub fn is_span_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit()) && text.bytes().any(|b| b != b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
+
+    #[test]
+    fn both_headers_name_the_same_trace() {
+        let header = TraceHeader::parse("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1");
+        let w3c = TraceHeader::from_w3c("00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01");
+        assert_eq!(header, w3c);
+        let header = header.unwrap();
+        assert_eq!((header.root.as_str(), header.sampled), (ROOT, Some(true)));
+        assert_eq!(to_w3c(ROOT).as_deref(), Some("5759e988bd862e3fe1be46a994272793"));
+        assert_eq!(to_xray(&to_w3c(ROOT).unwrap()).as_deref(), Some(ROOT));
+    }
+
+    #[test]
+    fn what_is_no_header_is_none() {
+        for bad in ["", "Root=", "Root=1-x-y", "Parent=53995c3f42cd8ad8", "Root=2-5759e988-bd862e3fe1be46a994272793"] {
+            assert_eq!(TraceHeader::parse(bad), None, "{bad}");
+        }
+        let open = TraceHeader::parse("Self=1-a-b; root=1-5759e988-bd862e3fe1be46a994272793;Sampled=?").unwrap();
+        assert_eq!((open.parent, open.sampled), (None, None));
+        for bad in [
+            "00-00000000000000000000000000000000-53995c3f42cd8ad8-01",
+            "00-5759e988bd862e3fe1be46a994272793-0000000000000000-01",
+            "00-5759E988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01",
+            "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01-more",
+            "ff-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01",
+            "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8",
+        ] {
+            assert_eq!(TraceHeader::from_w3c(bad), None, "{bad}");
+        }
+        assert!(TraceHeader::from_w3c("cc-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00-more").is_some());
+    }
+}
