@@ -13,6 +13,7 @@ use crate::ecs::metadata::{self, Asker};
 use crate::iam::{self, KeyUse, RoleUse};
 use crate::platform::Platform;
 use crate::sts;
+use crate::xray::otlp;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
 use quarry_wire::sigv4::{self, Credentials, Expected};
@@ -86,6 +87,9 @@ impl Endpoint {
         }
         if head.uri.path().starts_with(wait::PATH) {
             return wait::receive(&self.platform, head, body);
+        }
+        if head.uri.path() == otlp::PATH {
+            return otlp::receive(&self.platform, head, body);
         }
         if head.uri.path() == COLLECT_PATH {
             return self.collect(head, body);

@@ -31,6 +31,7 @@ pub mod store;
 pub mod sts;
 pub mod vault;
 pub mod wake;
+pub mod xray;
 
 #[cfg(test)]
 mod random;

@@ -9,6 +9,7 @@ use crate::ecs::stats::Samples;
 use crate::machine::Machine;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
+use crate::xray::store::TraceStore;
 use crate::wake::Wake;
 use quarry_domain::arn::Place;
 use quarry_domain::door::Door;
@@ -60,6 +61,7 @@ pub struct Platform {
     /// Seals what must not be in the store in clear.
     pub vault: Vault,
     pub metrics: MetricStore,
+    pub traces: TraceStore,
     /// What was called.
     pub audit: audit::Trail,
     /// What sessions of roles may do.
@@ -112,6 +114,7 @@ impl Platform {
         let vault = Vault::open(&config.data_dir, &door).map_err(StoreError::Key)?;
         let audit = audit::Trail::new(&config.data_dir);
         let metrics = MetricStore::open(&config.data_dir.join("metrics.db"))?;
+        let traces = TraceStore::open(&config.data_dir.join("traces.db"))?;
         let seen = Wake::default();
         let wake = seen.clone();
         runtime.subscribe(Box::new(move || wake.signal()));
@@ -121,6 +124,7 @@ impl Platform {
             store,
             vault,
             metrics,
+            traces,
             audit,
             permissions: authorization::Cache::default(),
             runtime,

@@ -5,7 +5,7 @@ use crate::endpoint::Auth;
 use crate::platform::Platform;
 use crate::{
     acm, applicationautoscaling, autoscaling, cloudformation, cloudwatch, cut, ec2, ecr, ecs, elbv2, iam, link, logs,
-    secretsmanager, servicediscovery, ssm, sts,
+    secretsmanager, servicediscovery, ssm, sts, xray,
 };
 use quarry_domain::image::{RegistryAccess, RegistryAuth, RegistryUse};
 use std::io;
@@ -56,6 +56,7 @@ pub fn operations() -> Operations {
     servicediscovery::register(&mut operations);
     ssm::register(&mut operations);
     sts::register(&mut operations);
+    xray::register(&mut operations);
     operations
 }
 

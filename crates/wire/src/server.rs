@@ -269,7 +269,7 @@ fn form_protocol(service: &ServiceModel) -> Option<Protocol> {
 
 /// The body without its `Content-Encoding: gzip`, in which clients send large metric data. What
 /// comes out is as limited as what comes in.
-fn decompressed<'a>(headers: &HeaderMap, body: &'a [u8], limit: usize) -> Result<Cow<'a, [u8]>, ServiceError> {
+pub fn decompressed<'a>(headers: &HeaderMap, body: &'a [u8], limit: usize) -> Result<Cow<'a, [u8]>, ServiceError> {
     if headers.get("content-encoding").is_none_or(|value| value != "gzip") {
         return Ok(Cow::Borrowed(body));
     }
