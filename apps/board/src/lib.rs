@@ -14,6 +14,7 @@ pub mod import;
 pub mod links;
 pub mod posts;
 pub mod run;
+pub mod telemetry;
 pub mod threads;
 pub mod users;
 pub mod web;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::app::{self, StartError};
 use crate::config::{Config, Role};
 use crate::http::{Bound, Shutdown, serve};
+use crate::telemetry::Telemetry;
 
 /// The whole of `main`: exit code 0 after a drained end, 1 when it cannot start or a request had
 /// to be cut, 2 for wrong settings.
@@ -44,5 +45,10 @@ async fn run(config: &Config) -> Result<bool, StartError> {
     let bound = bound.map_err(|e| StartError::Bind(port, e))?;
     let port = bound.address.port();
     tracing::info!(service = config.role.name(), port, "listening");
-    Ok(serve(bound, router, shutdown).await)
+    let telemetry = Telemetry::start(config.role.name());
+    let drained = serve(bound, router, shutdown).await;
+    if let Some(telemetry) = telemetry {
+        telemetry.end().await;
+    }
+    Ok(drained)
 }

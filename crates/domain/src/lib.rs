@@ -16,6 +16,7 @@ pub mod health;
 pub mod image;
 pub mod isolation;
 pub mod link;
+pub mod log_pattern;
 pub mod metric;
 pub mod outside;
 pub mod placement;

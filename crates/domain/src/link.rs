@@ -44,6 +44,8 @@ pub enum Up {
         #[serde(default)]
         cuts: BTreeMap<String, CutReport>,
     },
+    /// Segment documents of requests that were sampled.
+    Segments { documents: Vec<String> },
 }
 
 /// The state of a cut's scope in one proxy. Counts are since this proxy first saw the cut.

@@ -7,6 +7,7 @@
 use crate::sealed::Sealed;
 use crate::security_group::Security;
 use crate::task::TaskEntry;
+use crate::trace::sampling::SamplingRule;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -30,6 +31,9 @@ pub struct Snapshot {
     /// Who may connect to whom.
     #[serde(default)]
     pub security: Security,
+    /// By which load balancers sample requests for traces; empty: they record none and say nothing of it.
+    #[serde(default)]
+    pub traces: Vec<SamplingRule>,
     /// Plain TCP forwarding: published host ports, and the AWS endpoint on the hub.
     pub relays: Vec<Relay>,
     /// The hub network, absent where tasks have no namespaces.

@@ -17,6 +17,7 @@ use crate::store::{self, Store};
 use crate::table::{Config, Table};
 use crate::target::Target;
 use crate::tls::TlsSettings;
+use crate::traces::{self, Traces};
 use crate::worker::{self, Command, Shared};
 use crate::{Error, NameService, ProxyConfig};
 use arc_swap::ArcSwap;
@@ -29,7 +30,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
@@ -56,6 +57,8 @@ struct Control {
     tls_errors: HashMap<String, String>,
     brokers: Rc<Brokers>,
     snapshot: Arc<Snapshot>,
+    /// Of requests that were recorded.
+    segments: Receiver<String>,
     /// The snapshot in force is on disk.
     saved: bool,
     serve: Option<mpsc::Sender<Up>>,
@@ -92,12 +95,14 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
         None => Store::open(&config.data_dir)?,
     };
     let count = config.workers.max(1);
+    let (traces, segments) = Traces::new();
     let shared = Arc::new(Shared {
         table: ArcSwap::from_pointee(empty_table()),
         wake: Arc::new(Notify::new()),
         door: Door::system(),
         shadows: Shadows::default(),
         limits: Limits::of_process(count),
+        traces,
     });
     let (logs, lines) = sync_channel(writer::QUEUE);
     let writer = Writer::new(config.data_dir.join("s3"), shared.door.clone());
@@ -133,6 +138,7 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             shared: shared.clone(),
             workers: workers.clone(),
             snapshot: Arc::default(),
+            segments,
             saved: true,
             serve: None,
             name_server: None,
@@ -401,6 +407,9 @@ impl Control {
     /// Puts a snapshot in force in all workers. When this returns, no worker begins a request by an
     /// older one.
     async fn route(&mut self, snapshot: Arc<Snapshot>) {
+        if self.snapshot.traces != snapshot.traces {
+            self.shared.traces.follow(&snapshot);
+        }
         let registry = &mut self.registry;
         let closed = registry.enter(&snapshot);
         let scopes = self.cuts.prepare(&snapshot);
@@ -536,6 +545,12 @@ impl Control {
             load_balancers: self.registry.balancers.iter().map(|(arn, b)| (arn.clone(), b.total())).collect(),
             target_groups: self.registry.groups.iter().map(|(arn, g)| (arn.clone(), g.total())).collect(),
         };
+        if self.serve.is_some() {
+            let documents = traces::waiting(&self.segments);
+            if !documents.is_empty() {
+                self.send(Up::Segments { documents });
+            }
+        }
         self.send(Up::Report {
             proxy: self.id.clone(),
             version: self.snapshot.version,

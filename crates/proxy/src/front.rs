@@ -13,6 +13,9 @@ pub struct Front {
     /// Where lines go, if they are written.
     pub access_log: Option<Arc<Sink>>,
     pub connection_log: Option<Arc<Sink>>,
+    /// The load balancer's.
+    pub name: String,
+    pub arn: String,
     /// For lines of requests that were not understood.
     pub dns_name: String,
     pub port: u16,

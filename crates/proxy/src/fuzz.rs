@@ -59,6 +59,7 @@ fn forwarded(head: &Head<'_, '_>) {
         random: (0, 0),
         close: false,
         cut_epoch: None,
+        sampling: crate::http::trace::Sampling::Off,
     };
     let mut out = Vec::new();
     head.forward(&mut out, &with);

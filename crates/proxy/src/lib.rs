@@ -38,6 +38,7 @@ mod stream;
 mod table;
 mod target;
 mod tls;
+mod traces;
 mod watch;
 mod worker;
 

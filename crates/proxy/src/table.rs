@@ -184,6 +184,8 @@ impl Config {
                         edits: Edits::new(&listener.attributes),
                         access_log: access_log.clone(),
                         connection_log: connection_log.clone(),
+                        name: lb.name.clone(),
+                        arn: lb.arn.clone(),
                         dns_name: lb.dns_name.to_ascii_lowercase(),
                         port: listener.port,
                     }),

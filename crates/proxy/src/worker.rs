@@ -16,6 +16,7 @@ use crate::screen;
 use crate::stream::Stream;
 use crate::table::{Place, Table};
 use crate::target;
+use crate::traces::Traces;
 use arc_swap::ArcSwap;
 use quarry_domain::door::{Door, UnixMillis};
 use quarry_domain::snapshot::RelayListen;
@@ -41,6 +42,7 @@ pub struct Shared {
     pub door: Door,
     pub shadows: Shadows,
     pub limits: Limits,
+    pub traces: Traces,
 }
 
 /// What the control thread tells a worker.

@@ -247,7 +247,8 @@ fn identify_rest<'a>(
         None => *services.iter().filter(speaks).find(|s| s.at_path(uri.path()).is_some())?,
     };
     let protocol = Protocol::RestJson;
-    let refuse = |error: ServiceError, called| Refusal { service: Some(service), protocol, called, error: Box::new(error) };
+    let refuse =
+        |error: ServiceError, called| Refusal { service: Some(service), protocol, called, error: Box::new(error) };
     let Some(operation) = service.at_path(uri.path()).filter(|_| method == Method::POST) else {
         let called = Some((service.id.to_owned(), uri.path().trim_start_matches('/').to_owned()));
         return Some(Err(refuse(unknown_operation(protocol, service, uri.path()), called)));

@@ -199,9 +199,15 @@ impl AuthFailure {
     /// The error in the words of a protocol.
     pub fn error(&self, protocol: Protocol) -> ServiceError {
         let (code, status) = match (protocol, self) {
-            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::Missing) => ("MissingAuthenticationTokenException", 400),
-            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::Incomplete(_)) => ("IncompleteSignatureException", 400),
-            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::UnknownKey) => ("UnrecognizedClientException", 400),
+            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::Missing) => {
+                ("MissingAuthenticationTokenException", 400)
+            }
+            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::Incomplete(_)) => {
+                ("IncompleteSignatureException", 400)
+            }
+            (Protocol::Json | Protocol::Cbor | Protocol::RestJson, AuthFailure::UnknownKey) => {
+                ("UnrecognizedClientException", 400)
+            }
             (
                 Protocol::Json | Protocol::Cbor | Protocol::RestJson,
                 AuthFailure::WrongScope(_) | AuthFailure::Stale(_) | AuthFailure::Mismatch,

@@ -189,7 +189,9 @@ fn value(view: View<'_>, ty: &Type, path: &str, protocol: Protocol, found: &mut 
             for (i, item) in (0..list.len()).filter_map(|i| Some((i + 1, list.get(i)?))) {
                 let path = match protocol {
                     Protocol::Ec2 => format!("{path}.{i}"),
-                    Protocol::Json | Protocol::Query | Protocol::Cbor | Protocol::RestJson => format!("{path}.{i}.member"),
+                    Protocol::Json | Protocol::Query | Protocol::Cbor | Protocol::RestJson => {
+                        format!("{path}.{i}.member")
+                    }
                 };
                 value(item.view(), element.ty, &path, protocol, found);
             }

@@ -11,6 +11,8 @@ mod value;
 
 use std::path::PathBuf;
 
+use crate::telemetry;
+
 pub use migrate::Migration;
 pub use value::{Row, Value};
 
@@ -115,8 +117,8 @@ impl Db {
     /// One read outside any transaction.
     pub async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
         match self {
-            Db::Sqlite(db) => db.query(sql, params).await,
-            Db::Postgres(db) => db.query(sql, params).await,
+            Db::Sqlite(db) => telemetry::statement("sqlite", sql, db.query(sql, params)).await,
+            Db::Postgres(db) => telemetry::statement("postgresql", sql, db.query(sql, params)).await,
         }
     }
 
@@ -138,8 +140,8 @@ impl Tx {
     /// One statement inside the transaction.
     pub async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
         match self {
-            Tx::Sqlite(tx) => tx.query(sql, params).await,
-            Tx::Postgres(tx) => tx.query(sql, params).await,
+            Tx::Sqlite(tx) => telemetry::statement("sqlite", sql, tx.query(sql, params)).await,
+            Tx::Postgres(tx) => telemetry::statement("postgresql", sql, tx.query(sql, params)).await,
         }
     }
 
@@ -151,8 +153,8 @@ impl Tx {
     /// Makes the transaction durable; after `Ok` it survives a crash of the process or machine.
     pub async fn commit(self) -> Result<(), DbError> {
         match self {
-            Tx::Sqlite(tx) => tx.commit().await,
-            Tx::Postgres(tx) => tx.commit().await,
+            Tx::Sqlite(tx) => telemetry::statement("sqlite", "COMMIT", tx.commit()).await,
+            Tx::Postgres(tx) => telemetry::statement("postgresql", "COMMIT", tx.commit()).await,
         }
     }
 

@@ -13,6 +13,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::telemetry;
+
 /// Carries a request's trace from the load balancer through the services.
 pub const TRACE_HEADER: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
@@ -98,10 +100,13 @@ impl Peer {
         loop {
             let left = self.0.patience.saturating_sub(began.elapsed());
             let limit = ANSWER_LIMIT.min(left);
-            let result = match tokio::time::timeout(limit, self.get_within(path, trace)).await {
-                Ok(result) => result,
-                Err(_) => Err(PeerError::Timeout(self.0.authority.clone(), began.elapsed())),
+            let ask = async {
+                match tokio::time::timeout(limit, self.get_within(path, trace)).await {
+                    Ok(result) => result,
+                    Err(_) => Err(PeerError::Timeout(self.0.authority.clone(), began.elapsed())),
+                }
             };
+            let result = telemetry::question(&self.0.authority, path, ask, |(status, _)| status.as_u16()).await;
             let passing = match &result {
                 Ok((status, _)) => matches!(status.as_u16(), 502..=504),
                 Err(_) => true,
@@ -154,7 +159,7 @@ impl Peer {
         let mut request = Request::get(format!("{}{path}", self.0.prefix))
             .header(header::HOST, &self.0.authority)
             .header(header::ACCEPT, "application/json");
-        if let Some(trace) = trace {
+        if let Some(trace) = telemetry::header(trace) {
             request = request.header(TRACE_HEADER, trace);
         }
         let response = connection.send_request(request.body(Empty::new())?).await?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use http::{HeaderValue, Method, header};
 use hyper::server::conn::http1;
@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::TRACE_HEADER;
+use crate::telemetry;
 
 /// A connection may be idle this long: longer than a load balancer keeps it, so that the balancer
 /// is the one who closes it. The same time bounds the arrival of a request's head.
@@ -95,7 +96,7 @@ impl Default for Shutdown {
 /// Serves until told to end; true when every request got its answer.
 pub async fn serve(bound: Bound, router: Router, shutdown: Shutdown) -> bool {
     let closing = Arc::new(AtomicBool::new(false));
-    let router = router.layer(from_fn_with_state(closing.clone(), access_log));
+    let router = router.layer(from_fn(telemetry::serve)).layer(from_fn_with_state(closing.clone(), access_log));
     let close_idle = watch::Sender::new(false);
     // Every connection holds a sender; when the last is gone the receiver sees the end.
     let (alive, mut all_gone) = mpsc::channel::<()>(1);

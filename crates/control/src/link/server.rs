@@ -239,6 +239,10 @@ impl Shared {
                     self.platform.seen.signal();
                 }
             }
+            Up::Segments { documents } => {
+                drop(state);
+                crate::xray::receive(&self.platform, documents);
+            }
             Up::Report { proxy: name, version, targets, counters, cuts } => {
                 let first = proxy.reported.is_none_or(|before| before < version);
                 proxy.reported = Some(version);

@@ -8,6 +8,7 @@ use crate::endpoint::DISCOVERY_PREFIX;
 use crate::platform::{HUB_ENDPOINT_PORT, PlatformConfig};
 use crate::servicediscovery;
 use crate::store::{StoreError, Tx};
+use crate::xray;
 use quarry_domain::address::{self, METADATA, is_of_tasks};
 use quarry_domain::block::Block;
 use quarry_domain::security_group::{Interface, Outside, Security};
@@ -55,6 +56,7 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
     let mut scopes = cut::rule::scopes(tx)?;
     let networks = endpoints.networks.clone();
     let mut built = Snapshot { hub: config.hub.clone(), networks, ..Snapshot::default() };
+    built.traces = xray::sampling(tx)?;
     built.security.groups = security::groups(tx)?;
     built.security.interfaces = endpoints.interfaces.clone();
     let mut fronts = HashMap::new();

@@ -1,11 +1,11 @@
 //! FilterLogEvents: the events of several streams that match a pattern, in the order of time.
 
 use super::events::{self, Event, Position, Query};
-use super::filter::Filter;
 use super::find;
 use super::records::{LogStream, stream_key};
 use crate::api::{Ctx, Result};
 use quarry_aws::logs::{FilterLogEventsRequest, FilterLogEventsResponse, FilteredLogEvent, error};
+use quarry_domain::log_pattern::Pattern;
 
 /// Events read at a time while looking for matches.
 const BATCH: usize = 1000;
@@ -14,7 +14,8 @@ pub fn handle(ctx: &mut Ctx<'_>, input: FilterLogEventsRequest) -> Result<Filter
     let limit = find::limit(input.limit, 10_000)?;
     let name = find::group_of(input.log_group_name.as_deref(), input.log_group_identifier.as_deref())?;
     let group = find::group(ctx.tx, name)?;
-    let filter = Filter::parse(input.filter_pattern.as_deref().unwrap_or_default())?;
+    let filter = Pattern::parse(input.filter_pattern.as_deref().unwrap_or_default())
+        .map_err(|mistake| error::invalid_parameter_exception(mistake.to_string()))?;
     let streams: Vec<String> = match (&input.log_stream_names, &input.log_stream_name_prefix) {
         (Some(_), Some(_)) => {
             return Err(error::invalid_parameter_exception(

@@ -9,7 +9,6 @@ mod delete_retention_policy;
 mod describe_log_groups;
 mod describe_log_streams;
 mod events;
-mod filter;
 mod filter_log_events;
 mod find;
 pub mod follow;

@@ -88,7 +88,8 @@ fn filters_find_words_phrases_and_leave_out() {
     assert_eq!(messages(json!({"filterPattern": "?200 ?POST"})), ["GET /api 200", "POST /api 500"]);
     assert_eq!(messages(json!({"filterPattern": "\"b c\""})), ["a b c"]);
     assert_eq!(messages(json!({"logStreamNames": ["t"]})).len(), 2);
-    assert_eq!(find(json!({"filterPattern": "{ $.a = 1 }"})).unwrap_err().code, "InvalidParameterException");
+    assert_eq!(find(json!({"filterPattern": "{ $.a = 1"})).unwrap_err().code, "InvalidParameterException");
+    assert_eq!(messages(json!({"filterPattern": "[method, path, status=5*]"})), ["POST /api 500", "GET /web 500"]);
     let page = find(json!({"limit": 4})).unwrap();
     assert_eq!(page.events.unwrap().len(), 4);
     assert_eq!(messages(json!({"nextToken": page.next_token.unwrap()})), ["a b c"]);

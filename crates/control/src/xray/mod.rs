@@ -15,9 +15,10 @@ mod targets;
 mod tests;
 
 use crate::api::{Operations, Result};
+use crate::platform::Platform;
 use crate::store::Tx;
 use quarry_aws::xray::{self as aws, error, op};
-use quarry_domain::trace::Service;
+use quarry_domain::trace::{Segment, Service};
 use quarry_wire::{ServiceError, Timestamp};
 
 pub use rules::sampling;
@@ -44,6 +45,15 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::UntagResource>(tags::remove);
     operations.serve::<op::UpdateGroup>(groups::update);
     operations.serve::<op::UpdateSamplingRule>(rules::update);
+}
+
+/// Keeps documents that the platform itself has made.
+pub fn receive(platform: &Platform, documents: Vec<String>) {
+    let read = |document: String| Segment::parse(&document).ok().map(|segment| (segment, document));
+    let documents: Vec<_> = documents.into_iter().filter_map(read).collect();
+    if let Err(error) = platform.traces.put(platform.now_ms(), &documents) {
+        tracing::warn!(%error, "segments of load balancers were not kept");
+    }
 }
 
 fn invalid(message: impl Into<String>) -> ServiceError {

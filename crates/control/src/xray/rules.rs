@@ -68,7 +68,9 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateSamplingRuleRequest) -> Result<Cre
     let given = input.sampling_rule.unwrap_or_default();
     let name = match (&given.rule_name, &given.rule_arn) {
         (None, Some(_)) => return Err(invalid("RuleName must be specified.")),
-        (name, _) => name.clone().filter(|name| !name.is_empty()).ok_or_else(|| invalid("RuleName must be specified."))?,
+        (name, _) => {
+            name.clone().filter(|name| !name.is_empty()).ok_or_else(|| invalid("RuleName must be specified."))?
+        }
     };
     if given.sampling_rate_boost.is_some() {
         return Err(invalid("SamplingRateBoost is not supported here."));
@@ -121,7 +123,9 @@ pub fn update(ctx: &mut Ctx<'_>, input: UpdateSamplingRuleRequest) -> Result<Upd
         &given.url_path,
         &given.resource_arn,
     ];
-    if name == DEFAULT && (given.priority.is_some() || given.attributes.is_some() || patterns.iter().any(|p| p.is_some())) {
+    if name == DEFAULT
+        && (given.priority.is_some() || given.attributes.is_some() || patterns.iter().any(|p| p.is_some()))
+    {
         return Err(invalid("Only FixedRate and ReservoirSize of the default rule can be changed."));
     }
     let rule = &mut record.rule;

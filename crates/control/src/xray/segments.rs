@@ -4,7 +4,8 @@ use super::invalid;
 use crate::api::{Ctx, Result};
 use quarry_aws::xray::{
     BatchGetTracesRequest, BatchGetTracesResult, PutTelemetryRecordsRequest, PutTelemetryRecordsResult,
-    PutTraceSegmentsRequest, PutTraceSegmentsResult, Segment as ShownSegment, Trace as ShownTrace, UnprocessedTraceSegment,
+    PutTraceSegmentsRequest, PutTraceSegmentsResult, Segment as ShownSegment, Trace as ShownTrace,
+    UnprocessedTraceSegment,
 };
 use quarry_domain::trace::Segment;
 

@@ -299,7 +299,11 @@ mod tests {
         }
         assert!(!store.get(20, &[id(19)]).unwrap().is_empty());
         assert!(store.get(20, &[id(1)]).unwrap().is_empty());
-        let real: i64 = store.lock().connection.query_row("SELECT coalesce(sum(length(document)), 0) FROM segment", [], |r| r.get(0)).unwrap();
+        let real: i64 = store
+            .lock()
+            .connection
+            .query_row("SELECT coalesce(sum(length(document)), 0) FROM segment", [], |r| r.get(0))
+            .unwrap();
         assert_eq!(real, store.lock().bytes);
     }
 }

@@ -108,10 +108,17 @@ fn summary(stored: &Stored, trace: &Trace, account: &str) -> TraceSummary {
         annotations: Some(annotations.collect::<BTreeMap<_, _>>()),
         users: Some(users(trace, account)),
         service_ids: Some(ids(trace.services())),
-        resource_arns: Some(texts(|span| &span.resource_arn).into_iter().map(|arn| ResourceARNDetail { arn: Some(arn) }).collect()),
-        instance_ids: Some(texts(|span| &span.instance_id).into_iter().map(|id| InstanceIdDetail { id: Some(id) }).collect()),
+        resource_arns: Some(
+            texts(|span| &span.resource_arn).into_iter().map(|arn| ResourceARNDetail { arn: Some(arn) }).collect(),
+        ),
+        instance_ids: Some(
+            texts(|span| &span.instance_id).into_iter().map(|id| InstanceIdDetail { id: Some(id) }).collect(),
+        ),
         availability_zones: Some(
-            texts(|span| &span.availability_zone).into_iter().map(|name| AvailabilityZoneDetail { name: Some(name) }).collect(),
+            texts(|span| &span.availability_zone)
+                .into_iter()
+                .map(|name| AvailabilityZoneDetail { name: Some(name) })
+                .collect(),
         ),
         entry_point: root.and_then(|root| trace.service_of(root)).map(|service| service_id(service, account)),
         revision: Some(stored.revision),

@@ -57,7 +57,8 @@ enum Tagged {
 
 fn found(ctx: &Ctx<'_>, arn: Option<String>) -> Result<Tagged> {
     let arn = arn.unwrap_or_default();
-    let unknown = || error::resource_not_found_exception("The resource was not found.").with("ResourceName", arn.clone());
+    let unknown =
+        || error::resource_not_found_exception("The resource was not found.").with("ResourceName", arn.clone());
     if !arn.starts_with("arn:") {
         return Err(unknown());
     }

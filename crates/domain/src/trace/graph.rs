@@ -117,17 +117,13 @@ mod tests {
         let names: Vec<String> = graph.nodes().map(|(_, s, _)| format!("{}/{}", s.name, s.kind)).collect();
         assert_eq!(
             names,
-            [
-                "lb/AWS::ElasticLoadBalancingV2::LoadBalancer",
-                "lb/client",
-                "posts/",
-                "posts.db/Database::SQL",
-                "users/"
-            ]
+            ["lb/AWS::ElasticLoadBalancingV2::LoadBalancer", "lb/client", "posts/", "posts.db/Database::SQL", "users/"]
         );
         let edges: Vec<(usize, usize, u64, u64)> = graph
             .nodes()
-            .flat_map(|(from, service, _)| graph.edges_of(service).map(move |(to, seen)| (from, to, seen.ok, seen.fault)))
+            .flat_map(|(from, service, _)| {
+                graph.edges_of(service).map(move |(to, seen)| (from, to, seen.ok, seen.fault))
+            })
             .collect();
         assert_eq!(edges, [(0, 2, 2, 0), (1, 0, 2, 0), (2, 3, 2, 0), (2, 4, 0, 2)]);
         let seen: Vec<(bool, bool, u64)> = graph.nodes().map(|(_, _, s)| (s.root, s.active, s.total())).collect();

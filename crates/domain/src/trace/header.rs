@@ -35,7 +35,8 @@ impl TraceHeader {
         let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         // Of version 00 nothing may follow; a later one may say more.
-        let fits = version.len() == 2 && version != "ff" && flags.len() == 2 && (version != "00" || parts.next().is_none());
+        let fits =
+            version.len() == 2 && version != "ff" && flags.len() == 2 && (version != "00" || parts.next().is_none());
         if !fits || ![version, trace, parent, flags].iter().all(|part| is_hex(part)) {
             return None;
         }

@@ -118,7 +118,9 @@ fn read(object: &Map<String, Value>, depth: usize) -> Result<Segment, &'static s
         return Err("InvalidParentId");
     }
     let name = text(object, "name").ok_or("MissingName")?;
-    if name.chars().count() > MAX_NAME || !name.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/%&#=+\\-@,".contains(c)) {
+    if name.chars().count() > MAX_NAME
+        || !name.chars().all(|c| c.is_alphanumeric() || c.is_whitespace() || "_.:/%&#=+\\-@,".contains(c))
+    {
         return Err("InvalidName");
     }
     let start = number("start_time").ok_or("MissingStartTime")?;

@@ -77,7 +77,11 @@ impl Trace {
     /// The first segment that nobody of the trace called; where there is none, the first that is there.
     pub fn root(&self) -> Option<&Segment> {
         let is_root = |span: &&Segment| !span.is_subsegment && self.parent(span).is_none();
-        self.spans.iter().find(is_root).or_else(|| self.spans.iter().find(|span| !span.is_subsegment)).or(self.spans.first())
+        self.spans
+            .iter()
+            .find(is_root)
+            .or_else(|| self.spans.iter().find(|span| !span.is_subsegment))
+            .or(self.spans.first())
     }
 
     /// Seconds since 1970 of its beginning and its end; an end that is not there is the latest of what is.
@@ -121,7 +125,12 @@ impl Trace {
         let root = self.root().map(|root| root.id.as_str());
         let node = |span| {
             let service = if is_inferred(span, &called) { inferred(span) } else { service(span) };
-            Node { service, span, inferred: span.is_subsegment, root: Some(span.id.as_str()) == root && !span.is_subsegment }
+            Node {
+                service,
+                span,
+                inferred: span.is_subsegment,
+                root: Some(span.id.as_str()) == root && !span.is_subsegment,
+            }
         };
         self.spans.iter().filter(|span| !span.is_subsegment || is_inferred(span, &called)).map(node).collect()
     }

@@ -11,7 +11,6 @@ use crate::http::forward::Forwarding;
 use crate::http::mend::{Mended, mend};
 use crate::http::request::{self, Head, MAX_COUNT, Parsed, View};
 use crate::http::response::Asked;
-use crate::logs::access::Entry;
 use crate::logs::text::push_escaped;
 use crate::sticky::{self, Sticky};
 use crate::table::{ActionEntry, ForwardEntry, Found, ListenerEntry, Place, Table};
@@ -108,10 +107,7 @@ impl Conn {
         if !again {
             self.count_desync();
         }
-        if let Some(log) = &listener.front.access_log {
-            let entry = || Entry::new(log.clone(), self.began(), &head, &listener.dns_name, listener.port);
-            self.entry.borrow_mut().get_or_insert_with(|| Box::new(entry()));
-        }
+        self.begin_entry(listener, &head, again);
         if let Err(status) = head.check(&listener.attributes) {
             return self.refuse(out, status);
         }
@@ -163,10 +159,11 @@ impl Conn {
             return self.answered(out, head, 464, keep_alive);
         }
         let random = (self.worker.random(), self.worker.random() as u32);
+        let sampling = self.sampling(self.entry.borrow().as_ref().and_then(|entry| entry.traced.as_ref()));
         self.note(|entry| {
             (entry.action, entry.group) = ("forward", Some(config.groups[group].shared.clone()));
             entry.trace_id.clear();
-            head.push_trace_id(&mut entry.trace_id, (millis / 1000) as u32, random);
+            head.push_trace_id(&mut entry.trace_id, (millis / 1000) as u32, random, sampling);
         });
         let dropped = head.forward(
             out,
@@ -182,6 +179,7 @@ impl Conn {
                 random,
                 close: close_both,
                 cut_epoch: cut.filter(|_| !is_read).map(|cut| cut.epoch),
+                sampling,
             },
         );
         if dropped && !again {

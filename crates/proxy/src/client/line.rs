@@ -3,10 +3,12 @@
 use super::{Conn, Origin};
 use crate::front::Front;
 use crate::http::request::Head;
+use crate::http::trace::Sampling;
 use crate::logs::access::{Began, Entry};
 use crate::logs::connection::{self, Connection};
-use crate::table::Place;
+use crate::table::{ListenerEntry, Place};
 use crate::target;
+use crate::traces::Traced;
 use crate::watch::Phase;
 use crate::worker::Worker;
 use std::net::SocketAddr;
@@ -70,7 +72,8 @@ impl Conn {
     pub(super) fn make_trace_id(&self, head: &Head<'_, '_>, entry: &mut Entry) {
         let seconds = (self.worker.shared.door.now_ms() / 1000) as u32;
         let random = (self.worker.random(), self.worker.random() as u32);
-        head.push_trace_id(&mut entry.trace_id, seconds, random);
+        let sampling = self.sampling(entry.traced.as_ref());
+        head.push_trace_id(&mut entry.trace_id, seconds, random, sampling);
     }
 
     /// The request has ended: its line goes to the access log. `received`: bytes, where they are known.
@@ -79,7 +82,39 @@ impl Conn {
         entry.received = received.unwrap_or(entry.received);
         entry.verdict = self.verdict.get();
         let now = self.worker.shared.door.now_ms();
-        let sink = entry.sink.clone();
-        self.worker.log(&sink, |out| entry.write(out, now));
+        if let Some(sink) = entry.sink.clone() {
+            self.worker.log(&sink, |out| entry.write(out, now));
+        }
+        if let Some(traced) = entry.traced.take() {
+            self.worker.shared.traces.end(&traced, &entry);
+        }
+    }
+
+    /// What the target is told of recording the request.
+    pub(super) fn sampling(&self, traced: Option<&Traced>) -> Sampling {
+        match traced {
+            Some(traced) => Sampling::Yes(traced.marks),
+            None if self.worker.shared.traces.is_on() => Sampling::No,
+            None => Sampling::Off,
+        }
+    }
+
+    /// A request has begun that may be recorded as a trace, in the access log, or in both.
+    pub(super) fn begin_entry(&self, listener: &ListenerEntry, head: &Head<'_, '_>, again: bool) {
+        let (front, shared) = (&listener.front, &self.worker.shared);
+        let begin = || {
+            let seconds = (shared.door.now_ms() / 1000) as u32;
+            shared.traces.begin(front, head, seconds, || self.worker.random())
+        };
+        let traced = if again { None } else { begin() };
+        if front.access_log.is_none() && traced.is_none() {
+            return;
+        }
+        let new = || Entry::new(front.access_log.clone(), self.began(), head, &listener.dns_name, listener.port);
+        let mut entry = self.entry.borrow_mut();
+        let entry = entry.get_or_insert_with(|| Box::new(new()));
+        if traced.is_some() {
+            (entry.front, entry.traced) = (Some(front.clone()), traced);
+        }
     }
 }

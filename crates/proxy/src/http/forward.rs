@@ -1,7 +1,8 @@
 //! A client's head rewritten for the target.
 
 use super::request::{Head, without_port};
-use super::{elements, push_number, trace};
+use super::trace::{self, Sampling};
+use super::{elements, push_number};
 use crate::http::body::Body;
 use crate::stream::TlsInfo;
 use quarry_domain::snapshot::{ListenerAttributes, LoadBalancerAttributes, XffMode};
@@ -26,6 +27,7 @@ pub struct Forwarding<'a> {
     pub close: bool,
     /// Of a write that belongs to a cut.
     pub cut_epoch: Option<u64>,
+    pub sampling: Sampling,
 }
 
 impl Head<'_, '_> {
@@ -52,6 +54,7 @@ impl Head<'_, '_> {
                 continue;
             }
             if own(field.name)
+                || (matches!(with.sampling, Sampling::Yes(_)) && field.name.eq_ignore_ascii_case("traceparent"))
                 || is_cut_field(field.name)
                 || (!self.upgrade && field.name.eq_ignore_ascii_case("upgrade"))
             {
@@ -94,9 +97,9 @@ impl Head<'_, '_> {
     }
 
     /// Appends the value of X-Amzn-Trace-Id that goes with this request.
-    pub fn push_trace_id(&self, out: &mut Vec<u8>, unix_seconds: u32, random: (u64, u32)) {
+    pub fn push_trace_id(&self, out: &mut Vec<u8>, unix_seconds: u32, random: (u64, u32), sampling: Sampling) {
         let traced = self.headers.iter().find(|h| h.name.eq_ignore_ascii_case("x-amzn-trace-id"));
-        trace::push_trace_id(out, traced.map(|h| h.value), &trace::id(unix_seconds, random));
+        trace::push_trace_id(out, traced.map(|h| h.value), &trace::id(unix_seconds, random), sampling);
     }
 
     fn push_host(&self, out: &mut Vec<u8>, with: &Forwarding<'_>) {
@@ -137,8 +140,13 @@ impl Head<'_, '_> {
         out.extend_from_slice(b"\r\nX-Forwarded-Port: ");
         push_number(out, u64::from(with.port));
         out.extend_from_slice(b"\r\nX-Amzn-Trace-Id: ");
-        self.push_trace_id(out, with.unix_seconds, with.random);
+        self.push_trace_id(out, with.unix_seconds, with.random, with.sampling);
         out.extend_from_slice(b"\r\n");
+        if let Sampling::Yes(marks) = &with.sampling {
+            out.extend_from_slice(b"traceparent: ");
+            trace::push_traceparent(out, marks);
+            out.extend_from_slice(b"\r\n");
+        }
         if let Some(tls) = with.tls.filter(|_| with.attributes.tls_headers) {
             let (version, cipher) = (&with.listener.tls_version_header, &with.listener.tls_cipher_header);
             for part in [version, ": ", tls.version, "\r\n", cipher, ": ", &tls.cipher, "\r\n"] {
@@ -205,6 +213,7 @@ mod tests {
             random: (2, 3),
             close: false,
             cut_epoch: None,
+            sampling: Sampling::Off,
         };
         let mut out = Vec::new();
         head.forward(&mut out, &with);

@@ -2,11 +2,13 @@
 
 use super::Sink;
 use super::text::{push_address, push_escaped, push_seconds, push_time};
+use crate::front::Front;
 use crate::http::desync::Verdict;
 use crate::http::push_number;
 use crate::http::request::Head;
 use crate::stream::TlsInfo;
 use crate::target::Group;
+use crate::traces::Traced;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,11 +16,15 @@ use std::time::{Duration, Instant};
 
 /// What is known about a request on its way; becomes a line when it has ended.
 pub struct Entry {
-    pub sink: Arc<Sink>,
+    /// Where its line goes, if it is written.
+    pub sink: Option<Arc<Sink>>,
+    /// Of a request that is recorded as a trace, what it came to.
+    pub front: Option<Arc<Front>>,
+    pub traced: Option<Traced>,
     pub began: Began,
     /// The request line, as logged and escaped.
-    request: Vec<u8>,
-    user_agent: Vec<u8>,
+    pub request: Vec<u8>,
+    pub user_agent: Vec<u8>,
     pub trace_id: Vec<u8>,
     upgrade: bool,
     /// Priority of the rule that matched; 0: the default action. `None`: it did not come to that.
@@ -28,8 +34,8 @@ pub struct Entry {
     pub group: Option<Arc<Group>>,
     /// The target that the request was sent to, as the API knows it.
     pub target: Option<(String, u16)>,
-    times: Option<(Duration, Duration, Duration)>,
-    target_status: Option<u16>,
+    pub times: Option<(Duration, Duration, Duration)>,
+    pub target_status: Option<u16>,
     /// Of the answer to the client.
     pub status: u16,
     pub received: u64,
@@ -53,7 +59,7 @@ const MAX_USER_AGENT: usize = 8 * 1024;
 
 impl Entry {
     /// Of a request that was understood; `port` is the listener's.
-    pub fn new(sink: Arc<Sink>, began: Began, head: &Head<'_, '_>, dns_name: &str, port: u16) -> Self {
+    pub fn new(sink: Option<Arc<Sink>>, began: Began, head: &Head<'_, '_>, dns_name: &str, port: u16) -> Self {
         let host = if head.authority.is_empty() { dns_name } else { head.host() };
         let mut request = Vec::with_capacity(head.path.len() + head.query.len() + host.len() + 48);
         push_escaped(&mut request, head.method.as_bytes());
@@ -85,12 +91,14 @@ impl Entry {
         let mut request = vec![b'-'];
         push_url(&mut request, &began, dns_name, port);
         request.extend_from_slice(b"- -");
-        Self::bare(sink, began, request)
+        Self::bare(Some(sink), began, request)
     }
 
-    fn bare(sink: Arc<Sink>, began: Began, request: Vec<u8>) -> Self {
+    fn bare(sink: Option<Arc<Sink>>, began: Began, request: Vec<u8>) -> Self {
         Self {
             sink,
+            front: None,
+            traced: None,
             began,
             request,
             user_agent: Vec::new(),
@@ -130,7 +138,7 @@ impl Entry {
         });
         push_time(out, unix_millis);
         out.push(b' ');
-        out.extend_from_slice(self.sink.elb.as_bytes());
+        out.extend_from_slice(self.sink.as_ref().map_or("-", |sink| &sink.elb).as_bytes());
         out.push(b' ');
         push_address(out, began.peer);
         out.push(b' ');

@@ -10,6 +10,7 @@ use crate::logs;
 use crate::platform::{HUB_ENDPOINT_PORT, Platform};
 use crate::servicediscovery;
 use crate::store::StoreError;
+use crate::xray::otlp;
 use quarry_domain::container::{self, Context, VolumeSource, lower};
 use quarry_domain::image::ResolvedImage;
 use quarry_domain::isolation::Isolation;
@@ -86,6 +87,11 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
     for (spec, container) in spec.containers.iter_mut().zip(&task.containers) {
         let variables = metadata::environment(platform, &task, container);
         spec.env.extend(variables.into_iter().map(|(name, value)| format!("{name}={value}")));
+        let is_set = |name: &str| spec.env.iter().any(|set| set.split_once('=').is_some_and(|(set, _)| set == name));
+        if !["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].iter().any(|name| is_set(name)) {
+            let variables = traces(platform, &task);
+            spec.env.extend(variables.into_iter().map(|(name, value)| format!("{name}={value}")));
+        }
     }
     crate::cut::secret::give(platform, id, &mut spec.containers);
     platform.runtime.launch(&spec).map_err(|error| error.to_string())?;
@@ -102,15 +108,28 @@ fn environment(platform: &Platform, task: &Task) -> Vec<(String, String)> {
         ("AWS_EXECUTION_ENV".to_owned(), format!("AWS_ECS_{}", task.launch_type.as_str())),
         ("AWS_REGION".to_owned(), platform.place().region.clone()),
     ];
+    variables.extend(endpoint(platform, task).map(|endpoint| ("AWS_ENDPOINT_URL".to_owned(), endpoint)));
+    variables
+}
+
+/// Where OpenTelemetry's SDKs send spans, in a container that names no collector of its own.
+fn traces(platform: &Platform, task: &Task) -> Vec<(String, String)> {
+    let Some(endpoint) = endpoint(platform, task) else { return Vec::new() };
+    vec![
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT".to_owned(), format!("{endpoint}{}", otlp::PATH)),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL".to_owned(), "http/protobuf".to_owned()),
+    ]
+}
+
+/// Where a task reaches the AWS endpoint.
+fn endpoint(platform: &Platform, task: &Task) -> Option<String> {
     // Without a network (mode none) there is no way to it.
     let reached = platform.config.hub.as_ref().filter(|_| task.address.is_some());
-    let endpoint = match (reached, platform.runtime.isolation().isolation) {
+    match (reached, platform.runtime.isolation().isolation) {
         (Some(hub), _) => Some(format!("http://{}:{HUB_ENDPOINT_PORT}", hub.address)),
         (None, Isolation::None) => Some(format!("http://127.0.0.1:{}", platform.config.port)),
         (None, Isolation::UserNamespaces | Isolation::Rootless) => None,
-    };
-    variables.extend(endpoint.map(|endpoint| ("AWS_ENDPOINT_URL".to_owned(), endpoint)));
-    variables
+    }
 }
 
 /// A folder of this machine, made if it is missing, if it lies where tasks may see it: links are followed first.

@@ -3,8 +3,8 @@
 //! subsegment of its own.
 
 use super::message::{AnyValue, CLIENT, CONSUMER, ERROR, KeyValue, PRODUCER, ResourceSpans, SERVER, Span, Value};
-use quarry_domain::trace::segment::MAX_DOCUMENT;
 use quarry_domain::trace::header;
+use quarry_domain::trace::segment::MAX_DOCUMENT;
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -18,8 +18,18 @@ pub struct About<'a> {
 
 /// Databases that speak SQL, as `db.system.name` and, before, `db.system` say them.
 const SQL: [&str; 12] = [
-    "sqlite", "postgresql", "mysql", "mariadb", "mssql", "microsoft.sql_server", "oracle", "oracle.db", "db2",
-    "cockroachdb", "hsqldb", "other_sql",
+    "sqlite",
+    "postgresql",
+    "mysql",
+    "mariadb",
+    "mssql",
+    "microsoft.sql_server",
+    "oracle",
+    "oracle.db",
+    "db2",
+    "cockroachdb",
+    "hsqldb",
+    "other_sql",
 ];
 
 impl<'a> About<'a> {

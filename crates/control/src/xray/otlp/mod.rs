@@ -61,10 +61,14 @@ pub fn receive(platform: &Platform, head: &request::Parts, body: &[u8]) -> Respo
         rejected_spans: rejected,
         error_message: "spans without ids or a time were not taken".to_owned(),
     });
-    answer(form, StatusCode::OK, match form {
-        Form::Protobuf => ExportResponse { partial_success: partial }.encode_to_vec(),
-        Form::Json => text::response(partial.as_ref()).into_bytes(),
-    })
+    answer(
+        form,
+        StatusCode::OK,
+        match form {
+            Form::Protobuf => ExportResponse { partial_success: partial }.encode_to_vec(),
+            Form::Json => text::response(partial.as_ref()).into_bytes(),
+        },
+    )
 }
 
 /// For fuzzing: whatever these bytes are, what is made of them can be read again.
@@ -101,10 +105,14 @@ fn documents(spans: &Spans) -> (Vec<(Segment, String)>, i64) {
 }
 
 fn refused(form: Form, status: StatusCode, message: &str) -> Response<Bytes> {
-    answer(form, status, match form {
-        Form::Protobuf => Status { code: 0, message: message.to_owned() }.encode_to_vec(),
-        Form::Json => serde_json::json!({"message": message}).to_string().into_bytes(),
-    })
+    answer(
+        form,
+        status,
+        match form {
+            Form::Protobuf => Status { code: 0, message: message.to_owned() }.encode_to_vec(),
+            Form::Json => serde_json::json!({"message": message}).to_string().into_bytes(),
+        },
+    )
 }
 
 fn answer(form: Form, status: StatusCode, body: Vec<u8>) -> Response<Bytes> {

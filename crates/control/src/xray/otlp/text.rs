@@ -1,7 +1,8 @@
 //! The messages as JSON: names in lowerCamelCase, ids in hexadecimal, whole numbers of 64 bits as text.
 
 use super::message::{
-    AnyValue, Event, KeyValue, List, PartialSuccess, Resource, ResourceSpans, ScopeSpans, Span, SpanStatus, Spans, Value,
+    AnyValue, Event, KeyValue, List, PartialSuccess, Resource, ResourceSpans, ScopeSpans, Span, SpanStatus, Spans,
+    Value,
 };
 use serde_json::Value as Json;
 

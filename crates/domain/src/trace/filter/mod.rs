@@ -205,7 +205,9 @@ impl Which {
 impl Seen<'_> {
     fn flag(&self, flag: Flag) -> bool {
         match flag {
-            Flag::Ok => !self.fault && !self.error && !self.throttle && self.span.is_some_and(|span| span.end.is_some()),
+            Flag::Ok => {
+                !self.fault && !self.error && !self.throttle && self.span.is_some_and(|span| span.end.is_some())
+            }
             Flag::Error => self.error,
             Flag::Throttle => self.throttle,
             Flag::Fault => self.fault,
@@ -236,7 +238,8 @@ impl Seen<'_> {
     }
 
     fn texts(&self, key: TextKey) -> Vec<&str> {
-        let every = |get: fn(&Segment) -> &Option<String>| self.spans().filter_map(|span| get(span).as_deref()).collect();
+        let every =
+            |get: fn(&Segment) -> &Option<String>| self.spans().filter_map(|span| get(span).as_deref()).collect();
         let http = |get: fn(&super::segment::Http) -> &Option<String>| {
             self.span.and_then(|span| get(&span.http).as_deref()).into_iter().collect()
         };
@@ -335,10 +338,16 @@ mod tests {
             ("fault", false),
             ("error OR throttle", false),
             ("service() { fault }", true),
-            ("service(\"api.example.com\") { fault = true OR responsetime > 2.5 } AND annotation.account = \"12345\"", true),
+            (
+                "service(\"api.example.com\") { fault = true OR responsetime > 2.5 } AND annotation.account = \"12345\"",
+                true,
+            ),
             ("edge(\"api.example.com\", \"backend.example.com\") { fault = true }", true),
             ("edge(\"backend.example.com\", \"api.example.com\")", false),
-            ("http.url BEGINSWITH \"http://api.example.com/\" AND http.url CONTAINS \"/v2/\" AND !service(\"api.example.com\")", false),
+            (
+                "http.url BEGINSWITH \"http://api.example.com/\" AND http.url CONTAINS \"/v2/\" AND !service(\"api.example.com\")",
+                false,
+            ),
             ("http.url ENDSWITH \"/x\" http.method = \"GET\"", true),
             ("http.useragent CONTAINS \"curl\" AND http.clientip = \"192.0.2.1\"", true),
             ("annotation.age > 29", true),

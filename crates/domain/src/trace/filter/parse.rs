@@ -346,14 +346,8 @@ impl Parser<'_> {
     }
 }
 
-const NUMBERS: [Compare; 6] = [
-    Compare::Equal,
-    Compare::NotEqual,
-    Compare::Less,
-    Compare::LessOrEqual,
-    Compare::Greater,
-    Compare::GreaterOrEqual,
-];
+const NUMBERS: [Compare; 6] =
+    [Compare::Equal, Compare::NotEqual, Compare::Less, Compare::LessOrEqual, Compare::Greater, Compare::GreaterOrEqual];
 const TEXTS: [Compare; 5] =
     [Compare::Equal, Compare::NotEqual, Compare::Contains, Compare::BeginsWith, Compare::EndsWith];
 

@@ -1,0 +1,300 @@
+//! Traces by OpenTelemetry: a span for each request, each question to another service and each statement.
+//!
+//! Off unless `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` is set, as on a platform that takes
+//! traces in; then the SDK's own variables hold. Who asks decides what is recorded (`X-Amzn-Trace-Id`, `traceparent`);
+//! where nobody did, one request in twenty is, or what `OTEL_TRACES_SAMPLER` says.
+
+mod export;
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, header};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{
+    FutureExt, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
+    TracerProvider,
+};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracer, SdkTracerProvider, SpanExporter};
+
+use crate::http::TRACE_HEADER;
+
+/// The running exporter; ended by [`Telemetry::end`].
+pub struct Telemetry(SdkTracerProvider);
+
+struct State {
+    tracer: SdkTracer,
+    /// What the service's database is called in traces.
+    database: String,
+}
+
+/// Set once, where traces are wanted.
+static STATE: OnceLock<State> = OnceLock::new();
+
+/// Requests of a trace that nobody has decided about: this share is recorded.
+const SHARE: f64 = 0.05;
+
+thread_local! {
+    /// The id of the trace that the next span without a parent belongs to.
+    static NEXT: Cell<Option<TraceId>> = const { Cell::new(None) };
+}
+
+/// Ids at random, but where a trace's is known.
+#[derive(Debug)]
+struct Ids(RandomIdGenerator);
+
+/// What `X-Amzn-Trace-Id` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given {
+    trace: TraceId,
+    parent: Option<SpanId>,
+    sampled: Option<bool>,
+}
+
+impl Telemetry {
+    /// Starts what the environment asks for; within a runtime, which does the sending.
+    pub fn start(service: &'static str) -> Option<Telemetry> {
+        let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+        let wanted = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") || set("OTEL_EXPORTER_OTLP_ENDPOINT");
+        let disabled = std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+        if !wanted || disabled {
+            return None;
+        }
+        match export::exporter() {
+            Ok(exporter) => Some(Telemetry::with(service, exporter)),
+            Err(error) => {
+                tracing::warn!(%error, "no traces are sent");
+                None
+            }
+        }
+    }
+
+    /// With an exporter of one's own.
+    pub fn with(service: &'static str, exporter: impl SpanExporter + 'static) -> Telemetry {
+        let mut resource = Resource::builder();
+        if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+            resource = resource.with_service_name(service);
+        }
+        let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+        let mut provider = SdkTracerProvider::builder()
+            .with_resource(resource.with_attribute(version).build())
+            .with_id_generator(Ids(RandomIdGenerator::default()))
+            .with_batch_exporter(exporter);
+        if std::env::var_os("OTEL_TRACES_SAMPLER").is_none() {
+            let share = Sampler::TraceIdRatioBased(SHARE);
+            provider = provider.with_sampler(Sampler::ParentBased(Box::new(share)));
+        }
+        let provider = provider.build();
+        let _ = STATE.set(State { tracer: provider.tracer("board"), database: format!("{service}.db") });
+        Telemetry(provider)
+    }
+
+    /// Sends what waits.
+    pub async fn end(self) {
+        // Off this thread, which has to go on for the sending.
+        let ended = tokio::task::spawn_blocking(move || self.0.shutdown()).await;
+        if let Ok(Err(error)) = ended {
+            tracing::debug!(%error, "the last spans were not sent");
+        }
+    }
+}
+
+/// A span for each request that is recorded.
+pub async fn serve(request: Request, next: Next) -> Response {
+    let Some(state) = STATE.get().filter(|_| request.uri().path() != "/healthz") else {
+        return next.run(request).await;
+    };
+    let Some(context) = begin(state, &request) else { return next.run(request).await };
+    let response = next.run(request).with_context(context.clone()).await;
+    let (span, status) = (context.span(), response.status());
+    span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+    if status.is_server_error() {
+        span.set_status(Status::error(status.canonical_reason().unwrap_or_default()));
+    }
+    span.end();
+    response
+}
+
+/// The request's span, in a context; `None` where who asks does not record it.
+fn begin(state: &State, request: &Request) -> Option<Context> {
+    let (headers, none) = (request.headers(), Context::new());
+    let given = headers.get(TRACE_HEADER).and_then(|value| Given::parse(value.to_str().ok()?));
+    let parent = match given {
+        Some(Given { sampled: Some(false), .. }) => return None,
+        Some(Given { trace, parent: Some(parent), sampled: Some(true) }) => {
+            let flags = TraceFlags::SAMPLED;
+            none.with_remote_span_context(SpanContext::new(trace, parent, flags, true, TraceState::default()))
+        }
+        Some(Given { trace, .. }) => {
+            NEXT.set(Some(trace));
+            none
+        }
+        None => TraceContextPropagator::new().extract_with_context(&none, &Fields(headers)),
+    };
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let attributes = [
+        KeyValue::new("http.request.method", request.method().to_string()),
+        KeyValue::new("url.scheme", "http"),
+        KeyValue::new("server.address", host.to_owned()),
+        KeyValue::new("url.path", request.uri().path().to_owned()),
+        KeyValue::new("http.route", route.to_owned()),
+    ];
+    let name = format!("{} {route}", request.method());
+    let builder = state.tracer.span_builder(name).with_kind(SpanKind::Server).with_attributes(attributes);
+    let span = state.tracer.build_with_context(builder, &parent);
+    NEXT.set(None);
+    Some(Context::new().with_span(span))
+}
+
+/// Does something as a span of the request in hand, if that is recorded.
+async fn within<T>(
+    kind: SpanKind,
+    name: impl FnOnce() -> String,
+    attributes: impl FnOnce(&State) -> Vec<KeyValue>,
+    work: impl Future<Output = T>,
+    ended: impl FnOnce(&T, &Context),
+) -> T {
+    let Some(state) = STATE.get().filter(|_| Context::map_current(|context| context.span().is_recording())) else {
+        return work.await;
+    };
+    let builder = state.tracer.span_builder(name()).with_kind(kind).with_attributes(attributes(state));
+    let context = Context::current_with_span(state.tracer.build_with_context(builder, &Context::current()));
+    let result = work.with_context(context.clone()).await;
+    ended(&result, &context);
+    context.span().end();
+    result
+}
+
+/// A statement's span. `system`: the database's name by OpenTelemetry's conventions.
+pub async fn statement<T, E: std::fmt::Display>(
+    system: &'static str,
+    sql: &str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let name = || sql.split_whitespace().next().unwrap_or("statement").to_owned();
+    let attributes = |state: &State| {
+        vec![
+            KeyValue::new("db.system.name", system),
+            KeyValue::new("db.namespace", state.database.clone()),
+            KeyValue::new("db.query.text", sql.to_owned()),
+        ]
+    };
+    within(SpanKind::Client, name, attributes, work, |result, context| {
+        if let Err(error) = result {
+            context.span().set_status(Status::error(error.to_string()));
+        }
+    })
+    .await
+}
+
+/// The span of a question to another service.
+pub async fn question<T, E: std::fmt::Display>(
+    authority: &str,
+    path: &str,
+    work: impl Future<Output = Result<T, E>>,
+    status: impl FnOnce(&T) -> u16,
+) -> Result<T, E> {
+    let attributes = |_: &State| {
+        vec![
+            KeyValue::new("http.request.method", "GET"),
+            KeyValue::new("url.full", format!("http://{authority}{path}")),
+            KeyValue::new("server.address", authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned()),
+        ]
+    };
+    within(
+        SpanKind::Client,
+        || "GET".to_owned(),
+        attributes,
+        work,
+        |result, context| match result {
+            Ok(answer) => {
+                context.span().set_attribute(KeyValue::new("http.response.status_code", i64::from(status(answer))));
+            }
+            Err(error) => context.span().set_status(Status::error(error.to_string())),
+        },
+    )
+    .await
+}
+
+/// What the next service is told: the span in hand, or what was told to us.
+pub fn header(received: Option<&HeaderValue>) -> Option<HeaderValue> {
+    let made = STATE.get().and_then(|_| {
+        Context::map_current(|context| {
+            let span = context.span();
+            let about = span.span_context();
+            about.is_valid().then(|| told(about.trace_id(), about.span_id(), about.is_sampled()))
+        })
+    });
+    made.and_then(|text| HeaderValue::from_str(&text).ok()).or_else(|| received.cloned())
+}
+
+fn told(trace: TraceId, span: SpanId, sampled: bool) -> String {
+    let trace = trace.to_string();
+    format!("Root=1-{}-{};Parent={span};Sampled={}", &trace[..8], &trace[8..], u8::from(sampled))
+}
+
+impl Given {
+    fn parse(value: &str) -> Option<Given> {
+        let (mut trace, mut parent, mut sampled) = (None, None, None);
+        for (name, value) in value.split(';').filter_map(|field| field.trim().split_once('=')) {
+            match name {
+                "Root" => {
+                    let (version, rest) = value.split_once('-')?;
+                    let digits = rest.replacen('-', "", 1);
+                    trace = TraceId::from_hex(&digits).ok().filter(|_| version == "1" && digits.len() == 32);
+                }
+                "Parent" => parent = SpanId::from_hex(value).ok().filter(|id| *id != SpanId::INVALID),
+                "Sampled" => sampled = ["0", "1"].iter().position(|v| *v == value).map(|v| v == 1),
+                _ => {}
+            }
+        }
+        Some(Given { trace: trace.filter(|id| *id != TraceId::INVALID)?, parent, sampled })
+    }
+}
+
+impl IdGenerator for Ids {
+    fn new_trace_id(&self) -> TraceId {
+        NEXT.take().unwrap_or_else(|| self.0.new_trace_id())
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        self.0.new_span_id()
+    }
+}
+
+/// Header fields as a propagator reads them.
+struct Fields<'a>(&'a HeaderMap);
+
+impl opentelemetry::propagation::Extractor for Fields<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_is_told_on() {
+        let text = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+        let given = Given::parse(text).unwrap();
+        assert_eq!(told(given.trace, given.parent.unwrap(), given.sampled.unwrap()), text);
+        let open = Given::parse("Self=1-a-b;Root=1-5759e988-bd862e3fe1be46a994272793").unwrap();
+        assert_eq!((open.parent, open.sampled), (None, None));
+        for bad in ["", "Root=x", "Root=1-5759e988-bd", "Root=1-00000000-000000000000000000000000"] {
+            assert_eq!(Given::parse(bad), None, "{bad}");
+        }
+    }
+}
