@@ -40,12 +40,12 @@ async fn run(config: &Config) -> Result<bool, StartError> {
     let shutdown = Shutdown::new();
     shutdown.on_signals().map_err(StartError::System)?;
     let router = app::open(config).await?;
+    let telemetry = Telemetry::start(config.role.name());
     let port = config.address.port();
     let bound = Bound::bind(config.address).await;
     let bound = bound.map_err(|e| StartError::Bind(port, e))?;
     let port = bound.address.port();
     tracing::info!(service = config.role.name(), port, "listening");
-    let telemetry = Telemetry::start(config.role.name());
     let drained = serve(bound, router, shutdown).await;
     if let Some(telemetry) = telemetry {
         telemetry.end().await;

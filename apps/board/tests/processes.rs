@@ -1,6 +1,8 @@
 //! The binaries as processes: sharing a file, being killed, being told to end.
 
 mod common;
+#[path = "processes/telemetry.rs"]
+mod telemetry;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

@@ -7,9 +7,14 @@ use quarry_control::iam::document::{self, Use};
 use quarry_deploy_kit::dockerfile::Dockerfile;
 use quarry_dns::{Names, Transport};
 use quarry_domain::image::LayerBlob;
+use quarry_domain::log_pattern::Pattern;
 use quarry_domain::policy::{Context, Decision, Denial, Policy, PolicyKind, PolicySet, Principal, Request, evaluate};
 use quarry_domain::rule::{self, Conditions, Headers, Rules};
 use quarry_domain::snapshot::{Condition, Snapshot};
+use quarry_domain::trace::filter::Filter;
+use quarry_domain::trace::graph::Graph;
+use quarry_domain::trace::header::{self, TraceHeader};
+use quarry_domain::trace::{Segment, Trace};
 use quarry_runtime::{LayerStore, UnpackLimits};
 use quarry_wire::{Timestamp, hash, server, sigv4, validate, xml};
 use std::collections::BTreeMap;
@@ -28,6 +33,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "aws_json", run: aws_json },
     Target { name: "aws_query", run: aws_query },
     Target { name: "aws_cbor", run: aws_cbor },
+    Target { name: "aws_rest", run: aws_rest },
+    Target { name: "trace_filter", run: trace_filter },
+    Target { name: "trace_headers", run: trace_headers },
+    Target { name: "segment", run: segment },
+    Target { name: "spans", run: quarry_control::xray::otlp::check },
+    Target { name: "log_pattern", run: log_pattern },
     Target { name: "xml", run: answer },
     Target { name: "template", run: template },
     Target { name: "policy", run: policy },
@@ -161,6 +172,69 @@ fn aws_cbor(bytes: &[u8]) {
     headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
     let path = format!("/service/{}/operation/{operation}", service.target_prefix);
     call(&path, &headers, bytes.get(at + 1..).unwrap_or_default());
+}
+
+/// The first line is the path.
+fn aws_rest(bytes: &[u8]) {
+    let at = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let Ok(path) = std::str::from_utf8(&bytes[..at]) else { return };
+    call(path, &HeaderMap::new(), bytes.get(at + 1..).unwrap_or_default());
+}
+
+/// The first line is the expression, each other one a segment document. What is taken can be asked of any trace, and
+/// its opposite holds where it does not.
+fn trace_filter(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let group = |name: &str| (name == "slow").then(|| "responsetime > 5".to_owned());
+    let Ok(filter) = Filter::parse(first, &group) else { return };
+    let trace = Trace::new("", rest.lines().filter_map(|line| Segment::parse(line).ok()));
+    let holds = filter.matches(&trace, "000000000000");
+    if let (false, Ok(opposite)) = (first.trim().is_empty(), Filter::parse(&format!("!({first})"), &group)) {
+        assert_eq!(opposite.matches(&trace, "000000000000"), !holds, "{first}");
+    }
+}
+
+/// What one header says can be said by the other.
+fn trace_headers(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Some(header) = TraceHeader::parse(text) {
+        let w3c = header::to_w3c(&header.root).expect("a trace's id");
+        // An id of zeros alone is X-Ray's, not W3C's.
+        assert!(header::to_xray(&w3c).is_none_or(|root| root == header.root));
+    }
+    if let Some(from) = TraceHeader::from_w3c(text) {
+        let said = format!(
+            "Root={};Parent={};Sampled={}",
+            from.root,
+            from.parent.clone().unwrap_or_default(),
+            u8::from(from.sampled == Some(true))
+        );
+        assert_eq!(TraceHeader::parse(&said), Some(from));
+    }
+}
+
+/// Lines: segment documents. Whatever they say, they make a trace with a graph.
+fn segment(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let trace = Trace::new("", text.lines().filter_map(|line| Segment::parse(line).ok()));
+    let (start, end) = trace.extent();
+    assert!(start <= end);
+    let mut graph = Graph::default();
+    graph.add(&trace);
+    for (_, service, _) in graph.nodes() {
+        graph.edges_of(service).for_each(|(to, _)| assert!(graph.nodes().nth(to).is_some()));
+    }
+    let _ = (trace.annotations(), trace.services());
+}
+
+/// The first line is the pattern, the rest an event.
+fn log_pattern(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    if let Ok(pattern) = Pattern::parse(first) {
+        let _ = pattern.matches(rest);
+    }
 }
 
 /// What can be decoded can be checked and written again; what cannot is refused with an error of the protocol.

@@ -2,6 +2,8 @@
 //! processes are killed. The tour sets the stage and leaves it running.
 
 mod stage;
+#[path = "survival/traces.rs"]
+mod traces;
 
 use quarry_testkit::{PATIENCE, wait_for};
 use serde_json::json;

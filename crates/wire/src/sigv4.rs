@@ -226,6 +226,8 @@ impl AuthFailure {
                 return ServiceError::new("AuthFailure", message, 401);
             }
         };
+        // Services of paths answer as HTTP has it.
+        let status = if protocol == Protocol::RestJson { 403 } else { status };
         ServiceError::new(code, self.to_string(), status)
     }
 }

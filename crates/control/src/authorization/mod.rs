@@ -184,7 +184,7 @@ pub fn message(principal_arn: &str, one: &Asked, denial: Denial) -> String {
 }
 
 /// In the way of the service: EC2 has a code of its own, services of the Query protocol say `AccessDenied` with
-/// status 403, those of JSON `AccessDeniedException` with status 400.
+/// status 403, those of JSON `AccessDeniedException` with status 400, of restJson1 with 403.
 fn refusal(service: &ServiceModel, protocol: Protocol, acting: &Acting, one: &Asked, denial: Denial) -> ServiceError {
     let message = message(&acting.arn, one, denial);
     let speaks = |wanted| service.protocols.contains(&wanted);
@@ -194,6 +194,7 @@ fn refusal(service: &ServiceModel, protocol: Protocol, acting: &Acting, one: &As
             ServiceError::new("UnauthorizedOperation", message, 403)
         }
         () if protocol == Protocol::Query || speaks(Protocol::Query) => ServiceError::new("AccessDenied", message, 403),
+        () if protocol == Protocol::RestJson => ServiceError::new("AccessDeniedException", message, 403),
         () => ServiceError::new("AccessDeniedException", message, 400),
     }
 }

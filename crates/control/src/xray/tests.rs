@@ -93,7 +93,7 @@ fn summaries_come_in_pages() {
         let documents: Vec<Value> = (0..50)
             .map(|n| {
                 let at = start + f64::from(batch * 50 + n) / 10.0;
-                json!({"id": "000000000000000a", "trace_id": trace_id(batch * 50 + n as u32 + 1), "name": "n",
+                json!({"id": "000000000000000a", "trace_id": trace_id(batch * 50 + n + 1), "name": "n",
                     "start_time": at, "end_time": at})
             })
             .collect();

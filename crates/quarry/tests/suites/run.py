@@ -20,7 +20,7 @@ import boto3
 import clients
 
 SCENARIOS = [
-    "network", "identity", "tasks", "balancing", "scaling", "images", "discovery", "stacks", "watching", "keeping",
+    "network", "identity", "tasks", "balancing", "scaling", "images", "discovery", "stacks", "watching", "tracing", "keeping",
 ]
 CALLS = boto3.client("sts").meta.endpoint_url.rstrip("/") + "/_quarry/v1/calls"
 

@@ -57,6 +57,10 @@ def _(aws):
     assert [e["message"] for e in logs.GetLogEvents(**stream, startFromHead=True)["events"]] == ["hello", "error"]
     events = logs.FilterLogEvents(logGroupName="/suite", filterPattern="error")["events"]
     assert [e["message"] for e in events] == ["error"], events
+    logs.PutLogEvents(**stream, logEvents=[{"timestamp": now + 2, "message": '{"status": 503, "path": "/api/posts"}'}])
+    json = logs.FilterLogEvents(logGroupName="/suite", filterPattern='{ $.status >= 500 && $.path = "/api/*" }')["events"]
+    assert [e["timestamp"] for e in json] == [now + 2], json
+    aws.refused("InvalidParameterException", logs.FilterLogEvents, logGroupName="/suite", filterPattern="{ $.a = }")
     logs.TagResource(resourceArn=found["logGroupArn"], tags={"a": "1"})
     assert logs.ListTagsForResource(resourceArn=found["logGroupArn"])["tags"] == {"a": "1"}
     logs.UntagResource(resourceArn=found["logGroupArn"], tagKeys=["a"])

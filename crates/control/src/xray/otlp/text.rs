@@ -100,7 +100,7 @@ fn nanos(json: &Json) -> u64 {
 
 fn hexadecimal(json: &Json) -> Result<Vec<u8>, String> {
     let text = json.as_str().unwrap_or_default();
-    if text.len() % 2 != 0 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return Err(format!("{text:?} is no id"));
     }
     let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| format!("{text:?} is no id"));

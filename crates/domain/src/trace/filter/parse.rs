@@ -13,6 +13,9 @@ enum Token {
     Symbol(&'static str),
 }
 
+/// The expression of a group, by its name or ARN.
+type Groups<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
 /// Longer ones first.
 const SYMBOLS: [&str; 16] = ["!=", "<=", ">=", "=", "<", ">", "!", "(", ")", "{", "}", "[", "]", ",", ":", ";"];
 
@@ -22,15 +25,15 @@ struct Parser<'a> {
     next: usize,
     end: usize,
     depth: usize,
-    group: Option<&'a dyn Fn(&str) -> Option<String>>,
+    group: Option<&'a Groups<'a>>,
 }
 
-pub fn expression(text: &str, group: &dyn Fn(&str) -> Option<String>) -> Result<Expression, Mistake> {
+pub fn expression(text: &str, group: &Groups<'_>) -> Result<Expression, Mistake> {
     whole(text, Some(group))
 }
 
 /// `group` is absent in the expression of a group.
-fn whole(text: &str, group: Option<&dyn Fn(&str) -> Option<String>>) -> Result<Expression, Mistake> {
+fn whole(text: &str, group: Option<&Groups<'_>>) -> Result<Expression, Mistake> {
     let tokens = tokens(text)?;
     if tokens.is_empty() {
         return Ok(Expression::All(Vec::new()));

@@ -1,0 +1,151 @@
+//! Spans: sent where the environment says, at what cost.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use http::Method;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::API;
+use crate::common::*;
+
+/// A collector: its address, and the bodies that it gets.
+fn collector() -> (String, Receiver<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+    let (sender, bodies) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            if let Some(body) = receive(stream)
+                && sender.send(body).is_err()
+            {
+                return;
+            }
+        }
+    });
+    (address, bodies)
+}
+
+fn receive(stream: TcpStream) -> Option<Vec<u8>> {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    reader.into_inner().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").ok()?;
+    Some(body)
+}
+
+/// Clock ticks of CPU time that the process has had.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = stat.rsplit_once(')').unwrap().1;
+    let fields: Vec<u64> = after.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+    fields.iter().sum()
+}
+
+fn has(body: &[u8], text: &str) -> bool {
+    body.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[tokio::test]
+async fn requests_that_are_recorded_are_sent_as_spans() {
+    let dir = tempfile::tempdir().unwrap();
+    let (endpoint, bodies) = collector();
+    let path = dir.path().join("a.db");
+    let sample = sample();
+    let settings = [
+        ("DATABASE_PATH", path.to_str().unwrap()),
+        ("IMPORT", sample.to_str().unwrap()),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &endpoint),
+    ];
+    let mut process = Process::start(API, &settings);
+    let ids = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8";
+    let body = json!({"thread": 1, "user": 1, "text": "traced"}).to_string();
+    for (sampled, text) in [("1", &body), ("0", &body.replace("traced", "silent"))] {
+        let told = format!("{ids};Sampled={sampled}");
+        let headers = [("x-amzn-trace-id", told.as_str()), ("content-type", "application/json")];
+        let reply = send(process.address, Method::POST, "/api/posts", &headers, text.clone()).await;
+        assert_eq!(reply.status, 201);
+    }
+    // The end sends what waits.
+    process.signal(Signal::TERM);
+    assert_eq!(process.ended().code(), Some(0));
+    let body = bodies.recv_timeout(Duration::from_secs(20)).expect("spans are sent");
+    let parent = [0x53, 0x99, 0x5c, 0x3f, 0x42, 0xcd, 0x8a, 0xd8];
+    assert!(body.windows(8).any(|window| window == parent), "who asked is the parent");
+    for text in ["POST /api/posts", "api.db", "INSERT INTO posts", "COMMIT", "service.name"] {
+        assert!(has(&body, text), "{text}");
+    }
+    assert!(bodies.recv_timeout(Duration::from_millis(100)).is_err(), "the other request is not recorded");
+}
+
+/// Two processes get the same requests in turn, one of which records; compare in a release build.
+#[tokio::test]
+async fn recording_costs_little() {
+    let rounds: usize = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let dir = tempfile::tempdir().unwrap();
+    let (endpoint, bodies) = collector();
+    let sample = sample();
+    let start = |name: &str, endpoint: &str| {
+        let path = dir.path().join(name);
+        let settings = [
+            ("DATABASE_PATH", path.to_str().unwrap()),
+            ("IMPORT", sample.to_str().unwrap()),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint),
+        ];
+        Process::start(API, &settings)
+    };
+    let processes = [start("plain.db", ""), start("traced.db", &endpoint)];
+    let mut connections = Vec::new();
+    for process in &processes {
+        connections.push(Connection::open(process.address).await.unwrap());
+    }
+    let before = processes.each_ref().map(|process| ticks(process.child.id()));
+    let mut number = 0u64;
+    for _ in 0..rounds {
+        for connection in &mut connections {
+            for n in 0..50 {
+                number += 1;
+                // Spread over all ids, so that the share that is recorded comes out.
+                let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let told = format!("Root=1-5759e988-00000000{random:016x}");
+                let headers = [("x-amzn-trace-id", told.as_str()), ("content-type", "application/json")];
+                let reply = if n == 0 {
+                    let body = json!({"thread": 1, "user": 1, "text": format!("post {number}")}).to_string();
+                    connection.send(Method::POST, "/api/posts", &headers, body).await
+                } else {
+                    connection.send(Method::GET, "/api/posts/1", &headers, "").await
+                };
+                assert!(reply.unwrap().status.is_success());
+            }
+        }
+    }
+    let used: Vec<u64> =
+        processes.iter().zip(before).map(|(process, before)| ticks(process.child.id()) - before).collect();
+    let each = rounds * 50;
+    println!("{each} requests each: {} ticks without, {} with traces", used[0], used[1]);
+    if used[0] >= 200 {
+        println!("traces cost {:+.1} % of CPU", (used[1] as f64 / used[0] as f64 - 1.0) * 100.0);
+    }
+    let [plain, mut traced] = processes;
+    drop(plain);
+    traced.signal(Signal::TERM);
+    assert_eq!(traced.ended().code(), Some(0));
+    let spans: usize = bodies.iter().take(1).map(|body| body.len()).sum();
+    assert!(spans > 0, "some were recorded");
+}
