@@ -31,11 +31,15 @@ pub struct Secrets {
 }
 
 /// Where a running `serve` listens: `serve.json`, written once it answers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Serving {
     pub pid: u32,
     /// The AWS endpoint, for example `http://127.0.0.1:4566`.
     pub endpoint: String,
+    /// The console, for example `http://127.0.0.2:4567`.
+    pub console: String,
+    /// What one-time links to the console are made with; another at each start.
+    pub link_key: String,
 }
 
 impl std::fmt::Debug for Secrets {

@@ -6,6 +6,7 @@ mod env;
 mod installation;
 mod lock;
 mod logs;
+mod open;
 mod roles;
 mod tour;
 
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "Examples:
   eval \"$(quarry env)\"            point this shell's AWS clients at it
   aws ecs list-clusters           … and use it
   quarry ls                       what runs, and the URLs that work
+  quarry open                     the console, in a browser
   quarry stop                     end it and its tasks";
 
 #[derive(Subcommand)]
@@ -46,6 +48,10 @@ enum Command {
         /// Where the AWS endpoint and the registry listen: a loopback address.
         #[arg(long, default_value = env::DEFAULT_LISTEN)]
         listen: SocketAddr,
+        /// Where the console listens: a loopback address [default: 127.0.0.2, the port after the endpoint's, or another
+        /// one where that is taken]
+        #[arg(long, value_name = "ADDRESS")]
+        console: Option<SocketAddr>,
         /// `off` accepts any credentials, for tools that send dummy keys: every program on this machine,
         /// and every task, then has the whole API.
         #[arg(long, value_enum, default_value_t = AuthMode::On)]
@@ -73,6 +79,14 @@ enum Command {
         data: DataDir,
         #[command(subcommand)]
         command: Option<quarry_cli::EnvCommand>,
+    },
+    /// Open the console in a browser, signed in; where there is none, print the link. It is good once, for two minutes.
+    Open {
+        #[command(flatten)]
+        data: DataDir,
+        /// Only print the link.
+        #[arg(long)]
+        print: bool,
     },
     /// End the stack and its tasks.
     Stop(DataDir),
@@ -153,7 +167,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Tour(arguments) => return tour::run(arguments),
-        Command::Serve { data, listen, auth, scaling_speed, host_folders, allow_outside: outside } => {
+        Command::Serve { data, listen, console, auth, scaling_speed, host_folders, allow_outside: outside } => {
             log_to_stderr();
             let auth = match auth {
                 AuthMode::On => Auth::On,
@@ -163,6 +177,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             roles::serve::run(roles::serve::ServeOptions {
                 data_dir,
                 listen,
+                console,
                 auth,
                 scaling_speed,
                 host_folders,
@@ -171,6 +186,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Command::Env { command: Some(command), .. } => return quarry_cli::run_env(command, local),
         Command::Env { data, command: None } => env::run(&data.path()?)?,
+        Command::Open { data, print } => open::run(&data.path()?, print)?,
         Command::Stop(data) => println!("{}", roles::stop::run(&data.path()?)?),
         Command::Doctor { data, json } => return doctor::run(&data.path()?, json),
         Command::Coverage { data, json, markdown } => {

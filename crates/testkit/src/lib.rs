@@ -2,6 +2,7 @@
 //! removed when the test ends however it ends.
 
 mod aws_cli;
+pub mod browser;
 pub mod image;
 pub mod postgres;
 
@@ -128,7 +129,8 @@ impl Platform {
         std::fs::read_to_string(self.data.path().join("serve.out")).unwrap_or_default()
     }
 
-    fn serving(&self) -> Result<serde_json::Value> {
+    /// What a running `serve` says of itself.
+    pub fn serving(&self) -> Result<serde_json::Value> {
         Ok(serde_json::from_slice(&std::fs::read(self.data.path().join("serve.json"))?)?)
     }
 

@@ -1,11 +1,11 @@
-//! What answers on `serve`'s port: the AWS endpoint, the registry under `/v2/`, the console.
+//! What answers on `serve`'s port: the AWS endpoint, the registry under `/v2/`.
 
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper::body::{Body as _, Incoming};
-use quarry_client::{Client, oci};
+use quarry_client::oci;
 use quarry_control::Platform;
 use quarry_control::ecs::exec;
 use quarry_control::ecs::metadata::{self, Asker};
@@ -29,7 +29,7 @@ pub struct Front {
     pub endpoint: Arc<Endpoint>,
     pub registry: Arc<Registry>,
     pub registry_auth: Arc<dyn RegistryAuth>,
-    pub console: Console,
+    pub key: Key,
     /// Places for requests with a body larger than [`SMALL_BODY`].
     pub large_bodies: Semaphore,
 }
@@ -43,20 +43,17 @@ pub const LARGE_BODIES: usize = 8;
 const MOST_TOLD: usize = 4096;
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The counters as text for Prometheus. Tasks, too, reach this port: it takes the console's credentials.
+/// The counters as text for Prometheus. Tasks, too, reach this port: it takes the installation's credentials.
 const METRICS: &str = "/metrics";
 
 /// What is for programs of the host alone, which ask without a signature or as a person: not for tasks.
-const OF_THE_HOST: [&str; 6] = [metadata::PATH, STATUS_PATH, CALLS_PATH, UNSERVED_PATH, quarry_console::PATH, METRICS];
+const OF_THE_HOST: [&str; 5] = [metadata::PATH, STATUS_PATH, CALLS_PATH, UNSERVED_PATH, METRICS];
 
-/// The console is a client of the endpoint like any other, with the installation's own key.
-pub struct Console {
-    pub client: Client,
-    /// The endpoint's URL.
-    pub url: String,
+/// What a program must send to be told what is not an AWS operation.
+pub struct Key {
     pub auth: Auth,
-    /// `user:password` that a browser must send: access key id and secret access key.
-    pub key: String,
+    /// `user:password`: access key id and secret access key.
+    pub pair: String,
 }
 
 impl Front {
@@ -87,10 +84,6 @@ impl Front {
         }
         if path == "/v2" || path.starts_with("/v2/") {
             return Ok(self.registry.handle(request, &*self.registry_auth).await);
-        }
-        if path == quarry_console::PATH && request.method() == Method::GET {
-            let paused = request.uri().query() == Some(quarry_console::PAUSED);
-            return Ok(self.console.answer(request.headers(), paused).await);
         }
         if path == METRICS && request.method() == Method::GET {
             return Ok(self.metrics(request.headers()).await);
@@ -157,7 +150,7 @@ impl Front {
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
-        if !self.console.allows(headers) {
+        if !self.key.allows(headers) {
             return sign_in();
         }
         let platform = self.platform.clone();
@@ -183,34 +176,7 @@ fn sign_in() -> Response<Body> {
     refused
 }
 
-impl Console {
-    async fn answer(&self, headers: &HeaderMap, paused: bool) -> Response<Body> {
-        if !self.allows(headers) {
-            return sign_in();
-        }
-        let page = match paused {
-            true => quarry_console::page_paused(&self.client, &self.url).await,
-            false => quarry_console::page(&self.client, &self.url).await,
-        };
-        let html = match page {
-            Ok(html) => html,
-            Err(error) => return plain(StatusCode::BAD_GATEWAY, error.to_string()),
-        };
-        let mut response = Response::new(full(Bytes::from(html)));
-        for (name, value) in [
-            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (header::CONTENT_SECURITY_POLICY, quarry_console::content_security_policy()),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::REFERRER_POLICY, "no-referrer"),
-        ] {
-            if let Ok(value) = value.parse() {
-                response.headers_mut().insert(name, value);
-            }
-        }
-        response
-    }
-
+impl Key {
     fn allows(&self, headers: &HeaderMap) -> bool {
         if self.auth == Auth::Off {
             return true;
@@ -218,7 +184,7 @@ impl Console {
         let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Basic "));
         let given = given.and_then(|g| base64::engine::general_purpose::STANDARD.decode(g).ok());
         // Digests are compared, so that the time it takes tells nothing of the key.
-        given.is_some_and(|given| oci::digest_of(&given) == oci::digest_of(self.key.as_bytes()))
+        given.is_some_and(|given| oci::digest_of(&given) == oci::digest_of(self.pair.as_bytes()))
     }
 }
 

@@ -5,21 +5,25 @@
 
 use crate::installation::{Installation, Serving, write_private};
 use crate::lock;
-use crate::roles::front::{Console, Front, LARGE_BODIES};
+use crate::roles::front::{Front, Key, LARGE_BODIES};
 use crate::roles::proxy::ProxyProcess;
 use anyhow::{Context, Result, anyhow, bail};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use quarry_client::{Client, Credentials};
+use quarry_client::Credentials;
+use quarry_console::{Console, LinkKey, Settings};
 use quarry_control::endpoint::{Auth, Endpoint};
 use quarry_control::{Machine, Platform, PlatformConfig};
 use quarry_domain::door::Door;
 use quarry_domain::outside::AllowOutside;
 use quarry_registry::{Registry, RegistryConfig};
 use quarry_runtime::{Runtime, RuntimeConfig};
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
@@ -33,6 +37,8 @@ use tokio::sync::Semaphore;
 pub struct ServeOptions {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
+    /// Where the console listens; by itself it finds a port.
+    pub console: Option<SocketAddr>,
     pub auth: Auth,
     /// See `PlatformConfig::scaling_speed`.
     pub scaling_speed: u32,
@@ -45,8 +51,10 @@ pub struct ServeOptions {
 /// Runs until SIGINT (everything ends) or SIGTERM (tasks and load balancers go on).
 pub fn run(options: ServeOptions) -> Result<()> {
     let door = Door::system();
-    if !options.listen.ip().is_loopback() {
-        bail!("{} is not a loopback address: Quarry serves this machine only, use 127.0.0.1", options.listen);
+    for listen in [Some(options.listen), options.console].into_iter().flatten() {
+        if !listen.ip().is_loopback() {
+            bail!("{listen} is not a loopback address: Quarry serves this machine only, use 127.0.0.1");
+        }
     }
     quarry_domain::outside::check(&options.outside).map_err(|error| anyhow!("--allow-outside: {error}"))?;
     let installation = Installation::open_or_create(&options.data_dir, &door)?;
@@ -60,7 +68,7 @@ pub fn run(options: ServeOptions) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(16)
-        .thread_stack_size(512 << 10)
+        .thread_stack_size(1 << 20)
         .enable_all()
         .build()?;
     runtime.block_on(serve(options, installation, door))
@@ -71,6 +79,8 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
         format!("cannot listen on {}: another program has it, choose another with --listen", options.listen)
     })?;
     let address = listener.local_addr()?;
+    let console_listener = console_listener(options.console, address.port()).await?;
+    let console_address = console_listener.local_addr()?;
     let data_dir = installation.data_dir.clone();
 
     let tasks = Runtime::open(RuntimeConfig::new(data_dir.clone()))
@@ -105,38 +115,52 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     let url = format!("http://{address}");
     let (id, secret) = (&secrets.access_key_id, &secrets.secret_access_key);
     let endpoint = Endpoint::new(platform.clone(), control.operations(), options.auth, (id.clone(), secret.clone()));
-    let console = Console {
-        client: Client::new(&url, &secrets.region, Credentials::new(id, secret, None))?,
-        url: url.clone(),
-        auth: options.auth,
-        key: format!("{id}:{secret}"),
-    };
+    let key = Key { auth: options.auth, pair: format!("{id}:{secret}") };
+    let link_key = platform.door.hex(64);
+    let console = Console::new(Settings {
+        endpoint: url.clone(),
+        region: secrets.region.clone(),
+        credentials: Credentials::new(id, secret, None),
+        open: options.auth == Auth::Off,
+        port: console_address.port(),
+        link_key: LinkKey::new(&link_key),
+    })?;
+    let console = Arc::new(console);
     let registry_auth = quarry_control::registry_auth(platform.clone(), options.auth);
     let front = Arc::new(Front {
         platform: platform.clone(),
         endpoint: Arc::new(endpoint),
         registry,
         registry_auth,
-        console,
+        key,
         large_bodies: Semaphore::new(LARGE_BODIES),
     });
 
     let proxy = ProxyProcess::keep_running(&data_dir)?;
     crate::logs::keep_bounded(&data_dir)?;
-    let serving = Serving { pid: std::process::id(), endpoint: url };
+    let serving = Serving {
+        pid: std::process::id(),
+        endpoint: url,
+        console: format!("http://{console_address}"),
+        link_key: link_key.clone(),
+    };
     write_private(&data_dir.join("serve.json"), &serde_json::to_vec(&serving)?)?;
     tracing::info!(endpoint = %serving.endpoint, isolation = tasks_isolation(&*tasks), "serving");
     say(format_args!("Quarry serves {}  (data in {})", serving.endpoint, data_dir.display()));
-    say(format_args!("  look at it:  {}{}", serving.endpoint, quarry_console::PATH));
+    say(format_args!("  look at it:  {}  (`quarry open` signs in)", serving.console));
     say(format_args!("  use it:  eval \"$(quarry env --data-dir {})\"", data_dir.display()));
 
-    let connections = tokio::spawn(accept(listener, front));
+    let answer = move |request, peer| front.clone().answer(request, peer);
+    let connections = tokio::spawn(accept(listener, answer));
+    let answer = move |request, _| console.clone().answer(request);
+    let console_connections = tokio::spawn(accept(console_listener, answer));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let end_all = tokio::select! {
         _ = interrupt.recv() => true,
         _ = terminate.recv() => false,
     };
     connections.abort();
+    console_connections.abort();
     proxy.release();
     control.stop();
     let _ = std::fs::remove_file(data_dir.join("serve.json"));
@@ -147,6 +171,23 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
         say(format_args!("tasks and load balancers go on; `quarry stop` ends them"));
     }
     Ok(())
+}
+
+/// The console's own address: browsers send cookies to all ports of an address, and on 127.0.0.1 are the load
+/// balancers, behind which is anybody's program.
+const CONSOLE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// Where it is told to listen, or on the port after the endpoint's; any other where another program has that.
+async fn console_listener(told: Option<SocketAddr>, endpoint_port: u16) -> Result<TcpListener> {
+    if let Some(address) = told {
+        return TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}: another program has it, choose another with --console")
+        });
+    }
+    match TcpListener::bind((CONSOLE, endpoint_port.wrapping_add(1))).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => Ok(TcpListener::bind((CONSOLE, 0)).await.context("the console cannot listen")?),
+    }
 }
 
 /// Whole paths without links, so that what lies in them can be told by its path.
@@ -173,7 +214,13 @@ fn tasks_isolation(runtime: &dyn quarry_domain::task::TaskRuntime) -> &'static s
 /// Connections at a time; more wait in the listener's queue. Tasks, too, may connect.
 const CONNECTIONS: usize = 512;
 
-async fn accept(listener: TcpListener, front: Arc<Front>) {
+async fn accept<A, F, B>(listener: TcpListener, answer: A)
+where
+    A: Fn(Request<Incoming>, IpAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: hyper::body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
@@ -187,9 +234,9 @@ async fn accept(listener: TcpListener, front: Arc<Front>) {
             }
         };
         let _ = stream.set_nodelay(true);
-        let front = front.clone();
+        let answer = answer.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| front.clone().answer(request, peer.ip()));
+            let service = service_fn(move |request| answer(request, peer.ip()));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 // A client that has said everything may close its side and still gets its answer.

@@ -402,7 +402,6 @@ fn credentials() {
         ("the other's statistics", format!("/v4/{container}/stats")),
         ("metadata by a path", format!("/v4//{container}/task/")),
         ("all metadata", "/v4/".to_owned()),
-        ("the console by the metadata", "/console".to_owned()),
     ] {
         answer(name, &[400, 404], get(&path, ""));
         for header in ["X-Forwarded-For", "X-Real-IP", "Forwarded", "True-Client-IP"] {
@@ -479,7 +478,6 @@ fn control() {
     }
     for path in [
         "/_quarry/v1/tasks/v4/x",
-        "/console",
         "/_quarry/v1/listeners",
         "/_quarry/v1/calls",
         "/_quarry/v1/unserved",

@@ -1,0 +1,138 @@
+//! Tasks: pages of them, and one with its containers.
+
+use super::{Ctx, clusters, task_definitions};
+use crate::api::{Api, Data, Told, Trouble, short};
+use crate::form::encoded;
+use crate::html::{self, Page, live, more, section, table, text, with_query};
+use maud::{Markup, html};
+use quarry_aws::ecs::op::{DescribeTasks, ListTasks};
+use serde_json::{Value, json};
+
+/// Tasks on one page.
+const SHOWN: i64 = 50;
+const STATES: [&str; 2] = ["RUNNING", "STOPPED"];
+
+/// The tasks of one page of a listing, and the token of the next one.
+pub async fn some(api: &Api, cluster: &str, mut wanted: Value) -> Told<(Vec<Value>, String)> {
+    wanted["cluster"] = json!(cluster);
+    let listed = api.ask::<ListTasks>(wanted).await?;
+    let next = listed.text("nextToken").to_owned();
+    let arns = listed.list("taskArns");
+    if arns.is_empty() {
+        return Ok((Vec::new(), next));
+    }
+    debug_assert!(arns.len() <= clusters::AT_ONCE);
+    let described = api.ask::<DescribeTasks>(json!({"cluster": cluster, "tasks": arns})).await?;
+    let mut tasks = described.list("tasks").to_vec();
+    let newest = |task: &Value| task.time("stoppedAt").or(task.time("createdAt")).map(|at| at.millis());
+    tasks.sort_by_key(|task| std::cmp::Reverse(newest(task)));
+    Ok((tasks, next))
+}
+
+pub async fn list(ctx: &Ctx<'_>, cluster: &str) -> Told<Page> {
+    let status = ctx.query.given("status").unwrap_or(STATES[0]);
+    let mut wanted = json!({"desiredStatus": status, "maxResults": SHOWN});
+    for (name, member) in [("service", "serviceName"), ("family", "family"), ("after", "nextToken")] {
+        if let Some(value) = ctx.query.given(name) {
+            wanted[member] = json!(value);
+        }
+    }
+    let (tasks, next) = some(ctx.api, cluster, wanted).await?;
+    let of = ctx.query.given("service").map(|service| format!(" of {service}")).unwrap_or_default();
+    let body = html! {
+        p { @for (i, one) in STATES.iter().enumerate() {
+            @if i > 0 { " · " }
+            a href=(with_query(ctx.path, ctx.query, "status", one)) aria-current=[(*one == status).then_some("true")] {
+                "Desired status " (one)
+            }
+        } }
+        (live("tasks", "Tasks", html! { (listing(cluster, &tasks)) (more(ctx.path, ctx.query, &next)) }))
+    };
+    let own = format!("/clusters/{}", encoded(cluster));
+    Ok(Page::new(format!("Tasks{of}"), body).under("Clusters", "/clusters").under(cluster, own))
+}
+
+/// A table of tasks.
+pub fn listing(cluster: &str, tasks: &[Value]) -> Markup {
+    let folder = format!("/clusters/{}/tasks", encoded(cluster));
+    let rows = tasks.iter().map(|task| {
+        vec![
+            html::link_in(&folder, short(task.text("taskArn"))),
+            text(task.text("group").strip_prefix("service:").unwrap_or(task.text("group"))),
+            html! { (html::state(task.text("lastStatus"))) " " (html::state(task.text("healthStatus"))) },
+            task_definitions::link(short(task.text("taskDefinitionArn"))),
+            html::when(task.time("startedAt").or(task.time("createdAt"))),
+            text(task.text("stoppedReason")),
+        ]
+    });
+    table("Tasks", &["Task", "Of", "Status", "Task definition", "Since", "Stopped because"], rows.collect())
+}
+
+pub async fn one(ctx: &Ctx<'_>, cluster: &str, id: &str) -> Told<Page> {
+    let described = ctx.api.ask::<DescribeTasks>(json!({"cluster": cluster, "tasks": [id]})).await?;
+    let missing = || Trouble::Missing(format!("task {id} in cluster {cluster}"));
+    let task = described.list("tasks").first().ok_or_else(missing)?;
+    let service = task.text("group").strip_prefix("service:").unwrap_or_default();
+    let folder = format!("/clusters/{}", encoded(cluster));
+    let details = task.list("attachments").iter().flat_map(|a| a.list("details"));
+    let address = details.filter(|d| d.text("name") == "privateIPv4Address").map(|d| d.text("value")).next();
+    let facts = html::facts(vec![
+        ("Last status", html::state(task.text("lastStatus"))),
+        ("Desired status", text(task.text("desiredStatus"))),
+        ("Health", html::state(task.text("healthStatus"))),
+        ("Stopped because", text(task.text("stoppedReason"))),
+        ("Stop code", text(task.text("stopCode"))),
+        ("Service", html! { @if !service.is_empty() { (html::link_in(&format!("{folder}/services"), service)) } }),
+        ("Task definition", task_definitions::link(short(task.text("taskDefinitionArn")))),
+        ("Started by", text(task.text("startedBy"))),
+        ("Address", html::code(address.unwrap_or_default())),
+        ("Container instance", html::code(short(task.text("containerInstanceArn")))),
+        ("CPU units", text(task.text("cpu"))),
+        ("Memory in MiB", text(task.text("memory"))),
+        ("Created", html::when(task.time("createdAt"))),
+        ("Image pulled", html::when(task.time("pullStoppedAt"))),
+        ("Started", html::when(task.time("startedAt"))),
+        ("Stopping", html::when(task.time("stoppingAt"))),
+        ("Stopped", html::when(task.time("stoppedAt"))),
+        ("ARN", html::code(task.text("taskArn"))),
+    ]);
+    let running = task.text("desiredStatus") != "STOPPED";
+    let body = html! {
+        (live("task", "Task", facts))
+        (live("containers", "Containers", containers(task)))
+        @if !service.is_empty() {
+            (section("logs", "Logs", html! { p {
+                a href={ (folder) "/services/" (encoded(service)) "/logs?task=" (encoded(id)) } { "What its containers wrote" }
+            } }))
+        }
+        @if running {
+            (section("stop", "Stop", html::action(
+                "stop-task", ctx.token, &[("cluster", cluster), ("task", id)], "Stop this task",
+                html::field("reason", "Reason", "", "text"),
+            )))
+            (section("exec", "Run a command in it", html::copied("Command", &format!("quarry exec {id} --cluster {cluster} -- /bin/sh"))))
+        }
+    };
+    let page = Page::new(id, body).under("Clusters", "/clusters").under(cluster, folder.clone());
+    Ok(page.under("Tasks", format!("{folder}/tasks")))
+}
+
+fn containers(task: &Value) -> Markup {
+    let rows = task.list("containers").iter().map(|container| {
+        let bindings: Vec<String> = container
+            .list("networkBindings")
+            .iter()
+            .map(|b| format!("{} → {}", b.whole("hostPort"), b.whole("containerPort")))
+            .collect();
+        vec![
+            text(container.text("name")),
+            html::state(container.text("lastStatus")),
+            html::state(container.text("healthStatus")),
+            html::code(container.text("image")),
+            text(bindings.join(", ")),
+            container.at("exitCode").as_i64().map(text).unwrap_or_default(),
+            text(container.text("reason")),
+        ]
+    });
+    table("Containers", &["Container", "Status", "Health", "Image", "Ports", "#Exit code", "Reason"], rows.collect())
+}

@@ -1,0 +1,155 @@
+//! A person at the console.
+
+use crate::axe::{self, Axe};
+use quarry_testkit::browser::Browser;
+use quarry_testkit::{Platform, wait_for};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Where pictures are kept.
+const PICTURES: &str = "CONSOLE_SCREENSHOTS";
+
+pub struct Person<'a> {
+    pub browser: &'a Browser,
+    console: String,
+    axe: Option<String>,
+    /// What axe has found on the pages so far.
+    faults: RefCell<Vec<String>>,
+}
+
+impl<'a> Person<'a> {
+    /// Signs in by a link.
+    pub fn sits_down(browser: &'a Browser, platform: &Platform) -> Self {
+        let console = platform.serving().unwrap()["console"].as_str().unwrap().to_owned();
+        browser.open(&link(platform));
+        let person = Self { browser, console, axe: axe::source(), faults: RefCell::default() };
+        wait_for("the overview", || (person.sees("h1") == "Overview").then_some(()));
+        person
+    }
+
+    pub fn goes_to(&self, path: &str) {
+        self.browser.open(&format!("{}{path}", self.console));
+    }
+
+    /// The text of the first element of a selector; empty while there is none.
+    pub fn sees(&self, selector: &str) -> String {
+        self.browser.texts(selector).into_iter().next().unwrap_or_default()
+    }
+
+    /// The page shows these and fits a telephone; axe looks at it, and pictures of it are kept.
+    pub fn looks(&self, name: &str, expected: &[&str]) {
+        let shown = self.browser.script("return document.querySelector('main').textContent");
+        let fields =
+            self.browser.script("return [...document.querySelectorAll('main input')].map((i) => i.value).join(' ')");
+        let shown = format!("{} {}", shown.as_str().unwrap(), fields.as_str().unwrap());
+        for text in expected {
+            assert!(shown.contains(text), "{name} does not show {text}: {shown}");
+        }
+        assert!(!shown.contains("Not known"), "{name}: {shown}");
+        self.browser.screenshot(PICTURES, name);
+        let axe = self.axe.as_deref().map(|axe| Axe::of(self.browser, axe));
+        let faultless = |options: &str| {
+            let faults = axe.as_ref().map(|axe| axe.faults(options)).unwrap_or_default();
+            self.faults.borrow_mut().extend(faults.iter().map(|fault| format!("{name}: {fault}")));
+        };
+        faultless("{}");
+        self.scheme("dark");
+        faultless("{runOnly: ['color-contrast']}");
+        self.browser.screenshot(PICTURES, &format!("{name}-dark"));
+        self.scheme("light");
+        let telephone = json!({"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true});
+        self.browser.emulate("Emulation.setDeviceMetricsOverride", telephone);
+        let script = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        assert_eq!(self.browser.script(script), 0, "{name}: a telephone would have to scroll sideways");
+        self.browser.screenshot(PICTURES, &format!("{name}-telephone"));
+        self.browser.emulate("Emulation.clearDeviceMetricsOverride", json!({}));
+    }
+
+    fn scheme(&self, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.browser.emulate("Emulation.setEmulatedMedia", features);
+    }
+
+    /// Whether a page is first painted in this time, in ms; on a busy machine not every time.
+    pub fn paints_within(&self, ms: u64) -> bool {
+        let paint = || {
+            self.browser.command("POST", "refresh", json!({})).unwrap();
+            let script =
+                "return performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)[0] ?? null";
+            wait_for("a paint", || self.browser.script(script).as_f64())
+        };
+        let mut times: Vec<f64> = (0..10).map(|_| paint()).collect();
+        times.sort_by(f64::total_cmp);
+        println!("first paint of the overview: {:.0} ms at best, {:.0} ms in the middle", times[0], times[5]);
+        times[0] <= ms as f64
+    }
+
+    pub fn clicks(&self, selector: &str) {
+        let element = self.browser.one(selector);
+        self.browser.click(&element);
+    }
+
+    /// Types into a field in place of what is there.
+    pub fn types(&self, selector: &str, text: &str) {
+        self.browser.one(selector);
+        self.browser.script(&format!("document.querySelector({}).value = ''", json!(selector)));
+        self.browser.press(selector, text);
+    }
+
+    /// Nothing was wrong with any page that axe looked at; signs out.
+    pub fn leaves(&self) {
+        let faults = self.faults.borrow();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+        self.clicks(".where form button");
+        wait_for("the sign-in page", || (self.sees("h1") == "Sign in").then_some(()));
+        let cookies = self.browser.command("GET", "cookie", Value::Null).unwrap();
+        assert_eq!(cookies, json!([]));
+    }
+}
+
+/// Somebody without a browser.
+pub struct Visitor {
+    console: String,
+    cookie: String,
+}
+
+impl Visitor {
+    pub fn signs_in(platform: &Platform) -> Self {
+        let link = link(platform);
+        let (console, path) = link.strip_prefix("http://").and_then(|link| link.split_once('/')).unwrap();
+        let answer = ask(console, "GET", &format!("/{path}"), "", "");
+        let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+        Self { console: console.to_owned(), cookie: format!("Cookie: {}\r\n", cookie.split(';').next().unwrap()) }
+    }
+
+    /// The page at a path, which must be there.
+    pub fn get(&self, path: &str) -> String {
+        let answer = ask(&self.console, "GET", path, &self.cookie, "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        answer
+    }
+}
+
+/// A one-time link, as `quarry open` prints it.
+pub fn link(platform: &Platform) -> String {
+    let printed = platform.quarry(&["open", "--print"]).unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    String::from_utf8(printed.stdout).unwrap().trim().to_owned()
+}
+
+/// One request: the whole answer.
+pub fn ask(authority: &str, method: &str, path: &str, headers: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(authority).unwrap();
+    let host = if headers.contains("Host: ") { String::new() } else { format!("Host: {authority}\r\n") };
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
