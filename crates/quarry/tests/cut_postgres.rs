@@ -116,7 +116,6 @@ fn a_foreign_application_is_cut_by_path_with_its_tables_and_back_and_for_good() 
 
 /// Either server crashes at random moments of moves there and back, and comes again.
 #[test]
-#[ignore = "not run yet: run it by name"]
 fn a_crash_of_either_server_at_any_moment_loses_and_doubles_no_write() {
     let Some(mut site) = Site::open() else { return };
     let seed = std::process::id().into();

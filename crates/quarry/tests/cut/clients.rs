@@ -198,7 +198,6 @@ impl Site {
 }
 
 #[test]
-#[ignore = "not run yet: run it by name"]
 fn writes_over_http2_connections_pass_a_cut_and_its_way_back() {
     let Some(_) = client_program("curl") else { return };
     let site = Site::open("HTTPS");
@@ -243,7 +242,6 @@ fn writes_over_http2_connections_pass_a_cut_and_its_way_back() {
 }
 
 #[test]
-#[ignore = "not run yet: run it by name"]
 fn a_websocket_stays_where_it_was_opened() {
     let site = Site::open("HTTP");
     let open = || {

@@ -13,7 +13,6 @@ const INSIDE: &str = "QUARRY_TEST_MOUNTS";
 
 /// Runs [`inside`] in a mount namespace of its own, which takes the file system away with it.
 #[test]
-#[ignore = "not run yet: run it by name"]
 fn a_full_disk_in_the_middle_of_a_cut_loses_and_doubles_nothing() {
     let user = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
     let unshare = |words: &[&str]| {
