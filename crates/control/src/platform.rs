@@ -84,8 +84,10 @@ pub struct Platform {
 /// What was last reported from the outside and is not stored: it is reported again after a restart.
 #[derive(Debug, Default)]
 pub struct Live {
-    /// By target group ARN and registration.
+    /// By target group ARN and registration. Written by [`report`](Self::report) and [`report_all`](Self::report_all).
     pub targets: HashMap<(String, u64), TargetReport>,
+    /// Target groups of which a target is in another state than when the scheduler last looked.
+    pub news: BTreeSet<String>,
     /// By listener ARN.
     pub listeners: HashMap<String, ListenerStatus>,
     /// By proxy: the version of the snapshot it has in force.
@@ -100,6 +102,30 @@ pub struct Live {
     pub silent_proxies: BTreeSet<String>,
     /// By cut: how it goes.
     pub watched: BTreeMap<String, Watching>,
+}
+
+impl Live {
+    /// Takes in what is said of one target. Returns whether it is news.
+    pub fn report(&mut self, report: TargetReport) -> bool {
+        let key = (report.target_group_arn.clone(), report.registration);
+        let before = self.targets.insert(key, report.clone());
+        let differs = before.as_ref() != Some(&report);
+        if before.is_none_or(|before| before.state != report.state) {
+            self.news.insert(report.target_group_arn);
+        }
+        differs
+    }
+
+    /// Takes in what is said of all targets.
+    pub fn report_all(&mut self, reports: HashMap<(String, u64), TargetReport>) {
+        for (key, report) in &reports {
+            if self.targets.get(key).is_none_or(|before| before.state != report.state) {
+                self.news.insert(key.0.clone());
+            }
+        }
+        self.news.extend(self.targets.keys().filter(|key| !reports.contains_key(*key)).map(|(group, _)| group.clone()));
+        self.targets = reports;
+    }
 }
 
 impl Platform {

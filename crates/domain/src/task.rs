@@ -5,7 +5,7 @@ use crate::door::UnixMillis;
 use crate::image::ResolvedImage;
 use crate::isolation::IsolationReport;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -443,6 +443,11 @@ pub trait TaskRuntime: Send + Sync + 'static {
     /// (no descriptor is free, say): nothing is known then, least of all that there are none.
     fn observe(&self) -> std::io::Result<Vec<ObservedTask>>;
     fn observe_one(&self, id: &str) -> Option<ObservedTask>;
+    /// The tasks of which [`observe_one`](Self::observe_one) may say something else than when this was last called; at
+    /// the first call all. `None` where that cannot be told. For one caller alone.
+    fn changed(&self) -> Option<BTreeSet<TaskId>> {
+        None
+    }
     /// To the container, or to all of the task. A task that is gone is no error.
     fn signal(&self, id: &str, container: Option<&str>, signal: Signal) -> std::io::Result<()>;
     /// Runs a command in a container that runs, as its user, in its environment and with no more rights.

@@ -18,7 +18,7 @@ use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::link::BrokerRequest;
 use quarry_domain::snapshot::Hub;
 use quarry_domain::task::{
-    ContainerState, ContainerStats, Exec, ExecSpec, LaunchError, ObservedTask, Signal, TaskEntry, TaskPhase,
+    ContainerState, ContainerStats, Exec, ExecSpec, LaunchError, ObservedTask, Signal, TaskEntry, TaskId, TaskPhase,
     TaskRuntime, TaskSpec, Usage,
 };
 use rustix::fd::AsFd;
@@ -342,6 +342,10 @@ impl TaskRuntime for Runtime {
         }
     }
 
+    fn changed(&self) -> Option<BTreeSet<TaskId>> {
+        self.watcher.changed()
+    }
+
     fn signal(&self, id: &str, container: Option<&str>, signal: Signal) -> io::Result<()> {
         let signal = match signal {
             Signal::Term => libc::SIGTERM,
@@ -407,7 +411,7 @@ impl TaskRuntime for Runtime {
         if let Some(plan) = &plan {
             self.release_range(plan);
         }
-        self.watcher.wake();
+        self.watcher.tell(id);
         Ok(())
     }
 

@@ -6,11 +6,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 type Wake = Box<dyn Fn() + Send + Sync>;
 
@@ -25,6 +25,17 @@ struct Shared {
     wakes: Mutex<Vec<Wake>>,
     /// Some task's files are not watched.
     blind: AtomicBool,
+    news: Mutex<News>,
+}
+
+/// Of which tasks something may have changed.
+#[derive(Default)]
+struct News {
+    /// By watch: which task's directory it is of.
+    tasks: HashMap<i32, String>,
+    changed: BTreeSet<String>,
+    /// Which ones is not known: any.
+    any: bool,
 }
 
 impl Watcher {
@@ -37,6 +48,7 @@ impl Watcher {
             changes,
             wakes: Mutex::default(),
             blind: AtomicBool::new(false),
+            news: Mutex::new(News { any: true, ..News::default() }),
         });
         let weak = Arc::downgrade(&shared);
         std::thread::Builder::new().name("tasks".to_owned()).stack_size(128 << 10).spawn(move || run(&weak))?;
@@ -51,19 +63,41 @@ impl Watcher {
     /// are used up, changes are told every second instead.
     pub fn add(&self, id: &str) {
         let directory = self.shared.layout.task(id);
-        if let Err(e) = inotify::add_watch(&self.shared.changes, directory, inotify::WatchFlags::MOVED_TO)
-            && !self.shared.blind.swap(true, Ordering::Relaxed)
-        {
-            tracing::warn!(error = %e, "tasks cannot be watched, looking every second; raise fs.inotify.max_user_watches");
+        // The names first: an event is looked up after it.
+        let mut news = self.shared.news();
+        match inotify::add_watch(&self.shared.changes, directory, inotify::WatchFlags::MOVED_TO) {
+            Ok(watch) => {
+                news.tasks.insert(watch, id.to_owned());
+            }
+            Err(e) => {
+                news.any = true;
+                if !self.shared.blind.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(error = %e, "tasks cannot be watched, looking every second; raise fs.inotify.max_user_watches");
+                }
+            }
         }
+        news.changed.insert(id.to_owned());
     }
 
-    pub fn wake(&self) {
+    /// The tasks of which something may have changed since the last call; `None` where it may be any.
+    pub fn changed(&self) -> Option<BTreeSet<String>> {
+        let mut news = self.shared.news();
+        let changed = std::mem::take(&mut news.changed);
+        (!std::mem::take(&mut news.any)).then_some(changed)
+    }
+
+    /// Something of this task was changed from here.
+    pub fn tell(&self, id: &str) {
+        self.shared.news().changed.insert(id.to_owned());
         self.shared.wake();
     }
 }
 
 impl Shared {
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self) {
         for wake in self.wakes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             wake();
@@ -103,18 +137,35 @@ fn run(weak: &Weak<Shared>) {
             set.iter().map(|p| !p.revents().is_empty()).collect::<Vec<_>>()
         };
         let mut changed = shared.blind.load(Ordering::Relaxed);
+        let mut news = shared.news();
+        news.any |= changed;
         if ready[0] {
             let mut reader = inotify::Reader::new(&shared.changes, &mut buffer);
-            while reader.next().is_ok() {
+            while let Ok(event) = reader.next() {
                 changed = true;
+                let name = event.file_name().and_then(|name| name.to_str().ok()).map(str::to_owned);
+                match (news.tasks.get(&event.wd()).cloned(), name) {
+                    (Some(id), _) if event.events().contains(inotify::ReadFlags::IGNORED) => {
+                        news.tasks.remove(&event.wd());
+                        news.changed.insert(id);
+                    }
+                    (Some(id), _) => drop(news.changed.insert(id)),
+                    // Of the directory of all tasks.
+                    (None, Some(id)) if !id.starts_with('.') => drop(news.changed.insert(id)),
+                    (None, Some(_)) => {}
+                    // Events were lost, or it is a watch of before.
+                    (None, None) => news.any = true,
+                }
             }
         }
         for (id, ready) in ids.iter().zip(&ready[1..]) {
             if *ready {
                 shims.remove(id);
+                news.changed.insert(id.clone());
                 changed = true;
             }
         }
+        drop(news);
         if changed {
             shared.wake();
         }

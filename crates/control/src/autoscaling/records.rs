@@ -11,12 +11,12 @@ use quarry_aws::autoscaling::{Activity, AutoScalingGroup, Instance, LaunchConfig
 use quarry_domain::scaling::History;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct LaunchConfigurationRecord {
     pub configuration: LaunchConfiguration,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct GroupRecord {
     /// As it is described, without its instances.
     pub group: AutoScalingGroup,
@@ -70,7 +70,7 @@ pub struct StackResource {
     pub logical_id: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct ActivityRecord {
     pub activity: Activity,
 }

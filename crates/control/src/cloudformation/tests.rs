@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const ECS: &str = include_str!("../../../../deploy/cloudformation/ecs.yml");
 
 /// What a fake service was asked to make.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Thing {
     service: String,
     name: String,

@@ -92,7 +92,7 @@ impl Collector {
     fn tasks(&mut self, platform: &Platform, since_ms: Option<i64>, sample: &mut Sample) -> Result<(), StoreError> {
         let (tasks, instances, groups) = platform.store.read(|tx| {
             Ok::<_, StoreError>((
-                tx.all::<Task>()?,
+                tx.shared::<Task>()?,
                 tx.all::<ContainerInstance>()?,
                 autoscaling::groups_of_instances(tx)?,
             ))

@@ -4,21 +4,26 @@ use crate::ecs::records::{LastStatus, Service, Task};
 use crate::platform::Platform;
 use crate::store::StoreError;
 use quarry_domain::link::TargetState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 /// `text/plain; version=0.0.4`: every family with its type, in a fixed order.
 pub fn text(platform: &Platform) -> Result<String, StoreError> {
     let mut page = Page::default();
     proxies(platform, &mut page);
-    let (services, tasks) = platform.store.read(|tx| Ok::<_, StoreError>((tx.all::<Service>()?, tx.all::<Task>()?)))?;
-    for service in &services {
+    let (services, tasks) =
+        platform.store.read(|tx| Ok::<_, StoreError>((tx.shared::<Service>()?, tx.shared::<Task>()?)))?;
+    let mut running: HashMap<&str, u32> = HashMap::new();
+    for task in tasks.iter().filter(|task| task.status == LastStatus::Running) {
+        if let Some((service, _)) = &task.service {
+            *running.entry(service).or_default() += 1;
+        }
+    }
+    for service in services.iter() {
         let labels = [("cluster", last(&service.cluster_arn)), ("service", service.name.as_str())];
         page.add("quarry_service_desired_tasks", "gauge", &labels, f64::from(service.desired_count));
-        let running = tasks.iter().filter(|task| {
-            task.status == LastStatus::Running && task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn)
-        });
-        page.add("quarry_service_running_tasks", "gauge", &labels, running.count() as f64);
+        let running = running.get(service.arn.as_str()).copied().unwrap_or(0);
+        page.add("quarry_service_running_tasks", "gauge", &labels, f64::from(running));
     }
     for task in tasks.iter().filter(|task| task.status == LastStatus::Running) {
         let Some(usage) = platform.runtime.usage(&task.id) else { continue };

@@ -79,7 +79,7 @@ impl Admin {
             }
             let mut why = format!("no task of {} runs", self.service_arn);
             for task in self.tasks()? {
-                let Some(entry) = task.entry else { continue };
+                let Some(entry) = task.entry.clone() else { continue };
                 let (platform, port) = (self.platform.clone(), self.port);
                 let connected = tokio::task::spawn_blocking(move || platform.runtime.connect(&entry, port)).await;
                 let opened = match connected {
@@ -105,13 +105,10 @@ impl Admin {
     }
 
     /// Running tasks of the service, newest first.
-    fn tasks(&self) -> Result<Vec<Task>, Failure> {
-        let all = self.platform.store.read(|tx| tx.all::<Task>());
+    fn tasks(&self) -> Result<Vec<Arc<Task>>, Failure> {
+        let all = self.platform.store.read(|tx| tx.owned::<Task>(&self.service_arn));
         let mut tasks = all.map_err(|error: StoreError| Failure::Unreachable(error.to_string()))?;
-        tasks.retain(|task| {
-            let of_service = task.service.as_ref().is_some_and(|(arn, _)| *arn == self.service_arn);
-            of_service && task.status == LastStatus::Running && task.wanted
-        });
+        tasks.retain(|task| task.status == LastStatus::Running && task.wanted);
         tasks.sort_by_key(|task| std::cmp::Reverse(task.order));
         Ok(tasks)
     }

@@ -455,11 +455,8 @@ fn find(
         None => None,
     };
     facts.target_group.clone_from(&group);
-    let tasks = tx.children::<Task>(&service.cluster_arn)?;
-    let running = tasks.iter().filter(|task| {
-        let own = task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn);
-        own && task.wanted && task.status == LastStatus::Running
-    });
+    let tasks = tx.owned::<Task>(&service.arn)?;
+    let running = tasks.iter().filter(|task| task.wanted && task.status == LastStatus::Running);
     facts.running = running.count() as u32;
     if let Some(group) = &group {
         facts.healthy = healthy(platform, group);

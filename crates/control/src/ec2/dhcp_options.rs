@@ -11,7 +11,7 @@ use quarry_wire::hash::sha256;
 use serde::{Deserialize, Serialize};
 
 /// The set as it is described and filtered; it is not kept.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct OptionsView {
     options: DhcpOptions,
 }

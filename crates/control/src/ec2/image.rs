@@ -14,7 +14,7 @@ const OWNER: &str = "591542846629";
 const CREATED: &str = "2026-01-01T00:00:00.000Z";
 
 /// An image as it is described and filtered; it is not kept.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct ImageView {
     image: Image,
 }

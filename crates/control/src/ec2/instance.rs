@@ -22,7 +22,7 @@ use std::net::Ipv4Addr;
 /// How long a terminated instance stays visible, as on EC2.
 const SHOWN_AFTER_TERMINATION_MS: i64 = 3_600_000;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct InstanceRecord {
     pub instance: Instance,
     pub terminated_at_ms: Option<i64>,

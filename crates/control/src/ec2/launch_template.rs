@@ -19,14 +19,14 @@ use quarry_aws::ec2::{
 use quarry_wire::{ServiceError, Timestamp};
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TemplateRecord {
     pub template: LaunchTemplate,
     /// A repeated creation with it makes nothing twice.
     client_token: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct VersionRecord {
     pub version: LaunchTemplateVersion,
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// How long a deleted gateway stays visible, as on EC2.
 const SHOWN_AFTER_DELETION_MS: i64 = 3_600_000;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct NatGatewayRecord {
     pub gateway: NatGateway,
     pub deleted_at_ms: Option<i64>,

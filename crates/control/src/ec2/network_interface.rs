@@ -18,7 +18,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 /// An interface that a service attached.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct InterfaceRecord {
     pub interface: NetworkInterface,
 }

@@ -13,7 +13,7 @@ use quarry_wire::hash::sha256;
 use serde::{Deserialize, Serialize};
 
 /// A prefix list as it is described and filtered; none is kept.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct ListView {
     list: ManagedPrefixList,
 }

@@ -17,7 +17,7 @@ use quarry_aws::ec2::{
 use quarry_wire::Empty;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct RouteTableRecord {
     pub table: RouteTable,
 }

@@ -13,7 +13,7 @@ use quarry_aws::ec2::{
 };
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct SecurityGroupRecord {
     pub id: String,
     pub name: String,

@@ -40,7 +40,7 @@ pub struct Wanted {
 }
 
 /// A rule by itself, as it is described, filtered and tagged; it is kept with its group.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct RuleView {
     pub rule: SecurityGroupRule,
 }

@@ -15,7 +15,7 @@ use quarry_aws::ec2::{
 use quarry_wire::Empty;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct VpcRecord {
     pub vpc: Vpc,
     pub dns_support: bool,

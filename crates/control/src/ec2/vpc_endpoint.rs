@@ -50,7 +50,7 @@ const INTERFACE_SERVICES: [&str; 24] = [
 const FULL_ACCESS: &str =
     r#"{"Statement":[{"Action":"*","Effect":"Allow","Principal":"*","Resource":"*"}],"Version":"2008-10-17"}"#;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct EndpointRecord {
     pub endpoint: VpcEndpoint,
 }

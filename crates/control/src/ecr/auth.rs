@@ -33,7 +33,7 @@ pub struct Tokens {
     door: Door,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct StoredKey {
     /// 32 random bytes in base64.
     secret: String,

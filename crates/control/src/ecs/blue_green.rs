@@ -65,11 +65,8 @@ pub fn begin(ctx: &mut Ctx<'_>, service: &mut Service, deployment: &mut ServiceD
             "The production listener rule does not send its requests to the running service revision. Set its weights first.",
         ));
     }
-    let tasks: Vec<Task> = ctx.tx.children(&service.cluster_arn)?;
-    let unfinished = tasks.iter().any(|task| {
-        let of = task.service.as_ref().filter(|(arn, _)| *arn == service.arn).map(|(_, id)| id);
-        of.is_some_and(|id| Some(id) != blue.as_ref())
-    });
+    let tasks = ctx.tx.owned::<Task>(&service.arn)?;
+    let unfinished = tasks.iter().any(|task| task.service.as_ref().is_some_and(|(_, id)| Some(id) != blue.as_ref()));
     let serving = at.unwrap_or(false);
     set_side(service, if blue.is_some() && at.is_some() { !serving } else { serving });
     let (start, now) = (if blue.is_some() { Color::Blue } else { Color::Green }, ctx.platform.now_ms());

@@ -5,6 +5,7 @@ use super::{find, providers, tasks};
 use crate::api::{Ctx, Result};
 use crate::store::{StoreError, Tx};
 use quarry_domain::placement::{About, Instance};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An instance that joins a cluster.
@@ -77,9 +78,9 @@ pub fn deregister(ctx: &mut Ctx<'_>, ec2_instance_id: &str) -> Result<()> {
 /// Takes the instance out and stops its tasks.
 pub fn remove(ctx: &mut Ctx<'_>, instance: &ContainerInstance, reason: &str) -> Result<()> {
     ctx.tx.delete::<ContainerInstance>(&instance.arn)?;
-    for mut task in ctx.tx.children::<Task>(&instance.cluster_arn)? {
+    for task in ctx.tx.children_of::<Task>(&instance.cluster_arn)? {
         if is_on(&task, instance) && task.wanted {
-            tasks::begin_stop(ctx, &mut task, StopCode::TerminationNotice, reason, false)?;
+            tasks::begin_stop(ctx, &mut Task::clone(&task), StopCode::TerminationNotice, reason, false)?;
         }
     }
     Ok(())
@@ -90,7 +91,7 @@ pub fn by_ec2_id(tx: &Tx<'_>, ec2_instance_id: &str) -> Result<Option<ContainerI
 }
 
 /// What is left on an instance after the tasks given to it.
-pub fn remaining(instance: &ContainerInstance, tasks: &[Task], group: Option<&str>) -> Instance {
+pub fn remaining<T: Borrow<Task>>(instance: &ContainerInstance, tasks: &[T], group: Option<&str>) -> Instance {
     let mut left = Instance {
         id: instance.id.clone(),
         attributes: instance.attributes.clone(),
@@ -107,7 +108,7 @@ pub fn remaining(instance: &ContainerInstance, tasks: &[Task], group: Option<&st
             ..About::default()
         },
     };
-    for task in tasks.iter().filter(|task| is_on(task, instance)) {
+    for task in tasks.iter().map(Borrow::borrow).filter(|task| is_on(task, instance)) {
         left.about.running_tasks += u32::from(task.status == LastStatus::Running);
         if task.wanted {
             left.about.groups.insert(task.group.clone());
@@ -124,8 +125,8 @@ fn is_on(task: &Task, instance: &ContainerInstance) -> bool {
 }
 
 /// How many tasks of the instance are running and pending.
-pub fn task_counts(instance: &ContainerInstance, tasks: &[Task]) -> (i32, i32) {
-    let own = || tasks.iter().filter(|task| is_on(task, instance));
+pub fn task_counts<T: Borrow<Task>>(instance: &ContainerInstance, tasks: &[T]) -> (i32, i32) {
+    let own = || tasks.iter().map(Borrow::borrow).filter(|task| is_on(task, instance));
     let running = own().filter(|task| task.status == LastStatus::Running).count();
     let pending = own().filter(|task| task.status.is_pending()).count();
     (running as i32, pending as i32)

@@ -75,8 +75,8 @@ pub fn hosts(tx: &Tx<'_>, service: &Service) -> Result<Vec<Host>> {
     if service.status != ServiceStatus::Active {
         return Ok(Vec::new());
     }
-    let all = tx.children::<Task>(&service.cluster_arn)?;
-    let services = tx.children::<Service>(&service.cluster_arn)?;
+    let all = tx.children_of::<Task>(&service.cluster_arn)?;
+    let services = tx.children_of::<Service>(&service.cluster_arn)?;
     let daemons: Vec<&str> = services.iter().filter(|service| is_daemon(service)).map(|s| s.arn.as_str()).collect();
     let of_daemon = |task: &Task| task.service.as_ref().is_some_and(|(arn, _)| daemons.contains(&arn.as_str()));
     let constraints = constraints(tx, service)?;
@@ -97,9 +97,9 @@ pub fn reserve(
     cluster_arn: &str,
     instances: &[ContainerInstance],
     left: &mut [Instance],
-    tasks: &[Task],
+    tasks: &[&Task],
 ) -> Result<(), StoreError> {
-    for service in tx.children::<Service>(cluster_arn)? {
+    for service in tx.children_of::<Service>(cluster_arn)? {
         if !is_daemon(&service) || service.status != ServiceStatus::Active {
             continue;
         }
@@ -108,7 +108,7 @@ pub fn reserve(
         let Ok(constraints) = constraints(tx, &service) else { continue };
         let demand = container::demands(&definition.definition, &Default::default()).demand;
         for (instance, left) in instances.iter().zip(left.iter_mut()) {
-            let is_here = |task: &Task| {
+            let is_here = |task: &&Task| {
                 task.container_instance_arn.as_ref() == Some(&instance.arn)
                     && task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn)
             };

@@ -37,8 +37,8 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DeleteTaskDefinitionsRequest) -> Result<
 
 /// Whether a task or a deployment still refers to it.
 pub fn is_used(ctx: &Ctx<'_>, record: &TaskDefinition) -> Result<bool> {
-    let by_task = ctx.tx.all::<Task>()?.iter().any(|task| task.task_definition_arn == record.arn);
-    let by_service = ctx.tx.all::<Service>()?.iter().any(|service| {
+    let by_task = ctx.tx.shared::<Task>()?.iter().any(|task| task.task_definition_arn == record.arn);
+    let by_service = ctx.tx.shared::<Service>()?.iter().any(|service| {
         service.status != ServiceStatus::Inactive
             && service.deployments.iter().any(|deployment| deployment.task_definition == record.arn)
     });

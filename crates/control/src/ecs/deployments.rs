@@ -11,6 +11,7 @@ use quarry_aws::ecs as aws;
 use quarry_domain::arn::short_name;
 use quarry_domain::metric::alarm::State;
 use quarry_wire::Timestamp;
+use std::sync::Arc;
 
 /// Service deployments that are kept of a service, and how long.
 const KEPT: usize = 100;
@@ -120,12 +121,12 @@ pub fn roll_back(ctx: &Ctx<'_>, deployment: &mut ServiceDeployment, reason: &str
 
 /// Wanted, running and pending tasks of a deployment.
 pub fn counts(tx: &Tx<'_>, service: &Service, id: &str) -> Result<[i32; 3], StoreError> {
-    Ok(count(&tx.children::<Task>(&service.cluster_arn)?, service, id))
+    Ok(count(&tx.owned(&service.arn)?, service, id))
 }
 
 /// The same among tasks that were read already.
-pub fn count(tasks: &[Task], service: &Service, id: &str) -> [i32; 3] {
-    let is_own = |task: &&Task| task.service.as_ref().is_some_and(|(arn, of)| *arn == service.arn && of == id);
+pub fn count(tasks: &[Arc<Task>], service: &Service, id: &str) -> [i32; 3] {
+    let is_own = |task: &&Arc<Task>| task.service.as_ref().is_some_and(|(arn, of)| *arn == service.arn && of == id);
     let number = |f: &dyn Fn(&Task) -> bool| tasks.iter().filter(is_own).filter(|task| f(task)).count() as i32;
     let wanted = match service.primary() {
         Some(primary) if primary.id == id => service.desired_count as i32,

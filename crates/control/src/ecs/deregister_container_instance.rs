@@ -12,7 +12,7 @@ pub fn handle(
     let cluster = find::cluster(ctx, input.cluster.as_deref())?;
     let found = find::container_instance(ctx.tx, &cluster, input.container_instance.as_deref().unwrap_or_default())?;
     let instance = found.ok_or_else(|| error::client_exception("Referenced container instance not found."))?;
-    let tasks: Vec<Task> = ctx.tx.children(&cluster.arn)?;
+    let tasks = ctx.tx.children_of::<Task>(&cluster.arn)?;
     let busy = tasks.iter().any(|task| task.container_instance_arn.as_ref() == Some(&instance.arn));
     if busy && input.force != Some(true) {
         return Err(error::invalid_parameter_exception("Found running tasks on the instance."));

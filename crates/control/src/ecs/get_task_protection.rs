@@ -12,10 +12,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: GetTaskProtectionRequest) -> Result<GetT
         return Err(error::invalid_parameter_exception("At most 100 tasks can be given at once."));
     }
     let (tasks, mut failures) = if ids.is_empty() {
-        let mut all = ctx.tx.children::<Task>(&cluster.arn)?;
-        all.retain(|task| task.service.is_some() && task.wanted);
-        all.truncate(100);
-        (all, Vec::new())
+        let all = ctx.tx.children_of::<Task>(&cluster.arn)?;
+        let protectable = all.iter().filter(|task| task.service.is_some() && task.wanted);
+        (protectable.take(100).map(|task| Task::clone(task)).collect(), Vec::new())
     } else {
         protection::named(ctx, &cluster, &ids)?
     };

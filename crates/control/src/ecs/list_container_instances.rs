@@ -21,7 +21,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListContainerInstancesRequest) -> Result
         Some(other) => return Err(error::invalid_parameter_exception(format!("Invalid status '{other}'."))),
     }
     if let Some(filter) = filter {
-        let tasks: Vec<Task> = ctx.tx.children(&cluster.arn)?;
+        let tasks = ctx.tx.children_of::<Task>(&cluster.arn)?;
         found.retain(|instance| filter.holds(&instance.attributes, &remaining(instance, &tasks, None).about));
     }
     let arns = found.into_iter().map(|instance| instance.arn).collect();

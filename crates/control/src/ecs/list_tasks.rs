@@ -18,14 +18,22 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
         }
         Some(other) => return Err(error::invalid_parameter_exception(format!("Invalid desiredStatus '{other}'."))),
     };
-    let mut tasks: Vec<Task> = ctx.tx.children(&cluster.arn)?;
-    if !wanted {
-        tasks.extend(ctx.tx.children::<StoppedTask>(&cluster.arn)?.into_iter().map(|StoppedTask(task)| task));
-    }
+    let service = match &input.service_name {
+        None => None,
+        Some(name) => Some(
+            find::service(ctx, &cluster, name)?
+                .ok_or_else(|| error::service_not_found_exception("Service not found."))?,
+        ),
+    };
+    let live = match &service {
+        Some(service) => ctx.tx.owned::<Task>(&service.arn)?,
+        None => ctx.tx.children_of::<Task>(&cluster.arn)?,
+    };
+    let stopped = if wanted { Vec::new() } else { ctx.tx.children_of::<StoppedTask>(&cluster.arn)? };
+    let mut tasks: Vec<&Task> = live.iter().map(|task| &**task).collect();
+    tasks.extend(stopped.iter().map(|stopped| &stopped.0));
     tasks.retain(|task| task.wanted == wanted);
-    if let Some(name) = &input.service_name {
-        let service = find::service(ctx, &cluster, name)?
-            .ok_or_else(|| error::service_not_found_exception("Service not found."))?;
+    if let Some(service) = &service {
         tasks.retain(|task| task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn));
     }
     if let Some(instance) = &input.container_instance {
@@ -33,7 +41,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
         tasks.retain(|task| task.container_instance_arn.as_deref().map(short_name) == Some(id));
     }
     if let Some(family) = &input.family {
-        let of = |task: &Task| short_name(&task.task_definition_arn).split(':').next() == Some(family.as_str());
+        let of = |task: &&Task| short_name(&task.task_definition_arn).split(':').next() == Some(family.as_str());
         tasks.retain(of);
     }
     if let Some(started_by) = &input.started_by {
@@ -45,7 +53,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
         Some("EXTERNAL" | "MANAGED_INSTANCES") => tasks.clear(),
         Some(other) => return Err(error::invalid_parameter_exception(format!("Invalid launchType '{other}'."))),
     }
-    let arns = tasks.into_iter().map(|task| task.arn).collect();
+    let arns = tasks.into_iter().map(|task| task.arn.clone()).collect();
     let (arns, next_token) = page(arns, String::clone, input.next_token.as_deref(), input.max_results, 100)?;
     Ok(ListTasksResponse { task_arns: Some(arns), next_token })
 }

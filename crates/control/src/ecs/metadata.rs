@@ -6,7 +6,7 @@ use super::records::{Container, LastStatus, Task, TaskDefinition, TaskRoleCreden
 use super::{protection, stats, task_role};
 use crate::api::{Operations, internally};
 use crate::platform::Platform;
-use crate::store::StoreError;
+use crate::store::{StoreError, Tx};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use quarry_domain::container;
@@ -14,6 +14,7 @@ use quarry_wire::{ServiceError, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Before a task without a network of its own finds this at `serve`'s own port.
 pub const PATH: &str = "/_quarry/v1/tasks";
@@ -123,7 +124,7 @@ fn protect(
     body: Option<&[u8]>,
 ) -> Response<Bytes> {
     let answered = internally(platform, operations, |ctx| {
-        let task = ctx.tx.all::<Task>()?.into_iter().find(|task| task.containers.iter().any(|c| c.id == id));
+        let task = with_container(ctx.tx, id)?;
         let Some(task) = task.filter(|task| is_asker(task, asker, "protection")) else { return Ok(None) };
         protection::by_agent(ctx, &task, body).map(Some)
     });
@@ -140,6 +141,12 @@ fn protect(
     }
 }
 
+/// The task that has the container with this id.
+fn with_container(tx: &Tx<'_>, id: &str) -> Result<Option<Arc<Task>>, StoreError> {
+    let all = tx.shared::<Task>()?;
+    Ok(all.iter().find(|task| task.containers.iter().any(|c| c.id == id)).cloned())
+}
+
 /// What is asked.
 #[derive(Clone, Copy)]
 enum About {
@@ -152,7 +159,7 @@ enum About {
 /// About the container with this id, or its whole task.
 fn about(platform: &Platform, asker: Asker, id: &str, what: About) -> Result<Option<Bytes>, ServiceError> {
     let found = platform.store.read(|tx| -> Result<_, StoreError> {
-        let task = tx.all::<Task>()?.into_iter().find(|task| task.containers.iter().any(|c| c.id == id));
+        let task = with_container(tx, id)?;
         let Some(task) = task.filter(|task| is_asker(task, asker, "metadata")) else { return Ok(None) };
         let definition: Option<TaskDefinition> = tx.get(&task.task_definition_arn)?;
         Ok(definition.map(|definition| (task, definition)))

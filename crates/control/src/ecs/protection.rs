@@ -23,9 +23,8 @@ pub fn set(ctx: &Ctx<'_>, task: &mut Task, minutes: Option<i64>) -> Result<Resul
     };
     let Some(service) = service else { return Ok(Err("TASK_NOT_VALID")) };
     if minutes.is_some() {
-        let others = ctx.tx.children::<Task>(&task.cluster_arn)?;
-        let of_service = |other: &&Task| other.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn);
-        let others = others.iter().filter(of_service).filter(|other| other.id != task.id && other.is_protected(now));
+        let others = ctx.tx.owned::<Task>(&service.arn)?;
+        let others = others.iter().filter(|other| other.id != task.id && other.is_protected(now));
         // More than are wanted would hold deployments up for good.
         if others.count() as u32 + 1 > service.desired_count {
             return Ok(Err("DEPLOYMENT_BLOCKED"));

@@ -55,9 +55,9 @@ pub fn instances(tx: &Tx<'_>, provider: &str) -> Result<Vec<ContainerInstance>, 
 
 /// Refuses what would take a provider away from services and tasks of a cluster.
 pub fn check_unused(tx: &Tx<'_>, cluster_arn: &str, gone: impl Fn(&str) -> bool) -> Result<()> {
-    let tasks = tx.children::<Task>(cluster_arn)?;
+    let tasks = tx.children_of::<Task>(cluster_arn)?;
     let by_task = tasks.iter().filter_map(|task| task.capacity_provider.as_deref()).any(&gone);
-    let services = tx.children::<Service>(cluster_arn)?;
+    let services = tx.children_of::<Service>(cluster_arn)?;
     let active = services.iter().filter(|service| service.status == ServiceStatus::Active);
     let strategies = active.filter_map(|service| service.primary()).flat_map(|deployment| &deployment.launch.strategy);
     let by_service = strategies.filter_map(|item| item.capacity_provider.as_deref()).any(|name| gone(short_name(name)));

@@ -418,13 +418,26 @@ item!(Cluster, "ecs.cluster", |c| c.arn.clone(), |_| String::new());
 item!(TaskDefinition, "ecs.task-definition", |d| d.arn.clone(), |d| d.family.clone());
 item!(Service, "ecs.service", |s| s.arn.clone(), |s| s.cluster_arn.clone());
 item!(ServiceEvents, "ecs.service-events", |e| e.service_arn.clone(), |_| String::new());
-item!(Task, "ecs.task", |t| t.id.clone(), |t| t.cluster_arn.clone());
 item!(StoppedTask, "ecs.stopped-task", |t| t.0.id.clone(), |t| t.0.cluster_arn.clone());
 item!(RunToken, "ecs.run-token", |t| t.key.clone(), |t| t.tasks.first().cloned().unwrap_or_default());
 item!(TaskRoleCredentials, "ecs.task-role-credentials", |c| c.id.clone(), |c| c.task.clone());
 item!(HostPort, "ecs.host-port", |p| host_port_key(&p.ec2_instance_id, p.port), |p| p.task.clone());
 item!(ContainerInstance, "ecs.container-instance", |i| i.arn.clone(), |i| i.cluster_arn.clone());
 item!(AccountSetting, "ecs.account-setting", |s| s.name.clone(), |_| String::new());
+
+impl Item for Task {
+    const KIND: &'static str = "ecs.task";
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+    fn parent(&self) -> String {
+        self.cluster_arn.clone()
+    }
+    /// The ARN of its service.
+    fn owner(&self) -> String {
+        self.service.as_ref().map(|(arn, _)| arn.clone()).unwrap_or_default()
+    }
+}
 
 /// The key of a [`RunToken`]: tokens are per cluster.
 pub fn run_token_key(cluster_arn: &str, token: &str) -> String {

@@ -22,6 +22,7 @@ use quarry_domain::snapshot::Endpoint;
 use quarry_domain::task::{ContainerHealth, TaskEntry};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Host ports given where none is named: the kernel's default ephemeral range.
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
@@ -64,10 +65,15 @@ impl Room {
     pub fn of(tx: &Tx<'_>, cluster_arn: &str, group: &str, replica: bool) -> Result<Self, StoreError> {
         let mut instances: Vec<ContainerInstance> = tx.children(cluster_arn)?;
         instances.retain(|instance| !instance.draining);
-        let all = tx.all::<Task>()?;
-        let tasks: Vec<Task> = all.iter().filter(|task| task.cluster_arn == cluster_arn).cloned().collect();
+        let all = tx.shared::<Task>()?;
+        let tasks: Vec<&Task> = all.iter().map(|task| &**task).filter(|task| task.cluster_arn == cluster_arn).collect();
+        let mut on: HashMap<&str, Vec<&Task>> = HashMap::new();
+        for task in &tasks {
+            on.entry(task.container_instance_arn.as_deref().unwrap_or_default()).or_default().push(task);
+        }
+        let of = |instance: &ContainerInstance| on.get(instance.arn.as_str()).map_or(&[][..], Vec::as_slice);
         let mut left: Vec<Instance> =
-            instances.iter().map(|i| container_instances::remaining(i, &tasks, Some(group))).collect();
+            instances.iter().map(|i| container_instances::remaining(i, of(i), Some(group))).collect();
         if replica {
             daemon::reserve(tx, cluster_arn, &instances, &mut left, &tasks)?;
         }
@@ -203,8 +209,9 @@ pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<R
 /// Places the tasks of a cluster that wait for room, the oldest first. Whether one found it.
 pub fn place_waiting(ctx: &mut Ctx<'_>, cluster: &Cluster) -> Result<bool> {
     let mut placed = false;
-    let mut waiting: Vec<Task> = ctx.tx.children(&cluster.arn)?;
-    waiting.retain(|task| task.wanted && task.status == LastStatus::Provisioning);
+    let all = ctx.tx.children_of::<Task>(&cluster.arn)?;
+    let waits = |task: &&Arc<Task>| task.wanted && task.status == LastStatus::Provisioning;
+    let mut waiting: Vec<Task> = all.iter().filter(waits).map(|task| Task::clone(task)).collect();
     waiting.sort_by_key(|task| task.order);
     for mut task in waiting {
         let Some(asked) = task.waiting.clone() else { continue };
@@ -510,8 +517,9 @@ pub fn endpoints(tx: &Tx<'_>) -> Result<Endpoints, StoreError> {
     let mut found = Endpoints { ports, ..Endpoints::default() };
     let vpcs = ec2::instance::vpcs(tx)?;
     let all = security::interfaces(tx)?;
-    for task in tx.all::<Task>()? {
-        if let Some(interface) = interface(&task, &all) {
+    let tasks = tx.shared::<Task>()?;
+    for task in tasks.iter() {
+        if let Some(interface) = interface(task, &all) {
             for address in [task.address, task.private_address].into_iter().flatten() {
                 found.interfaces.insert(address, interface.clone());
             }
@@ -520,12 +528,12 @@ pub fn endpoints(tx: &Tx<'_>) -> Result<Endpoints, StoreError> {
             let cluster = task.cluster_arn.rsplit('/').next().unwrap_or_default().to_owned();
             found.askers.insert(address, (cluster, task.group.clone()));
         }
-        if let (Some(address), Some(vpc)) = (task.address, vpc(&task, &vpcs)) {
+        if let (Some(address), Some(vpc)) = (task.address, vpc(task, &vpcs)) {
             found.networks.insert(address, vpc.clone());
         }
-        let (Some(address), Some(entry)) = (task.private_address, task.entry) else { continue };
+        let (Some(address), Some(entry)) = (task.private_address, task.entry.clone()) else { continue };
         let ports = task.ports.iter().map(|port| (port.host_port, port.container_port)).collect();
-        let behind = Behind { own_ports: task.interface.is_some(), task: task.id, entry, ports };
+        let behind = Behind { own_ports: task.interface.is_some(), task: task.id.clone(), entry, ports };
         found.private.insert(address, behind);
     }
     found.instances = all.instances;

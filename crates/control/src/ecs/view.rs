@@ -15,6 +15,7 @@ use quarry_aws::ecs as aws;
 use quarry_domain::service::Rollout;
 use quarry_domain::task::ContainerHealth;
 use quarry_wire::Timestamp;
+use std::sync::Arc;
 
 fn at(ms: i64) -> Option<Timestamp> {
     Some(Timestamp::from_millis(ms))
@@ -31,8 +32,8 @@ pub fn failure(arn: &str, reason: &str) -> aws::Failure {
 /// `include`: the parts that are shown only when asked for.
 pub fn cluster(tx: &Tx<'_>, cluster: &Cluster, include: &[String]) -> Result<aws::Cluster, StoreError> {
     let asked = |part: &str| include.iter().any(|asked| asked == part);
-    let tasks: Vec<Task> = tx.children(&cluster.arn)?;
-    let services: Vec<Service> = tx.children(&cluster.arn)?;
+    let tasks = tx.children_of::<Task>(&cluster.arn)?;
+    let services = tx.children_of::<Service>(&cluster.arn)?;
     let running = |launch_type: LaunchType| {
         tasks.iter().filter(|task| task.launch_type == launch_type && task.status == LastStatus::Running).count() as i32
     };
@@ -40,7 +41,7 @@ pub fn cluster(tx: &Tx<'_>, cluster: &Cluster, include: &[String]) -> Result<aws
         tasks.iter().filter(|task| task.launch_type == launch_type && task.status.is_pending()).count() as i32
     };
     let of = |launch_type: LaunchType, status: ServiceStatus| {
-        let is = |service: &&Service| {
+        let is = |service: &&Arc<Service>| {
             // A deleted one has no deployment any more.
             let launch_type_of = service.primary().map_or(LaunchType::Ec2, |primary| primary.launch.launch_type);
             service.status == status && launch_type_of == launch_type
@@ -88,10 +89,9 @@ pub fn task_definition(record: &TaskDefinition) -> aws::TaskDefinition {
 
 /// A service with its counts, deployments and events.
 pub fn service(tx: &Tx<'_>, service: &Service, with_tags: bool) -> Result<aws::Service, StoreError> {
-    let mut tasks: Vec<Task> = tx.children(&service.cluster_arn)?;
-    tasks.retain(|task| task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn));
+    let tasks = tx.owned::<Task>(&service.arn)?;
     let count = |deployment: Option<&str>, f: fn(LastStatus) -> bool| {
-        let of = |task: &&Task| deployment.is_none_or(|id| task.service.as_ref().is_some_and(|(_, d)| d == id));
+        let of = |task: &&Arc<Task>| deployment.is_none_or(|id| task.service.as_ref().is_some_and(|(_, d)| d == id));
         tasks.iter().filter(of).filter(|task| f(task.status)).count() as i32
     };
     let is_running = |status| status == LastStatus::Running;
@@ -301,7 +301,7 @@ pub fn container_instance(
     instance: &ContainerInstance,
     with_tags: bool,
 ) -> Result<aws::ContainerInstance, StoreError> {
-    let tasks: Vec<Task> = ctx.tx.children(&instance.cluster_arn)?;
+    let tasks = ctx.tx.children_of::<Task>(&instance.cluster_arn)?;
     let left = remaining(instance, &tasks, None);
     let (running, pending) = task_counts(instance, &tasks);
     let attribute = |(name, value): (&String, &String)| aws::Attribute {

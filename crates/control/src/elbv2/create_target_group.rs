@@ -86,7 +86,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
             && existing.target_type == target_type
             && existing.health_check == health_check;
         if same {
-            let shown = show(existing, &records::uses(ctx.tx)?);
+            let shown = show(existing, &*records::uses(ctx.tx)?);
             return Ok(CreateTargetGroupOutput { target_groups: Some(vec![shown]) });
         }
         return Err(errors::duplicate_target_group_name(format!(

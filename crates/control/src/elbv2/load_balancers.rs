@@ -16,7 +16,7 @@ const HOSTED_ZONE: &str = "Z35SXDOTRQ7X7K";
 
 /// Where this installation's load balancers live in 127.80.0.0/16: drawn once, so that two
 /// installations on one machine rarely meet.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct AddressBlock {
     third_octet: u8,
 }

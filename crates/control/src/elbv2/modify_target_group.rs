@@ -20,6 +20,6 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ModifyTargetGroupInput) -> Result<Modify
     };
     read_health_check(&mut group.health_check, wanted, group.target_type)?;
     ctx.tx.put(&group)?;
-    let shown = show(&group, &records::uses(ctx.tx)?);
+    let shown = show(&group, &*records::uses(ctx.tx)?);
     Ok(ModifyTargetGroupOutput { target_groups: Some(vec![shown]) })
 }

@@ -8,6 +8,7 @@ use quarry_domain::snapshot::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadBalancer {
@@ -218,20 +219,26 @@ impl RuleAction {
 }
 
 /// Which load balancers use which target groups: by target group ARN, the load balancers' ARNs.
-pub fn uses(tx: &Tx<'_>) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
-    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut owner = BTreeMap::new();
-    for listener in tx.all::<Listener>()? {
-        for group in listener.default_action.target_groups() {
-            uses.entry(group.to_owned()).or_default().insert(listener.load_balancer_arn.clone());
+pub fn uses(tx: &Tx<'_>) -> Result<Arc<Uses>, StoreError> {
+    tx.derived("uses of target groups", &[Listener::KIND, Rule::KIND], || {
+        let mut uses = Uses::new();
+        let mut owner = BTreeMap::new();
+        let (listeners, rules) = (tx.shared::<Listener>()?, tx.shared::<Rule>()?);
+        for listener in listeners.iter() {
+            for group in listener.default_action.target_groups() {
+                uses.entry(group.to_owned()).or_default().insert(listener.load_balancer_arn.clone());
+            }
+            owner.insert(&listener.arn, &listener.load_balancer_arn);
         }
-        owner.insert(listener.arn, listener.load_balancer_arn);
-    }
-    for rule in tx.all::<Rule>()? {
-        let Some(load_balancer) = owner.get(&rule.listener_arn) else { continue };
-        for group in rule.action.target_groups() {
-            uses.entry(group.to_owned()).or_default().insert(load_balancer.clone());
+        for rule in rules.iter() {
+            let Some(load_balancer) = owner.get(&rule.listener_arn) else { continue };
+            for group in rule.action.target_groups() {
+                uses.entry(group.to_owned()).or_default().insert((*load_balancer).clone());
+            }
         }
-    }
-    Ok(uses)
+        Ok(uses)
+    })
 }
+
+/// By target group ARN, the load balancers' ARNs.
+pub type Uses = BTreeMap<String, BTreeSet<String>>;

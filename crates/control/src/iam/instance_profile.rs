@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// Instance profiles of an account.
 const PROFILES: usize = 1000;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct ProfileRecord {
     pub profile: InstanceProfile,
     /// Name of the one role that it may hold.

@@ -32,7 +32,7 @@ pub struct Attached {
 }
 
 /// When a role was last used. No record of the roles themselves: what is evaluated does not change with it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RoleUse {
     pub role_id: String,
     pub at_ms: i64,

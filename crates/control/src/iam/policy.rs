@@ -24,7 +24,7 @@ const POLICIES: usize = 1500;
 const CHARACTERS: usize = 6144;
 
 /// A customer managed policy.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct PolicyRecord {
     pub policy: Policy,
     /// The oldest first; five at most.
@@ -33,7 +33,7 @@ pub struct PolicyRecord {
     pub newest: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Version {
     pub number: u32,
     pub document: String,

@@ -24,7 +24,7 @@ const TRUST_CHARACTERS: usize = 2048;
 const ROLES: usize = 1000;
 
 /// A role with its policies.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct RoleRecord {
     /// The trust policy in it is as given, not encoded.
     pub role: Role,

@@ -17,7 +17,7 @@ use quarry_aws::iam::{
 use serde::{Deserialize, Serialize};
 
 /// A deletion that was asked for. It is decided at once.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct DeletionRecord {
     id: String,
     /// ARNs of what needed the role: if there are any, it was not deleted.

@@ -40,7 +40,9 @@ impl Drainer {
         let now = platform.door.clock.monotonic();
         let draining: Vec<(Target, u32)> = platform.store.read(|tx| {
             let mut draining = Vec::new();
-            for target in tx.all::<Target>()?.into_iter().filter(|target| target.draining) {
+            for target in
+                tx.shared::<Target>()?.iter().filter(|target| target.draining).map(|target| Target::clone(target))
+            {
                 let group: Option<TargetGroup> = tx.get(&target.target_group_arn)?;
                 let delay = group.map_or(0, |group| group.attributes.deregistration_delay);
                 draining.push((target, delay));

@@ -2,11 +2,13 @@
 //!
 //! - [`snapshot`]: the stored records as one routing snapshot, purely.
 //! - [`publish`]: its version, which rises only with its content and never goes back.
+//! - [`news`]: whether anything was written that it is made of.
 //! - [`server`]: the socket, any number of proxies.
 //! - [`drain`]: when a draining target is gone.
 //! - [`proxies`]: which proxies there are, connected or not.
 
 pub mod drain;
+pub mod news;
 pub mod proxies;
 pub mod publish;
 pub mod server;

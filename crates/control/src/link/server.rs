@@ -1,6 +1,7 @@
 //! The socket that the proxies connect to: `<data>/control.sock`, one line of JSON per message.
 
 use super::drain::{Drainer, InFlight};
+use super::news::News;
 use super::publish::Publisher;
 use super::snapshot::{Endpoints, build};
 use crate::api::Operations;
@@ -142,9 +143,14 @@ impl Shared {
     }
 
     /// Builds, numbers and hands out the snapshot if it changed.
-    fn publish_once(&self, publisher: &mut Publisher) -> Result<(), StoreError> {
+    fn publish_once(&self, publisher: &mut Publisher, news: &mut News) -> Result<(), StoreError> {
+        let mut any = news.any(&self.platform)?;
         if let Some(version) = self.lock().ahead.take() {
             publisher.rise_above(&self.platform, version)?;
+            any = true;
+        }
+        if !any {
+            return Ok(());
         }
         let content = self.platform.store.read(|tx| build(tx, &self.platform.config, &(self.resolve)(tx)?))?;
         let Some(snapshot) = publisher.publish(&self.platform, content)? else { return Ok(()) };
@@ -254,7 +260,7 @@ impl Shared {
                 let changed = differs(&live.targets, &merged);
                 let cuts_changed = live.cuts.get(&name).is_none_or(|before| cuts_differ(before, &cuts));
                 let holding = cuts.values().any(|report| report.holding);
-                live.targets = merged;
+                live.report_all(merged);
                 live.counters.insert(name.clone(), counters);
                 live.cuts.insert(name, cuts);
                 drop(live);
@@ -351,14 +357,19 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
 fn publish(shared: &Shared, mut publisher: Publisher) {
     let changed = &shared.platform.store.routes;
     let mut level = 0;
+    let mut news = News::new(&shared.platform);
     loop {
         let mut timer = TIMER;
-        if let Err(error) = shared.publish_once(&mut publisher) {
+        if let Err(error) = shared.publish_once(&mut publisher, &mut news) {
             tracing::error!("the routing snapshot was not published: {error}");
+            news.again();
             timer = Duration::from_secs(1);
         }
-        if changed.wait(&mut level, timer) == Woken::Stop {
-            break;
+        match changed.wait(&mut level, timer) {
+            Woken::Signal => {}
+            // Whatever was told: everything is looked at now and then.
+            Woken::Timer => news.again(),
+            Woken::Stop => break,
         }
     }
     // Ends the writers, and the accepting thread by one last connection.

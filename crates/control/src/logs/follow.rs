@@ -38,12 +38,12 @@ pub fn run(platform: Arc<Platform>, operations: Arc<Operations>) {
     let mut level = platform.store.changed.level();
     let mut expired_at: Option<Duration> = None;
     loop {
-        let followers = platform.store.read(|tx| tx.all::<Follower>());
+        let followers = platform.store.read(|tx| tx.shared::<Follower>());
         let followers = followers.unwrap_or_else(|error| {
             tracing::error!(%error, "the followed logs cannot be read");
-            Vec::new()
+            Arc::default()
         });
-        for follower in &followers {
+        for follower in followers.iter() {
             if let Err(error) = advance(&platform, &operations, follower, false) {
                 tracing::warn!(task = %follower.task, container = %follower.container, %error, "its output could not be delivered; it is tried again");
             }

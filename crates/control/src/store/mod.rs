@@ -1,27 +1,37 @@
 //! The control store: one SQLite file, WAL, `synchronous=FULL`. What a committed transaction wrote
 //! survives any crash; an API call is acknowledged only after its commit.
 //!
-//! Resources are kept as [`Item`]s: typed records in JSON under a kind, a key and a parent. Reads
-//! within a transaction see its own writes.
+//! Resources are kept as [`Item`]s: typed records in JSON under a kind, a key, a parent and an owner. Reads
+//! within a transaction see its own writes. What was decoded once is kept ([`cache`]); what is written is told
+//! ([`feed`]).
+
+mod cache;
+pub mod feed;
 
 use crate::wake::Wake;
+use cache::Cache;
+use feed::{Change, Feed, Feeds};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// A stored record.
-pub trait Item: Serialize + DeserializeOwned {
+pub trait Item: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// Unique among all kinds, for example `ecs.cluster`. Never changes once released.
     const KIND: &'static str;
     /// Unique within the kind, usually the ARN or id.
     fn key(&self) -> String;
     /// What it is listed under, usually the owner's key; empty where there is none.
     fn parent(&self) -> String {
+        String::new()
+    }
+    /// What else it is found by, for example the service of a task; empty where there is none.
+    fn owner(&self) -> String {
         String::new()
     }
 }
@@ -37,11 +47,14 @@ pub enum StoreError {
     Key(std::io::Error),
 }
 
-/// The open store. One writer at a time; readers see the last commit.
+/// The open store. One writer at a time; readers see the last commit and wait for nobody.
 pub struct Store {
     path: PathBuf,
     writer: Mutex<Connection>,
-    reader: Mutex<Connection>,
+    /// Those that nobody reads by now.
+    readers: Mutex<Vec<Connection>>,
+    cache: Cache,
+    feeds: Feeds,
     /// Rises with every commit that changed something, but for those that [`Tx::only_routes`] was said of.
     pub changed: Wake,
     /// Rises with every commit that changed a record of IAM.
@@ -53,14 +66,17 @@ pub struct Store {
 /// A transaction, for reading or for writing.
 pub struct Tx<'a> {
     connection: &'a Connection,
+    cache: &'a Cache,
     dirty: Cell<bool>,
+    changes: RefCell<Vec<Change>>,
     /// A record of IAM was written.
     policies: Cell<bool>,
     only_routes: Cell<bool>,
 }
 
 /// Each entry is applied once, in order; the number of applied ones is kept in `user_version`.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE item (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         kind TEXT NOT NULL, key TEXT NOT NULL, parent TEXT NOT NULL, body TEXT NOT NULL,
@@ -71,20 +87,34 @@ const MIGRATIONS: &[&str] = &["
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         stream TEXT NOT NULL, at_ms INTEGER NOT NULL, ingested_ms INTEGER NOT NULL, message TEXT NOT NULL);
     CREATE INDEX log_event_by_stream ON log_event (stream, at_ms, seq);
-"];
+",
+    "
+    ALTER TABLE item ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    ALTER TABLE item ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    UPDATE item SET owner = json_extract(body, '$.service[0]')
+        WHERE kind = 'ecs.task' AND json_extract(body, '$.service[0]') IS NOT NULL;
+    DROP INDEX item_by_parent;
+    CREATE INDEX item_by_parent ON item (kind, parent, seq, version);
+    CREATE INDEX item_by_owner ON item (kind, owner, seq, version) WHERE owner <> '';
+    CREATE TABLE kind (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+",
+];
+
+/// Connections that are kept for reading.
+const READERS: usize = 8;
 
 impl Store {
     /// Opens or makes the store at `path` and brings its schema up to date.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut writer = connect(path)?;
         migrate(&mut writer)?;
-        let reader = connect(path)?;
-        // A write in what only reads would be undone without a word; this makes it an error.
-        reader.pragma_update(None, "query_only", "ON")?;
+        let last = writer.query_row("SELECT ifnull(max(version), 0) FROM kind", [], |row| row.get(0))?;
         Ok(Self {
             path: path.to_owned(),
             writer: Mutex::new(writer),
-            reader: Mutex::new(reader),
+            readers: Mutex::new(vec![connect_reader(path)?]),
+            cache: Cache::new(last),
+            feeds: Feeds::default(),
             changed: Wake::default(),
             policies: AtomicU64::default(),
             routes: Wake::default(),
@@ -102,9 +132,22 @@ impl Store {
 
     /// Runs `f` on the last committed state.
     pub fn read<T, E: From<StoreError>>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        let mut connection = lock(&self.reader);
-        let transaction = connection.transaction().map_err(StoreError::from)?;
-        f(&Tx::new(&transaction))
+        let idle = lock(&self.readers).pop();
+        let mut connection = idle.map_or_else(|| connect_reader(&self.path), Ok)?;
+        let read = {
+            let transaction = connection.transaction().map_err(StoreError::from)?;
+            f(&Tx::new(&transaction, &self.cache))
+        };
+        let mut idle = lock(&self.readers);
+        if idle.len() < READERS {
+            idle.push(connection);
+        }
+        read
+    }
+
+    /// Tells from now on which records of these kinds are written; of all, where none is named.
+    pub fn follow(&self, kinds: &'static [&'static str]) -> Arc<Feed> {
+        self.feeds.open(kinds)
     }
 
     /// Runs `f` in a transaction of its own: committed if it returns `Ok`, undone if not.
@@ -113,11 +156,13 @@ impl Store {
         let mut connection = lock(&self.writer);
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
-        let (value, dirty, policies, only_routes) = {
-            let tx = Tx::new(&transaction);
-            (f(&tx)?, tx.dirty.get(), tx.policies.get(), tx.only_routes.get())
+        let (value, dirty, policies, only_routes, changes) = {
+            let tx = Tx::new(&transaction, &self.cache);
+            (f(&tx)?, tx.dirty.get(), tx.policies.get(), tx.only_routes.get(), tx.changes.into_inner())
         };
         transaction.commit().map_err(StoreError::from)?;
+        // While no other can write, so that each feed has them in order.
+        self.feeds.tell(&changes);
         if policies {
             self.policies.fetch_add(1, Ordering::AcqRel);
         }
@@ -139,8 +184,15 @@ impl Store {
 }
 
 impl<'a> Tx<'a> {
-    fn new(connection: &'a Connection) -> Self {
-        Self { connection, dirty: Cell::new(false), policies: Cell::new(false), only_routes: Cell::new(false) }
+    fn new(connection: &'a Connection, cache: &'a Cache) -> Self {
+        Self {
+            connection,
+            cache,
+            dirty: Cell::new(false),
+            changes: RefCell::default(),
+            policies: Cell::new(false),
+            only_routes: Cell::new(false),
+        }
     }
 
     /// Whether this transaction has written a record of IAM.
@@ -148,11 +200,25 @@ impl<'a> Tx<'a> {
         self.policies.get()
     }
 
-    fn wrote<T: Item>(&self) {
+    fn wrote<T: Item>(&self, version: i64, key: String, parent: String, owner: String) -> Result<(), StoreError> {
         self.dirty.set(true);
         if T::KIND.starts_with("iam.") {
             self.policies.set(true);
         }
+        if !self.has_written(T::KIND) {
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO kind (name, version) VALUES (?1, ?2)
+                     ON CONFLICT (name) DO UPDATE SET version = excluded.version",
+                )?
+                .execute(params![T::KIND, version])?;
+        }
+        self.changes.borrow_mut().push(Change { kind: T::KIND, key, parent, owner });
+        Ok(())
+    }
+
+    fn has_written(&self, kind: &str) -> bool {
+        self.changes.borrow().iter().any(|change| change.kind == kind)
     }
 
     /// A record as it is stored, for those who look at records of any kind.
@@ -172,59 +238,144 @@ impl<'a> Tx<'a> {
     }
 
     pub fn get<T: Item>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let body: Option<String> = self
-            .connection
-            .prepare_cached("SELECT body FROM item WHERE kind = ?1 AND key = ?2")?
-            .query_row(params![T::KIND, key], |row| row.get(0))
-            .optional()?;
-        body.map(|body| decode(&body)).transpose()
+        Ok(self.find(key)?.map(Arc::unwrap_or_clone))
     }
 
     /// All of a kind, oldest first.
     pub fn all<T: Item>(&self) -> Result<Vec<T>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT body FROM item WHERE kind = ?1 ORDER BY seq")?;
-        let rows = statement.query_map(params![T::KIND], |row| row.get::<_, String>(0))?;
-        rows.map(|body| decode(&body?)).collect()
+        Ok(self.shared::<T>()?.iter().map(|item| T::clone(item)).collect())
     }
 
     /// Those of a kind under one parent, oldest first.
     pub fn children<T: Item>(&self, parent: &str) -> Result<Vec<T>, StoreError> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT body FROM item WHERE kind = ?1 AND parent = ?2 ORDER BY seq")?;
-        let rows = statement.query_map(params![T::KIND, parent], |row| row.get::<_, String>(0))?;
-        rows.map(|body| decode(&body?)).collect()
+        Ok(self.children_of(parent)?.into_iter().map(Arc::unwrap_or_clone).collect())
+    }
+
+    /// [`get`](Self::get) without a copy.
+    pub fn find<T: Item>(&self, key: &str) -> Result<Option<Arc<T>>, StoreError> {
+        let row: Option<(i64, i64)> = self
+            .connection
+            .prepare_cached("SELECT seq, version FROM item WHERE kind = ?1 AND key = ?2")?
+            .query_row(params![T::KIND, key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(self.decoded(row.as_slice())?.pop())
+    }
+
+    /// [`all`](Self::all) without a copy.
+    pub fn shared<T: Item>(&self) -> Result<Arc<Vec<Arc<T>>>, StoreError> {
+        self.derived(T::KIND, &[T::KIND], || {
+            let statement = "SELECT seq, version FROM item INDEXED BY item_by_parent WHERE kind = ?1 AND ?2 = ''";
+            let mut rows = self.rows(statement, T::KIND, "")?;
+            rows.sort_unstable();
+            self.decoded(&rows)
+        })
+    }
+
+    /// [`children`](Self::children) without copies.
+    pub fn children_of<T: Item>(&self, parent: &str) -> Result<Vec<Arc<T>>, StoreError> {
+        let statement = "SELECT seq, version FROM item WHERE kind = ?1 AND parent = ?2 ORDER BY seq";
+        self.decoded(&self.rows(statement, T::KIND, parent)?)
+    }
+
+    /// Those of a kind with this [owner](Item::owner), which is not empty, oldest first.
+    pub fn owned<T: Item>(&self, owner: &str) -> Result<Vec<Arc<T>>, StoreError> {
+        let statement = "SELECT seq, version FROM item WHERE kind = ?1 AND owner = ?2 AND owner <> '' ORDER BY seq";
+        self.decoded(&self.rows(statement, T::KIND, owner)?)
+    }
+
+    /// What `make` makes of all records of these kinds and of nothing else: made again only after one has changed.
+    /// `name`: one for each use.
+    pub fn derived<V: Send + Sync + 'static, E: From<StoreError>>(
+        &self,
+        name: &'static str,
+        kinds: &[&'static str],
+        make: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Arc<V>, E> {
+        if kinds.iter().any(|kind| self.has_written(kind)) {
+            return Ok(Arc::new(make()?));
+        }
+        let versions = self.versions(kinds)?;
+        if let Some(made) = self.cache.made(name, &versions) {
+            return Ok(made);
+        }
+        let made = Arc::new(make()?);
+        self.cache.keep_made(name, versions, &made);
+        Ok(made)
+    }
+
+    /// A number for each of the kinds that rises with every commit that wrote one of it.
+    pub fn versions(&self, kinds: &[&'static str]) -> Result<Vec<i64>, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT version FROM kind WHERE name = ?1")?;
+        let mut of = |kind: &&str| Ok(statement.query_row(params![kind], |row| row.get(0)).optional()?.unwrap_or(0));
+        kinds.iter().map(&mut of).collect()
+    }
+
+    /// Row and version of each.
+    fn rows(&self, statement: &str, kind: &str, of: &str) -> Result<Vec<(i64, i64)>, StoreError> {
+        let mut statement = self.connection.prepare_cached(statement)?;
+        let rows = statement.query_map(params![kind, of], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.map(|row| Ok(row?)).collect()
+    }
+
+    fn decoded<T: Item>(&self, rows: &[(i64, i64)]) -> Result<Vec<Arc<T>>, StoreError> {
+        let known = self.cache.find::<T>(rows);
+        let mut items = Vec::with_capacity(rows.len());
+        for (known, (row, version)) in known.into_iter().zip(rows) {
+            items.push(match known {
+                Some(known) => known,
+                None => {
+                    let mut statement = self.connection.prepare_cached("SELECT body FROM item WHERE seq = ?1")?;
+                    let body: String = statement.query_row(params![row], |row| row.get(0))?;
+                    let item = Arc::new(decode::<T>(&body)?);
+                    self.cache.keep(*row, *version, body.len(), &item);
+                    item
+                }
+            });
+        }
+        Ok(items)
     }
 
     /// Stores the item, replacing the one with the same key. An unchanged item costs no write.
     pub fn put<T: Item>(&self, item: &T) -> Result<(), StoreError> {
         let body = serde_json::to_string(item).map_err(|source| StoreError::Damaged { kind: T::KIND, source })?;
-        let (key, parent) = (item.key(), item.parent());
+        let (key, parent, owner) = (item.key(), item.parent(), item.owner());
         // Asked first: an INSERT takes a number of the sequence, and so is a write, even where it turns out to conflict.
-        let same: Option<bool> = self
+        let same: Option<(i64, bool)> = self
             .connection
-            .prepare_cached("SELECT body = ?3 AND parent = ?4 FROM item WHERE kind = ?1 AND key = ?2")?
-            .query_row(params![T::KIND, key, body, parent], |row| row.get(0))
+            .prepare_cached("SELECT seq, body = ?3 AND parent = ?4 FROM item WHERE kind = ?1 AND key = ?2")?
+            .query_row(params![T::KIND, key, body, parent], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let statement = match same {
-            Some(true) => return Ok(()),
-            Some(false) => "UPDATE item SET body = ?3, parent = ?4 WHERE kind = ?1 AND key = ?2",
-            None => "INSERT INTO item (kind, key, body, parent) VALUES (?1, ?2, ?3, ?4)",
+        let version = self.cache.number();
+        let row = match same {
+            Some((_, true)) => return Ok(()),
+            Some((row, false)) => {
+                self.connection
+                    .prepare_cached("UPDATE item SET body = ?2, parent = ?3, owner = ?4, version = ?5 WHERE seq = ?1")?
+                    .execute(params![row, body, parent, owner, version])?;
+                row
+            }
+            None => self
+                .connection
+                .prepare_cached(
+                    "INSERT INTO item (kind, key, body, parent, owner, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .insert(params![T::KIND, key, body, parent, owner, version])?,
         };
-        self.connection.prepare_cached(statement)?.execute(params![T::KIND, key, body, parent])?;
-        self.wrote::<T>();
-        Ok(())
+        self.cache.keep(row, version, body.len(), &Arc::new(item.clone()));
+        self.wrote::<T>(version, key, parent, owner)
     }
 
     /// Returns whether there was one.
     pub fn delete<T: Item>(&self, key: &str) -> Result<bool, StoreError> {
-        let n = self
+        let gone: Option<(i64, String, String)> = self
             .connection
-            .prepare_cached("DELETE FROM item WHERE kind = ?1 AND key = ?2")?
-            .execute(params![T::KIND, key])?;
-        if n > 0 {
-            self.wrote::<T>();
-        }
-        Ok(n > 0)
+            .prepare_cached("DELETE FROM item WHERE kind = ?1 AND key = ?2 RETURNING seq, parent, owner")?
+            .query_row(params![T::KIND, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((row, parent, owner)) = gone else { return Ok(false) };
+        self.cache.forget(row);
+        self.wrote::<T>(self.cache.number(), key.to_owned(), parent, owner)?;
+        Ok(true)
     }
 
     /// The next value of a named counter, from 1. Not handed out twice once committed.
@@ -257,8 +408,16 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.pragma_update(None, "cache_size", -8192)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
+    let reader = connect(path)?;
+    // A write in what only reads would be undone without a word; this makes it an error.
+    reader.pragma_update(None, "query_only", "ON")?;
+    Ok(reader)
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
@@ -276,7 +435,7 @@ fn decode<T: Item>(body: &str) -> Result<T, StoreError> {
     serde_json::from_str(body).map_err(|source| StoreError::Damaged { kind: T::KIND, source })
 }
 
-fn lock(mutex: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic inside a transaction rolled it back; the connection itself is sound.
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
@@ -286,7 +445,7 @@ mod tests {
     use super::*;
     use serde::Deserialize;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Thing {
         id: String,
         owner: String,

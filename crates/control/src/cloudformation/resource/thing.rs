@@ -26,7 +26,7 @@ impl Item for Existing {
 }
 
 /// While it is there, things whose `Slow` is `yes` do not become ready.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Hold;
 
 impl Item for Hold {

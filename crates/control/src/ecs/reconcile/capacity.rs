@@ -80,7 +80,7 @@ impl Capacity {
     fn manage(&mut self, ctx: &mut Ctx<'_>, provider: &CapacityProvider) -> Result<()> {
         let group = providers::group(ctx, &provider.group_arn)?;
         let instances = providers::instances(ctx.tx, &provider.name)?;
-        let tasks: Vec<Task> = ctx.tx.all()?;
+        let tasks = ctx.tx.shared::<Task>()?;
         drain(ctx, provider, &group, &instances, &tasks)?;
         if provider.termination_protection {
             protect(ctx, provider, &group, &instances, &tasks)?;
@@ -94,7 +94,7 @@ impl Capacity {
         provider: &CapacityProvider,
         group: &AutoScalingGroup,
         instances: &[ContainerInstance],
-        tasks: &[Task],
+        tasks: &[Arc<Task>],
     ) -> Result<()> {
         let now = self.platform.door.clock.monotonic();
         let number = |n: Option<i32>| n.unwrap_or_default().max(0).unsigned_abs();
@@ -104,7 +104,7 @@ impl Capacity {
         // After a restart: as if it had grown now.
         let grown_at = *self.grown_at.entry(provider.name.clone()).or_insert(now);
         let coming = if now < grown_at + warm_up { desired.saturating_sub(seated.len() as u32) } else { 0 };
-        let mut waiting: Vec<&Task> = tasks.iter().filter(|task| is_waiting(task, &provider.name)).collect();
+        let mut waiting: Vec<&Arc<Task>> = tasks.iter().filter(|task| is_waiting(task, &provider.name)).collect();
         waiting.sort_by_key(|task| task.order);
         let seen = Group {
             instances: seated.iter().map(|i| (remaining(i, tasks, None), runs_tasks(i, tasks))).collect(),
@@ -151,7 +151,7 @@ fn drain(
     provider: &CapacityProvider,
     group: &AutoScalingGroup,
     instances: &[ContainerInstance],
-    tasks: &[Task],
+    tasks: &[Arc<Task>],
 ) -> Result<()> {
     let held = |state: &Option<String>| state.as_deref() == Some("Terminating:Wait");
     for member in group.instances.iter().flatten().filter(|member| held(&member.lifecycle_state)) {
@@ -182,7 +182,7 @@ fn protect(
     provider: &CapacityProvider,
     group: &AutoScalingGroup,
     instances: &[ContainerInstance],
-    tasks: &[Task],
+    tasks: &[Arc<Task>],
 ) -> Result<()> {
     for member in group.instances.iter().flatten() {
         let instance = instances.iter().find(|i| Some(&i.ec2_instance_id) == member.instance_id.as_ref());
@@ -200,14 +200,14 @@ fn protect(
 }
 
 fn waits(tx: &Tx<'_>) -> Result<bool, StoreError> {
-    Ok(tx.all::<Task>()?.iter().any(|task| task.wanted && task.status == LastStatus::Provisioning))
+    Ok(tx.shared::<Task>()?.iter().any(|task| task.wanted && task.status == LastStatus::Provisioning))
 }
 
 fn is_waiting(task: &Task, provider: &str) -> bool {
     task.wanted && task.status == LastStatus::Provisioning && task.capacity_provider.as_deref() == Some(provider)
 }
 
-fn runs_tasks(instance: &ContainerInstance, tasks: &[Task]) -> bool {
+fn runs_tasks(instance: &ContainerInstance, tasks: &[Arc<Task>]) -> bool {
     tasks.iter().any(|task| task.container_instance_arn.as_ref() == Some(&instance.arn))
 }
 

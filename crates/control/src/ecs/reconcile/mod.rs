@@ -6,6 +6,7 @@
 
 pub(crate) mod capacity;
 mod deployment;
+mod dirty;
 mod execution_role;
 mod hook;
 pub(crate) mod jobs;
@@ -20,6 +21,7 @@ mod task;
 use crate::api::{Operations, Result, internally};
 use crate::platform::Platform;
 use crate::wake::{Wake, Woken};
+use dirty::Dirty;
 use jobs::Jobs;
 use quarry_domain::task::TaskId;
 use std::collections::{HashMap, HashSet};
@@ -88,6 +90,10 @@ pub(crate) struct Reconciler {
     hooks: hook::Hooks,
     /// What was left in service registries by a run before was looked for.
     swept: bool,
+    /// What is to be looked at.
+    dirty: Dirty,
+    /// When tasks that stopped long ago were last let go (monotonic).
+    forgot_old: Option<Duration>,
     /// When something is to be looked at again (monotonic).
     due: Option<Duration>,
 }
@@ -95,6 +101,8 @@ pub(crate) struct Reconciler {
 impl Reconciler {
     pub fn new(platform: Arc<Platform>, operations: Arc<Operations>, jobs: Jobs) -> Self {
         Self {
+            dirty: Dirty::new(&platform),
+            forgot_old: None,
             platform,
             operations,
             hooks: hook::Hooks::new(jobs.is_inline()),
@@ -113,8 +121,10 @@ impl Reconciler {
     /// Does everything that can be done now. Returns how long until something is due.
     pub fn pass(&mut self) -> Option<Duration> {
         self.due = None;
+        let now = self.now();
+        let mut begun = self.sweep().and_then(|()| Ok(self.dirty.begin(&self.platform, now)?));
         for _ in 0..ROUNDS {
-            let moved = self.sweep().and_then(|()| Ok(self.tasks()? | self.services()?));
+            let moved = std::mem::replace(&mut begun, Ok(())).and_then(|()| Ok(self.tasks()? | self.services()?));
             match moved {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -125,7 +135,8 @@ impl Reconciler {
                 }
             }
         }
-        self.due.map(|due| due.saturating_sub(self.now()))
+        let due = self.due.iter().chain(self.dirty.due.values()).min();
+        due.map(|due| due.saturating_sub(self.now()))
     }
 
     /// Once: a task registers and leaves together with its own change, so nothing strays later.

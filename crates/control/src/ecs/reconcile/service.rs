@@ -21,6 +21,7 @@ use quarry_domain::service::{
 };
 use quarry_domain::task::ContainerHealth;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an inactive service stays describable, in milliseconds.
@@ -42,7 +43,7 @@ pub(super) struct Seen {
     /// Where the tasks of a daemon belong.
     hosts: Option<Vec<Host>>,
     tasks: Vec<SeenTask>,
-    records: Vec<Task>,
+    records: Vec<Arc<Task>>,
     /// What is to be said to the service registry: tasks, and whether they are healthy.
     told: Vec<(String, bool)>,
     /// Unhealthy tasks: id, target group, port and AWS's description.
@@ -53,30 +54,66 @@ impl Reconciler {
     /// Moves every service on. Returns whether a stored state changed.
     pub(super) fn services(&mut self) -> Result<bool> {
         let now = self.now();
-        let store = self.platform.clone();
-        let services: Vec<Service> = store.store.read(|tx| tx.all::<Service>())?;
+        self.dirty.collect(&self.platform)?;
         let mut moved = false;
-        for service in services {
-            if service.status == ServiceStatus::Inactive {
-                moved |= self.forget_inactive(&service)?;
-                continue;
+        while let Some(arn) = self.dirty.services.first().cloned() {
+            // What it is to be looked at again for is its own.
+            let due = self.due.take();
+            let done = self.service(&arn, now);
+            match std::mem::replace(&mut self.due, due) {
+                Some(at) => drop(self.dirty.due.insert(arn.clone(), at)),
+                None => drop(self.dirty.due.remove(&arn)),
             }
-            let seen = store.store.read(|tx| self.look(tx, &service, now))?;
-            let news = seen.unhealthy.iter().any(|(id, ..)| !self.announced_unhealthy.contains(id));
-            let well = self.came_up_well(&service, &seen, now);
-            let over = service.status == ServiceStatus::Draining && seen.tasks.is_empty();
-            let resized = seen.wanted.desired != service.desired_count;
-            let waits = |current: &ServiceDeployment| !current.status.has_ended() && current.started_ms.is_none();
-            let starts = seen.current.as_ref().is_some_and(waits);
-            let idle = match &seen.shift {
-                Some(shift) => blue_green::plan(&seen.wanted, shift, &seen.tasks, now).is_empty(),
-                None => seen.decide(now).is_empty(),
-            };
-            if !idle || starts || news || well || over || resized || !seen.told.is_empty() {
-                moved |= self.act(&service.arn, now)?;
-            }
+            moved |= done?;
+            self.dirty.services.remove(&arn);
         }
         Ok(moved)
+    }
+
+    /// Moves one service on. Returns whether a stored state changed.
+    fn service(&mut self, arn: &str, now: Duration) -> Result<bool> {
+        let platform = self.platform.clone();
+        let Some(service) = platform.store.read(|tx| tx.find::<Service>(arn))? else {
+            self.dirty.forget(arn);
+            return Ok(false);
+        };
+        if service.status == ServiceStatus::Inactive {
+            self.dirty.forget(arn);
+            return self.forget_inactive(&service);
+        }
+        let seen = platform.store.read(|tx| self.look(tx, &service, now))?;
+        self.note(&service, &seen);
+        let news = seen.unhealthy.iter().any(|(id, ..)| !self.announced_unhealthy.contains(id));
+        let well = self.came_up_well(&service, &seen, now);
+        let over = service.status == ServiceStatus::Draining && seen.tasks.is_empty();
+        let resized = seen.wanted.desired != service.desired_count;
+        let waits = |current: &ServiceDeployment| !current.status.has_ended() && current.started_ms.is_none();
+        let starts = seen.current.as_ref().is_some_and(waits);
+        let idle = match &seen.shift {
+            Some(shift) => blue_green::plan(&seen.wanted, shift, &seen.tasks, now).is_empty(),
+            None => seen.decide(now).is_empty(),
+        };
+        if !idle || starts || news || well || over || resized || !seen.told.is_empty() {
+            return self.act(arn, now);
+        }
+        Ok(false)
+    }
+
+    /// Remembers what may move the service on that is not stored with it.
+    fn note(&mut self, service: &Service, seen: &Seen) {
+        let rolls = service.deployments.iter().any(|deployment| deployment.rollout == Rollout::InProgress);
+        let unfinished = seen.current.as_ref().is_some_and(|current| !current.status.has_ended());
+        let settled = service.status == ServiceStatus::Active && service.steady && !rolls && !unfinished;
+        match settled {
+            true => drop(self.dirty.unsettled.remove(&service.arn)),
+            false => drop(self.dirty.unsettled.insert(service.arn.clone())),
+        }
+        match seen.hosts {
+            Some(_) => drop(self.dirty.daemons.insert(service.arn.clone())),
+            None => drop(self.dirty.daemons.remove(&service.arn)),
+        }
+        let groups = seen.records.iter().flat_map(|task| &task.targets).map(|target| target.group_arn.as_str());
+        self.dirty.judged_by(&service.arn, groups);
     }
 
     /// Looks and decides once more inside the transaction that carries the decision out, so that
@@ -125,7 +162,7 @@ impl Reconciler {
             service.desired_count = seen.wanted.desired;
             for task in &seen.records {
                 if !task.came_up && self.was_healthy.contains(&task.id) {
-                    ctx.tx.put(&Task { came_up: true, ..task.clone() })?;
+                    ctx.tx.put(&Task { came_up: true, ..Task::clone(task) })?;
                 }
             }
             let mut moved = false;
@@ -309,13 +346,9 @@ impl Reconciler {
     }
 
     fn look(&mut self, tx: &Tx<'_>, service: &Service, now: Duration) -> Result<Seen> {
-        let mut records: Vec<Task> = tx.children(&service.cluster_arn)?;
-        records.retain(|task| task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn));
-        let instances: HashMap<String, bool> = tx
-            .children::<ContainerInstance>(&service.cluster_arn)?
-            .into_iter()
-            .map(|instance| (instance.arn, instance.draining))
-            .collect();
+        let records = tx.owned::<Task>(&service.arn)?;
+        let instances = tx.children_of::<ContainerInstance>(&service.cluster_arn)?;
+        let instances: HashMap<&str, bool> = instances.iter().map(|i| (i.arn.as_str(), i.draining)).collect();
         let (mut unhealthy, mut told) = (Vec::new(), Vec::new());
         let now_ms = self.platform.now_ms();
         let mut seen = Vec::new();
@@ -343,6 +376,8 @@ impl Reconciler {
                     // Without a target group and a check nothing but time tells whether it came up well.
                     if !task.targets.is_empty() || task.is_checked() || now.saturating_sub(since) >= STARTED_WELL {
                         self.was_healthy.insert(task.id.clone());
+                    } else {
+                        self.look_again_at(since + STARTED_WELL);
                     }
                     self.announced_unhealthy.remove(&task.id);
                 }
@@ -358,7 +393,10 @@ impl Reconciler {
                 deployment: task.service.as_ref().map(|(_, deployment)| deployment.clone()).unwrap_or_default(),
                 phase,
                 health,
-                leave: task.container_instance_arn.as_ref().is_some_and(|arn| instances.get(arn).is_none_or(|d| *d)),
+                leave: task
+                    .container_instance_arn
+                    .as_ref()
+                    .is_some_and(|arn| instances.get(arn.as_str()).is_none_or(|d| *d)),
                 protected: task.is_protected(now_ms),
                 zone: task.availability_zone.clone(),
                 instance: task.container_instance_arn.clone().unwrap_or_default(),
@@ -474,9 +512,11 @@ impl Reconciler {
         })
     }
 
-    fn forget_inactive(&self, service: &Service) -> Result<bool> {
-        let now = self.platform.now_ms();
-        if service.inactive_since_ms.is_none_or(|since| since + KEPT_MS > now) {
+    fn forget_inactive(&mut self, service: &Service) -> Result<bool> {
+        let Some(since) = service.inactive_since_ms else { return Ok(false) };
+        let left = since + KEPT_MS - self.platform.now_ms();
+        if left > 0 {
+            self.look_again_in(Duration::from_millis(left.unsigned_abs()));
             return Ok(false);
         }
         self.transact(|ctx| {

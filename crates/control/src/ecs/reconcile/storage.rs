@@ -5,7 +5,7 @@ use super::super::records::{StopCode, Task};
 use super::super::tasks;
 use crate::api::{Operations, Result, internally};
 use crate::platform::Platform;
-use crate::store::{Item, StoreError};
+use crate::store::Item;
 use crate::wake::Woken;
 use quarry_domain::container::EPHEMERAL_STORAGE;
 use quarry_domain::task::Signal;
@@ -45,8 +45,8 @@ fn free(platform: &Platform) -> Option<u64> {
 
 /// Looks once. `free`: bytes on the disk.
 pub fn pass(platform: &Platform, operations: &Operations, free: Option<u64>) -> Result<()> {
-    let all = platform.store.read(|tx| -> Result<Vec<Task>, StoreError> { tx.all() })?;
-    let mut most: Option<(u64, &Task)> = None;
+    let all = platform.store.read(|tx| tx.shared::<Task>())?;
+    let mut most: Option<(u64, &Arc<Task>)> = None;
     for task in all.iter().filter(|task| task.wanted && task.started_ms.is_some()) {
         shorten(platform, task)?;
         let Some(written) = platform.runtime.written(&task.id) else { continue };

@@ -14,11 +14,15 @@ use crate::store::{StoreError, Tx};
 use quarry_domain::container;
 use quarry_domain::task::{ObservedTask, Signal, TaskId};
 use quarry_wire::ServiceError;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a stopped task stays describable, in milliseconds.
 const KEPT_MS: i64 = 60 * 60 * 1000;
+
+/// How often those are looked for that stopped long enough ago.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// A task that ends sooner after its start and never was healthy counts as one that did not start.
 const STARTED_WELL_MS: i64 = 10_000;
@@ -38,26 +42,35 @@ struct Facets {
 impl Reconciler {
     /// Moves every task on. Returns whether a stored state changed.
     pub(super) fn tasks(&mut self) -> Result<bool> {
+        self.dirty.collect(&self.platform)?;
         // Launch results are taken before looking, so that what was launched is seen.
-        let launches: HashMap<TaskId, super::step::Job> = self.platform.store.read(|tx| {
-            let tasks = tx.all::<Task>()?;
-            Ok::<_, StoreError>(
-                tasks.into_iter().map(|task| (task.id.clone(), self.jobs.state(Kind::Launch, &task.id))).collect(),
-            )
-        })?;
-        let seen = self.platform.runtime.observe().map_err(|error| {
+        let launches: HashMap<TaskId, super::step::Job> =
+            self.dirty.tasks.iter().map(|id| (id.clone(), self.jobs.state(Kind::Launch, id))).collect();
+        self.dirty.observe(&self.platform).map_err(|error| {
             let message = format!("the tasks that run cannot be looked at: {error}");
             ServiceError::new("InternalFailure", message, 500)
         })?;
-        let seen: HashMap<TaskId, ObservedTask> = seen.into_iter().map(|task| (task.id.clone(), task)).collect();
+        let seen = &self.dirty.seen;
         let now = self.now();
-        let mut leaving = Vec::new();
+        let (mut leaving, mut still, mut orphans) = (Vec::new(), Vec::new(), Vec::new());
         let (steps, due) = self.platform.store.read(|tx| -> Result<_> {
             let mut facets: HashMap<String, Facets> = HashMap::new();
             let (mut steps, mut due) = (Vec::new(), None::<Duration>);
             let version = link::publish::current_version(tx)?;
-            for task in tx.all::<Task>()? {
-                let Some(&launch) = launches.get(&task.id) else { continue };
+            for id in &self.dirty.tasks {
+                let Some(task) = tx.find::<Task>(id)? else {
+                    match seen.contains_key(id) {
+                        true => orphans.push(id.clone()),
+                        false => still.push(id.clone()),
+                    }
+                    continue;
+                };
+                // One that is seen otherwise was not asked about before; it runs, or its own change is told yet.
+                let launch = match launches.get(id) {
+                    Some(launch) => *launch,
+                    None if task.status == LastStatus::Running => super::step::Job::None,
+                    None => continue,
+                };
                 let of = match facets.get(&task.task_definition_arn) {
                     Some(known) => known.clone(),
                     None => facets.entry(task.task_definition_arn.clone()).or_insert(facets_of(tx, &task)?).clone(),
@@ -80,12 +93,17 @@ impl Reconciler {
                     let at = *at + of.stop_timeout;
                     due = Some(due.map_or(at, |due| due.min(at)));
                 }
-                if step != Step::Wait {
-                    steps.push((task, step, of));
+                match (step, task.status) {
+                    (Step::Wait, LastStatus::Provisioning | LastStatus::Running) => still.push(id.clone()),
+                    (Step::Wait, _) => {}
+                    (step, _) => steps.push((task, step, of)),
                 }
             }
             Ok((steps, due))
         })?;
+        for id in still {
+            self.dirty.tasks.remove(&id);
+        }
         self.left_since.retain(|id, _| leaving.contains(id));
         for id in leaving {
             let since = *self.left_since.entry(id).or_insert(now);
@@ -94,7 +112,14 @@ impl Reconciler {
         if let Some(due) = due {
             self.look_again_at(due.max(now + Duration::from_millis(50)));
         }
-        self.remove_orphans(&launches, &seen)?;
+        for id in orphans {
+            // What the runtime has and the store does not know was left by a crash between the two. It may have been
+            // created since the store was read.
+            let stored = self.platform.store.read(|tx| tx.find::<Task>(&id))?.is_some();
+            if !stored && !self.jobs.is_busy(&id) {
+                self.jobs.begin(Kind::Remove, &id);
+            }
+        }
 
         let mut stored = Vec::new();
         for (task, step, of) in steps {
@@ -120,9 +145,11 @@ impl Reconciler {
         if stored.is_empty() {
             return Ok(false);
         }
+        let forget = self.forgot_old.is_none_or(|at| now >= at + FORGET_EVERY);
         // One transaction for all of them, so that many tasks at once cost one commit.
         let ended = self.transact(|ctx| {
             let mut ended = Vec::new();
+            let seen = &self.dirty.seen;
             for (task, step, of) in &stored {
                 let current: Option<Task> = ctx.tx.get(&task.id)?;
                 // Decided on a state that is no longer the stored one: look again.
@@ -134,8 +161,15 @@ impl Reconciler {
                     ended.push(current.id);
                 }
             }
+            if ended.is_empty() || !forget {
+                return Ok(ended);
+            }
+            forget_old(ctx, ctx.platform.now_ms())?;
             Ok(ended)
         })?;
+        if forget && !ended.is_empty() {
+            self.forgot_old = Some(now);
+        }
         for id in ended {
             self.forget(&id);
         }
@@ -214,7 +248,7 @@ impl Reconciler {
                 }
                 ctx.tx.delete::<Task>(&task.id)?;
                 ctx.tx.put(&StoppedTask(task.clone()))?;
-                forget_old(ctx, now)?;
+                forget_definition(ctx, &task.task_definition_arn)?;
             }
             Step::Wait | Step::Launch | Step::Remove | Step::Signal { .. } => {}
         }
@@ -336,22 +370,6 @@ impl Reconciler {
         waited >= UNNAMED_AT_LAST || (waited >= UNNAMED_AFTER && link::is_applied(&self.platform, version))
     }
 
-    /// Removes what the runtime has and the store does not know: left by a crash between the two.
-    fn remove_orphans(
-        &self,
-        known: &HashMap<TaskId, super::step::Job>,
-        seen: &HashMap<TaskId, ObservedTask>,
-    ) -> Result<(), StoreError> {
-        for id in seen.keys().filter(|id| !known.contains_key(*id)) {
-            // It may have been created since the store was read.
-            let stored = self.platform.store.read(|tx| tx.get::<Task>(id))?.is_some();
-            if !stored && !self.jobs.is_busy(id) {
-                self.jobs.begin(Kind::Remove, id);
-            }
-        }
-        Ok(())
-    }
-
     fn forget(&mut self, id: &str) {
         self.jobs.forget(id);
         self.terminated.remove(id);
@@ -387,26 +405,29 @@ fn facets_of(tx: &Tx<'_>, task: &Task) -> Result<Facets, StoreError> {
     })
 }
 
-/// Lets go of tasks that stopped more than an hour ago, and of definitions that only they held.
+/// Lets go of tasks that stopped more than an hour ago.
 fn forget_old(ctx: &Ctx<'_>, now: i64) -> Result<()> {
-    let mut definitions = HashSet::new();
-    for StoppedTask(task) in ctx.tx.all::<StoppedTask>()? {
+    for stopped in ctx.tx.shared::<StoppedTask>()?.iter() {
+        let StoppedTask(task) = &**stopped;
         if task.stopped_ms.is_some_and(|at| at + KEPT_MS < now) {
             ctx.tx.delete::<StoppedTask>(&task.id)?;
             for token in ctx.tx.children::<RunToken>(&task.id)? {
                 ctx.tx.delete::<RunToken>(&token.key)?;
             }
+            forget_definition(ctx, &task.task_definition_arn)?;
         }
-        definitions.insert(task.task_definition_arn);
     }
-    for arn in definitions {
-        let record: Option<TaskDefinition> = ctx.tx.get(&arn)?;
-        let deleted = |d: &TaskDefinition| d.status == super::super::records::DefinitionStatus::DeleteInProgress;
-        if let Some(record) = record.filter(deleted)
-            && !delete_task_definitions::is_used(ctx, &record)?
-        {
-            ctx.tx.delete::<TaskDefinition>(&arn)?;
-        }
+    Ok(())
+}
+
+/// Lets go of a task definition that is to be deleted, if nobody holds it any more.
+fn forget_definition(ctx: &Ctx<'_>, arn: &str) -> Result<()> {
+    let record = ctx.tx.find::<TaskDefinition>(arn)?;
+    let deleted = |d: &Arc<TaskDefinition>| d.status == super::super::records::DefinitionStatus::DeleteInProgress;
+    if let Some(record) = record.filter(deleted)
+        && !delete_task_definitions::is_used(ctx, &record)?
+    {
+        ctx.tx.delete::<TaskDefinition>(arn)?;
     }
     Ok(())
 }

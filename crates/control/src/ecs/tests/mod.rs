@@ -234,9 +234,7 @@ impl Stage {
                 description: (!healthy).then(|| "Health checks failed with these codes: [500]".into()),
                 in_flight: 0,
             };
-            let key = (target.target_group_arn, target.registration);
-            let old = self.world.platform.live().targets.insert(key, report.clone());
-            acted |= old != Some(report);
+            acted |= self.world.platform.live().report(report);
         }
         acted
     }
