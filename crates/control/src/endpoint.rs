@@ -16,6 +16,7 @@ use crate::sts;
 use crate::xray::otlp;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
+use quarry_domain::failpoint;
 use quarry_wire::sigv4::{self, Credentials, Expected};
 use quarry_wire::{Protocol, ServiceError, Structure, Timestamp, server};
 use std::collections::HashMap;
@@ -145,12 +146,18 @@ impl Endpoint {
             let run = |tx: &crate::store::Tx<'_>, input| {
                 let (platform, operations) = (&*self.platform, &*self.operations);
                 let mut ctx = Ctx { tx, platform, operations, caller: caller.clone(), via: None };
-                handler.call(&mut ctx, input)
+                let output = handler.call(&mut ctx, input);
+                if !reads_only(call.operation.name) {
+                    failpoint::at("api.decided");
+                }
+                output
             };
             if reads_only(call.operation.name) {
                 self.platform.store.read(|tx| run(tx, input))
             } else {
-                self.platform.store.write(|tx| run(tx, input))
+                let done = self.platform.store.write(|tx| run(tx, input));
+                failpoint::at("api.committed");
+                done
             }
         });
         let writes = !reads_only(call.operation.name) && !call.operation.name.contains("GetSecretValue");

@@ -94,7 +94,23 @@ impl World {
         let door = TestDoor::new(1_700_000_000_000);
         let runtime = Arc::new(FakeRuntime::new(dir));
         let (images, catalog) = (Arc::new(FakeImages::default()), Arc::new(FakeCatalog::default()));
-        let config = PlatformConfig {
+        let platform = Platform::new(Self::config(dir), door.door(), runtime.clone(), images.clone(), catalog.clone())
+            .expect("the store opens");
+        Self { platform, operations: Arc::new(operations), door, runtime, images, catalog, dir: None }
+    }
+
+    /// After a crash, on the same directory: what runs goes on, all else that was not stored is lost.
+    pub fn crashed(&self) -> Self {
+        let (runtime, images, catalog) = (self.runtime.clone(), self.images.clone(), self.catalog.clone());
+        let config = self.platform.config.clone();
+        let platform = Platform::new(config, self.door.door(), runtime.clone(), images.clone(), catalog.clone())
+            .expect("the store opens");
+        let (operations, door) = (self.operations.clone(), self.door.clone());
+        Self { platform, operations, door, runtime, images, catalog, dir: None }
+    }
+
+    pub fn config(dir: &Path) -> PlatformConfig {
+        PlatformConfig {
             data_dir: dir.to_owned(),
             place: Place { account: "000000000000".into(), region: "us-east-1".into() },
             port: 4566,
@@ -103,10 +119,7 @@ impl World {
             scaling_speed: 1,
             outside: Vec::new(),
             machine: Machine { cpu: 4096, memory: 8192 },
-        };
-        let platform = Platform::new(config, door.door(), runtime.clone(), images.clone(), catalog.clone())
-            .expect("the store opens");
-        Self { platform, operations: Arc::new(operations), door, runtime, images, catalog, dir: None }
+        }
     }
 
     /// Calls an operation as a client would, in a transaction of its own.

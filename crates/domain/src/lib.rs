@@ -12,6 +12,7 @@ pub mod container;
 pub mod cut;
 pub mod door;
 pub mod expiry;
+pub mod failpoint;
 pub mod health;
 pub mod image;
 pub mod isolation;

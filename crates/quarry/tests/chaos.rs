@@ -1,6 +1,6 @@
 //! kill -9 of each process at any point: acknowledged calls and writes survive, no task is there twice
 //! or left over, the load balancer serves on. The order of faults comes from a seed (`CHAOS_SEED`), the
-//! moment at which they hit from the machine.
+//! moment at which they hit from the machine. `CHAOS_KILLS=200` goes on until so many processes were killed.
 
 #[path = "chaos/ledger.rs"]
 mod ledger;
@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -114,12 +114,14 @@ fn every_process_may_be_killed_at_any_moment() {
     let versions = Versions::watch(stage.platform.data_dir().join("proxy/snapshot.json"));
     let ledger = Arc::new(Mutex::new(Ledger::default()));
 
-    let services = |n: u64| SERVICES[n as usize];
-    let mut deck = vec![Fault::ServeUnderCalls; 3];
-    deck.extend([Fault::Proxy, Fault::Holder, Fault::ServeAsked, Fault::ServeBeginning]);
-    deck.extend([Fault::YoungShims, Fault::Everything]);
-    deck.extend([Fault::Task(services(dice.below(4))), Fault::Shim(services(dice.below(4)))]);
-    for (round, fault) in dice.shuffled(deck).into_iter().enumerate() {
+    let kills: u32 = std::env::var("CHAOS_KILLS").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    println!("seed {seed}");
+    let (mut deck, mut round) = (shuffled_deck(&mut dice), 0);
+    while let Some(fault) = deck.pop() {
+        if deck.is_empty() && KILLED.load(Ordering::Relaxed) < kills {
+            deck = shuffled_deck(&mut dice);
+        }
+        round += 1;
         load.phase(format!("{round} {fault:?}"));
         let before = Instant::now();
         inflict(fault, &mut stage, &mut dice, &ledger, round);
@@ -143,6 +145,7 @@ fn every_process_may_be_killed_at_any_moment() {
         }
     }
     let report = runtime.block_on(load.stop());
+    println!("{} processes were killed", KILLED.load(Ordering::Relaxed));
     println!(
         "reads: {} ok, {} failed; snapshots up to version {}",
         report.total.ok,
@@ -152,6 +155,23 @@ fn every_process_may_be_killed_at_any_moment() {
     writer.end_and_check(&stage);
 
     stop_in_the_middle(&mut stage, &mut dice);
+}
+
+/// Processes that got SIGKILL.
+static KILLED: AtomicU32 = AtomicU32::new(0);
+
+fn killed(n: usize) {
+    KILLED.fetch_add(n as u32, Ordering::Relaxed);
+}
+
+/// Each fault once, those of `serve` more often.
+fn shuffled_deck(dice: &mut Dice) -> Vec<Fault> {
+    let services = |n: u64| SERVICES[n as usize];
+    let mut deck = vec![Fault::ServeUnderCalls; 3];
+    deck.extend([Fault::Proxy, Fault::Holder, Fault::ServeAsked, Fault::ServeBeginning]);
+    deck.extend([Fault::YoungShims, Fault::Everything]);
+    deck.extend([Fault::Task(services(dice.below(4))), Fault::Shim(services(dice.below(4)))]);
+    dice.shuffled(deck)
 }
 
 /// `quarry stop` while tasks are launched, removed and drained, the proxy is being started again or
@@ -208,6 +228,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                 let start = Instant::now();
                 stage.platform.restart_serve().unwrap();
                 kills += 1;
+                killed(1);
                 println!("  serve killed, answers again after {} ms", start.elapsed().as_millis());
             }
             calls.join().unwrap();
@@ -219,6 +240,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                 Fault::Shim(_) => kill(shims(stage.platform.data_dir())[&task][0]),
                 _ => kill(pid_of(stage.platform.data_dir(), &task)),
             }
+            killed(1);
             wait_for("a killed task is replaced", || {
                 let now = stage.tasks(&aws, service);
                 (!now.contains(&task) && stage.running(&aws, service) == 1).then_some(())
@@ -245,6 +267,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                 serve.kill().unwrap();
                 serve.wait().unwrap();
             }
+            killed(11);
             stage.platform.restart_serve().unwrap();
         }
         Fault::YoungShims => {
@@ -264,6 +287,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                     if !known.contains_key(&task) && killed.len() < 4 && killed.insert(task) {
                         std::thread::sleep(Duration::from_millis(dice.below(15)));
                         // It may just be making a child: whoever is named so dies.
+                        killed(1);
                         pids.into_iter().for_each(try_kill);
                     }
                 }
@@ -280,6 +304,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
             let holders = processes("holder", &data);
             let shims: Vec<i32> = shims(&data).into_values().flatten().collect();
             stage.platform.kill_serve().unwrap();
+            killed(1 + proxies.len() + holders.len() + shims.len());
             proxies.into_iter().chain(holders).chain(shims).for_each(try_kill);
             let start = Instant::now();
             stage.platform.restart_serve().unwrap();
@@ -292,6 +317,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
         }
         Fault::Proxy => {
             kill(stage.holder_of("proxy/lock"));
+            killed(1);
             let start = Instant::now();
             wait_for("the proxy is back", || {
                 stage.request("GET", "/api/users/1", None, "").filter(|(status, _)| *status == 200)
@@ -303,6 +329,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
             let listening = hub_listeners(holder);
             assert!(!listening.is_empty());
             kill(holder);
+            killed(1);
             let start = Instant::now();
             wait_for("the hub is held again, and all listen on it", || {
                 let new = *processes("holder", stage.platform.data_dir()).first().filter(|pid| **pid != holder)?;

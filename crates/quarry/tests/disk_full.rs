@@ -1,5 +1,5 @@
-//! The disk is full: what cannot be written down is refused and not acknowledged; what needs no disk goes
-//! on; once there is room again, so does the rest.
+//! The disk is full, or turns read-only as file systems do when they find an error: what cannot be written down is
+//! refused and not acknowledged; what needs no disk goes on; once there is room again, so does the rest.
 
 mod stage;
 
@@ -51,13 +51,7 @@ fn inside() {
     let mut platform = Platform::start(EXE).unwrap();
     let aws = platform.client().unwrap();
     let balancer = block_on(load_balancer(&aws));
-    let (address, host) = wait_for("the load balancer listens", || {
-        let listing: Value = serde_json::from_slice(&platform.quarry(&["ls", "--json"]).ok()?.stdout).ok()?;
-        let url = listing["load_balancers"][0]["urls"][1].as_str()?.to_owned();
-        let authority = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let address = if authority.contains(':') { authority.clone() } else { format!("{authority}:80") };
-        Some((address.parse::<SocketAddr>().ok()?, authority))
-    });
+    let (address, host) = wait_for("the load balancer listens", || front(&platform));
     let serves = || assert_eq!(request(address, &host, "GET", "/", None, ""), Some((200, "up".to_owned())));
     serves();
     let repository = ecr::CreateRepositoryRequest { repository_name: Some("images".into()), ..Default::default() };
@@ -118,6 +112,110 @@ fn inside() {
     assert_eq!(clusters(&aws), acknowledged);
     assert!(platform.quarry(&["stop"]).unwrap().status.success());
     assert_eq!(quarry_runtime::leftovers(platform.data_dir()), Vec::<String>::new());
+}
+
+/// Names the image in which the small file system is, where it is one that turns read-only.
+const IMAGE: &str = "QUARRY_TEST_IMAGE";
+
+/// Runs [`inside_read_only`] in a mount namespace of its own, on a file system of its own.
+#[test]
+fn a_disk_that_turns_read_only_loses_nothing_that_was_acknowledged() {
+    let place = tempfile::Builder::new().prefix("q").tempdir_in("/tmp").unwrap();
+    let (image, small) = (place.path().join("image"), place.path().join("d"));
+    std::fs::create_dir(&small).unwrap();
+    std::fs::File::create(&image).unwrap().set_len(96 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal"]).arg(&image).status();
+    let script = format!("mount -o loop,errors=remount-ro {} {} && exec \"$@\"", image.display(), small.display());
+    let inside = |program: &std::ffi::OsStr| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private", "sh", "-c", &script, "sh"]).arg(program);
+        command
+    };
+    let possible = made.is_ok_and(|made| made.success())
+        && inside("true".as_ref()).output().is_ok_and(|tried| tried.status.success());
+    if !possible {
+        println!("skipped: no file system of one's own may be mounted here");
+        return;
+    }
+    let mut command = inside(std::env::current_exe().unwrap().as_os_str());
+    command.args(["--ignored", "--exact", "inside_read_only", "--nocapture"]);
+    let output = command.env(INSIDE, &small).env(IMAGE, &image).output().unwrap();
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{errors}");
+    println!("{said}");
+}
+
+#[test]
+#[ignore = "run by a_disk_that_turns_read_only_loses_nothing_that_was_acknowledged"]
+fn inside_read_only() {
+    let small = std::path::PathBuf::from(std::env::var_os(INSIDE).expect("this breaks a file system"));
+    let image = std::env::var_os(IMAGE).expect("and mounts it anew");
+    let mut platform = Platform::start(EXE).unwrap();
+    let aws = platform.client().unwrap();
+    block_on(load_balancer(&aws));
+    let (address, host) = wait_for("the load balancer listens", || front(&platform));
+    let serves = || assert_eq!(request(address, &host, "GET", "/", None, ""), Some((200, "up".to_owned())));
+    let create = |name: &str| {
+        let input = CreateClusterRequest { cluster_name: Some(name.to_owned()), ..Default::default() };
+        block_on(aws.call::<CreateCluster>(input))
+    };
+    let acknowledged: BTreeSet<String> = ["one", "two", "three"].map(str::to_owned).into();
+    for name in &acknowledged {
+        create(name).unwrap();
+    }
+    serves();
+
+    // The kernel's own way: as if it had found a broken block.
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let device = mounts.lines().find(|line| line.split(' ').nth(1) == small.to_str()).unwrap();
+    let device = device.split(' ').next().unwrap().trim_start_matches("/dev/").to_owned();
+    std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
+    for n in 0..3 {
+        let error = create(&format!("never-{n}")).expect_err("nothing can be written down");
+        println!("refused: {error}");
+    }
+    assert_eq!(clusters(&aws), acknowledged, "reads go on");
+    serves();
+    platform.kill_serve().unwrap();
+    let refused = platform.quarry(&["serve", "--listen", "127.0.0.1:0"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    println!("a new serve: {said}");
+    assert!(!refused.status.success() && said.to_lowercase().contains("read-only file system"), "{said}");
+    serves();
+
+    // Somebody mends it, for which nothing may be on it.
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&str> = command.split('\0').collect();
+        let ours = words.iter().skip(2).any(|word| std::path::Path::new(word).starts_with(&small));
+        if ours && matches!(words.get(1), Some(&"proxy" | &"holder" | &"shim")) {
+            stage::kill(pid);
+        }
+    }
+    wait_for("it is mounted anew", || {
+        Command::new("umount").arg(&small).output().unwrap().status.success().then_some(())
+    });
+    Command::new("e2fsck").arg("-fy").arg(&image).output().unwrap();
+    let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&small).status().unwrap();
+    assert!(mounted.success());
+    platform.restart_serve().unwrap();
+    assert_eq!(clusters(&aws), acknowledged, "exactly what was acknowledged");
+    create("four").unwrap();
+    wait_for("the load balancer serves again", || {
+        request(address, &host, "GET", "/", None, "").filter(|(status, _)| *status == 200)
+    });
+    assert!(platform.quarry(&["stop"]).unwrap().status.success());
+    assert_eq!(quarry_runtime::leftovers(platform.data_dir()), Vec::<String>::new());
+}
+
+/// Where the load balancer is asked: its address and the Host header.
+fn front(platform: &Platform) -> Option<(SocketAddr, String)> {
+    let listing: Value = serde_json::from_slice(&platform.quarry(&["ls", "--json"]).ok()?.stdout).ok()?;
+    let url = listing["load_balancers"][0]["urls"][1].as_str()?.to_owned();
+    let authority = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let address = if authority.contains(':') { authority.clone() } else { format!("{authority}:80") };
+    Some((address.parse::<SocketAddr>().ok()?, authority))
 }
 
 fn fill_up(path: &std::path::Path) {

@@ -5,6 +5,8 @@
 mod credentials;
 #[path = "network/exec.rs"]
 mod exec;
+#[path = "network/failpoints.rs"]
+mod failpoints;
 #[path = "network/foreign.rs"]
 mod foreign;
 #[path = "network/root.rs"]

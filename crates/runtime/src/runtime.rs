@@ -14,6 +14,7 @@ use crate::stats;
 use crate::sys;
 use crate::usage;
 use crate::watch::Watcher;
+use quarry_domain::failpoint;
 use quarry_domain::isolation::{Isolation, IsolationReport};
 use quarry_domain::link::BrokerRequest;
 use quarry_domain::snapshot::Hub;
@@ -305,7 +306,10 @@ impl TaskRuntime for Runtime {
                 plan
             }
         };
-        self.start_shim(&directory, lock, spec).map_err(|e| {
+        failpoint::at("runtime.planned");
+        let started = self.start_shim(&directory, lock, spec);
+        failpoint::at("runtime.started");
+        started.map_err(|e| {
             self.release_range(&plan);
             let _ = crate::tree::remove(&directory);
             LaunchError::Resource(format!("the task's shim cannot be started: {e}"))
@@ -406,6 +410,7 @@ impl TaskRuntime for Runtime {
         let doomed = self.layout.tasks().join(format!(".{id}"));
         crate::tree::remove(&doomed)?;
         fs::rename(&directory, &doomed)?;
+        failpoint::at("runtime.removed");
         drop(lock);
         crate::tree::remove(&doomed)?;
         if let Some(plan) = &plan {

@@ -30,6 +30,8 @@ pub struct Platform {
     isolation: Option<String>,
     /// Further arguments of `serve`.
     options: Vec<String>,
+    /// The point at which `serve` ends.
+    failpoint: Option<String>,
     pub endpoint: String,
 }
 
@@ -52,15 +54,23 @@ impl Platform {
             .tempdir_in(std::env::var_os(DIRECTORY).unwrap_or_else(|| "/tmp".into()))?;
         let isolation = isolation.map(str::to_owned);
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut platform = Self { exe: exe.into(), data, serve: None, isolation, options, endpoint: String::new() };
+        let mut platform =
+            Self { exe: exe.into(), data, serve: None, isolation, options, failpoint: None, endpoint: String::new() };
         platform.serve("127.0.0.1:0")?;
         Ok(platform)
     }
 
     /// Takes over a Quarry that already runs in a directory.
     pub fn adopt(exe: impl Into<PathBuf>, data: TempDir) -> Result<Self> {
-        let mut platform =
-            Self { exe: exe.into(), data, serve: None, isolation: None, options: Vec::new(), endpoint: String::new() };
+        let mut platform = Self {
+            exe: exe.into(),
+            data,
+            serve: None,
+            isolation: None,
+            options: Vec::new(),
+            failpoint: None,
+            endpoint: String::new(),
+        };
         platform.endpoint = platform.serving()?["endpoint"].as_str().context("serve.json has no endpoint")?.to_owned();
         Ok(platform)
     }
@@ -100,6 +110,26 @@ impl Platform {
     pub fn restart_serve(&mut self) -> Result<()> {
         let listen = self.endpoint.trim_start_matches("http://").to_owned();
         self.serve(&listen)
+    }
+
+    /// The same; it aborts when it comes to this failpoint. Without waiting for it to answer: it may not come so far.
+    pub fn restart_serve_until(&mut self, failpoint: &str) -> Result<()> {
+        self.failpoint = Some(failpoint.to_owned());
+        let started = self.restart_serve();
+        self.failpoint = None;
+        match started {
+            Err(_) if self.has_aborted() => Ok(()),
+            started => started,
+        }
+    }
+
+    /// Whether `serve` has ended by itself.
+    pub fn has_aborted(&mut self) -> bool {
+        let ended = self.serve.as_mut().is_some_and(|serve| matches!(serve.try_wait(), Ok(Some(_))));
+        if ended {
+            self.serve = None;
+        }
+        ended || self.serve.is_none()
     }
 
     /// A signed client with the installation's own credentials.
@@ -145,6 +175,7 @@ impl Platform {
         if let Some(isolation) = &self.isolation {
             command.env("QUARRY_ISOLATION", isolation);
         }
+        command.env_remove("QUARRY_FAILPOINT");
         command
     }
 
@@ -153,6 +184,7 @@ impl Platform {
         let child = self
             .command(&["serve", "--listen", listen])
             .args(&self.options)
+            .envs(self.failpoint.iter().map(|point| ("QUARRY_FAILPOINT", point)))
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;

@@ -8,6 +8,7 @@ use crate::api::Operations;
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
 use crate::wake::{Wake, Woken};
+use quarry_domain::failpoint;
 use quarry_domain::link::{CutReport, Down, TargetReport, TargetState, Up};
 use quarry_domain::snapshot::Snapshot;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -153,7 +154,9 @@ impl Shared {
             return Ok(());
         }
         let content = self.platform.store.read(|tx| build(tx, &self.platform.config, &(self.resolve)(tx)?))?;
+        failpoint::at("snapshot.built");
         let Some(snapshot) = publisher.publish(&self.platform, content)? else { return Ok(()) };
+        failpoint::at("snapshot.numbered");
         let version = snapshot.version;
         let draining: HashSet<(String, u64)> = snapshot
             .target_groups
@@ -172,6 +175,7 @@ impl Shared {
         state.newest = Some((version, line.into()));
         drop(state);
         self.outgoing.signal();
+        failpoint::at("snapshot.handed-out");
         if some_drain {
             // The drainer starts the clock of what began to drain.
             self.platform.seen.signal();

@@ -82,6 +82,8 @@ pub fn plan_daemon(wanted: &Wanted, hosts: &[Host], tasks: &[SeenTask], now: Dur
     }
 
     let quiet = actions.is_empty();
+    let waits = tasks.iter().any(|task| matches!(task.phase, Phase::Stopping | Phase::Starting));
+    settled &= !waits;
     if settled && quiet && primary.rollout == Rollout::InProgress {
         match wanted.watch.bake {
             Bake::None | Bake::Over => actions.push(Action::Complete { deployment: primary.id.clone() }),
@@ -89,7 +91,6 @@ pub fn plan_daemon(wanted: &Wanted, hosts: &[Host], tasks: &[SeenTask], now: Dur
             Bake::Running => {}
         }
     }
-    let waits = tasks.iter().any(|task| matches!(task.phase, Phase::Stopping | Phase::Starting));
     let replaces = tasks.iter().any(|task| task.deployment != primary.id);
     if settled && quiet && !wanted.steady && primary.rollout != Rollout::Failed {
         actions.push(Action::Steady(true));

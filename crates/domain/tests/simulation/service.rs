@@ -186,8 +186,10 @@ impl Service {
         }
     }
 
-    /// Nobody is ill or protected any more, and the newest deployment is made again where it was given up.
+    /// Nobody is ill or protected any more, the newest deployment is made again where it was given up, and percentages
+    /// that let nothing be replaced, as those of a daemon that needs all its tasks, are changed.
     pub fn heal(&mut self) {
+        (self.minimum, self.blocked) = (0, false);
         for task in &mut self.tasks {
             (task.ill, task.protected_until) = (false, Duration::ZERO);
         }

@@ -160,7 +160,7 @@ impl World {
         let host = Host {
             cpu: 1024 * (1 + self.dice.below(4) as u32),
             memory: 2048 * (1 + self.dice.below(4) as u32),
-            zone: self.dice.of(&["a", "b", "c"]),
+            zone: ["a", "b", "c"][self.dice.below(3) as usize],
             draining: false,
         };
         self.hosts.insert(format!("host-{}", self.next), host);
@@ -506,7 +506,7 @@ impl World {
     fn peace(&mut self) {
         self.blind = Duration::ZERO;
         for host in self.hosts.values_mut() {
-            host.draining = false;
+            (host.draining, host.cpu, host.memory) = (false, 16 * 1024, 64 * 1024);
         }
         for n in 0..12 {
             let host = Host { cpu: 16 * 1024, memory: 64 * 1024, zone: ["a", "b", "c"][n % 3], draining: false };

@@ -76,6 +76,62 @@ impl Site {
         self.runtime.block_on(self.aws.call::<O>(input)).unwrap_or_else(|error| panic!("{}: {error}", O::NAME))
     }
 
+    /// Calls an operation that may be refused, or not be answered.
+    pub fn answered<O: Operation>(&self, input: Value) -> Option<O::Output>
+    where
+        O::Input: DeserializeOwned,
+    {
+        let input: O::Input = serde_json::from_value(input).unwrap();
+        self.runtime.block_on(self.aws.call::<O>(input)).ok()
+    }
+
+    /// The same: whether it was acknowledged.
+    pub fn tried<O: Operation>(&self, input: Value) -> bool
+    where
+        O::Input: DeserializeOwned,
+    {
+        self.answered::<O>(input).is_some()
+    }
+
+    /// Starts `serve`, which has ended by itself, again.
+    pub fn restart_after_crash(&mut self) {
+        self.platform.restart_serve().unwrap();
+        self.refresh();
+    }
+
+    /// Calls over new connections from now on.
+    pub fn refresh(&mut self) {
+        self.aws = self.platform.client().unwrap();
+    }
+
+    /// Processes of a role of this data directory, and what they are of.
+    pub fn processes(&self, role: &str) -> Vec<(i32, String)> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<&str> = command.split('\0').collect();
+            let place = words.iter().skip(2).find(|word| Path::new(word).starts_with(self.platform.data_dir()));
+            if words.get(1) == Some(&role)
+                && let Some(place) = place
+            {
+                found.push((pid, place.rsplit('/').next().unwrap_or_default().to_owned()));
+            }
+        }
+        found
+    }
+
+    /// The task of each shim. What a shim forks before it executes a container still has its command line.
+    pub fn shims(&self) -> Vec<String> {
+        let all = self.processes("shim");
+        let parent = |pid: i32| -> Option<i32> {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+        };
+        let own = all.iter().filter(|(pid, _)| !all.iter().any(|(other, _)| Some(*other) == parent(*pid)));
+        own.map(|(_, task)| task.clone()).collect()
+    }
+
     /// Calls an operation that must be refused: why.
     pub fn refused<O: Operation>(&self, input: Value) -> String
     where

@@ -10,6 +10,7 @@ mod pax;
 mod stream;
 
 use crate::layout::{is_plain_name, private_dir};
+use quarry_domain::failpoint;
 use quarry_domain::hash::hex;
 use quarry_domain::image::LayerBlob;
 use std::collections::{BTreeSet, HashMap};
@@ -134,11 +135,14 @@ impl LayerStore {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let temporary = self.directory.join(format!(".{}-{number}", std::process::id()));
         std::fs::create_dir(&temporary)?;
-        let result = self.fill(layer, &temporary).and_then(|()| match std::fs::rename(&temporary, target) {
+        let filled = self.fill(layer, &temporary);
+        failpoint::at("image.filled");
+        let result = filled.and_then(|()| match std::fs::rename(&temporary, target) {
             // Another process was faster; its content has the same digest.
             Err(_) if target.is_dir() => Ok(()),
             other => Ok(other?),
         });
+        failpoint::at("image.unpacked");
         crate::tree::remove(&temporary)?;
         result
     }

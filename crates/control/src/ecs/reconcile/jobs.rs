@@ -5,6 +5,7 @@ use crate::api::Operations;
 use crate::logs;
 use crate::platform::Platform;
 use crate::wake::Wake;
+use quarry_domain::failpoint;
 use quarry_domain::task::TaskId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -145,10 +146,12 @@ impl Shared {
 
     fn perform(&self, (kind, id): (Kind, TaskId)) {
         let outcome = match kind {
-            Kind::Launch => match launch::launch(&self.platform, &self.operations, &id) {
-                Ok(launched) => Outcome::Launched(launched),
-                Err(reason) => Outcome::Failed(reason),
-            },
+            Kind::Launch => {
+                failpoint::at("task.launch");
+                let launched = launch::launch(&self.platform, &self.operations, &id);
+                failpoint::at("task.launched");
+                launched.map_or_else(Outcome::Failed, Outcome::Launched)
+            }
             Kind::Remove => match self.remove(&id) {
                 Ok(()) => Outcome::Removed,
                 Err(reason) => {
@@ -163,8 +166,10 @@ impl Shared {
 
     /// What it wrote last goes to its log streams before its files go.
     fn remove(&self, id: &str) -> Result<(), String> {
+        failpoint::at("task.remove");
         logs::follow::finish(&self.platform, &self.operations, id).map_err(|error| error.to_string())?;
         self.platform.runtime.remove(id).map_err(|error| error.to_string())?;
+        failpoint::at("task.removed");
         launch::remove_volumes(&self.platform, id).map_err(|error| error.to_string())
     }
 }

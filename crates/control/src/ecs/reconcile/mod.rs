@@ -92,6 +92,9 @@ pub(crate) struct Reconciler {
     swept: bool,
     /// What is to be looked at.
     dirty: Dirty,
+    /// How many tasks and services were looked at.
+    #[cfg(test)]
+    pub looked: (usize, usize),
     /// When tasks that stopped long ago were last let go (monotonic).
     forgot_old: Option<Duration>,
     /// When something is to be looked at again (monotonic).
@@ -103,6 +106,8 @@ impl Reconciler {
         Self {
             dirty: Dirty::new(&platform),
             forgot_old: None,
+            #[cfg(test)]
+            looked: (0, 0),
             platform,
             operations,
             hooks: hook::Hooks::new(jobs.is_inline()),

@@ -12,6 +12,7 @@ use crate::api::{Ctx, Result};
 use crate::elbv2::targets;
 use crate::store::Tx;
 use quarry_domain::arn::short_name;
+use quarry_domain::failpoint;
 use quarry_domain::link::TargetState;
 use quarry_domain::placement::NoPlace;
 use quarry_domain::service::blue_green::{self, Action as Step, Shift};
@@ -72,6 +73,10 @@ impl Reconciler {
 
     /// Moves one service on. Returns whether a stored state changed.
     fn service(&mut self, arn: &str, now: Duration) -> Result<bool> {
+        #[cfg(test)]
+        {
+            self.looked.1 += 1;
+        }
         let platform = self.platform.clone();
         let Some(service) = platform.store.read(|tx| tx.find::<Service>(arn))? else {
             self.dirty.forget(arn);
@@ -256,10 +261,12 @@ impl Reconciler {
                 ctx.tx.put(current)?;
             }
             ctx.tx.put(&service)?;
+            failpoint::at("service.decided");
             let shift = current.as_ref().and_then(|current| current.shift.clone());
             Ok((moved, current.zip(shift)))
         });
         let (moved, shifting) = moved?;
+        failpoint::at("service.committed");
         if let Some((current, shift)) = shifting {
             for hook in ask {
                 self.hooks.ask(&platform, &operations, &current, &shift, &hook);

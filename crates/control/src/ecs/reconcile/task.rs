@@ -12,6 +12,7 @@ use crate::link;
 use crate::logs;
 use crate::store::{StoreError, Tx};
 use quarry_domain::container;
+use quarry_domain::failpoint;
 use quarry_domain::task::{ObservedTask, Signal, TaskId};
 use quarry_wire::ServiceError;
 use std::collections::HashMap;
@@ -50,6 +51,10 @@ impl Reconciler {
             let message = format!("the tasks that run cannot be looked at: {error}");
             ServiceError::new("InternalFailure", message, 500)
         })?;
+        #[cfg(test)]
+        {
+            self.looked.0 += self.dirty.tasks.len();
+        }
         let seen = &self.dirty.seen;
         let now = self.now();
         let (mut leaving, mut still, mut orphans) = (Vec::new(), Vec::new(), Vec::new());
@@ -167,6 +172,7 @@ impl Reconciler {
             forget_old(ctx, ctx.platform.now_ms())?;
             Ok(ended)
         })?;
+        failpoint::at("task.committed");
         if forget && !ended.is_empty() {
             self.forgot_old = Some(now);
         }
@@ -274,7 +280,10 @@ impl Reconciler {
         for target in &task.targets {
             let pair = [(target.id.clone(), target.port)];
             match targets::register(ctx, &target.group_arn, &pair) {
-                Ok(()) => task.registered = true,
+                Ok(()) => {
+                    task.registered = true;
+                    failpoint::at("task.registered");
+                }
                 // A client's fault such as a deleted target group; the service's events say so.
                 Err(error) if error.status < 500 => {
                     if let Some(service) = &service {
@@ -343,6 +352,7 @@ impl Reconciler {
                 send(Some(&container.name), container::stop_signal(container.stop_signal.as_deref()));
             }
         }
+        failpoint::at("task.signalled");
         // Whether a run before this one sent the signal is not known: it gets half of its time at least.
         let first = || self.then(task.terminated_ms.unwrap_or(i64::MAX)).max(now.saturating_sub(stop_timeout / 2));
         let since = self.terminated.get(&task.id).map_or_else(first, |(since, _)| *since);
