@@ -62,7 +62,7 @@ fn a_pass_looks_only_at_what_something_happened_to() {
     assert!((1..=20).contains(&tasks) && (1..=20).contains(&services), "one task more: {tasks}, {services}");
     assert_eq!(looked(&mut stage), (0, 0));
     // A target that falls ill moves its own service alone.
-    let sick = super::host_port(&stage.tasks("RUNNING")[24]);
+    let sick = stage.targets()[0].port;
     stage.sick.insert(sick);
     let (tasks, services) = looked(&mut stage);
     assert!(services > 0 && tasks <= 20 && services <= 40, "a task is replaced: {tasks}, {services}");
