@@ -12,7 +12,7 @@ mod world;
 use world::World;
 
 /// Histories tried without `SIMULATION_RUNS`.
-const RUNS: u64 = 3_000;
+const RUNS: u64 = 1_000;
 /// Random moments of one history, before it is left in peace.
 const MOMENTS: u32 = 60;
 

@@ -160,7 +160,7 @@ fn every_process_may_be_killed_at_any_moment() {
 /// Processes that got SIGKILL.
 static KILLED: AtomicU32 = AtomicU32::new(0);
 
-fn killed(n: usize) {
+fn count_killed(n: usize) {
     KILLED.fetch_add(n as u32, Ordering::Relaxed);
 }
 
@@ -228,7 +228,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                 let start = Instant::now();
                 stage.platform.restart_serve().unwrap();
                 kills += 1;
-                killed(1);
+                count_killed(1);
                 println!("  serve killed, answers again after {} ms", start.elapsed().as_millis());
             }
             calls.join().unwrap();
@@ -240,7 +240,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                 Fault::Shim(_) => kill(shims(stage.platform.data_dir())[&task][0]),
                 _ => kill(pid_of(stage.platform.data_dir(), &task)),
             }
-            killed(1);
+            count_killed(1);
             wait_for("a killed task is replaced", || {
                 let now = stage.tasks(&aws, service);
                 (!now.contains(&task) && stage.running(&aws, service) == 1).then_some(())
@@ -267,7 +267,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                 serve.kill().unwrap();
                 serve.wait().unwrap();
             }
-            killed(11);
+            count_killed(11);
             stage.platform.restart_serve().unwrap();
         }
         Fault::YoungShims => {
@@ -287,7 +287,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                     if !known.contains_key(&task) && killed.len() < 4 && killed.insert(task) {
                         std::thread::sleep(Duration::from_millis(dice.below(15)));
                         // It may just be making a child: whoever is named so dies.
-                        killed(1);
+                        count_killed(1);
                         pids.into_iter().for_each(try_kill);
                     }
                 }
@@ -304,7 +304,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
             let holders = processes("holder", &data);
             let shims: Vec<i32> = shims(&data).into_values().flatten().collect();
             stage.platform.kill_serve().unwrap();
-            killed(1 + proxies.len() + holders.len() + shims.len());
+            count_killed(1 + proxies.len() + holders.len() + shims.len());
             proxies.into_iter().chain(holders).chain(shims).for_each(try_kill);
             let start = Instant::now();
             stage.platform.restart_serve().unwrap();
@@ -317,7 +317,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
         }
         Fault::Proxy => {
             kill(stage.holder_of("proxy/lock"));
-            killed(1);
+            count_killed(1);
             let start = Instant::now();
             wait_for("the proxy is back", || {
                 stage.request("GET", "/api/users/1", None, "").filter(|(status, _)| *status == 200)
@@ -329,7 +329,7 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
             let listening = hub_listeners(holder);
             assert!(!listening.is_empty());
             kill(holder);
-            killed(1);
+            count_killed(1);
             let start = Instant::now();
             wait_for("the hub is held again, and all listen on it", || {
                 let new = *processes("holder", stage.platform.data_dir()).first().filter(|pid| **pid != holder)?;

@@ -186,8 +186,8 @@ impl Service {
         }
     }
 
-    /// Nobody is ill or protected any more, the newest deployment is made again where it was given up, and percentages
-    /// that let nothing be replaced, as those of a daemon that needs all its tasks, are changed.
+    /// Nobody is ill or protected any more, and percentages that let nothing be replaced, as those of a daemon that needs
+    /// all its tasks, are changed.
     pub fn heal(&mut self) {
         (self.minimum, self.blocked) = (0, false);
         for task in &mut self.tasks {
@@ -196,6 +196,10 @@ impl Service {
         for deployment in &mut self.deployments {
             deployment.sound = true;
         }
+    }
+
+    /// Somebody sees that a deployment was given up and makes a sound one.
+    pub fn deploy_again(&mut self) {
         if self.deployments.iter().any(|deployment| deployment.primary && deployment.rollout == Rollout::Failed) {
             self.deploy(true);
         }

@@ -519,6 +519,7 @@ impl World {
         self.tell(|| "peace".to_owned());
         let end = self.now + PEACE;
         while self.now < end {
+            self.services.iter_mut().for_each(Service::deploy_again);
             self.pass_time(Duration::from_secs(5));
             self.schedule();
             if (0..self.services.len()).all(|index| self.is_as_wanted(index)) {

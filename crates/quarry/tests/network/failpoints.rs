@@ -29,6 +29,7 @@ fn crash_at(points: &[&str]) {
     let program = dir.path().join("peer");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/peer.rs");
     image::compile(&source, &program).unwrap();
+    let (group, _) = site.balance();
     for (n, point) in points.iter().enumerate() {
         let begun = Instant::now();
         let service = format!("service-{n}");
@@ -40,23 +41,29 @@ fn crash_at(points: &[&str]) {
         let definition = site.define(&format!("peer-{n}"), containers, json!({}));
         site.platform.terminate_serve().unwrap();
         site.platform.restart_serve_until(point).unwrap();
+        site.refresh();
 
         // A service comes, shrinks and goes, until the crash.
         let create = json!({
             "cluster": "demo", "serviceName": service, "taskDefinition": definition, "desiredCount": 2,
             "launchType": "FARGATE", "networkConfiguration": site.network(),
+            "loadBalancers": [{"targetGroupArn": group, "containerName": "peer", "containerPort": 3000}],
         });
         let mut created = site.tried::<CreateService>(create.clone());
-        let (mut desired, mut deleted) = (2, false);
+        let (mut desired, mut deleted, mut asked_to_delete) = (2, false, false);
         let deadline = Instant::now() + PATIENCE;
         while !site.platform.has_aborted() {
             assert!(Instant::now() < deadline, "{point} is not come to\n{}", site.platform.log());
+            if !created {
+                created = site.tried::<CreateService>(create.clone());
+            }
             let running = || Some(site.described(&service)?.running_count? == desired);
             if created && running() == Some(true) && !deleted {
                 let call = json!({"cluster": "demo", "service": service, "desiredCount": desired - 1});
                 if desired > 0 && site.tried::<UpdateService>(call) {
                     desired -= 1;
                 } else if desired == 0 {
+                    asked_to_delete = true;
                     deleted = site.tried::<DeleteService>(json!({"cluster": "demo", "service": service}));
                 }
             }
@@ -66,7 +73,8 @@ fn crash_at(points: &[&str]) {
 
         // What was acknowledged is there; the rest is done or not, but not half.
         let found = site.described(&service).filter(|found| found.status.as_deref() == Some("ACTIVE"));
-        assert!(found.is_some() || !created || deleted, "{point}: an acknowledged service is gone");
+        assert!(found.is_some() || !created || asked_to_delete, "{point}: an acknowledged service is gone");
+        deleted |= asked_to_delete && found.is_none();
         if let Some(found) = &found {
             let there = found.desired_count.unwrap();
             assert!(
