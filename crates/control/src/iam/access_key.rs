@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 const KEYS: usize = 2;
 
 /// A key of a user.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AccessKey {
     pub id: String,
     /// His name.
@@ -39,7 +39,7 @@ impl Item for AccessKey {
 }
 
 /// When a key was last used and for what. No record of the keys themselves: what is evaluated does not change with it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyUse {
     pub id: String,
     pub at_ms: i64,

@@ -20,7 +20,7 @@ use std::time::UNIX_EPOCH;
 const USERS: usize = 5000;
 
 /// A user with his policies.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct UserRecord {
     pub user: User,
     /// Documents of the inline policies by name.
