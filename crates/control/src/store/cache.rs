@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 const LONGEST: usize = 64 * 1024;
 
 type Value = Arc<dyn Any + Send + Sync>;
+type Made = (Vec<i64>, Value);
 
 /// Shared by all transactions of a store.
 pub(super) struct Cache {
@@ -19,7 +20,7 @@ pub(super) struct Cache {
     /// By row: the version it was decoded of.
     records: Mutex<HashMap<i64, (i64, Value)>>,
     /// By name and type: the versions of the kinds it was made of.
-    made: Mutex<HashMap<(&'static str, TypeId), (Vec<i64>, Value)>>,
+    made: Mutex<HashMap<(&'static str, TypeId), Made>>,
 }
 
 impl Cache {
