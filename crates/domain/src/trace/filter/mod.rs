@@ -386,6 +386,8 @@ mod tests {
             ("rootcause.fault.service", 1),
             ("ok )", 4),
             ("!", 2),
+            ("service() { ok AND service() { ok } }", 20),
+            ("edge() { group.name = \"slow\" }", 10),
         ] {
             let mistake = Filter::parse(text, &group).unwrap_err();
             assert_eq!(mistake.at, at, "{text}: {mistake}");

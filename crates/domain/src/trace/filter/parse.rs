@@ -25,6 +25,8 @@ struct Parser<'a> {
     next: usize,
     end: usize,
     depth: usize,
+    /// Between the braces of `service()` or `edge()`, where there is no other one: each would be asked of each.
+    inside: bool,
     group: Option<&'a Groups<'a>>,
 }
 
@@ -38,7 +40,7 @@ fn whole(text: &str, group: Option<&Groups<'_>>) -> Result<Expression, Mistake> 
     if tokens.is_empty() {
         return Ok(Expression::All(Vec::new()));
     }
-    let mut parser = Parser { tokens, next: 0, end: text.chars().count() + 1, depth: 0, group };
+    let mut parser = Parser { tokens, next: 0, end: text.chars().count() + 1, depth: 0, inside: false, group };
     let expression = parser.any()?;
     match parser.peek() {
         None => Ok(expression),
@@ -193,6 +195,9 @@ impl Parser<'_> {
             let compare = self.compare(&TEXTS)?;
             return Ok(Expression::Text(key, compare, self.text()?));
         }
+        if self.inside && ["service", "edge", "group.name", "group.arn"].contains(&keyword.as_str()) {
+            return Err(self.mistake(format!("{word} cannot stand within service() or edge()")));
+        }
         match keyword.as_str() {
             "annotation" => {
                 self.next += 1;
@@ -343,7 +348,9 @@ impl Parser<'_> {
         if !self.take("{") {
             return Ok(None);
         }
+        self.inside = true;
         let inner = self.any()?;
+        self.inside = false;
         self.expect("}")?;
         Ok(Some(Box::new(inner)))
     }
