@@ -96,7 +96,11 @@ impl Cloud<'_> {
         let input =
             DescribeStackResourceInput { stack_name: Some(stack.into()), logical_resource_id: Some(logical.into()) };
         match self.aws.call::<DescribeStackResource>(input).await {
-            Ok(found) => Ok(found.stack_resource_detail.and_then(|detail| detail.physical_resource_id)),
+            Ok(found) => {
+                let there =
+                    found.stack_resource_detail.filter(|d| d.resource_status.as_deref() != Some("DELETE_COMPLETE"));
+                Ok(there.and_then(|detail| detail.physical_resource_id))
+            }
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }

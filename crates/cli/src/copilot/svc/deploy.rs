@@ -9,8 +9,8 @@ use crate::copilot::workspace::Workspace;
 use crate::copilot::{Common, Local, image};
 use anyhow::{Context as _, Result, bail};
 use quarry_aws::cloudformation::Stack;
-use quarry_aws::ecs::UpdateServiceRequest;
-use quarry_aws::ecs::op::UpdateService;
+use quarry_aws::ecs::op::{DescribeTasks, ListTasks, UpdateService};
+use quarry_aws::ecs::{DescribeTasksRequest, ListTasksRequest, UpdateServiceRequest};
 use quarry_deploy_kit::manifest::{Image, Kind, Placement, Service, variables_of_file};
 use quarry_deploy_kit::template::{self, Deployed};
 use serde_json::json;
@@ -140,12 +140,49 @@ pub async fn deploy(
         tags: &[("copilot-application", &record.app), ("copilot-environment", &record.name), ("copilot-service", name)],
         no_rollback: options.no_rollback,
     };
-    let outcome = now.deploy(wanted).await?;
+    let outcome = match now.deploy(wanted).await {
+        Ok(outcome) => outcome,
+        Err(error) => match stopped(session, &environment, &stack_name).await.as_slice() {
+            [] => return Err(error),
+            reasons => bail!("{error}\nTasks of it ended:\n{}", reasons.join("\n")),
+        },
+    };
     if outcome == Outcome::Unchanged && options.force {
         force(session, record, name).await?;
     }
     provide(session, record, needs).await?;
     told(session, record, &stack_name, name, outcome).await
+}
+
+/// Why the newest tasks of a service ended, where they are still known: what a failed deployment is about.
+async fn stopped(session: &Session, environment: &Stack, family: &str) -> Vec<String> {
+    let input = ListTasksRequest {
+        cluster: output(environment, "ClusterId"),
+        family: Some(family.into()),
+        desired_status: Some("STOPPED".into()),
+        ..Default::default()
+    };
+    let arns = match session.aws.call::<ListTasks>(input.clone()).await {
+        Ok(page) => page.task_arns.unwrap_or_default(),
+        Err(_) => return Vec::new(),
+    };
+    if arns.is_empty() {
+        return Vec::new();
+    }
+    let input = DescribeTasksRequest { cluster: input.cluster, tasks: Some(arns), ..Default::default() };
+    let tasks = session.aws.call::<DescribeTasks>(input).await.map(|page| page.tasks.unwrap_or_default());
+    let mut said = std::collections::BTreeSet::new();
+    for task in tasks.unwrap_or_default() {
+        said.insert(format!("  {}", task.stopped_reason.unwrap_or_default()));
+        for container in task.containers.unwrap_or_default() {
+            let code = container.exit_code.map(|code| format!("exit code {code}"));
+            let what: Vec<_> = code.into_iter().chain(container.reason).collect();
+            if !what.is_empty() {
+                said.insert(format!("  container {}: {}", container.name.unwrap_or_default(), what.join(", ")));
+            }
+        }
+    }
+    said.into_iter().take(8).collect()
 }
 
 /// Names that only HTTPS serves need a certificate.
