@@ -131,13 +131,10 @@ fn a_manifest_is_carried_out_and_what_is_not_is_refused() {
     assert!(error.unwrap_err().contains("exit status: 3"));
     run("task delete --name once --yes");
 
-    // A service that ends at once is rolled back, and what it said at its end is told.
-    project.write(
-        "copilot/helper/manifest.yml",
-        "name: helper\ntype: Backend Service\nimage: {build: helper/Dockerfile}\ncommand: say 7 ended\n",
-    );
+    // A service that cannot start is rolled back, and why its tasks ended is told.
+    project.write("copilot/helper/manifest.yml", "name: helper\ntype: Backend Service\nimage: {location: nowhere:1}\n");
     let error = project.run("svc deploy --name helper --env test").unwrap_err();
-    assert!(error.contains("ROLLBACK_COMPLETE") && error.contains("container helper: exit code 7"), "{error}");
+    assert!(error.contains("ROLLBACK_COMPLETE") && error.contains("CannotPullContainerError"), "{error}");
     let error = project.run("svc status --name helper --env test").unwrap_err();
     assert!(error.contains("helper is not deployed in test"), "{error}");
 
