@@ -4,7 +4,7 @@
 //! reach a handler, inside a transaction of their own.
 
 use crate::api::{Caller, Ctx, Operations, reads_only};
-use crate::audit::{self, Event, Parameters};
+use crate::audit::{self, Event, Origin, Parameters};
 use crate::authorization::{self, Acting, Circumstances, Who};
 use crate::calls::{Calls, Unserved};
 use crate::cloudformation::wait;
@@ -93,11 +93,12 @@ impl Endpoint {
             return otlp::receive(&self.platform, head, body);
         }
         if head.uri.path() == COLLECT_PATH {
-            return self.collect(head, body);
+            return self.collect(head, body, &request_id);
         }
         if cut::api::is_mine(head.uri.path()) {
             let sent = self.authentic(head, body, Protocol::Json, Some(cut::api::SERVICE), false);
-            return match sent {
+            let caller = sent.as_ref().ok().cloned();
+            let answer = match sent {
                 // A task's role is for AWS's services; cuts are the business of whoever runs the installation.
                 Ok(caller) if caller.arn != self.platform.place().global_arn("iam", "root") => cut::api::failure(
                     &ServiceError::new("AccessDenied", format!("{} may not do cuts", caller.arn), 403),
@@ -108,6 +109,14 @@ impl Endpoint {
                 }
                 Err(error) => cut::api::failure(&error),
             };
+            self.note_own(
+                head,
+                caller.as_ref(),
+                &cut::api::called(&head.method, head.uri.path()),
+                &answer,
+                &request_id,
+            );
+            return answer;
         }
         let call = match server::identify(quarry_aws::SERVICES, &head.method, &head.uri, &head.headers, body) {
             Ok(call) => call,
@@ -123,7 +132,7 @@ impl Endpoint {
                         request_id: &request_id,
                         ..Default::default()
                     };
-                    audit::write(&self.platform, head, event);
+                    audit::write(&self.platform, Origin::of(head), event);
                 }
                 return respond(refusal.reply(&request_id));
             }
@@ -176,7 +185,7 @@ impl Endpoint {
             request_id: &request_id,
             ..Default::default()
         };
-        audit::write(&self.platform, head, event);
+        audit::write(&self.platform, Origin::of(head), event);
         let reply = match outcome {
             Ok(output) => server::reply(call.protocol, call.service, call.operation, output.seen(), &request_id),
             Err(error) => {
@@ -189,8 +198,9 @@ impl Endpoint {
     }
 
     /// Removes at once what nobody needs any more of images: JSON of what it was.
-    fn collect(&self, head: &request::Parts, body: &[u8]) -> Response<Bytes> {
+    fn collect(&self, head: &request::Parts, body: &[u8], request_id: &str) -> Response<Bytes> {
         let asked = self.authentic(head, body, Protocol::Json, Some(cut::api::SERVICE), false);
+        let caller = asked.as_ref().ok().cloned();
         let collected = asked.and_then(|caller| {
             if head.method != http::Method::POST {
                 return Err(ServiceError::new("MethodNotAllowed", "only POST removes something", 405));
@@ -203,10 +213,49 @@ impl Endpoint {
             let unpacked = self.platform.runtime.collect(Duration::ZERO).map_err(|error| failed(error.to_string()))?;
             Ok(serde_json::json!({"layers": pushed.blobs, "bytes": pushed.bytes, "unpacked": unpacked}))
         });
-        match collected {
+        let answer = match collected {
             Ok(collected) => json(&collected),
             Err(error) => cut::api::failure(&error),
+        };
+        let called = cut::api::Called { name: "CollectImages", cut: None };
+        self.note_own(head, caller.as_ref(), &called, &answer, request_id);
+        answer
+    }
+
+    /// Writes down a call of Quarry's own API, unless it only looked.
+    fn note_own(
+        &self,
+        head: &request::Parts,
+        caller: Option<&Caller>,
+        called: &cut::api::Called<'_>,
+        answer: &Response<Bytes>,
+        request_id: &str,
+    ) {
+        let failed = answer.status().is_client_error() || answer.status().is_server_error();
+        if head.method == http::Method::GET && !failed {
+            return;
         }
+        let error = failed.then(|| {
+            let problem: Option<cut::api::Problem> = serde_json::from_slice(answer.body()).ok();
+            let (code, message) = problem.map(|problem| (problem.code, problem.message)).unwrap_or_default();
+            ServiceError::new(code, message, answer.status().as_u16())
+        });
+        let shown = called.cut.map(|id| serde_json::json!({"cutId": id})).unwrap_or_default();
+        let event = Event {
+            source: cut::api::SERVICE,
+            operation: called.name,
+            caller,
+            role_arn: caller.and_then(|caller| caller.acting.as_ref()).and_then(|acting| self.role_arn(acting)),
+            claimed_key: match caller {
+                None => sigv4::scope(&head.headers, head.uri.query().unwrap_or_default()).map(|s| s.access_key_id),
+                Some(_) => None,
+            },
+            parameters: Parameters::shown(shown),
+            error: error.as_ref(),
+            request_id,
+            ..Default::default()
+        };
+        audit::write(&self.platform, Origin::of(head), event);
     }
 
     /// What a task is told of itself, see [`crate::ecs::metadata`].

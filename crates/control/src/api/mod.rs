@@ -4,6 +4,7 @@
 //! `<service>/<operation>.rs`. It runs inside one store transaction that is committed if it returns
 //! `Ok` and undone if not, so a refused request changes nothing.
 
+use crate::audit::{self, Event, Origin, Parameters};
 use crate::authorization::{self, Acting, Circumstances};
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
@@ -133,10 +134,36 @@ impl Ctx<'_> {
             .find(O::service().id, O::NAME)
             .ok_or_else(|| ServiceError::new("InternalFailure", format!("{} is not served here", O::NAME), 500))?;
         let via = self.via.take();
+        let noted = via.filter(|_| !reads_only(O::NAME)).map(|via| (via, Parameters::of(&input)));
         let called = self.evaluated::<O>(via, &input).and_then(|()| handler.call(self, Box::new(input)));
         self.via = via;
+        if let Some((via, parameters)) = noted {
+            self.note::<O>(via, parameters, &called);
+        }
         let output = called?;
         Ok(*output.into_any().downcast::<O::Output>().expect("the output is of the operation's own type"))
+    }
+
+    /// Writes down what a service did on the caller's behalf, or was refused.
+    fn note<O: Operation>(&self, via: &'static str, parameters: Parameters, called: &Result<Box<dyn AnyShape>>) {
+        let role_arn = |acting: &Acting| {
+            let permissions = authorization::permissions(self.platform, self.tx, acting).ok()?;
+            permissions.role_arn().map(str::to_owned)
+        };
+        let request_id = self.platform.door.uuid();
+        let event = Event {
+            service: Some(O::service()),
+            operation: O::NAME,
+            caller: Some(&self.caller),
+            role_arn: self.caller.acting.as_ref().and_then(role_arn),
+            parameters,
+            response: called.as_ref().ok().map(|output| Parameters::of(output.seen()).shown),
+            error: called.as_ref().err(),
+            request_id: &request_id,
+            invoked_by: Some(via),
+            ..Default::default()
+        };
+        audit::write(self.platform, Origin::service(via), event);
     }
 
     /// What only looks is not evaluated: which state a service reads on its way is its own business. Values are.

@@ -16,6 +16,7 @@ pub use parameters::Parameters;
 
 use crate::api::{Caller, reads_only};
 use crate::authorization::Who;
+use crate::cut;
 use crate::platform::Platform;
 use http::{header, request};
 use quarry_wire::{ServiceError, ServiceModel, Timestamp};
@@ -40,7 +41,7 @@ const DATA: [(&str, &str); 8] = [
 #[derive(Default)]
 pub struct Event<'a> {
     pub service: Option<&'static ServiceModel>,
-    /// As the caller named it, where no service is known.
+    /// As the caller named it, where no service is known; [`cut::api::SERVICE`] for what is no AWS service's.
     pub source: &'a str,
     pub operation: &'a str,
     pub caller: Option<&'a Caller>,
@@ -53,35 +54,69 @@ pub struct Event<'a> {
     pub response: Option<Value>,
     pub error: Option<&'a ServiceError>,
     pub request_id: &'a str,
+    /// The service that called on behalf of the caller, such as `cloudformation.amazonaws.com`.
+    pub invoked_by: Option<&'static str>,
+}
+
+/// Where a call came from.
+pub struct Origin {
+    address: String,
+    agent: String,
+}
+
+impl Origin {
+    pub fn of(head: &request::Parts) -> Self {
+        let from = head.extensions.get::<crate::endpoint::Source>();
+        let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        Self {
+            address: from.map_or_else(|| "127.0.0.1".to_owned(), |source| source.0.to_string()),
+            agent: agent.chars().take(256).collect(),
+        }
+    }
+
+    /// A service that calls on somebody's behalf stands for both.
+    pub fn service(name: &str) -> Self {
+        Self { address: name.to_owned(), agent: name.to_owned() }
+    }
 }
 
 /// Writes one call down.
-pub fn write(platform: &Platform, head: &request::Parts, event: Event<'_>) {
+pub fn write(platform: &Platform, origin: Origin, event: Event<'_>) {
     let id = event.service.map(|service| service.id);
     let carries_data = id.is_some_and(|id| DATA.contains(&(id, event.operation)));
     if carries_data && event.error.is_none() {
         return;
     }
-    platform.audit.add(record(platform, head, event));
+    platform.audit.add(record(platform, origin, event));
 }
 
-fn record(platform: &Platform, head: &request::Parts, event: Event<'_>) -> Value {
+fn record(platform: &Platform, origin: Origin, event: Event<'_>) -> Value {
     let place = platform.place();
     let mut record = Map::new();
     let mut set = |name: &str, value: Value| drop(record.insert(name.to_owned(), value));
     set("eventVersion", "1.11".into());
-    set("userIdentity", identity(&place.account, &event));
+    let mut who = identity(&place.account, &event);
+    if event.caller.is_some_and(|caller| caller.access_key.is_empty())
+        && let Some(who) = who.as_object_mut()
+    {
+        who.remove("accessKeyId");
+    }
+    if let Some(service) = event.invoked_by {
+        who["invokedBy"] = service.into();
+    }
+    set("userIdentity", who);
     set("eventTime", time(platform.now_ms()));
     let source = event.service.map_or(event.source, |service| service.endpoint_prefix);
     // `api.ecr` is a host, not the service.
     let source = source.rsplit('.').next().unwrap_or_default();
-    set("eventSource", format!("{source}.amazonaws.com").into());
+    set(
+        "eventSource",
+        if source == cut::api::SERVICE { source.into() } else { format!("{source}.amazonaws.com").into() },
+    );
     set("eventName", event.operation.into());
     set("awsRegion", place.region.clone().into());
-    let from = head.extensions.get::<crate::endpoint::Source>();
-    set("sourceIPAddress", from.map_or_else(|| "127.0.0.1".to_owned(), |source| source.0.to_string()).into());
-    let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    set("userAgent", agent.chars().take(256).collect::<String>().into());
+    set("sourceIPAddress", origin.address.into());
+    set("userAgent", origin.agent.into());
     if let Some(error) = event.error {
         set("errorCode", error.code.clone().into());
         set("errorMessage", event.parameters.without_hidden(&error.message).into());

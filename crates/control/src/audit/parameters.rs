@@ -47,6 +47,11 @@ impl Parameters {
         parameters
     }
 
+    /// What holds nothing to hide.
+    pub fn shown(shown: Value) -> Self {
+        Self { shown, hidden: Vec::new() }
+    }
+
     /// A message, with what was hidden of the input hidden in it.
     pub fn without_hidden(&self, message: &str) -> String {
         let mut clean = message.to_owned();

@@ -237,3 +237,57 @@ fn files_are_turned_and_bounded_and_a_record_costs_little() {
     println!("one record: {each:?}");
     assert!(each.as_micros() < 5000, "{each:?}");
 }
+
+#[test]
+fn what_cloudformation_does_for_somebody_is_recorded_with_his_name() {
+    let stage = stage();
+    let template = json!({"Resources": {
+        "Cluster": {"Type": "AWS::ECS::Cluster", "Properties": {"ClusterName": "made"}},
+    }});
+    let create = json!({"StackName": "stack", "TemplateBody": template.to_string()});
+    let (status, body) = stage.call(Some(&stage.root), "cloudformation", "CreateStack", create);
+    assert_eq!(status, 200, "{body}");
+    let made = || -> Option<Value> {
+        let log = stage.log();
+        let mut records = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records.find(|record| record["eventName"] == "CreateCluster")
+    };
+    let mut passes = 0..100;
+    let mut reconciler = crate::cloudformation::reconcile::Reconciler::default();
+    let made = loop {
+        if let Some(made) = made() {
+            break made;
+        }
+        assert!(passes.next().is_some(), "{}", stage.log());
+        reconciler.pass(&stage.world.platform, &stage.world.operations);
+    };
+    let service = json!("cloudformation.amazonaws.com");
+    assert_eq!(made["userIdentity"]["invokedBy"], service);
+    assert_eq!((&made["userIdentity"]["type"], &made["userIdentity"]["accessKeyId"]), (&json!("Root"), &Value::Null));
+    assert_eq!((&made["sourceIPAddress"], &made["userAgent"]), (&service, &service));
+    assert_eq!(made["requestParameters"]["clusterName"], "made");
+    assert_eq!(made["responseElements"]["cluster"]["clusterName"], "made");
+    // What it only looked at is its own business.
+    assert!(!stage.log().contains("DescribeClusters"));
+}
+
+#[test]
+fn calls_of_the_platform_s_own_api_are_recorded() {
+    let stage = stage();
+    for (method, path, name) in [
+        (Method::POST, "/_quarry/v1/cuts/cut-1/abort", "AbortCut"),
+        (Method::POST, "/_quarry/v1/cuts", "CreateCut"),
+        (Method::GET, "/_quarry/v1/cuts/cut-1/report", "GetCut"),
+        (Method::POST, crate::endpoint::COLLECT_PATH, "CollectImages"),
+    ] {
+        // Unsigned: refused, and written down.
+        let request = Request::builder().method(method).uri(path).header("host", "localhost").body(()).unwrap();
+        let (head, ()) = request.into_parts();
+        assert_eq!(stage.endpoint.answer(&head, b"{}").status(), 403, "{path}");
+        let record = stage.last();
+        assert_eq!((&record["eventName"], &record["eventSource"]), (&json!(name), &json!("quarry")));
+        assert!(record["errorCode"].is_string() && record["userIdentity"]["type"] == "Unknown", "{record}");
+        let about = if path.contains("cut-1") { json!({"cutId": "cut-1"}) } else { Value::Null };
+        assert_eq!(record["requestParameters"], about);
+    }
+}

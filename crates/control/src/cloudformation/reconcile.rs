@@ -231,7 +231,7 @@ fn act_for(ctx: &mut Ctx<'_>, stack: &Stack) -> Result<()> {
     };
     if let Some(acting) = &ctx.caller.acting {
         ctx.caller.arn = acting.arn.clone();
-        ctx.via = Some("cloudformation.amazonaws.com");
     }
+    ctx.via = Some("cloudformation.amazonaws.com");
     Ok(())
 }

@@ -86,6 +86,32 @@ pub fn is_mine(path: &str) -> bool {
     path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// What a request calls, as the audit log names it.
+pub struct Called<'a> {
+    pub name: &'static str,
+    /// Id of the cut that it is about.
+    pub cut: Option<&'a str>,
+}
+
+/// What a method and path of this API call.
+pub fn called<'a>(method: &Method, path: &'a str) -> Called<'a> {
+    let rest = path.strip_prefix(PATH).unwrap_or_default().trim_matches('/');
+    let (id, verb) = rest.split_once('/').unwrap_or((rest, ""));
+    let name = match (verb, id.is_empty(), method == Method::POST) {
+        ("", true, true) => "CreateCut",
+        ("resume", _, true) => "ResumeCut",
+        ("rollback", _, true) => "RollBackCut",
+        ("finish", _, true) => "FinishCut",
+        ("abort", _, true) => "AbortCut",
+        (_, _, true) => "ChangeCut",
+        ("", true, false) => "ListCuts",
+        (_, _, false) => "GetCut",
+    };
+    // What is no id of a cut says nothing.
+    let id = Some(id).filter(|id| !id.is_empty() && id.len() <= 64);
+    Called { name, cut: id }
+}
+
 /// Answers a request that is authentic. Blocks.
 pub fn answer(
     platform: &Arc<Platform>,
