@@ -230,7 +230,7 @@ fn files_are_turned_and_bounded_and_a_record_costs_little() {
             parameters: Parameters::of(shape.as_ref()),
             ..Default::default()
         };
-        super::write(&stage.world.platform, &head, event);
+        super::write(&stage.world.platform, super::Origin::of(&head), event);
     }
     let each = begun.elapsed() / rounds;
     stage.world.platform.audit.flush();
