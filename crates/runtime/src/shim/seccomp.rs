@@ -158,7 +158,7 @@ const COMMON: &[i64] = &[
     libc::SYS_ioprio_get, libc::SYS_ioprio_set, libc::SYS_getrlimit, libc::SYS_setrlimit, libc::SYS_prlimit64,
     libc::SYS_getrusage, libc::SYS_times, libc::SYS_getcpu, libc::SYS_seccomp, libc::SYS_landlock_create_ruleset,
     libc::SYS_landlock_add_rule, libc::SYS_landlock_restrict_self,
-    // Who am I; without capabilities these change nothing that matters
+    // Who am I: within the users of the task, and what its capabilities allow
     libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_getgroups, libc::SYS_setuid,
     libc::SYS_setgid, libc::SYS_setreuid, libc::SYS_setregid, libc::SYS_setresuid, libc::SYS_setresgid,
     libc::SYS_getresuid, libc::SYS_getresgid, libc::SYS_setgroups, libc::SYS_setfsuid, libc::SYS_setfsgid,
