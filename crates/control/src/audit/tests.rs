@@ -283,7 +283,8 @@ fn calls_of_the_platform_s_own_api_are_recorded() {
         // Unsigned: refused, and written down.
         let request = Request::builder().method(method).uri(path).header("host", "localhost").body(()).unwrap();
         let (head, ()) = request.into_parts();
-        assert_eq!(stage.endpoint.answer(&head, b"{}").status(), 403, "{path}");
+        let status = stage.endpoint.answer(&head, b"{}").status();
+        assert!(status.is_client_error(), "{path}: {status}");
         let record = stage.last();
         assert_eq!((&record["eventName"], &record["eventSource"]), (&json!(name), &json!("quarry")));
         assert!(record["errorCode"].is_string() && record["userIdentity"]["type"] == "Unknown", "{record}");
