@@ -32,6 +32,8 @@ struct State {
     tracer: SdkTracer,
     /// What the service's database is called in traces.
     database: String,
+    /// The share is ours to decide, not a sampler's of the environment.
+    decides: bool,
 }
 
 /// Set once, where traces are wanted.
@@ -86,12 +88,13 @@ impl Telemetry {
             .with_resource(resource.with_attribute(version).build())
             .with_id_generator(Ids(RandomIdGenerator::default()))
             .with_batch_exporter(exporter);
-        if std::env::var_os("OTEL_TRACES_SAMPLER").is_none() {
-            let share = Sampler::TraceIdRatioBased(SHARE);
-            provider = provider.with_sampler(Sampler::ParentBased(Box::new(share)));
+        let decides = std::env::var_os("OTEL_TRACES_SAMPLER").is_none();
+        if decides {
+            // What comes to it without a decision is in the share.
+            provider = provider.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
         }
         let provider = provider.build();
-        let _ = STATE.set(State { tracer: provider.tracer("board"), database: format!("{service}.db") });
+        let _ = STATE.set(State { tracer: provider.tracer("board"), database: format!("{service}.db"), decides });
         Telemetry(provider)
     }
 
@@ -132,10 +135,16 @@ fn begin(state: &State, request: &Request) -> Option<Context> {
             none.with_remote_span_context(SpanContext::new(trace, parent, flags, true, TraceState::default()))
         }
         Some(Given { trace, .. }) => {
-            NEXT.set(Some(trace));
+            undecided(state, trace)?;
             none
         }
-        None => TraceContextPropagator::new().extract_with_context(&none, &Fields(headers)),
+        None => {
+            let told = TraceContextPropagator::new().extract_with_context(&none, &Fields(headers));
+            if !told.has_active_span() {
+                undecided(state, RandomIdGenerator::default().new_trace_id())?;
+            }
+            told
+        }
     };
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -151,6 +160,14 @@ fn begin(state: &State, request: &Request) -> Option<Context> {
     let span = state.tracer.build_with_context(builder, &parent);
     NEXT.set(None);
     Some(Context::new().with_span(span))
+}
+
+/// A trace that nobody has decided about: `None` where it is not recorded. Decided by its id, so that all services decide
+/// alike, and before anything is written down of the request.
+fn undecided(state: &State, trace: TraceId) -> Option<()> {
+    let drawn = u64::from_be_bytes(trace.to_bytes()[8..].try_into().unwrap_or_default());
+    let is_in_share = drawn as f64 <= SHARE * u64::MAX as f64;
+    (is_in_share || !state.decides).then(|| NEXT.set(Some(trace)))
 }
 
 /// Does something as a span of the request in hand, if that is recorded.
