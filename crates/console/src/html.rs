@@ -41,7 +41,7 @@ pub struct Frame<'a> {
 }
 
 /// The console's parts: name and path.
-const PARTS: [(&str, &str); 12] = [
+const PARTS: [(&str, &str); 13] = [
     ("Overview", "/"),
     ("Clusters", "/clusters"),
     ("Task definitions", "/task-definitions"),
@@ -53,6 +53,7 @@ const PARTS: [(&str, &str); 12] = [
     ("Roles", "/roles"),
     ("Logs", "/logs"),
     ("Alarms", "/alarms"),
+    ("Traces", "/traces"),
     ("Cuts", "/cuts"),
 ];
 

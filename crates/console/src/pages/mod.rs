@@ -16,6 +16,7 @@ mod stacks;
 mod target_groups;
 mod task_definitions;
 mod tasks;
+mod traces;
 
 use crate::api::{Api, Told, Trouble};
 use crate::form::Form;
@@ -62,6 +63,8 @@ pub async fn page(ctx: &Ctx<'_>, segments: &[&str]) -> Told<Page> {
         ["logs", group] => Box::pin(logs::group(ctx, group)),
         ["alarms"] => Box::pin(alarms::list(ctx)),
         ["alarms", name] => Box::pin(alarms::one(ctx, name)),
+        ["traces"] => Box::pin(traces::list(ctx)),
+        ["traces", id] => Box::pin(traces::one(ctx, id)),
         ["cuts"] => Box::pin(cuts::list(ctx)),
         ["cuts", id] => Box::pin(cuts::one(ctx, id)),
         _ => return Err(Trouble::Missing(format!("page {}", ctx.path))),
