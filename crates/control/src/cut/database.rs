@@ -98,7 +98,7 @@ mod tests {
             assert!(!said.contains("secret"), "{said}");
         }
         let encrypted = Url::new("postgres://app:secret@db/shop?sslmode=require");
-        assert_eq!(encrypted.shown().unwrap(), "postgres://app@db/shop");
+        assert_eq!(encrypted.shown().unwrap(), "postgres://app@db:5432/shop");
         let why = Url::new("postgres://db/shop?sslmode=verify-full").shown().unwrap_err();
         assert!(why.contains("sslrootcert"), "{why}");
     }
