@@ -272,6 +272,7 @@ fn acts(site: &Site, person: &Person<'_>) {
     assert!(person.browser.text(".said").contains("shop is being updated"));
     // The page shows the third task without being loaded again.
     person.browser.script("window.same = true");
+    wait_for("three tasks run", || (service().running_count == Some(3)).then_some(()));
     wait_for("the page follows", || person.sees("#service").contains("3 of 3 running").then_some(()));
     assert_eq!(person.browser.script("return window.same === true"), json!(true));
     if let Some(aws) = client_program("aws") {

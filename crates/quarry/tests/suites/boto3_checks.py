@@ -232,9 +232,9 @@ def _():
     assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-@check("iam", "CreateUser (not served)")
+@check("iam", "CreateGroup (not served)")
 def _():
-    refused("InvalidAction", boto3.client("iam").create_user, UserName="u")
+    refused("InvalidAction", boto3.client("iam").create_group, GroupName="g")
 
 
 @check("ec2", "RunScheduledInstances (not served)")

@@ -47,6 +47,23 @@ fn set_state(stage: &Stage, arn: &str, status: &str) {
 }
 
 #[test]
+fn services_are_listed_by_strategy_and_launch_type() {
+    let stage = Stage::new();
+    let definition = stage.define("api:v1");
+    let arn = create(&stage, &definition, json!({})).unwrap().service_arn.unwrap();
+    let listed = |members: Value| {
+        let mut input = json!({"cluster": "demo"});
+        input.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let answer = stage.world.call::<op::ListServices>(serde_json::from_value(input).unwrap());
+        answer.map(|listed| listed.service_arns.unwrap())
+    };
+    assert_eq!(listed(json!({"schedulingStrategy": "DAEMON", "launchType": "EC2"})).unwrap(), [arn]);
+    assert_eq!(listed(json!({"schedulingStrategy": "REPLICA"})).unwrap(), [""; 0]);
+    assert_eq!(listed(json!({"launchType": "FARGATE"})).unwrap(), [""; 0]);
+    assert_eq!(listed(json!({"launchType": "LAMBDA"})).unwrap_err().code, "InvalidParameterException");
+}
+
+#[test]
 fn one_task_runs_on_each_instance_and_on_each_that_joins() {
     let mut stage = Stage::new();
     let definition = stage.define("api:v1");
