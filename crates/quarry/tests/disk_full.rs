@@ -202,7 +202,9 @@ fn inside_read_only() {
     platform.restart_serve().unwrap();
     assert_eq!(clusters(&aws), acknowledged, "exactly what was acknowledged");
     create("four").unwrap();
+    // Not where it was, perhaps: the port of its listener may be free now.
     wait_for("the load balancer serves again", || {
+        let (address, host) = front(&platform)?;
         request(address, &host, "GET", "/", None, "").filter(|(status, _)| *status == 200)
     });
     assert!(platform.quarry(&["stop"]).unwrap().status.success());

@@ -44,6 +44,12 @@
     const of = encodeURIComponent(location.pathname + location.search);
     source = new EventSource(`/live?of=${of}&version=${main.dataset.version}`);
     source.onmessage = (event) => put(JSON.parse(event.data));
+    // Refused for good, as when too many pages are open: later there may be room.
+    source.onerror = () => {
+      if (!source || source.readyState !== EventSource.CLOSED) return;
+      stop();
+      setTimeout(start, 5000);
+    };
   }
 
   function stop() {

@@ -151,9 +151,10 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
     say(format_args!("  use it:  eval \"$(quarry env --data-dir {})\"", data_dir.display()));
 
     let answer = move |request, peer| front.clone().answer(request, peer);
-    let connections = tokio::spawn(accept(listener, answer));
+    let connections = tokio::spawn(accept(listener, true, answer));
     let answer = move |request, _| console.clone().answer(request);
-    let console_connections = tokio::spawn(accept(console_listener, answer));
+    // A page that is left ends what kept it up to date.
+    let console_connections = tokio::spawn(accept(console_listener, false, answer));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let end_all = tokio::select! {
         _ = interrupt.recv() => true,
@@ -214,7 +215,8 @@ fn tasks_isolation(runtime: &dyn quarry_domain::task::TaskRuntime) -> &'static s
 /// Connections at a time; more wait in the listener's queue. Tasks, too, may connect.
 const CONNECTIONS: usize = 512;
 
-async fn accept<A, F, B>(listener: TcpListener, answer: A)
+/// `half_close`: a client that has said everything may close its side and still gets its answer.
+async fn accept<A, F, B>(listener: TcpListener, half_close: bool, answer: A)
 where
     A: Fn(Request<Incoming>, IpAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
@@ -239,8 +241,7 @@ where
             let service = service_fn(move |request| answer(request, peer.ip()));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                // A client that has said everything may close its side and still gets its answer.
-                .half_close(true)
+                .half_close(half_close)
                 .header_read_timeout(Duration::from_secs(60))
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
