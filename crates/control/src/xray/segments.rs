@@ -63,7 +63,7 @@ pub fn batch_get(ctx: &mut Ctx<'_>, input: BatchGetTracesRequest) -> Result<Batc
 pub fn telemetry(_: &mut Ctx<'_>, input: PutTelemetryRecordsRequest) -> Result<PutTelemetryRecordsResult> {
     for record in input.telemetry_records.unwrap_or_default() {
         let (rejected, spilled) = (record.segments_rejected_count, record.segments_spillover_count);
-        if rejected.unwrap_or_default() + spilled.unwrap_or_default() > 0 {
+        if rejected.max(spilled) > Some(0) {
             tracing::warn!(host = input.hostname, rejected, spilled, "an X-Ray daemon has lost segments");
         }
     }
