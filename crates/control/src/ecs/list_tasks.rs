@@ -53,7 +53,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
         Some("EXTERNAL" | "MANAGED_INSTANCES") => tasks.clear(),
         Some(other) => return Err(error::invalid_parameter_exception(format!("Invalid launchType '{other}'."))),
     }
-    let arns = tasks.into_iter().map(|task| task.arn.clone()).collect();
+    // In one order, whether they still run or have stopped: pages leave nothing out while tasks stop.
+    let mut arns: Vec<String> = tasks.into_iter().map(|task| task.arn.clone()).collect();
+    arns.sort();
     let (arns, next_token) = page(arns, String::clone, input.next_token.as_deref(), input.max_results, 100)?;
     Ok(ListTasksResponse { task_arns: Some(arns), next_token })
 }
