@@ -19,6 +19,8 @@ struct Idle {
 const MAX_IDLE: usize = 512;
 /// Kept idle at most, unless the target names a shorter time.
 const MAX_AGE: Duration = Duration::from_secs(60);
+/// How often the holder of a pool looks for what its targets have closed.
+pub const SWEEP: Duration = Duration::from_secs(2);
 /// A request that may not be repeated takes only connections used within this time: most servers that
 /// close idle connections without a word wait longer.
 const FRESH: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use crate::http2::to_target;
 use crate::io::{BUFFER, Buf};
 use crate::limits::Limits;
 use crate::logs::{self, Batch, Logger, Sink};
-use crate::pool::Pool;
+use crate::pool::{Pool, SWEEP};
 use crate::relay;
 use crate::screen;
 use crate::stream::Stream;
@@ -127,7 +127,6 @@ const MAX_STORED: usize = 256;
 /// Of [`Scratch`] likewise, and how long one may have become.
 const MAX_HEADS: usize = 64;
 const MAX_HEAD: usize = 8 * 1024;
-const SWEEP: Duration = Duration::from_secs(2);
 const IMF_FIXDATE: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 

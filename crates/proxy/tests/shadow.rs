@@ -112,6 +112,23 @@ fn a_side_that_never_answers_costs_clients_nothing() {
 }
 
 #[test]
+fn a_side_that_has_ended_is_let_go() {
+    let (source, _) = side(|path| (200, format!("[\"{path}\"]")));
+    let (let_go, lets_go) = std::sync::mpsc::channel();
+    let ending = Upstream::start(move |mut peer| {
+        if peer.request().is_some_and(|request| request.head.contains("X-Cut-Shadow")) {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]");
+            peer.finish_writing();
+            let _ = let_go.send(peer.is_closed());
+        }
+    });
+    let (proxy, _, port) = shadowing("ending", &source, &ending, &[]);
+    assert_eq!(get(port, "/posts/1").status(), 200);
+    shadow(&proxy, |s| s.copied == 1);
+    assert_eq!(lets_go.recv_timeout(Duration::from_secs(60)), Ok(true), "its connection is kept");
+}
+
+#[test]
 fn answers_of_every_framing_are_compared_and_long_ones_are_not() {
     let answers = |long: usize| {
         Upstream::start(move |mut peer| {

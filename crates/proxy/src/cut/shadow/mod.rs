@@ -17,7 +17,7 @@ pub use answered::Capture;
 use super::scope::Scope;
 use crate::broker::Brokers;
 use crate::http2::to_target;
-use crate::pool::Pool;
+use crate::pool::{Pool, SWEEP};
 use crate::worker::Shared;
 use answered::Answered;
 use compare::{Difference, Ignore, differences};
@@ -179,7 +179,19 @@ async fn work(shared: Weak<Shared>, mut copies: mpsc::Receiver<Box<ReadCopy>>) {
     let asker =
         Asker { shared, pool: Pool::default(), http2: to_target::Connections::default(), brokers: Brokers::default() };
     let (asker, room) = (Rc::new(asker), Arc::new(Semaphore::new(AT_ONCE)));
-    while let Some(copy) = copies.recv().await {
+    let mut sweep = tokio::time::interval(SWEEP);
+    loop {
+        let copy = tokio::select! {
+            copy = copies.recv() => copy,
+            // An idle connection keeps the network namespace of a task that has ended.
+            _ = sweep.tick() => {
+                asker.pool.sweep();
+                let Some(shared) = asker.shared.upgrade() else { return };
+                asker.brokers.retain(&shared.table.load().config.snapshot);
+                continue;
+            }
+        };
+        let Some(copy) = copy else { return };
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let asker = asker.clone();
         tokio::task::spawn_local(async move {
