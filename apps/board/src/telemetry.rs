@@ -7,6 +7,7 @@
 mod export;
 
 use std::cell::Cell;
+use std::fmt;
 use std::sync::OnceLock;
 
 use axum::extract::{MatchedPath, Request};
@@ -50,6 +51,10 @@ thread_local! {
 /// Ids at random, but where a trace's is known.
 #[derive(Debug)]
 struct Ids(RandomIdGenerator);
+
+/// The trace that a request was recorded in: an extension of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded(TraceId);
 
 /// What `X-Amzn-Trace-Id` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +119,9 @@ pub async fn serve(request: Request, next: Next) -> Response {
         return next.run(request).await;
     };
     let Some(context) = begin(state, &request) else { return next.run(request).await };
-    let response = next.run(request).with_context(context.clone()).await;
+    let mut response = next.run(request).with_context(context.clone()).await;
     let (span, status) = (context.span(), response.status());
+    response.extensions_mut().insert(Recorded(span.span_context().trace_id()));
     span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
     if status.is_server_error() {
         span.set_status(Status::error(status.canonical_reason().unwrap_or_default()));
@@ -253,8 +259,15 @@ pub fn header(received: Option<&HeaderValue>) -> Option<HeaderValue> {
 }
 
 fn told(trace: TraceId, span: SpanId, sampled: bool) -> String {
-    let trace = trace.to_string();
-    format!("Root=1-{}-{};Parent={span};Sampled={}", &trace[..8], &trace[8..], u8::from(sampled))
+    format!("{};Parent={span};Sampled={}", Recorded(trace), u8::from(sampled))
+}
+
+impl fmt::Display for Recorded {
+    /// As `X-Amzn-Trace-Id` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = u128::from_be_bytes(self.0.to_bytes());
+        write!(f, "Root=1-{:08x}-{:024x}", number >> 96, number & (u128::MAX >> 32))
+    }
 }
 
 impl Given {
@@ -263,15 +276,18 @@ impl Given {
         for (name, value) in value.split(';').filter_map(|field| field.trim().split_once('=')) {
             match name {
                 "Root" => {
-                    let (version, rest) = value.split_once('-')?;
-                    let digits = rest.replacen('-', "", 1);
-                    trace = TraceId::from_hex(&digits).ok().filter(|_| version == "1" && digits.len() == 32);
+                    let (time, random) = value.strip_prefix("1-")?.split_once('-')?;
+                    let is_id = time.len() == 8 && random.len() == 24;
+                    let is_id = is_id && time.bytes().chain(random.bytes()).all(|b| b.is_ascii_hexdigit());
+                    let number = |digits: &str| u128::from_str_radix(digits, 16).ok();
+                    trace = number(time).zip(number(random)).filter(|_| is_id);
                 }
                 "Parent" => parent = SpanId::from_hex(value).ok().filter(|id| *id != SpanId::INVALID),
                 "Sampled" => sampled = ["0", "1"].iter().position(|v| *v == value).map(|v| v == 1),
                 _ => {}
             }
         }
+        let trace = trace.map(|(time, random)| TraceId::from(time << 96 | random));
         Some(Given { trace: trace.filter(|id| *id != TraceId::INVALID)?, parent, sampled })
     }
 }
@@ -310,7 +326,14 @@ mod tests {
         assert_eq!(told(given.trace, given.parent.unwrap(), given.sampled.unwrap()), text);
         let open = Given::parse("Self=1-a-b;Root=1-5759e988-bd862e3fe1be46a994272793").unwrap();
         assert_eq!((open.parent, open.sampled), (None, None));
-        for bad in ["", "Root=x", "Root=1-5759e988-bd", "Root=1-00000000-000000000000000000000000"] {
+        for bad in [
+            "",
+            "Root=x",
+            "Root=1-+759e988-bd862e3fe1be46a994272793",
+            "Root=2-5759e988-bd862e3fe1be46a994272793",
+            "Root=1-5759e988-bd",
+            "Root=1-00000000-000000000000000000000000",
+        ] {
             assert_eq!(Given::parse(bad), None, "{bad}");
         }
     }

@@ -5,9 +5,7 @@ mod common;
 use common::{headers, operation};
 use http::{Method, Uri};
 use proptest::prelude::*;
-use quarry_wire::{
-    Kind, Protocol, Slot, Structure, Timestamp, Type, Value, cbor, client, form, json, server, sigv4, xml,
-};
+use quarry_wire::{Kind, Slot, Structure, Timestamp, Type, Value, cbor, client, form, json, server, sigv4, xml};
 
 /// A small generator (xorshift), so that one seed makes one shape.
 struct Dice(u64);
@@ -110,17 +108,7 @@ proptest! {
 
                 let reply = server::reply(protocol, service, model, output.as_ref(), "r");
                 let mut again = (model.new_output)();
-                match protocol {
-                    Protocol::Json | Protocol::RestJson => json::read_slice(again.as_mut(), &reply.body).expect("JSON"),
-                    Protocol::Cbor => cbor::read_slice(again.as_mut(), &reply.body).expect("CBOR"),
-                    Protocol::Query | Protocol::Ec2 => {
-                        let text = std::str::from_utf8(&reply.body).expect("text");
-                        let root = xml::Node::parse(text).expect("XML");
-                        let wrapper = model.result_wrapper;
-                        let node = if wrapper.is_empty() { &root } else { root.child(wrapper).expect("a result") };
-                        node.read(again.as_mut()).expect("readable");
-                    }
-                }
+                client::read(protocol, model, again.as_mut(), &reply.body).expect("readable");
                 prop_assert_eq!(&json::to_value(again.as_ref()), &wanted_output, "{} as an answer", model.name);
                 }
             }

@@ -64,6 +64,10 @@ pub enum Command {
         /// Go on showing new lines until interrupted.
         #[arg(long, short)]
         follow: bool,
+        /// Only lines that match a filter pattern of CloudWatch Logs: `ERROR`, `?WARN ?ERROR`, `%5\d\d%`,
+        /// `{ $.status >= 500 }`.
+        #[arg(long, value_name = "PATTERN")]
+        filter: Option<String>,
         /// Print one JSON object per line.
         #[arg(long)]
         json: bool,
@@ -124,9 +128,9 @@ pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;
                 top::run(&connection, std::time::Duration::from_secs(interval), once, json).await?;
             }
-            Command::Logs { service, target, cluster, follow, json } => {
+            Command::Logs { service, target, cluster, follow, filter, json } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;
-                logs::run(&connection, &logs::Request { service, cluster, follow, json }).await?;
+                logs::run(&connection, &logs::Request { service, cluster, follow, filter, json }).await?;
             }
             Command::Exec { of, target, cluster, container, command } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;

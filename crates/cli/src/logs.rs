@@ -16,6 +16,8 @@ pub struct Request {
     pub service: String,
     pub cluster: Option<String>,
     pub follow: bool,
+    /// A filter pattern of CloudWatch Logs.
+    pub filter: Option<String>,
     pub json: bool,
 }
 
@@ -34,7 +36,7 @@ pub async fn run(connection: &Connection, request: &Request) -> Result<()> {
     let mut since = None;
     loop {
         for source in &sources {
-            for event in events(&aws, source, since).await? {
+            for event in events(&aws, source, request.filter.as_ref(), since).await? {
                 since = since.max(event.timestamp);
                 if shown.insert(event.event_id.clone()) {
                     print(&event, request.json)?;
@@ -97,10 +99,16 @@ async fn sources(aws: &Client, service: &Service) -> Result<BTreeSet<Source>> {
     Ok(sources)
 }
 
-async fn events(aws: &Client, source: &Source, since: Option<i64>) -> Result<Vec<FilteredLogEvent>> {
+async fn events(
+    aws: &Client,
+    source: &Source,
+    filter: Option<&String>,
+    since: Option<i64>,
+) -> Result<Vec<FilteredLogEvent>> {
     let input = FilterLogEventsRequest {
         log_group_name: Some(source.group.clone()),
         log_stream_name_prefix: Some(source.prefix.clone()).filter(|p| !p.is_empty()),
+        filter_pattern: filter.cloned(),
         start_time: since,
         ..Default::default()
     };

@@ -3,7 +3,7 @@
 //! Requests are authenticated first, decoded and checked against their model next, and only then
 //! reach a handler, inside a transaction of their own.
 
-use crate::api::{Caller, Ctx, Operations, reads_only};
+use crate::api::{AnyShape, Caller, Ctx, Operations, reads_only};
 use crate::audit::{self, Event, Origin, Parameters};
 use crate::authorization::{self, Acting, Circumstances, Who};
 use crate::calls::{Calls, Unserved};
@@ -11,11 +11,13 @@ use crate::cloudformation::wait;
 use crate::cut;
 use crate::ecs::metadata::{self, Asker};
 use crate::iam::{self, KeyUse, RoleUse};
+use crate::logs::live_tail::LiveTail;
 use crate::platform::Platform;
 use crate::sts;
-use crate::xray::otlp;
+use crate::xray::{self, otlp};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
+use quarry_aws::logs::{StartLiveTailResponse, op::StartLiveTail};
 use quarry_domain::failpoint;
 use quarry_wire::sigv4::{self, Credentials, Expected};
 use quarry_wire::{Protocol, ServiceError, Structure, Timestamp, server};
@@ -169,6 +171,12 @@ impl Endpoint {
                 done
             }
         });
+        let mut tail = None;
+        let outcome = outcome.and_then(|output| {
+            let (output, opened) = self.tail(&call, output, &request_id)?;
+            tail = opened;
+            Ok(output)
+        });
         let writes = !reads_only(call.operation.name) && !call.operation.name.contains("GetSecretValue");
         let event = Event {
             service: Some(call.service),
@@ -194,7 +202,34 @@ impl Endpoint {
             }
         };
         self.calls.count(call.service.id, call.operation.name, reply.status);
-        respond(reply)
+        let mut response = respond(reply);
+        if let Some(tail) = tail {
+            response.extensions_mut().insert::<LiveTail>(tail);
+        }
+        response
+    }
+
+    /// Opens the session of Live Tail that an answer begins; it is told in an extension of the answer.
+    fn tail(
+        &self,
+        call: &server::Call<'_>,
+        output: Box<dyn AnyShape>,
+        request_id: &str,
+    ) -> Result<(Box<dyn AnyShape>, Option<LiveTail>), ServiceError> {
+        if !call.is::<StartLiveTail>() {
+            return Ok((output, None));
+        }
+        let mut output =
+            *output.into_any().downcast::<StartLiveTailResponse>().expect("the output is of the operation's own type");
+        let start = output.response_stream.as_mut().and_then(|stream| stream.session_start.as_mut());
+        let tail = match start {
+            Some(start) => {
+                start.request_id = Some(request_id.to_owned());
+                Some(LiveTail::open(&self.platform, call.protocol, start)?)
+            }
+            None => None,
+        };
+        Ok((Box::new(output), tail))
     }
 
     /// Removes at once what nobody needs any more of images: JSON of what it was.
@@ -320,6 +355,9 @@ impl Endpoint {
         body: &[u8],
         call: &server::Call<'_>,
     ) -> Result<Caller, ServiceError> {
+        if xray::is_for_daemon(head, call) {
+            return Ok(Caller::root(&self.platform));
+        }
         let global = GLOBAL.contains(&call.service.id);
         self.authentic(head, body, call.protocol, Some(call.service.signing_name), global)
     }

@@ -6,6 +6,7 @@ use crate::cloudwatch::store::MetricStore;
 use crate::cut::figures::Watching;
 use crate::ecs::exec::Sessions;
 use crate::ecs::stats::Samples;
+use crate::logs::live_tail;
 use crate::machine::Machine;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
@@ -73,6 +74,7 @@ pub struct Platform {
     pub samples: Mutex<Samples>,
     /// Sessions of ExecuteCommand.
     pub sessions: Sessions,
+    pub live_tails: live_tail::Sessions,
     live: Mutex<Live>,
     /// Rises when [`Live`] changes or the runtime reports a change; while a cut holds clients' writes, what the proxies say of
     /// that raises [`cuts`](Self::cuts) alone.
@@ -158,6 +160,7 @@ impl Platform {
             catalog,
             samples: Mutex::default(),
             sessions: Sessions::default(),
+            live_tails: live_tail::Sessions::default(),
             live: Mutex::default(),
             seen,
             cuts: Wake::default(),

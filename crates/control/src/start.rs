@@ -24,7 +24,7 @@ pub struct Control {
 type Reconciler = fn(Arc<Platform>, Arc<Operations>);
 
 /// Each by the name of its thread.
-const RECONCILERS: [(&str, Reconciler); 11] = [
+const RECONCILERS: [(&str, Reconciler); 12] = [
     ("ecs", ecs::reconcile::run),
     ("capacity", ecs::reconcile::capacity::run),
     ("storage", ecs::reconcile::storage::run),
@@ -34,6 +34,7 @@ const RECONCILERS: [(&str, Reconciler); 11] = [
     ("cut", cut::driver::run),
     ("ecr", |platform, _| ecr::lifecycle::run(&platform)),
     ("logs", logs::follow::run),
+    ("metricfilters", logs::metric_filters::run),
     ("secretsmanager", |platform, _| secretsmanager::purge::run(&platform)),
     ("servicediscovery", servicediscovery::reconcile::run),
 ];

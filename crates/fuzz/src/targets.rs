@@ -11,11 +11,13 @@ use quarry_domain::log_pattern::Pattern;
 use quarry_domain::policy::{Context, Decision, Denial, Policy, PolicyKind, PolicySet, Principal, Request, evaluate};
 use quarry_domain::rule::{self, Conditions, Headers, Rules};
 use quarry_domain::snapshot::{Condition, Snapshot};
+use quarry_domain::trace::daemon;
 use quarry_domain::trace::filter::Filter;
 use quarry_domain::trace::graph::Graph;
 use quarry_domain::trace::header::{self, TraceHeader};
 use quarry_domain::trace::{Segment, Trace};
 use quarry_runtime::{LayerStore, UnpackLimits};
+use quarry_wire::eventstream::Message;
 use quarry_wire::{Timestamp, hash, server, sigv4, validate, xml};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -37,6 +39,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "trace_filter", run: trace_filter },
     Target { name: "trace_headers", run: trace_headers },
     Target { name: "segment", run: segment },
+    Target { name: "daemon", run: datagram },
+    Target { name: "eventstream", run: events },
     Target { name: "spans", run: quarry_control::xray::otlp::check },
     Target { name: "log_pattern", run: log_pattern },
     Target { name: "xml", run: answer },
@@ -199,18 +203,36 @@ fn trace_filter(bytes: &[u8]) {
 fn trace_headers(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Some(header) = TraceHeader::parse(text) {
-        let w3c = header::to_w3c(&header.root).expect("a trace's id");
+        let w3c = header::to_w3c(header.root()).expect("a trace's id");
         // An id of zeros alone is X-Ray's, not W3C's.
-        assert!(header::to_xray(&w3c).is_none_or(|root| root == header.root));
+        assert!(header::to_xray(&w3c).is_none_or(|root| root == header.root()));
     }
     if let Some(from) = TraceHeader::from_w3c(text) {
         let said = format!(
             "Root={};Parent={};Sampled={}",
-            from.root,
-            from.parent.clone().unwrap_or_default(),
+            from.root(),
+            from.parent().unwrap_or_default(),
             u8::from(from.sampled == Some(true))
         );
         assert_eq!(TraceHeader::parse(&said), Some(from));
+    }
+}
+
+/// A datagram to X-Ray's daemon: its document is what stands after the line, and is read or refused.
+fn datagram(bytes: &[u8]) {
+    let Some(document) = daemon::document(bytes) else { return };
+    assert!(!document.is_empty() && document.len() < bytes.len(), "{document:?}");
+    segment(document.as_bytes());
+}
+
+/// Messages of an event stream: each that is read is written as it came, and is read again.
+fn events(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let before = bytes;
+        let Ok(Some(message)) = Message::read(&mut bytes) else { return };
+        let mut written = Vec::new();
+        message.write(&mut written);
+        assert_eq!(written, before[..before.len() - bytes.len()], "{message:?}");
     }
 }
 

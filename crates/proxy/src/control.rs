@@ -3,6 +3,7 @@
 use crate::broker::Brokers;
 use crate::cut::shadow::Shadows;
 use crate::cut::{self, Cuts};
+use crate::daemon::Daemon;
 use crate::handover::{self, Letter, Taker};
 use crate::health_file::{self, HealthFile};
 use crate::limits::Limits;
@@ -17,7 +18,7 @@ use crate::store::{self, Store};
 use crate::table::{Config, Table};
 use crate::target::Target;
 use crate::tls::TlsSettings;
-use crate::traces::{self, Traces};
+use crate::traces::Traces;
 use crate::worker::{self, Command, Shared};
 use crate::{Error, NameService, ProxyConfig};
 use arc_swap::ArcSwap;
@@ -63,6 +64,7 @@ struct Control {
     saved: bool,
     serve: Option<mpsc::Sender<Up>>,
     name_server: Option<NameServer>,
+    daemon: Daemon,
     /// Another proxy has taken over: nothing listens here any more, and nothing is written.
     retired: bool,
 }
@@ -142,6 +144,7 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             saved: true,
             serve: None,
             name_server: None,
+            daemon: Daemon::default(),
             retired: false,
         };
         control.run(config.data_dir.join("control.sock"), taker).await
@@ -293,6 +296,7 @@ impl Control {
         if let Some(names) = self.name_server.take() {
             names.tasks.iter().for_each(AbortHandle::abort);
         }
+        self.daemon.stop();
         self.store.give_up();
         self.health_file = None;
         if let Err(error) = handover::stopped(&mut successor).await {
@@ -368,9 +372,11 @@ impl Control {
             if let Some(old) = self.name_server.take() {
                 old.tasks.iter().for_each(AbortHandle::abort);
             }
+            self.daemon.stop();
         }
-        let name_server_missing = self.snapshot.hub.is_some() && self.name_server.is_none() && !self.retired;
-        if self.listening.has_failures() || name_server_missing {
+        let hub = self.snapshot.hub.as_ref();
+        let is_missing = self.daemon.is_elsewhere(hub) || (hub.is_some() && self.name_server.is_none());
+        if self.listening.has_failures() || (is_missing && !self.retired) {
             let before = self.listening.statuses(&self.snapshot, &self.tls_errors);
             self.listen().await;
             if self.saved && before != self.listening.statuses(&self.snapshot, &self.tls_errors) {
@@ -447,6 +453,7 @@ impl Control {
         }
         self.listening.update(&self.snapshot.clone()).await;
         self.serve_names().await;
+        self.daemon.follow(self.snapshot.hub.as_ref(), &self.brokers, &self.shared).await;
     }
 
     fn health_changed(&mut self) {
@@ -546,8 +553,12 @@ impl Control {
             target_groups: self.registry.groups.iter().map(|(arn, g)| (arn.clone(), g.total())).collect(),
         };
         if self.serve.is_some() {
-            let documents = traces::waiting(&self.segments);
-            if !documents.is_empty() {
+            // All that can wait, and what comes meanwhile.
+            for _ in 0..8 {
+                let documents = self.shared.traces.waiting(&self.segments);
+                if documents.is_empty() {
+                    break;
+                }
                 self.send(Up::Segments { documents });
             }
         }

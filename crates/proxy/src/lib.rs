@@ -11,6 +11,7 @@ mod client;
 mod connect;
 mod control;
 mod cut;
+mod daemon;
 mod exchange;
 mod front;
 #[doc(hidden)]

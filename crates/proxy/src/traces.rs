@@ -14,6 +14,7 @@ use quarry_domain::trace::header::TraceHeader;
 use quarry_domain::trace::sampling::{Asked, Sampler};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// What all workers ask.
@@ -21,6 +22,8 @@ pub struct Traces {
     /// Absent while there are no rules.
     sampler: ArcSwapOption<Sampler>,
     outbox: SyncSender<String>,
+    /// How many bytes wait in it.
+    waiting: AtomicUsize,
 }
 
 /// A request that is recorded.
@@ -28,13 +31,14 @@ pub struct Traces {
 pub struct Traced {
     pub marks: Marks,
     /// Who asked, by the client's own word.
-    parent: Option<String>,
+    parent: Option<[u8; 16]>,
 }
 
 /// X-Ray's name of what a segment is of.
 const ORIGIN: &str = "AWS::ElasticLoadBalancingV2::LoadBalancer";
-/// Segments that may wait.
+/// Segments that may wait, and their bytes: tasks send some of them.
 const QUEUE: usize = 4096;
+const MAX_WAITING: usize = 16 << 20;
 /// Segments that are told in one message.
 const BATCH: usize = 1000;
 
@@ -42,7 +46,7 @@ impl Traces {
     /// With what its segments come out of.
     pub fn new() -> (Self, Receiver<String>) {
         let (outbox, segments) = sync_channel(QUEUE);
-        (Self { sampler: ArcSwapOption::empty(), outbox }, segments)
+        (Self { sampler: ArcSwapOption::empty(), outbox, waiting: AtomicUsize::new(0) }, segments)
     }
 
     /// Takes the rules of a snapshot over. What was taken of this second's reservoirs is forgotten.
@@ -82,7 +86,7 @@ impl Traces {
         }
         let mut root = trace::id(seconds, (random(), random() as u32));
         if let Some(received) = &received {
-            root.copy_from_slice(received.root.as_bytes());
+            root = received.root;
         }
         let marks = Marks { root, id: trace::span_id(random()) };
         Some(Traced { marks, parent: received.and_then(|received| received.parent) })
@@ -91,14 +95,24 @@ impl Traces {
     /// Hands the segment of a request over that has ended.
     pub fn end(&self, traced: &Traced, entry: &Entry) {
         let Some(front) = &entry.front else { return };
-        // Full or without a receiver: lost.
-        let _ = self.outbox.try_send(document(traced, entry, front).to_string());
+        self.offer(document(traced, entry, front).to_string());
     }
-}
 
-/// What waits to be told, at most [`BATCH`].
-pub fn waiting(segments: &Receiver<String>) -> Vec<String> {
-    segments.try_iter().take(BATCH).collect()
+    /// Hands a segment over. Where too much waits, it is lost.
+    pub fn offer(&self, document: String) {
+        let length = document.len();
+        let waiting = self.waiting.fetch_add(length, Ordering::Relaxed);
+        if waiting + length > MAX_WAITING || self.outbox.try_send(document).is_err() {
+            self.waiting.fetch_sub(length, Ordering::Relaxed);
+        }
+    }
+
+    /// What waits to be told, at most [`BATCH`].
+    pub fn waiting(&self, segments: &Receiver<String>) -> Vec<String> {
+        let documents: Vec<String> = segments.try_iter().take(BATCH).collect();
+        self.waiting.fetch_sub(documents.iter().map(String::len).sum(), Ordering::Relaxed);
+        documents
+    }
 }
 
 fn document(traced: &Traced, entry: &Entry, front: &Front) -> Value {
@@ -128,7 +142,7 @@ fn document(traced: &Traced, entry: &Entry, front: &Front) -> Value {
         segment["http"]["request"]["user_agent"] = text(&entry.user_agent).into();
     }
     if let Some(parent) = &traced.parent {
-        segment["parent_id"] = parent.as_str().into();
+        segment["parent_id"] = text(parent).into();
     }
     if let Some((id, port)) = &entry.target {
         segment["annotations"]["target"] = format!("{id}:{port}").into();

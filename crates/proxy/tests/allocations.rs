@@ -6,11 +6,13 @@
 mod common;
 
 use common::*;
-use quarry_domain::snapshot::Endpoint;
+use quarry_domain::snapshot::{Endpoint, Snapshot};
+use quarry_domain::trace::sampling::SamplingRule;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Mutex, PoisonError};
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -55,10 +57,20 @@ fn target(body: usize) -> Endpoint {
     Endpoint::Tcp(address)
 }
 
-/// Allocations per request.
-fn allocations(request: &str, body: usize) -> f64 {
+/// Processor time of this process so far, in microseconds, to a hundredth of a second.
+fn used() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<f64>().unwrap() * 10_000.0).sum()
+}
+
+/// Allocations and microseconds of processor time per request, of client and target, too.
+fn cost(request: &str, body: usize, traces: Vec<SamplingRule>) -> (f64, f64) {
+    // Both are counted for the whole process.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let port = free_port();
-    let proxy = Proxy::serving(&simple(port, &[target(body)]));
+    let proxy = Proxy::serving(&Snapshot { traces, ..simple(port, &[target(body)]) });
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_nodelay(true).unwrap();
     let mut buffer = [0; 4096];
@@ -69,11 +81,11 @@ fn allocations(request: &str, body: usize) -> f64 {
         }
     };
     ask(1000);
-    let region = Region::new(COUNTED);
+    let (region, before) = (Region::new(COUNTED), used());
     ask(REQUESTS);
-    let counted = region.change();
+    let (counted, time) = (region.change(), used() - before);
     proxy.stop();
-    (counted.allocations + counted.reallocations) as f64 / REQUESTS as f64
+    ((counted.allocations + counted.reallocations) as f64 / REQUESTS as f64, time / REQUESTS as f64)
 }
 
 #[test]
@@ -82,8 +94,28 @@ fn a_small_request_on_kept_connections_allocates_nothing() {
         "GET /api/one?x=1 HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: wrk\r\nAccept: */*\r\nCookie: a=b\r\n\r\n";
     let with_body = "POST /api/one HTTP/1.1\r\nHost: bench.test\r\nContent-Length: 11\r\n\r\nhello world";
     for (request, body) in [(plain, 0), (with_body, 11)] {
-        let each = allocations(request, body);
+        let (each, _) = cost(request, body, Vec::new());
         println!("{each:.3} allocations per request");
         assert!(each < 0.2, "{each} allocations per request of {request:?}");
     }
+}
+
+#[test]
+fn a_request_that_is_not_recorded_allocates_nothing_more() {
+    let head = "GET /api/one?x=1 HTTP/1.1\r\nHost: bench.test\r\n";
+    let rule = |fixed_rate| vec![SamplingRule { reservoir: 0, fixed_rate, ..SamplingRule::default() }];
+    let root = "1-5759e988-bd862e3fe1be46a994272793";
+    let (_, plain) = cost(&format!("{head}\r\n"), 0, Vec::new());
+    for said in [
+        String::new(),
+        format!("X-Amzn-Trace-Id: Root={root};Parent=53995c3f42cd8ad8;Sampled=0\r\n"),
+        "traceparent: 00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-00\r\n".to_owned(),
+    ] {
+        let (each, time) = cost(&format!("{head}{said}\r\n"), 0, rule(0.0));
+        println!("not recorded: {each:.3} allocations per request, {time:.1} µs ({plain:.1} µs without rules)");
+        assert!(each < 0.2, "{each} allocations per request that says {said:?}");
+    }
+    let (each, time) = cost(&format!("{head}\r\n"), 0, rule(1.0));
+    println!("recorded: {each:.1} allocations per request, {time:.1} µs");
+    assert!(each >= 1.0, "a segment is made");
 }

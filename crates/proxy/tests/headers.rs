@@ -4,6 +4,7 @@ mod common;
 
 use common::*;
 use quarry_domain::snapshot::*;
+use quarry_domain::trace::sampling::SamplingRule;
 
 fn with(attributes: ListenerAttributes) -> (Proxy, Upstream, u16) {
     let target = Upstream::start(|mut peer| {
@@ -82,4 +83,48 @@ fn tls_headers_go_by_the_listeners_names_and_no_client_says_them() {
     let seen = common::tls::ask(&mut common::tls::connect(port, "one.example", &trust), request).unwrap();
     assert!(seen.contains("X-Tls: TLSv1.3\r\n") && seen.contains("X-Cipher: TLS_AES_128_GCM_SHA256\r\n"), "{seen}");
     assert!(!seen.contains("forged") && !seen.contains("X-Amzn-Tls"), "{seen}");
+}
+
+/// What the target is told of a request that says this, where this share is recorded.
+fn told(rate: f64, said: &str) -> Message {
+    let (port, target) = (free_port(), Upstream::echo("t"));
+    let rule = SamplingRule { reservoir: 0, fixed_rate: rate, ..SamplingRule::default() };
+    let routes = Snapshot { traces: vec![rule], ..simple(port, &[target.endpoint()]) };
+    let _proxy = Proxy::serving(&routes);
+    let mut client = Peer::local(port);
+    client.send(&format!("GET / HTTP/1.1\r\nHost: a.example\r\n{said}\r\n"));
+    Message { head: client.response().text(), body: Vec::new() }
+}
+
+#[test]
+fn both_trace_headers_are_understood_and_told() {
+    const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
+    const W3C: &str = "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8";
+    // The client's word counts, whatever the rules say; the balancer's segment is the target's parent.
+    for said in [
+        format!("X-Amzn-Trace-Id: Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1\r\n"),
+        format!("traceparent: {W3C}-01\r\n"),
+    ] {
+        let seen = told(0.0, &said);
+        let trace = seen.header("X-Amzn-Trace-Id").unwrap();
+        let parent = trace.split(';').find_map(|field| field.strip_prefix("Parent=")).unwrap();
+        assert!(trace.contains(&format!("Root={ROOT}")) && trace.ends_with(";Sampled=1"), "{said}: {trace}");
+        assert!(parent.len() == 16 && parent != "53995c3f42cd8ad8", "{trace}");
+        assert_eq!(values(&seen, "traceparent"), [format!("00-{}-{parent}-01", &W3C[3..35])], "{said}");
+    }
+    for said in [format!("X-Amzn-Trace-Id: Root={ROOT};Sampled=0\r\n"), format!("traceparent: {W3C}-00\r\n")] {
+        let seen = told(1.0, &said);
+        let trace = seen.header("X-Amzn-Trace-Id").unwrap();
+        assert!(trace.ends_with(";Sampled=0") && !trace.contains("Parent"), "{said}: {trace}");
+        let kept = if said.starts_with("traceparent") { vec![format!("{W3C}-00")] } else { vec![] };
+        assert_eq!(values(&seen, "traceparent"), kept, "{said}");
+    }
+    // Where nobody has decided, the rules do.
+    let root = |seen: &Message| seen.header("X-Amzn-Trace-Id").unwrap().to_owned();
+    assert!(root(&told(1.0, "")).starts_with("Root=1-") && root(&told(1.0, "")).ends_with(";Sampled=1"));
+    let open = root(&told(0.0, &format!("X-Amzn-Trace-Id: Root={ROOT};Sampled=?\r\n")));
+    assert!(
+        open.starts_with("Self=1-") && open.contains(&format!(";Root={ROOT}")) && open.ends_with(";Sampled=0"),
+        "{open}"
+    );
 }

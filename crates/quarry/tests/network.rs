@@ -3,6 +3,8 @@
 
 #[path = "network/credentials.rs"]
 mod credentials;
+#[path = "network/daemon.rs"]
+mod daemon;
 #[path = "network/exec.rs"]
 mod exec;
 #[path = "network/failpoints.rs"]
@@ -69,6 +71,7 @@ fn who_reaches_whom(isolation: &str) {
     let endpoint = ask("/env/AWS_ENDPOINT_URL");
     let said = ask(&format!("/connect/{}", endpoint.trim_start_matches("http://")));
     assert!(said.starts_with("HTTP/1.1 4"), "{endpoint}: {said}");
+    daemon::takes_segments_and_tells_rules(&site, &ask);
     if isolation == "none" {
         assert!(there.starts_with("127.81."), "{there}");
         return;

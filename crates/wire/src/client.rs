@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{DecodeError, ServiceError};
 use crate::schema::{OperationModel, Protocol, ServiceModel};
 use crate::shape::{Shape, Structure, View};
-use crate::{cbor, form, json, server, xml};
+use crate::{cbor, eventstream, form, json, server, xml};
 
 /// A request to be sent by POST.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +97,9 @@ pub fn read(
 ) -> Result<(), DecodeError> {
     if !operation.has_output {
         return Ok(());
+    }
+    if let Some(stream) = operation.stream() {
+        return eventstream::read_answer(protocol, output, stream, body);
     }
     match protocol {
         Protocol::Json | Protocol::RestJson => json::read_slice(output, body),

@@ -8,6 +8,7 @@ pub mod cbor;
 pub mod client;
 pub mod datachannel;
 pub mod error;
+pub mod eventstream;
 pub mod form;
 pub mod hash;
 pub mod json;
@@ -25,7 +26,7 @@ pub use serde;
 pub use error::{DecodeError, ServiceError};
 pub use scalar::{Blob, Document, Timestamp};
 pub use schema::{
-    Element, ErrorModel, Kind, Member, OperationModel, Paginator, Pattern, Protocol, Schema, ServiceModel, Type,
+    Element, ErrorModel, Kind, Member, OperationModel, Paginator, Pattern, Protocol, Role, Schema, ServiceModel, Type,
 };
 pub use shape::{Empty, List, Map, Operation, Shape, Slot, Structure, Value, View};
 #[doc(hidden)]

@@ -13,6 +13,17 @@ pub struct Schema {
     pub name: &'static str,
     /// Its members, in the model's order; a member's index is its position here.
     pub members: &'static [Member],
+    pub role: Role,
+}
+
+/// What a structure is in its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Plain,
+    /// A union of the events that an answer's body is made of.
+    EventStream,
+    /// What ends a stream in place of an event.
+    Error,
 }
 
 /// One member of a structure.
@@ -200,7 +211,12 @@ pub static BLOB: Type = Type::new(Kind::Blob);
 
 impl Schema {
     pub const fn new(name: &'static str, members: &'static [Member]) -> Self {
-        Schema { name, members }
+        Schema { name, members, role: Role::Plain }
+    }
+
+    pub const fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
     }
 
     /// The index of the member with this model name.
@@ -322,6 +338,15 @@ impl Protocol {
             Protocol::Query | Protocol::Ec2 => true,
             Protocol::Json | Protocol::Cbor | Protocol::RestJson => false,
         }
+    }
+}
+
+impl OperationModel {
+    /// The index of the output's member that is a stream of events; its only one.
+    pub fn stream(&self) -> Option<usize> {
+        let is_stream =
+            |member: &Member| matches!(&member.ty.kind, Kind::Structure(schema) if schema.role == Role::EventStream);
+        self.output.members.iter().position(is_stream)
     }
 }
 

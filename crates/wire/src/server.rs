@@ -11,7 +11,7 @@ use crate::error::{DecodeError, ServiceError};
 use crate::form::Params;
 use crate::schema::{OperationModel, Protocol, ServiceModel};
 use crate::shape::{Operation, Shape, Structure};
-use crate::{cbor, json, sigv4, validate, xml};
+use crate::{cbor, eventstream, json, sigv4, validate, xml};
 
 /// Largest body of any request, in bytes: an image layer part in base64.
 pub const MAX_BODY: usize = 32 << 20;
@@ -168,7 +168,7 @@ impl Refusal {
     }
 }
 
-/// The answer to a call that went well.
+/// The answer to a call that went well; of an answer that is a stream of events, its beginning.
 pub fn reply(
     protocol: Protocol,
     service: &ServiceModel,
@@ -176,6 +176,12 @@ pub fn reply(
     output: &dyn Structure,
     request_id: &str,
 ) -> Reply {
+    let mut headers = headers(protocol, service.json_version, request_id);
+    if let Some(stream) = operation.stream() {
+        headers.retain(|(name, _)| *name != "content-type");
+        headers.push(("content-type", eventstream::CONTENT_TYPE.to_owned()));
+        return Reply { status: 200, headers, body: eventstream::answer(protocol, output, stream) };
+    }
     let body = match protocol {
         Protocol::Json | Protocol::Cbor if !operation.has_output => Vec::new(),
         Protocol::RestJson if !operation.has_output => b"{}".to_vec(),
@@ -184,7 +190,6 @@ pub fn reply(
         Protocol::Query => query_body(service, operation, output, request_id).into_bytes(),
         Protocol::Ec2 => ec2_body(service, operation, output, request_id).into_bytes(),
     };
-    let mut headers = headers(protocol, service.json_version, request_id);
     if protocol == Protocol::Cbor && !operation.has_output {
         headers.retain(|(name, _)| *name != "content-type");
     }

@@ -200,14 +200,28 @@ fn structs(model: &Service) -> Result<BTreeMap<String, String>> {
             rows.push_str(&row(model, member, reference, target, required.contains(member.as_str()))?);
         }
         let _ = writeln!(text, "}}\nshape!({rust}, {table};{fields});");
-        if members.is_empty() {
-            let _ = writeln!(text, "pub(crate) static {table}: Schema = Schema::new({name:?}, &[]);");
-        } else {
-            let _ = writeln!(text, "pub(crate) static {table}: Schema = Schema::new({name:?}, &[\n{rows}]);");
-        }
+        let rows = if members.is_empty() { String::new() } else { format!("\n{rows}") };
+        let role = role(model, name)?;
+        let _ = writeln!(text, "pub(crate) static {table}: Schema = Schema::new({name:?}, &[{rows}]){role};");
         out.insert(rust, text);
     }
     Ok(out)
+}
+
+/// What is added to the table of a structure that is no plain one.
+fn role(model: &Service, name: &str) -> Result<&'static str> {
+    let shape = model.shape(name);
+    let is_stream =
+        |reference: &Value| model.shape(reference["shape"].as_str().unwrap_or_default())["eventstream"] == true;
+    let members = object(&shape["members"]);
+    if members.len() > 1 && members.values().any(is_stream) {
+        bail!("{name}: a stream of events beside other members is not supported");
+    }
+    Ok(match (&shape["eventstream"], &shape["exception"]) {
+        (Value::Bool(true), _) => ".role(quarry_wire::Role::EventStream)",
+        (_, Value::Bool(true)) => ".role(quarry_wire::Role::Error)",
+        _ => "",
+    })
 }
 
 fn row(model: &Service, member: &str, reference: &Value, target: &str, required: bool) -> Result<String> {

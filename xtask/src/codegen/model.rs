@@ -52,9 +52,6 @@ impl Service {
                 if TAKEN.contains(&names::type_name(&name).as_str()) {
                     bail!("the structure {name} shadows a name of Rust");
                 }
-                if shape["eventstream"] == true {
-                    bail!("{name}: event streams are not supported");
-                }
                 structs.insert(name.clone());
             }
             let parts = ["member", "key", "value"].map(|part| &shape[part]);

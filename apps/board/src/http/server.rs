@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::TRACE_HEADER;
-use crate::telemetry;
+use crate::telemetry::{self, Recorded};
 
 /// A connection may be idle this long: longer than a load balancer keeps it, so that the balancer
 /// is the one who closes it. The same time bounds the arrival of a request's head.
@@ -171,6 +171,9 @@ pub async fn access_log(State(closing): State<Arc<AtomicBool>>, request: Request
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
+    // The trace by who asked, or the one that was begun here.
+    let begun = response.extensions().get::<Recorded>().filter(|_| trace.is_none()).map(Recorded::to_string);
+    let trace = trace.or(begun.as_deref());
     let status = response.status().as_u16();
     let micros = started.elapsed().as_micros() as u64;
     if status >= 500 {

@@ -4,10 +4,22 @@
 
 use quarry_wire::{ErrorModel, ServiceError};
 
+pub static ACCESS_DENIED_EXCEPTION: ErrorModel = ErrorModel { shape: "AccessDeniedException", code: "AccessDeniedException", status: 400, message: "message" };
+/// `AccessDeniedException`, HTTP 400.
+pub fn access_denied_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("AccessDeniedException", message, 400)
+}
+
 pub static DATA_ALREADY_ACCEPTED_EXCEPTION: ErrorModel = ErrorModel { shape: "DataAlreadyAcceptedException", code: "DataAlreadyAcceptedException", status: 400, message: "message" };
 /// `DataAlreadyAcceptedException`, HTTP 400.
 pub fn data_already_accepted_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("DataAlreadyAcceptedException", message, 400)
+}
+
+pub static INVALID_OPERATION_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidOperationException", code: "InvalidOperationException", status: 400, message: "message" };
+/// `InvalidOperationException`, HTTP 400.
+pub fn invalid_operation_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("InvalidOperationException", message, 400)
 }
 
 pub static INVALID_PARAMETER_EXCEPTION: ErrorModel = ErrorModel { shape: "InvalidParameterException", code: "InvalidParameterException", status: 400, message: "message" };
@@ -50,6 +62,18 @@ pub static SERVICE_UNAVAILABLE_EXCEPTION: ErrorModel = ErrorModel { shape: "Serv
 /// `ServiceUnavailableException`, HTTP 500.
 pub fn service_unavailable_exception(message: impl Into<String>) -> ServiceError {
     ServiceError::new("ServiceUnavailableException", message, 500)
+}
+
+pub static SESSION_STREAMING_EXCEPTION: ErrorModel = ErrorModel { shape: "SessionStreamingException", code: "SessionStreamingException", status: 400, message: "message" };
+/// `SessionStreamingException`, HTTP 400.
+pub fn session_streaming_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("SessionStreamingException", message, 400)
+}
+
+pub static SESSION_TIMEOUT_EXCEPTION: ErrorModel = ErrorModel { shape: "SessionTimeoutException", code: "SessionTimeoutException", status: 400, message: "message" };
+/// `SessionTimeoutException`, HTTP 400.
+pub fn session_timeout_exception(message: impl Into<String>) -> ServiceError {
+    ServiceError::new("SessionTimeoutException", message, 400)
 }
 
 pub static TOO_MANY_TAGS_EXCEPTION: ErrorModel = ErrorModel { shape: "TooManyTagsException", code: "TooManyTagsException", status: 400, message: "message" };

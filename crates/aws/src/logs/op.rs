@@ -60,6 +60,19 @@ pub(crate) static DELETE_LOG_STREAM: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DeleteMetricFilter, DELETE_METRIC_FILTER, shapes::DeleteMetricFilterRequest, Empty);
+pub(crate) static DELETE_METRIC_FILTER: OperationModel = OperationModel {
+    name: "DeleteMetricFilter",
+    new_input: boxed::<shapes::DeleteMetricFilterRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteMetricFilterRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::INVALID_PARAMETER_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::OPERATION_ABORTED_EXCEPTION, &error::SERVICE_UNAVAILABLE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(DeleteRetentionPolicy, DELETE_RETENTION_POLICY, shapes::DeleteRetentionPolicyRequest, Empty);
 pub(crate) static DELETE_RETENTION_POLICY: OperationModel = OperationModel {
     name: "DeleteRetentionPolicy",
@@ -97,6 +110,19 @@ pub(crate) static DESCRIBE_LOG_STREAMS: OperationModel = OperationModel {
     result_wrapper: "",
     errors: &[&error::INVALID_PARAMETER_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::SERVICE_UNAVAILABLE_EXCEPTION],
     paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "limit", result_key: &["logStreams"], more_results: "" }),
+};
+
+operation!(DescribeMetricFilters, DESCRIBE_METRIC_FILTERS, shapes::DescribeMetricFiltersRequest, shapes::DescribeMetricFiltersResponse);
+pub(crate) static DESCRIBE_METRIC_FILTERS: OperationModel = OperationModel {
+    name: "DescribeMetricFilters",
+    new_input: boxed::<shapes::DescribeMetricFiltersRequest>,
+    new_output: boxed::<shapes::DescribeMetricFiltersResponse>,
+    input: <shapes::DescribeMetricFiltersRequest as Shape>::SCHEMA,
+    output: <shapes::DescribeMetricFiltersResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::INVALID_PARAMETER_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::SERVICE_UNAVAILABLE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["nextToken"], output_token: &["nextToken"], limit_key: "limit", result_key: &["metricFilters"], more_results: "" }),
 };
 
 operation!(FilterLogEvents, FILTER_LOG_EVENTS, shapes::FilterLogEventsRequest, shapes::FilterLogEventsResponse);
@@ -164,6 +190,19 @@ pub(crate) static PUT_LOG_EVENTS: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(PutMetricFilter, PUT_METRIC_FILTER, shapes::PutMetricFilterRequest, Empty);
+pub(crate) static PUT_METRIC_FILTER: OperationModel = OperationModel {
+    name: "PutMetricFilter",
+    new_input: boxed::<shapes::PutMetricFilterRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::PutMetricFilterRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::INVALID_PARAMETER_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::OPERATION_ABORTED_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_UNAVAILABLE_EXCEPTION, &error::INVALID_OPERATION_EXCEPTION],
+    paginator: None,
+};
+
 operation!(PutRetentionPolicy, PUT_RETENTION_POLICY, shapes::PutRetentionPolicyRequest, Empty);
 pub(crate) static PUT_RETENTION_POLICY: OperationModel = OperationModel {
     name: "PutRetentionPolicy",
@@ -174,6 +213,19 @@ pub(crate) static PUT_RETENTION_POLICY: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::INVALID_PARAMETER_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::OPERATION_ABORTED_EXCEPTION, &error::SERVICE_UNAVAILABLE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(StartLiveTail, START_LIVE_TAIL, shapes::StartLiveTailRequest, shapes::StartLiveTailResponse);
+pub(crate) static START_LIVE_TAIL: OperationModel = OperationModel {
+    name: "StartLiveTail",
+    new_input: boxed::<shapes::StartLiveTailRequest>,
+    new_output: boxed::<shapes::StartLiveTailResponse>,
+    input: <shapes::StartLiveTailRequest as Shape>::SCHEMA,
+    output: <shapes::StartLiveTailResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::ACCESS_DENIED_EXCEPTION, &error::INVALID_PARAMETER_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_OPERATION_EXCEPTION],
     paginator: None,
 };
 
@@ -200,6 +252,19 @@ pub(crate) static TAG_RESOURCE: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::INVALID_PARAMETER_EXCEPTION, &error::RESOURCE_NOT_FOUND_EXCEPTION, &error::SERVICE_UNAVAILABLE_EXCEPTION, &error::TOO_MANY_TAGS_EXCEPTION],
+    paginator: None,
+};
+
+operation!(TestMetricFilter, TEST_METRIC_FILTER, shapes::TestMetricFilterRequest, shapes::TestMetricFilterResponse);
+pub(crate) static TEST_METRIC_FILTER: OperationModel = OperationModel {
+    name: "TestMetricFilter",
+    new_input: boxed::<shapes::TestMetricFilterRequest>,
+    new_output: boxed::<shapes::TestMetricFilterResponse>,
+    input: <shapes::TestMetricFilterRequest as Shape>::SCHEMA,
+    output: <shapes::TestMetricFilterResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "",
+    errors: &[&error::INVALID_PARAMETER_EXCEPTION, &error::SERVICE_UNAVAILABLE_EXCEPTION],
     paginator: None,
 };
 

@@ -4,6 +4,7 @@
 
 use quarry_wire::Pattern;
 
+pub(crate) static P26E709A8: Pattern = Pattern::new("[^:*$]*", "[^:*$]*", "");
 pub(crate) static P2FB1F142: Pattern = Pattern::new("^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+)$", "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+)$", "");
 pub(crate) static P3B2A5AA5: Pattern = Pattern::new("^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$", "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$", "");
 pub(crate) static P54DBAD66: Pattern = Pattern::new("[\\.\\-_/#A-Za-z0-9]+", "[\\.\\-_/#A-Za-z0-9]+", "");

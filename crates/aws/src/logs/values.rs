@@ -32,3 +32,33 @@ pub mod order_by {
     pub const LOG_STREAM_NAME: &str = "LogStreamName";
     pub const LAST_EVENT_TIME: &str = "LastEventTime";
 }
+
+pub mod standard_unit {
+    pub const SECONDS: &str = "Seconds";
+    pub const MICROSECONDS: &str = "Microseconds";
+    pub const MILLISECONDS: &str = "Milliseconds";
+    pub const BYTES: &str = "Bytes";
+    pub const KILOBYTES: &str = "Kilobytes";
+    pub const MEGABYTES: &str = "Megabytes";
+    pub const GIGABYTES: &str = "Gigabytes";
+    pub const TERABYTES: &str = "Terabytes";
+    pub const BITS: &str = "Bits";
+    pub const KILOBITS: &str = "Kilobits";
+    pub const MEGABITS: &str = "Megabits";
+    pub const GIGABITS: &str = "Gigabits";
+    pub const TERABITS: &str = "Terabits";
+    pub const PERCENT: &str = "Percent";
+    pub const COUNT: &str = "Count";
+    pub const BYTES_SECOND: &str = "Bytes/Second";
+    pub const KILOBYTES_SECOND: &str = "Kilobytes/Second";
+    pub const MEGABYTES_SECOND: &str = "Megabytes/Second";
+    pub const GIGABYTES_SECOND: &str = "Gigabytes/Second";
+    pub const TERABYTES_SECOND: &str = "Terabytes/Second";
+    pub const BITS_SECOND: &str = "Bits/Second";
+    pub const KILOBITS_SECOND: &str = "Kilobits/Second";
+    pub const MEGABITS_SECOND: &str = "Megabits/Second";
+    pub const GIGABITS_SECOND: &str = "Gigabits/Second";
+    pub const TERABITS_SECOND: &str = "Terabits/Second";
+    pub const COUNT_SECOND: &str = "Count/Second";
+    pub const NONE: &str = "None";
+}

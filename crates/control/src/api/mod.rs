@@ -183,9 +183,20 @@ impl Ctx<'_> {
 pub fn reads_only(operation: &str) -> bool {
     // The day on which a secret was read is written down.
     !["GetSecretValue", "BatchGetSecretValue"].contains(&operation)
-        && ["Describe", "List", "Get", "BatchGet", "Validate", "Filter", "Discover", "Simulate"]
-            .iter()
-            .any(|verb| operation.starts_with(verb))
+        && [
+            "Describe",
+            "List",
+            "Get",
+            "BatchGet",
+            "Validate",
+            "Filter",
+            "Discover",
+            "Simulate",
+            "Test",
+            "StartLiveTail",
+        ]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }
 
 /// Runs `f` as one of Quarry's own transactions, with the same powers as an API call.

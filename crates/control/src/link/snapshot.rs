@@ -14,6 +14,7 @@ use quarry_domain::block::Block;
 use quarry_domain::security_group::{Interface, Outside, Security};
 use quarry_domain::snapshot::{self, Endpoint, NameRecord, Relay, RelayListen, Snapshot};
 use quarry_domain::task::{TaskEntry, TaskId};
+use quarry_domain::trace::daemon;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -143,6 +144,12 @@ pub fn build(tx: &Tx<'_>, config: &PlatformConfig, endpoints: &Endpoints) -> Res
         });
         built.relays.push(Relay {
             listen: RelayListen::Hub(SocketAddr::from((METADATA, 80))),
+            to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),
+            tells_source: true,
+        });
+        // Where X-Ray's SDKs ask for sampling rules.
+        built.relays.push(Relay {
+            listen: RelayListen::Hub(SocketAddr::from((hub.address, daemon::PORT))),
             to: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, config.port))),
             tells_source: true,
         });

@@ -1,6 +1,6 @@
-//! DeleteLogGroup, with its streams and their events.
+//! DeleteLogGroup, with its streams and their events, and its metric filters.
 
-use super::records::{LogGroup, LogStream};
+use super::records::{LogGroup, LogStream, MetricFilter};
 use super::{events, find};
 use crate::api::{Ctx, Result};
 use crate::store::Item;
@@ -12,6 +12,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DeleteLogGroupRequest) -> Result<Empty> 
     for stream in ctx.tx.children::<LogStream>(&group.name)? {
         events::delete_stream(ctx.tx, &group.name, &stream.name)?;
         ctx.tx.delete::<LogStream>(&stream.key())?;
+    }
+    for filter in ctx.tx.children::<MetricFilter>(&group.name)? {
+        ctx.tx.delete::<MetricFilter>(&filter.key())?;
     }
     ctx.tx.delete::<LogGroup>(&group.name)?;
     Ok(Empty {})

@@ -1,6 +1,6 @@
 //! DescribeLogGroups, in the order of their names.
 
-use super::records::LogGroup;
+use super::records::{LogGroup, MetricFilter};
 use super::{events, find};
 use crate::api::{Ctx, Result};
 use quarry_aws::logs::{self, DescribeLogGroupsRequest, DescribeLogGroupsResponse, error};
@@ -37,7 +37,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DescribeLogGroupsRequest) -> Result<Desc
             log_group_arn: Some(arn),
             creation_time: Some(group.created_ms),
             retention_in_days: group.retention_days,
-            metric_filter_count: Some(0),
+            metric_filter_count: Some(ctx.tx.children::<MetricFilter>(&group.name)?.len() as i32),
             stored_bytes: Some(events::stored_bytes(ctx.tx, &group.name)?),
             log_group_class: Some("STANDARD".into()),
             log_group_name: Some(group.name),

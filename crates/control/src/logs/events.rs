@@ -2,7 +2,7 @@
 
 use super::records::stream_key;
 use crate::store::{StoreError, Tx};
-use rusqlite::{OptionalExtension, params, params_from_iter, types::Value};
+use rusqlite::{OptionalExtension, Row, params, params_from_iter, types::Value};
 
 /// Where an event stands: its time in milliseconds and its number.
 pub type Position = (i64, i64);
@@ -82,15 +82,31 @@ pub fn find(tx: &Tx<'_>, query: &Query<'_>) -> Result<Vec<Event>, StoreError> {
     let order = if query.newest_first { "DESC" } else { "ASC" };
     and(&format!(" ORDER BY at_ms {order}, seq {order} LIMIT ?"), &[query.limit as i64]);
     let mut statement = tx.connection().prepare(&sql)?;
-    let rows = statement.query_map(params_from_iter(values), |row| {
-        Ok(Event {
-            seq: row.get(0)?,
-            stream: row.get(1)?,
-            at_ms: row.get(2)?,
-            ingested_ms: row.get(3)?,
-            message: row.get(4)?,
-        })
-    })?;
+    let rows = statement.query_map(params_from_iter(values), event)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    Ok(Event {
+        seq: row.get(0)?,
+        stream: row.get(1)?,
+        at_ms: row.get(2)?,
+        ingested_ms: row.get(3)?,
+        message: row.get(4)?,
+    })
+}
+
+/// The number of the event that came last, or 0.
+pub fn newest(tx: &Tx<'_>) -> Result<i64, StoreError> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM log_event";
+    Ok(tx.connection().prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+/// At most so many events of all streams that came after this one, as they came.
+pub fn since(tx: &Tx<'_>, after: i64, limit: usize) -> Result<Vec<Event>, StoreError> {
+    let sql = "SELECT seq, stream, at_ms, ingested_ms, message FROM log_event WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let mut statement = tx.connection().prepare_cached(sql)?;
+    let rows = statement.query_map(params![after, limit as i64], event)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -31,6 +31,51 @@ pub struct Follower {
     pub offset: u64,
 }
 
+/// What is made into a metric of the events of a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricFilter {
+    pub group: String,
+    pub name: String,
+    pub pattern: String,
+    pub namespace: String,
+    pub metric: String,
+    /// A number, or what an event has at a `$field` or `$.selector`.
+    pub value: String,
+    /// Reported for a minute with events of which none matches.
+    pub default_value: Option<f64>,
+    /// By name, each a `$field` or `$.selector`.
+    pub dimensions: BTreeMap<String, String>,
+    pub unit: Option<String>,
+    /// As it was given; events are never transformed here.
+    pub on_transformed: Option<bool>,
+    pub created_ms: i64,
+    /// The last event before it was there.
+    pub after: i64,
+}
+
+/// The last event that metric filters have seen; there is one such record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filtered {
+    pub seq: i64,
+}
+
+impl Item for MetricFilter {
+    const KIND: &'static str = "logs.metricfilter";
+    fn key(&self) -> String {
+        stream_key(&self.group, &self.name)
+    }
+    fn parent(&self) -> String {
+        self.group.clone()
+    }
+}
+
+impl Item for Filtered {
+    const KIND: &'static str = "logs.filtered";
+    fn key(&self) -> String {
+        String::new()
+    }
+}
+
 impl Item for LogGroup {
     const KIND: &'static str = "logs.group";
     fn key(&self) -> String {
@@ -58,7 +103,7 @@ impl Item for Follower {
     }
 }
 
-/// The key of a stream, also in the table of events. Neither name can hold a colon.
+/// The key of a stream, also in the table of events, and of a metric filter. Neither name can hold a colon.
 pub fn stream_key(group: &str, stream: &str) -> String {
     format!("{group}:{stream}")
 }

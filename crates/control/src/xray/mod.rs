@@ -17,9 +17,10 @@ mod tests;
 use crate::api::{Operations, Result};
 use crate::platform::Platform;
 use crate::store::Tx;
+use http::{header, request};
 use quarry_aws::xray::{self as aws, error, op};
 use quarry_domain::trace::{Segment, Service};
-use quarry_wire::{ServiceError, Timestamp};
+use quarry_wire::{ServiceError, Timestamp, server};
 
 pub use rules::sampling;
 
@@ -47,13 +48,21 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<op::UpdateSamplingRule>(rules::update);
 }
 
-/// Keeps documents that the platform itself has made.
+/// Keeps documents that the platform itself has made, or that came by datagrams.
 pub fn receive(platform: &Platform, documents: Vec<String>) {
     let read = |document: String| Segment::parse(&document).ok().map(|segment| (segment, document));
     let documents: Vec<_> = documents.into_iter().filter_map(read).collect();
     if let Err(error) = platform.traces.put(platform.now_ms(), &documents) {
-        tracing::warn!(%error, "segments of load balancers were not kept");
+        tracing::warn!(%error, "segments were not kept");
     }
+}
+
+/// Whether this is what X-Ray's SDKs ask the daemon for, without a signature, since the daemon signs for them: the sampling
+/// rules, and its share of their reservoirs.
+pub fn is_for_daemon(head: &request::Parts, call: &server::Call<'_>) -> bool {
+    let is_signed = head.headers.contains_key(header::AUTHORIZATION)
+        || head.uri.query().is_some_and(|query| query.contains("X-Amz-"));
+    (call.is::<op::GetSamplingRules>() || call.is::<op::GetSamplingTargets>()) && !is_signed
 }
 
 fn invalid(message: impl Into<String>) -> ServiceError {

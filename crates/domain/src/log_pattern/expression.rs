@@ -2,6 +2,7 @@
 
 use regex::Regex;
 use serde_json::Value as Json;
+use std::fmt;
 
 #[derive(Clone, Debug)]
 pub enum Condition {
@@ -61,13 +62,36 @@ pub enum Found<'a> {
 /// Fields of an event in their order.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
-    /// Each with its conditions.
-    pub before: Vec<Option<Condition>>,
+    pub before: Vec<Column>,
     /// Those after the ellipsis, where there is one.
-    pub after: Option<Vec<Option<Condition>>>,
+    pub after: Option<Vec<Column>>,
+}
+
+/// A field of a space-delimited event.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub name: String,
+    pub condition: Option<Condition>,
 }
 
 impl Condition {
+    /// The fields that are asked for, as they come.
+    pub fn fields(&self) -> Vec<&Field> {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::fields).collect(),
+            Self::Is(field, _) => vec![field],
+        }
+    }
+
+    /// Whether a regular expression is in it.
+    pub fn is_regular(&self) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::is_regular),
+            Self::Is(_, Test::Equal(wanted) | Test::NotEqual(wanted)) => matches!(wanted, Wanted::Regular(_)),
+            Self::Is(..) => false,
+        }
+    }
+
     /// `values`: those of a field; none where the event has none.
     pub fn holds<'a>(&self, values: &dyn Fn(&Field) -> Vec<Found<'a>>) -> bool {
         match self {
@@ -133,19 +157,70 @@ fn fits(pieces: &[String], text: &str) -> bool {
 
 impl Fields {
     pub fn matches(&self, message: &str) -> bool {
+        self.words(message).is_some_and(|words| {
+            words.into_iter().all(|(column, word)| {
+                let condition = column.and_then(|column| column.condition.as_ref());
+                condition.is_none_or(|condition| condition.holds(&|_| vec![Found::Text(word)]))
+            })
+        })
+    }
+
+    /// The words of an event, each with its field, but for those that the ellipsis stands for. `None` where there are too
+    /// many or too few.
+    pub fn words<'a>(&self, message: &'a str) -> Option<Vec<(Option<&Column>, &'a str)>> {
         let words = split(message);
         let after = self.after.as_deref().unwrap_or_default();
-        let enough = match self.after {
-            Some(_) => words.len() >= self.before.len() + after.len(),
-            None => words.len() == self.before.len(),
-        };
-        let holds = |(condition, word): (&Option<Condition>, &&str)| {
-            condition.as_ref().is_none_or(|condition| condition.holds(&|_| vec![Found::Text(word)]))
-        };
-        enough
-            && self.before.iter().zip(&words).all(holds)
-            && after.iter().zip(&words[words.len() - after.len()..]).all(holds)
+        let between = words.len().checked_sub(self.before.len() + after.len())?;
+        if between > 0 && self.after.is_none() {
+            return None;
+        }
+        let columns =
+            self.before.iter().map(Some).chain(std::iter::repeat_n(None, between)).chain(after.iter().map(Some));
+        Some(columns.zip(words).collect())
     }
+
+    pub fn columns(&self) -> impl Iterator<Item = &Column> {
+        self.before.iter().chain(self.after.iter().flatten())
+    }
+}
+
+impl fmt::Display for Field {
+    /// As a pattern has it, with `$` before it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("$")?;
+        let path = match self {
+            Self::Name(name) => return f.write_str(name),
+            Self::Selector(path) => path,
+        };
+        for step in path {
+            let is_plain = |key: &str| !key.is_empty() && key.chars().all(is_part_of_key);
+            match step {
+                Step::Key(key) if is_plain(key) => write!(f, ".{key}")?,
+                Step::Key(key) if key.contains('\'') => write!(f, ".[\"{key}\"]")?,
+                Step::Key(key) => write!(f, ".['{key}']")?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Each => f.write_str("[*]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Found<'_> {
+    /// As text, where it is one value.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some((*text).to_owned()),
+            Self::Number(number) => Some(number.to_string()),
+            Self::Flag(flag) => Some(flag.to_string()),
+            Self::Null | Self::Other => None,
+        }
+    }
+}
+
+/// Of a property's name without quotation marks.
+pub fn is_part_of_key(c: char) -> bool {
+    c.is_alphanumeric() || "_-@:".contains(c)
 }
 
 /// The words of an event; what stands in quotation marks or brackets is one.

@@ -5,7 +5,9 @@ mod expression;
 mod parse;
 mod terms;
 
-use expression::{Condition, Field, Fields};
+use expression::{Condition, Field, Fields, Found};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
 use terms::Terms;
 
 /// A parsed pattern.
@@ -45,14 +47,82 @@ impl Pattern {
         match &self.0 {
             Kind::Terms(terms) => terms.matches(message),
             Kind::Fields(fields) => fields.matches(message),
-            Kind::Json(condition) => match serde_json::from_str(message) {
-                Ok(json @ serde_json::Value::Object(_)) => condition.holds(&|field| match field {
-                    Field::Selector(path) => expression::select(&json, path),
-                    Field::Name(_) => Vec::new(),
-                }),
-                _ => false,
-            },
+            Kind::Json(condition) => object(message).is_some_and(|json| condition.holds(&|field| found(&json, field))),
         }
+    }
+
+    /// What the pattern takes out of an event that matches it, by name: `$field` of space-delimited fields and `$3` of those
+    /// that an ellipsis stands for, `$.selector` of JSON. Nothing of a pattern of terms.
+    pub fn extracted(&self, message: &str) -> BTreeMap<String, String> {
+        match &self.0 {
+            Kind::Terms(_) => BTreeMap::new(),
+            Kind::Fields(fields) => {
+                let named = fields.words(message).unwrap_or_default().into_iter().enumerate();
+                named
+                    .map(|(at, (column, word))| match column {
+                        Some(column) => (format!("${}", column.name), word.to_owned()),
+                        None => (format!("${}", at + 1), word.to_owned()),
+                    })
+                    .collect()
+            }
+            Kind::Json(condition) => {
+                let Some(json) = object(message) else { return BTreeMap::new() };
+                let value = |field: &Field| Some((field.to_string(), found(&json, field).first()?.text()?));
+                condition.fields().into_iter().filter_map(value).collect()
+            }
+        }
+    }
+
+    /// Whether events that match have what is referred to.
+    pub fn has(&self, reference: &Reference) -> bool {
+        match (&self.0, &reference.0) {
+            (Kind::Fields(fields), Field::Name(name)) => fields.columns().any(|column| column.name == *name),
+            (Kind::Json(_), Field::Selector(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// What an event has there, if it is one value.
+    pub fn value(&self, reference: &Reference, message: &str) -> Option<String> {
+        match (&self.0, &reference.0) {
+            (Kind::Fields(fields), Field::Name(name)) => {
+                let words = fields.words(message)?;
+                let word = words.iter().find(|(column, _)| column.is_some_and(|column| column.name == *name));
+                word.map(|(_, word)| (*word).to_owned())
+            }
+            (Kind::Json(_), field @ Field::Selector(_)) => found(&object(message)?, field).first()?.text(),
+            _ => None,
+        }
+    }
+
+    /// Whether there is a regular expression in it.
+    pub fn has_regular_expression(&self) -> bool {
+        match &self.0 {
+            Kind::Terms(terms) => terms.has_regular_expression(),
+            Kind::Fields(fields) => fields.columns().filter_map(|c| c.condition.as_ref()).any(Condition::is_regular),
+            Kind::Json(condition) => condition.is_regular(),
+        }
+    }
+}
+
+/// Part of an event, by its name in a metric filter: `$field` or `$.selector`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference(Field);
+
+impl Reference {
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        parse::reference(text).map(Self)
+    }
+}
+
+fn object(message: &str) -> Option<Json> {
+    serde_json::from_str(message).ok().filter(Json::is_object)
+}
+
+fn found<'a>(json: &'a Json, field: &Field) -> Vec<Found<'a>> {
+    match field {
+        Field::Selector(path) => expression::select(json, path),
+        Field::Name(_) => Vec::new(),
     }
 }
 
@@ -142,6 +212,48 @@ mod tests {
             ("{ $.missing = \"*\" }", event, false),
             ("{ $.eventType = \"*\" }", "no JSON", false),
         ]);
+    }
+
+    #[test]
+    fn values_are_taken_out() {
+        let taken = |pattern: &str, message: &str| Pattern::parse(pattern).unwrap().extracted(message);
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let line = "127.0.0.1 - frank [10/Oct/2000] \"GET /a b\" 200 1534";
+        assert_eq!(
+            taken("[ip, identity, user=f*, time, ..., size > 1]", line),
+            map(&[
+                ("$ip", "127.0.0.1"),
+                ("$identity", "-"),
+                ("$user", "frank"),
+                ("$time", "10/Oct/2000"),
+                ("$5", "GET /a b"),
+                ("$6", "200"),
+                ("$size", "1534"),
+            ])
+        );
+        let event = r#"{"a": {"b": [1.5, "x"]}, "odd.key": true, "none": null}"#;
+        let pattern = "{ $.a.b[1] = x && ($.['odd.key'] IS TRUE || $.none IS NULL || $.missing = 1) }";
+        assert_eq!(taken(pattern, event), map(&[("$.a.b[1]", "x"), ("$.['odd.key']", "true")]));
+        assert_eq!(taken("x", event), map(&[]));
+        let value = |pattern: &str, reference: &str, message: &str| {
+            let (pattern, reference) = (Pattern::parse(pattern).unwrap(), Reference::parse(reference).unwrap());
+            pattern.has(&reference).then(|| pattern.value(&reference, message)).ok_or(())
+        };
+        assert_eq!(value("{ $.a.b[1] = x }", "$.a.b[0]", event), Ok(Some("1.5".into())));
+        assert_eq!(value("{ $.a.b[1] = x }", "$.a.c", event), Ok(None));
+        assert_eq!(value("[a, ..., size]", "$size", "x y 7"), Ok(Some("7".into())));
+        assert_eq!(value("[a, ..., size]", "$b", "x y 7"), Err(()));
+        assert_eq!(value("x", "$.a", event), Err(()));
+        for bad in ["1", "$", "$.", "$a b", "$.a = 1", "a"] {
+            assert!(Reference::parse(bad).is_err(), "{bad}");
+        }
+        for (pattern, has) in
+            [("%x%", true), ("x -%y%", true), ("[a=%x%]", true), ("{ $.a != %x% }", true), ("[a=x]", false)]
+        {
+            assert_eq!(Pattern::parse(pattern).unwrap().has_regular_expression(), has, "{pattern}");
+        }
     }
 
     #[test]

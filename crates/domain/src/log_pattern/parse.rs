@@ -1,7 +1,7 @@
 //! From text to conditions.
 
 use super::Mistake;
-use super::expression::{Condition, Field, Fields, Step, Test, Wanted};
+use super::expression::{Column, Condition, Field, Fields, Step, Test, Wanted, is_part_of_key};
 use regex::{Regex, RegexBuilder};
 
 /// Regular expressions of one pattern, as CloudWatch Logs has it.
@@ -49,6 +49,19 @@ pub fn fields(text: &str) -> Result<Fields, Mistake> {
     parser.expect("]")?;
     parser.end()?;
     Ok(fields)
+}
+
+/// `$.a.b[0]`, or `$a`: what a metric filter takes values from.
+pub fn reference(text: &str) -> Result<Field, Mistake> {
+    let mut parser = Parser { text, at: 0, depth: 0, regular: 0, named: false };
+    let field = if text.starts_with("$.") || text.starts_with("$[") {
+        parser.selector()?
+    } else {
+        parser.expect("$")?;
+        Field::Name(parser.name()?)
+    };
+    parser.end()?;
+    Ok(field)
 }
 
 /// A regular expression with what CloudWatch Logs allows: letters, digits, some symbols, no groups.
@@ -131,17 +144,19 @@ impl<'a> Parser<'a> {
     }
 
     /// A field of a space-delimited pattern: a name alone, or conditions on it.
-    fn field(&mut self) -> Result<Option<Condition>, Mistake> {
+    fn field(&mut self) -> Result<Column, Mistake> {
         let begin = self.at;
         if !self.take("(") {
-            self.name()?;
+            let name = self.name()?;
             self.skip();
             if self.rest().starts_with([',', ']']) {
-                return Ok(None);
+                return Ok(Column { name, condition: None });
             }
         }
         self.at = begin;
-        self.any().map(Some)
+        let condition = self.any()?;
+        let name = condition.fields().first().map(|field| field.to_string()[1..].to_owned()).unwrap_or_default();
+        Ok(Column { name, condition: Some(condition) })
     }
 
     fn name(&mut self) -> Result<String, Mistake> {
@@ -167,8 +182,7 @@ impl<'a> Parser<'a> {
                 steps.push(self.bracket()?);
             } else if rest.starts_with('.') {
                 self.at += 1;
-                let is_part = |c: char| c.is_alphanumeric() || "_-@:".contains(c);
-                let length = self.rest().find(|c| !is_part(c)).unwrap_or(self.rest().len());
+                let length = self.rest().find(|c| !is_part_of_key(c)).unwrap_or(self.rest().len());
                 if length == 0 {
                     return Err(self.mistake("a property's name is expected"));
                 }

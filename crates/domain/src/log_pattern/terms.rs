@@ -50,6 +50,10 @@ impl Terms {
         Ok(terms)
     }
 
+    pub fn has_regular_expression(&self) -> bool {
+        self.all.iter().chain(&self.any).chain(&self.none).any(|term| matches!(term, Term::Regular(_)))
+    }
+
     pub fn matches(&self, message: &str) -> bool {
         let has = |term: &Term| match term {
             Term::Text(text) => message.contains(text.as_str()),

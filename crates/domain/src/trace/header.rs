@@ -3,13 +3,13 @@
 //! Both name the same trace: X-Ray's `1-<8 digits>-<24 digits>` is W3C's id of 32 digits, the first eight of which X-Ray
 //! made of the time.
 
-/// What a request says of the trace that it belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a request says of the trace that it belongs to. Read without an allocation, as each request is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceHeader {
-    /// X-Ray's form of the trace's id.
-    pub root: String,
-    /// The id of the segment or span that asks, 16 hexadecimal digits.
-    pub parent: Option<String>,
+    /// X-Ray's form of the trace's id, in lower case.
+    pub root: [u8; 35],
+    /// The id of the segment or span that asks, 16 hexadecimal digits in lower case.
+    pub parent: Option<[u8; 16]>,
     /// Whether who asks records this trace; `None`: it did not decide.
     pub sampled: Option<bool>,
 }
@@ -17,16 +17,28 @@ pub struct TraceHeader {
 impl TraceHeader {
     /// Of the value of `X-Amzn-Trace-Id`; `None` without a well-formed Root.
     pub fn parse(value: &str) -> Option<Self> {
-        let mut header = Self::default();
+        let (mut root, mut parent, mut sampled) = (None, None, None);
         for (name, value) in value.split(';').filter_map(|field| field.trim().split_once('=')) {
-            match name.to_ascii_lowercase().as_str() {
-                "root" if is_trace_id(value) => header.root = value.to_ascii_lowercase(),
-                "parent" if is_span_id(value) => header.parent = Some(value.to_ascii_lowercase()),
-                "sampled" => header.sampled = ["0", "1"].iter().position(|v| *v == value).map(|v| v == 1),
-                _ => {}
+            let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+            if is("root") && is_trace_id(value) {
+                root = lower(value);
+            } else if is("parent") && is_span_id(value) {
+                parent = lower(value);
+            } else if is("sampled") {
+                sampled = ["0", "1"].iter().position(|v| *v == value).map(|v| v == 1);
             }
         }
-        (!header.root.is_empty()).then_some(header)
+        Some(Self { root: root?, parent, sampled })
+    }
+
+    /// The trace's id as text.
+    pub fn root(&self) -> &str {
+        text(&self.root)
+    }
+
+    /// Who asks, as text.
+    pub fn parent(&self) -> Option<&str> {
+        self.parent.as_ref().map(|id| text(id))
     }
 
     /// Of the value of `traceparent`; `None` where it is none.
@@ -40,8 +52,8 @@ impl TraceHeader {
         if !fits || ![version, trace, parent, flags].iter().all(|part| is_hex(part)) {
             return None;
         }
-        let root = to_xray(trace)?;
-        let parent = is_span_id(parent).then(|| parent.to_owned())?;
+        let root = xray_of(trace)?;
+        let parent = Some(parent).filter(|parent| is_span_id(parent)).and_then(lower)?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
         Some(Self { root, parent: Some(parent), sampled: Some(flags & 1 == 1) })
     }
@@ -49,8 +61,30 @@ impl TraceHeader {
 
 /// W3C's 32 digits as X-Ray has them; `None` where they are no id.
 pub fn to_xray(trace: &str) -> Option<String> {
+    xray_of(trace).map(|id| text(&id).to_owned())
+}
+
+fn xray_of(trace: &str) -> Option<[u8; 35]> {
     let is_id = trace.len() == 32 && trace.bytes().all(|b| b.is_ascii_hexdigit()) && trace.bytes().any(|b| b != b'0');
-    is_id.then(|| format!("1-{}-{}", trace[..8].to_ascii_lowercase(), trace[8..].to_ascii_lowercase()))
+    let mut id = *b"1-........-........................";
+    is_id.then(|| {
+        id[2..10].copy_from_slice(&trace.as_bytes()[..8]);
+        id[11..].copy_from_slice(&trace.as_bytes()[8..]);
+        id.make_ascii_lowercase();
+        id
+    })
+}
+
+/// Text of this length in lower case.
+fn lower<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes: [u8; N] = text.as_bytes().try_into().ok()?;
+    bytes.make_ascii_lowercase();
+    Some(bytes)
+}
+
+/// Digits and hyphens.
+fn text(id: &[u8]) -> &str {
+    std::str::from_utf8(id).unwrap_or_default()
 }
 
 /// X-Ray's id as W3C has it: 32 digits.
@@ -84,7 +118,7 @@ mod tests {
         let w3c = TraceHeader::from_w3c("00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01");
         assert_eq!(header, w3c);
         let header = header.unwrap();
-        assert_eq!((header.root.as_str(), header.sampled), (ROOT, Some(true)));
+        assert_eq!((header.root(), header.parent(), header.sampled), (ROOT, Some("53995c3f42cd8ad8"), Some(true)));
         assert_eq!(to_w3c(ROOT).as_deref(), Some("5759e988bd862e3fe1be46a994272793"));
         assert_eq!(to_xray(&to_w3c(ROOT).unwrap()).as_deref(), Some(ROOT));
     }
@@ -94,6 +128,8 @@ mod tests {
         for bad in ["", "Root=", "Root=1-x-y", "Parent=53995c3f42cd8ad8", "Root=2-5759e988-bd862e3fe1be46a994272793"] {
             assert_eq!(TraceHeader::parse(bad), None, "{bad}");
         }
+        let upper = TraceHeader::parse("ROOT=1-5759E988-BD862E3FE1BE46A994272793;PARENT=53995C3F42CD8AD8").unwrap();
+        assert_eq!((upper.root(), upper.parent()), (ROOT, Some("53995c3f42cd8ad8")));
         let open = TraceHeader::parse("Self=1-a-b; root=1-5759e988-bd862e3fe1be46a994272793;Sampled=?").unwrap();
         assert_eq!((open.parent, open.sampled), (None, None));
         for bad in [

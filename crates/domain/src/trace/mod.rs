@@ -1,6 +1,7 @@
 //! Traces as AWS X-Ray has them: segment documents, what they say together, filter expressions over them, the service
 //! graph, sampling rules, and the headers by which a trace goes from one service to the next.
 
+pub mod daemon;
 pub mod filter;
 pub mod graph;
 pub mod header;

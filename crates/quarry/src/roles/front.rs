@@ -10,6 +10,7 @@ use quarry_control::Platform;
 use quarry_control::ecs::exec;
 use quarry_control::ecs::metadata::{self, Asker};
 use quarry_control::endpoint::{Auth, CALLS_PATH, Endpoint, Source, UNSERVED_PATH, check_origin};
+use quarry_control::logs::live_tail::LiveTail;
 use quarry_control::status::PATH as STATUS_PATH;
 use quarry_domain::address;
 use quarry_domain::image::RegistryAuth;
@@ -109,7 +110,10 @@ impl Front {
         // Transactions block.
         let answered = tokio::task::spawn_blocking(move || endpoint.answer(&head, &body)).await;
         Ok(match answered {
-            Ok(response) => response.map(full),
+            Ok(mut response) => match response.extensions_mut().remove::<LiveTail>() {
+                Some(tail) => response.map(|begin| super::tail::body(begin, tail)),
+                None => response.map(full),
+            },
             Err(error) => {
                 tracing::error!(%error, "an operation panicked; its transaction was undone");
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "internal failure")

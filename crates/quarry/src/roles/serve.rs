@@ -136,6 +136,9 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
         large_bodies: Semaphore::new(LARGE_BODIES),
     });
 
+    if let Err(error) = super::daemon::start(address, platform.clone()).await {
+        tracing::warn!(%address, %error, "X-Ray's daemon does not listen for programs of this machine");
+    }
     let proxy = ProxyProcess::keep_running(&data_dir)?;
     crate::logs::keep_bounded(&data_dir)?;
     let serving = Serving {

@@ -4,6 +4,7 @@
 //! - `/` with `peer <host name>`;
 //! - `/connect/<address>` with what that address says, or `refused` and why;
 //! - `/send/<address>/<bytes>` with the whole answer of that address to these bytes, in hexadecimal digits;
+//! - `/datagram/<address>/<bytes>` by sending these bytes, in hexadecimal digits, there in a datagram;
 //! - `/try/<address>` with `open` if a connection can be opened there at once, else `shut` and why;
 //! - `/hold/<address>` by opening a connection and keeping it, `/held` with what is asked and answered on it;
 //! - `/get/<address>/<path>` with the whole answer of that address to `GET /<path>`;
@@ -120,6 +121,13 @@ fn answer(path: &str) -> String {
     }
     if let Some((address, bytes)) = rest("/send/").and_then(|rest| rest.split_once('/')) {
         return send(address, &bytes_of(bytes)).unwrap_or_else(|error| format!("refused {error}"));
+    }
+    if let Some((address, bytes)) = rest("/datagram/").and_then(|rest| rest.split_once('/')) {
+        let socket = UdpSocket::bind("0.0.0.0:0");
+        return match socket.and_then(|socket| socket.send_to(&bytes_of(bytes), address)) {
+            Ok(sent) => format!("sent {sent}"),
+            Err(error) => format!("refused {error}"),
+        };
     }
     if let Some(address) = rest("/try/") {
         return open(address, SOON).map_or_else(|error| format!("shut {error}"), |_| "open".into());

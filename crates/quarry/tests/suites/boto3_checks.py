@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 
 import boto3
+import botocore
 import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
@@ -270,6 +271,85 @@ def _():
     arn = ecr.create_repository(repositoryName="tagged")["repository"]["repositoryArn"]
     ecr.tag_resource(resourceArn=arn, tags=[{"Key": "a", "Value": "1"}])
     assert ecr.list_tags_for_resource(resourceArn=arn)["tags"] == [{"Key": "a", "Value": "1"}]
+
+
+@check("logs", "StartLiveTail")
+def _():
+    logs = boto3.client("logs")
+    logs.create_log_group(logGroupName="/live")
+    logs.create_log_stream(logGroupName="/live", logStreamName="one")
+    arn = logs.describe_log_groups(logGroupNamePrefix="/live")["logGroups"][0]["logGroupArn"]
+    answer = logs.start_live_tail(logGroupIdentifiers=[arn], logStreamNamePrefixes=["o"], logEventFilterPattern="?one ?two")
+    stream = answer["responseStream"]
+    events = iter(stream)
+    start = next(events)["sessionStart"]
+    assert (start["logGroupIdentifiers"], start["logStreamNamePrefixes"]) == ([arn], ["o"]), start
+    assert start["requestId"] == answer["ResponseMetadata"]["RequestId"] and start["sessionId"], start
+    now = int(time.time() * 1000)
+    messages = [{"timestamp": now, "message": text} for text in ("one", "none", "two", "three")]
+    logs.put_log_events(logGroupName="/live", logStreamName="one", logEvents=messages)
+    seen, updates = [], 0
+    for event in events:
+        update = event["sessionUpdate"]
+        assert update["sessionMetadata"] == {"sampled": False}, update
+        seen += update["sessionResults"]
+        updates += 1
+        if len(seen) >= 3 or updates > 20:
+            break
+    stream.close()
+    assert [(e["message"], e["timestamp"], e["logStreamName"]) for e in seen] == [
+        ("one", now, "one"), ("none", now, "one"), ("two", now, "one")], seen
+    for bad, code in [({"logGroupIdentifiers": ["nobody"]}, "ResourceNotFoundException"),
+                      ({"logGroupIdentifiers": [arn + ":*"]}, "InvalidParameterException"),
+                      ({"logGroupIdentifiers": [arn] * 11}, "InvalidParameterException")]:
+        try:
+            logs.start_live_tail(**bad)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == code, error
+        else:
+            raise AssertionError(f"accepted: {bad}")
+    logs.delete_log_group(logGroupName="/live")
+
+
+@check("xray", "the X-Ray SDK for Python speaks to the daemon")
+def _():
+    try:
+        from aws_xray_sdk.core import AWSXRayRecorder
+        from aws_xray_sdk.core.sampling.connector import ServiceConnector
+    except ImportError:
+        print("skipped: aws_xray_sdk not found")
+        return
+    address = ENDPOINT.partition("://")[2]
+    recorder = AWSXRayRecorder()
+    recorder.configure(service="sdk", daemon_address=address, sampling=False)
+    segment = recorder.begin_segment("sdk")
+    segment.put_annotation("by", "datagram")
+    recorder.begin_subsegment("inner")
+    recorder.end_subsegment()
+    recorder.end_segment()
+    xray, deadline = boto3.client("xray"), time.time() + 30
+    while not (traces := xray.batch_get_traces(TraceIds=[segment.trace_id])["Traces"]):
+        assert time.time() < deadline, "the segment did not come"
+        time.sleep(0.1)
+    document = json.loads(traces[0]["Segments"][0]["Document"])
+    assert (document["name"], document["annotations"]) == ("sdk", {"by": "datagram"}), document
+    assert [s["name"] for s in document["subsegments"]] == ["inner"], document
+    # By TCP it asks the daemon, without a signature, which requests to record.
+    ip, _, port = address.partition(":")
+    connector = ServiceConnector()
+    connector.setup_xray_client(ip, port, None)
+    rules = connector.fetch_sampling_rules()
+    assert "Default" in [rule.name for rule in rules], rules
+    targets, modified = connector.fetch_sampling_target(rules)
+    assert targets["Default"]["rate"] == 0.05 and targets["Default"]["TTL"], targets
+    # Nothing else is told without one.
+    anonymous = boto3.client("xray", config=Config(signature_version=botocore.UNSIGNED))
+    try:
+        anonymous.get_groups()
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "MissingAuthenticationTokenException", error
+    else:
+        raise AssertionError("answered without a signature")
 
 
 @check("logs", "TagResource, ListTagsForResource")

@@ -2,9 +2,14 @@
 commands that are more than one operation."""
 
 import base64
+import contextlib
 import json
 import os
+import queue
+import signal
+import subprocess
 import tempfile
+import threading
 import time
 
 from clients import scenarios
@@ -159,3 +164,29 @@ def _(aws):
     found = json.loads(run(aws, "iam get-role --role-name from-file"))["Role"]["AssumeRolePolicyDocument"]
     assert found == trust, found
     run(aws, "iam delete-role --role-name from-file")
+
+
+@step("logs start-live-tail")
+def _(aws):
+    run(aws, "logs create-log-group --log-group-name /live")
+    run(aws, "logs create-log-stream --log-group-name /live --log-stream-name one")
+    arn = run(aws, "logs describe-log-groups --log-group-name-prefix /live --query logGroups[0].logGroupArn --output text").strip()
+    words = ["start-live-tail", "--log-group-identifiers", arn, "--log-event-filter-pattern", "wanted"]
+    program = subprocess.Popen(["aws", "logs", *words], stdout=subprocess.PIPE, text=True)
+    lines = queue.Queue()
+    threading.Thread(target=lambda: [lines.put(line) for line in program.stdout], daemon=True).start()
+    try:
+        seen, deadline = None, time.time() + 60
+        # Only what comes after the session has begun is told.
+        while not seen:
+            assert time.time() < deadline and program.poll() is None, "nothing came"
+            now = int(time.time() * 1000)
+            events = [{"timestamp": now, "message": text} for text in ("is wanted", "is not")]
+            aws.logs.PutLogEvents(logGroupName="/live", logStreamName="one", logEvents=events)
+            with contextlib.suppress(queue.Empty):
+                seen = lines.get(timeout=0.5)
+        assert seen == "is wanted\n", seen
+    finally:
+        program.send_signal(signal.SIGINT)
+        assert program.wait(20) == 0
+    run(aws, "logs delete-log-group --log-group-name /live")

@@ -70,3 +70,33 @@ def _(aws):
     logs.DeleteLogStream(**stream)
     logs.DeleteLogGroup(logGroupName="/suite")
     aws.refused("ResourceNotFoundException", logs.DeleteLogGroup, logGroupName="/suite")
+
+
+@step("metric filters")
+def _(aws):
+    logs, watch = aws.logs, aws.cloudwatch
+    logs.CreateLogGroup(logGroupName="/filtered")
+    stream = {"logGroupName": "/filtered", "logStreamName": "one"}
+    logs.CreateLogStream(**stream)
+    sample = ['127.0.0.1 "GET /a" 404 7', '127.0.0.1 "GET /b" 200 9']
+    found = logs.TestMetricFilter(filterPattern="[ip, request, status=4*, size]", logEventMessages=sample)["matches"]
+    assert [m["extractedValues"] for m in found] == [{"$ip": "127.0.0.1", "$request": "GET /a", "$status": "404", "$size": "7"}], found
+    wanted = {"metricName": "Latency", "metricNamespace": "SuiteLogs", "metricValue": "$.ms", "dimensions": {"Path": "$.path"}}
+    named = {"logGroupName": "/filtered", "filterName": "latency"}
+    aws.refused("InvalidParameterException", logs.PutMetricFilter, **named, filterPattern="ERROR", metricTransformations=[wanted])
+    logs.PutMetricFilter(**named, filterPattern="{ $.ms > 0 }", metricTransformations=[wanted])
+    kept = logs.DescribeMetricFilters(logGroupName="/filtered")["metricFilters"]
+    assert [(f["filterName"], f["metricTransformations"]) for f in kept] == [("latency", [wanted])], kept
+    now = time.time()
+    event = {"timestamp": int(now * 1000), "message": '{"path": "/api/posts", "ms": 12.5}'}
+    logs.PutLogEvents(**stream, logEvents=[event, event])
+    asked = {"Namespace": "SuiteLogs", "MetricName": "Latency", "Dimensions": [{"Name": "Path", "Value": "/api/posts"}],
+             "Period": 60, "Statistics": ["Sum", "SampleCount"], "StartTime": int(now) - 120, "EndTime": int(now) + 60}
+    deadline = now + 30
+    while not (points := watch.GetMetricStatistics(**asked)["Datapoints"]):
+        assert time.time() < deadline, "no datapoint came of the events"
+        time.sleep(0.3)
+    assert [(p["Sum"], p["SampleCount"]) for p in points] == [(25.0, 2.0)], points
+    logs.DeleteMetricFilter(**named)
+    aws.refused("ResourceNotFoundException", logs.DeleteMetricFilter, **named)
+    logs.DeleteLogGroup(logGroupName="/filtered")

@@ -10,8 +10,13 @@ use std::process::ExitCode;
 
 pub async fn logs(of: &Of, follow: bool, local: Local<'_>) -> Result<()> {
     let (session, deployed) = of.deployed(local).await?;
-    let request =
-        logs::Request { service: deployed.service, cluster: Some(deployed.cluster), follow, json: session.say.json };
+    let request = logs::Request {
+        service: deployed.service,
+        cluster: Some(deployed.cluster),
+        follow,
+        filter: None,
+        json: session.say.json,
+    };
     logs::run(&session.connection, &request).await
 }
 

@@ -14,7 +14,9 @@ use crate::xray::otlp;
 use quarry_domain::container::{self, Context, VolumeSource, lower};
 use quarry_domain::image::ResolvedImage;
 use quarry_domain::isolation::Isolation;
+use quarry_domain::trace::daemon;
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// A task that was handed to the runtime.
@@ -88,10 +90,11 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
         let variables = metadata::environment(platform, &task, container);
         spec.env.extend(variables.into_iter().map(|(name, value)| format!("{name}={value}")));
         let is_set = |name: &str| spec.env.iter().any(|set| set.split_once('=').is_some_and(|(set, _)| set == name));
-        if !["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"].iter().any(|name| is_set(name)) {
-            let variables = traces(platform, &task);
-            spec.env.extend(variables.into_iter().map(|(name, value)| format!("{name}={value}")));
-        }
+        let has_collector = is_set("OTEL_EXPORTER_OTLP_ENDPOINT") || is_set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        let collector = if has_collector { Vec::new() } else { traces(platform, &task) };
+        let daemon = if is_set(DAEMON) { None } else { reached(platform, &task, daemon::PORT) };
+        let variables = collector.into_iter().chain(daemon.map(|address| (DAEMON.to_owned(), address.to_string())));
+        spec.env.extend(variables.map(|(name, value)| format!("{name}={value}")));
     }
     crate::cut::secret::give(platform, id, &mut spec.containers);
     platform.runtime.launch(&spec).map_err(|error| error.to_string())?;
@@ -101,6 +104,9 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
         pull_stopped_ms: platform.now_ms(),
     })
 }
+
+/// Where X-Ray's SDKs send segments; given to a container that names no daemon of its own.
+const DAEMON: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
 /// What every container finds in its environment, unless it sets it itself.
 fn environment(platform: &Platform, task: &Task) -> Vec<(String, String)> {
@@ -123,11 +129,16 @@ fn traces(platform: &Platform, task: &Task) -> Vec<(String, String)> {
 
 /// Where a task reaches the AWS endpoint.
 fn endpoint(platform: &Platform, task: &Task) -> Option<String> {
+    reached(platform, task, HUB_ENDPOINT_PORT).map(|address| format!("http://{address}"))
+}
+
+/// Where a task reaches what listens at a port of the hub; a task that is a plain process reaches `serve` itself.
+fn reached(platform: &Platform, task: &Task, port: u16) -> Option<SocketAddr> {
     // Without a network (mode none) there is no way to it.
-    let reached = platform.config.hub.as_ref().filter(|_| task.address.is_some());
-    match (reached, platform.runtime.isolation().isolation) {
-        (Some(hub), _) => Some(format!("http://{}:{HUB_ENDPOINT_PORT}", hub.address)),
-        (None, Isolation::None) => Some(format!("http://127.0.0.1:{}", platform.config.port)),
+    let hub = platform.config.hub.as_ref().filter(|_| task.address.is_some());
+    match (hub, platform.runtime.isolation().isolation) {
+        (Some(hub), _) => Some((hub.address, port).into()),
+        (None, Isolation::None) => Some((Ipv4Addr::LOCALHOST, platform.config.port).into()),
         (None, Isolation::UserNamespaces | Isolation::Rootless) => None,
     }
 }
