@@ -5,6 +5,7 @@ use quarry_client::{Client, Credentials};
 use std::path::Path;
 
 /// An endpoint with the credentials for it.
+#[derive(Clone)]
 pub struct Connection {
     pub endpoint: String,
     pub region: String,
@@ -32,7 +33,10 @@ impl Connection {
 
     fn from_env(endpoint: String) -> Result<Self> {
         if !endpoint.starts_with("http://") {
-            bail!("AWS_ENDPOINT_URL is {endpoint}: a Quarry endpoint starts with http://");
+            bail!(
+                "AWS_ENDPOINT_URL is {endpoint}: the endpoint of this machine's Quarry starts with http://. Take it out \
+                 of this shell, or name the Quarry by --data-dir"
+            );
         }
         let variable = |name: &str| {
             std::env::var(name).with_context(|| {

@@ -1,6 +1,5 @@
 //! `quarry exec`: a command in a container of a running task, by ECS's ExecuteCommand.
 
-use crate::connection::Connection;
 use anyhow::{Context, Result, bail};
 use quarry_aws::ecs::op::{DescribeTasks, ExecuteCommand, ListClusters, ListTasks};
 use quarry_aws::ecs::{DescribeTasksRequest, ExecuteCommandRequest, ListTasksRequest, Task};
@@ -20,9 +19,8 @@ pub struct Request {
     pub command: Vec<String>,
 }
 
-pub async fn run(connection: &Connection, request: &Request) -> Result<ExitCode> {
-    let aws = connection.client()?;
-    let task = find(&aws, request).await?;
+pub async fn run(aws: &Client, request: &Request) -> Result<ExitCode> {
+    let task = find(aws, request).await?;
     let command = request.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     let input = ExecuteCommandRequest {
         cluster: task.cluster_arn,

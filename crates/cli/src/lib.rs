@@ -130,11 +130,11 @@ pub fn run(command: Command, local: impl Fn(Option<&Path>) -> Result<Connection>
             }
             Command::Logs { service, target, cluster, follow, filter, json } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;
-                logs::run(&connection, &logs::Request { service, cluster, follow, filter, json }).await?;
+                logs::run(&connection.client()?, &logs::Request { service, cluster, follow, filter, json }).await?;
             }
             Command::Exec { of, target, cluster, container, command } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;
-                return exec::run(&connection, &exec::Request { of, cluster, container, command }).await;
+                return exec::run(&connection.client()?, &exec::Request { of, cluster, container, command }).await;
             }
             Command::Gc { target, json } => {
                 let connection = Connection::choose(target.data_dir.as_deref(), local)?;

@@ -1,6 +1,5 @@
 //! `quarry logs`: what a service's containers wrote, from CloudWatch Logs.
 
-use crate::connection::Connection;
 use crate::table::short;
 use anyhow::{Context, Result, bail};
 use quarry_aws::ecs::op::{DescribeServices, DescribeTaskDefinition, ListClusters};
@@ -28,15 +27,14 @@ struct Source {
     prefix: String,
 }
 
-pub async fn run(connection: &Connection, request: &Request) -> Result<()> {
-    let aws = connection.client()?;
-    let service = find(&aws, request).await?;
-    let sources = sources(&aws, &service).await?;
+pub async fn run(aws: &Client, request: &Request) -> Result<()> {
+    let service = find(aws, request).await?;
+    let sources = sources(aws, &service).await?;
     let mut shown = BTreeSet::new();
     let mut since = None;
     loop {
         for source in &sources {
-            for event in events(&aws, source, request.filter.as_ref(), since).await? {
+            for event in events(aws, source, request.filter.as_ref(), since).await? {
                 since = since.max(event.timestamp);
                 if shown.insert(event.event_id.clone()) {
                     print(&event, request.json)?;

@@ -10,6 +10,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::credentials::Credentials;
 use crate::http::{Answer, Endpoint, InvalidEndpoint, TransportError};
+use crate::regions::Regional;
 
 /// Calls before giving up.
 const ATTEMPTS: u32 = 4;
@@ -18,12 +19,20 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// More pages than this are a fault of the server.
 const MAX_PAGES: usize = 10_000;
 
-/// A client of one endpoint. Clones share its connections.
+/// A client of one endpoint, or of AWS in a region. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    endpoint: Endpoint,
+    to: To,
     region: String,
     credentials: Credentials,
+}
+
+#[derive(Clone, Debug)]
+enum To {
+    /// All services at one address.
+    One(Endpoint),
+    /// Each service at its own.
+    Aws(Regional),
 }
 
 /// Why a call did not return an output.
@@ -40,13 +49,21 @@ pub enum CallError {
 impl Client {
     /// A client of an endpoint like `http://127.0.0.1:4566`.
     pub fn new(endpoint: &str, region: impl Into<String>, credentials: Credentials) -> Result<Self, InvalidEndpoint> {
-        Ok(Client { endpoint: Endpoint::new(endpoint)?, region: region.into(), credentials })
+        Ok(Client { to: To::One(Endpoint::new(endpoint)?), region: region.into(), credentials })
+    }
+
+    /// A client of AWS's own endpoints, or of those that are named in their stead.
+    pub(crate) fn regional(to: Regional, credentials: Credentials) -> Self {
+        Client { region: to.region().to_owned(), to: To::Aws(to), credentials }
     }
 
     /// The same client with another limit for one exchange; 60 s unless set.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.endpoint.set_timeout(timeout);
+        match &mut self.to {
+            To::One(endpoint) => endpoint.set_timeout(timeout),
+            To::Aws(regional) => regional.set_timeout(timeout),
+        }
         self
     }
 
@@ -103,7 +120,17 @@ impl Client {
             put(&mut headers, name, value)?;
         }
         let service = O::service();
-        let answer = self.sign_and_send(Method::POST, path, "", service.signing_name, headers, body).await?;
+        let answer = match &self.to {
+            To::One(endpoint) => {
+                let place = (endpoint, self.region.as_str(), service.signing_name);
+                self.sign_and_send(place, Method::POST, path, "", headers, body).await?
+            }
+            To::Aws(regional) => {
+                let (endpoint, region) = regional.of(service).map_err(|error| unreachable_endpoint(&error))?;
+                let place = (&endpoint, region.as_str(), service.signing_name);
+                self.sign_and_send(place, Method::POST, path, "", headers, body).await?
+            }
+        };
         let status = answer.status.as_u16();
         codec::answer(service.protocol, O::model(), status, &answer.headers, &answer.body).map_err(
             |error| match error {
@@ -132,26 +159,34 @@ impl Client {
         if !body.is_empty() {
             put(&mut headers, "content-type", "application/json")?;
         }
-        self.sign_and_send(method, path, query, service, headers, body).await
+        let To::One(endpoint) = &self.to else {
+            return Err(CallError::Transport(TransportError {
+                message: "AWS has nothing of Quarry's own API".to_owned(),
+                unsent: false,
+                source: None,
+            }));
+        };
+        self.sign_and_send((endpoint, &self.region, service), method, path, query, headers, body).await
     }
 
+    /// To an endpoint, signed for a region and a service there.
     async fn sign_and_send(
         &self,
+        (endpoint, region, service): (&Endpoint, &str, &str),
         method: Method,
         path: &str,
         query: &str,
-        service: &str,
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, CallError> {
-        put(&mut headers, "host", self.endpoint.authority())?;
+        put(&mut headers, "host", endpoint.authority())?;
         let unsigned = sigv4::Request { method: method.as_str(), path, query, headers: &headers, body: &body };
-        let signature = sigv4::sign(&unsigned, now(), &self.region, service, self.credentials.signing());
+        let signature = sigv4::sign(&unsigned, now(), region, service, self.credentials.signing());
         for (name, value) in &signature {
             put(&mut headers, name, value)?;
         }
         let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-        self.endpoint.send(method, &target, headers, body).await.map_err(CallError::Transport)
+        endpoint.send(method, &target, headers, body).await.map_err(CallError::Transport)
     }
 }
 
@@ -192,6 +227,11 @@ fn next_tokens<O: Operation>(page: &O::Output, input: &O::Input) -> Option<Vec<(
     // A server that hands back the token it was given would never end.
     let fresh = tokens.iter().any(|(name, token)| codec::text_member(input, name) != Some(token));
     fresh.then_some(tokens)
+}
+
+/// No address is known; it would not be known a moment later either.
+fn unreachable_endpoint(error: &InvalidEndpoint) -> CallError {
+    CallError::Transport(TransportError { message: error.to_string(), unsent: false, source: None })
 }
 
 fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), CallError> {

@@ -38,7 +38,7 @@ impl Credentials {
         &self.0
     }
 
-    fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, NoCredentials> {
+    pub(crate) fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Result<Self, NoCredentials> {
         let set = |name: &str| get(name).filter(|value| !value.is_empty());
         match (set("AWS_ACCESS_KEY_ID"), set("AWS_SECRET_ACCESS_KEY")) {
             (Some(id), Some(secret)) => Ok(Self::new(id, secret, set("AWS_SESSION_TOKEN"))),

@@ -1,20 +1,25 @@
-//! Plain HTTP/1.1 with kept-alive connections, for the local endpoint and registry.
+//! HTTP/1.1 with kept-alive connections, plain for the local endpoint and registry, over TLS for others.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 << 20;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The endpoint is not an `http://` address.
+/// The endpoint is not an address that can be spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{endpoint:?} is not an endpoint: {reason}")]
 pub struct InvalidEndpoint {
@@ -33,10 +38,18 @@ pub struct TransportError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// Connections to any endpoints. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Transport {
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
 /// An endpoint and the connections to it. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    transport: Transport,
+    /// `http` or `https`
+    scheme: &'static str,
     /// `127.0.0.1:4566`
     authority: String,
     timeout: Duration,
@@ -49,28 +62,70 @@ pub(crate) struct Answer {
     pub body: Bytes,
 }
 
-impl Endpoint {
-    pub fn new(endpoint: &str) -> Result<Self, InvalidEndpoint> {
-        let invalid = |reason: &str| InvalidEndpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
-        let uri: Uri = endpoint.parse().map_err(|_| invalid("not a URL"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(invalid("it must begin with http://"));
+impl Transport {
+    /// For `https` too: servers are believed by the certificates of a file (PEM), else by the system's.
+    pub fn trusting(bundle: Option<&Path>) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        if let Some(bundle) = bundle {
+            let unusable =
+                |e: rustls::pki_types::pem::Error| format!("cannot use the certificates of {}: {e}", bundle.display());
+            for certificate in CertificateDer::pem_file_iter(bundle).map_err(unusable)? {
+                let certificate = certificate.map_err(unusable)?;
+                roots.add(certificate).map_err(|e| format!("cannot use a certificate of {}: {e}", bundle.display()))?;
+            }
+        } else {
+            // Some that cannot be read do no harm to the others.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
-        if !matches!(uri.path_and_query().map(|p| p.as_str()), None | Some("/" | "")) {
-            return Err(invalid("it must not have a path"));
+        if roots.is_empty() {
+            return Err("this machine has no certificates to believe servers by: install ca-certificates, or name a \
+                        file of them in AWS_CA_BUNDLE"
+                .into());
         }
-        let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(invalid("it must not carry a user name"));
-        }
+        Ok(Self::with(roots))
+    }
+
+    /// For `http` alone: no server of `https` is believed.
+    fn plain() -> Self {
+        Self::with(RootCertStore::empty())
+    }
+
+    fn with(roots: RootCertStore) -> Self {
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        // The provider has cipher suites for each of its versions.
+        let config = config.expect("ring speaks TLS 1.2 and 1.3").with_root_certificates(roots).with_no_client_auth();
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_nodelay(true);
-        Ok(Endpoint {
-            pool: Pool::builder(TokioExecutor::new()).build(connector),
-            authority: authority.to_string(),
-            timeout: Duration::from_secs(60),
-        })
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        Self { pool: Pool::builder(TokioExecutor::new()).build(connector) }
+    }
+
+    /// An endpoint reached by these connections.
+    pub fn endpoint(&self, endpoint: &str) -> Result<Endpoint, InvalidEndpoint> {
+        let (scheme, authority) = parsed(endpoint)?;
+        Ok(Endpoint { transport: self.clone(), scheme, authority, timeout: Duration::from_secs(60) })
+    }
+}
+
+impl Endpoint {
+    /// An endpoint with connections of its own; for `https`, `AWS_CA_BUNDLE` names whom to believe.
+    pub fn new(endpoint: &str) -> Result<Self, InvalidEndpoint> {
+        let (scheme, _) = parsed(endpoint)?;
+        let transport = if scheme == "https" {
+            let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from);
+            Transport::trusting(bundle.as_deref())
+                .map_err(|reason| InvalidEndpoint { endpoint: endpoint.to_owned(), reason })?
+        } else {
+            Transport::plain()
+        };
+        transport.endpoint(endpoint)
     }
 
     pub fn authority(&self) -> &str {
@@ -90,16 +145,16 @@ impl Endpoint {
         body: Bytes,
     ) -> Result<Answer, TransportError> {
         let failed = |what: &str, source: Option<Box<dyn std::error::Error + Send + Sync>>, unsent| TransportError {
-            message: format!("{what} http://{}{path_and_query}", self.authority),
+            message: format!("{what} {}://{}{path_and_query}", self.scheme, self.authority),
             unsent,
             source,
         };
-        let uri = format!("http://{}{path_and_query}", self.authority);
+        let uri = format!("{}://{}{path_and_query}", self.scheme, self.authority);
         let request = Request::builder().method(method).uri(uri).body(Full::new(body));
         let mut request = request.map_err(|e| failed("not a valid request:", Some(e.into()), true))?;
         *request.headers_mut() = headers;
         let exchange = async {
-            let answer = self.pool.request(request).await.map_err(|e| {
+            let answer = self.transport.pool.request(request).await.map_err(|e| {
                 let unsent = e.is_connect();
                 failed(if unsent { "cannot connect to" } else { "no answer from" }, Some(e.into()), unsent)
             })?;
@@ -113,4 +168,23 @@ impl Endpoint {
             Err(_) => Err(failed("no answer in time from", None, false)),
         }
     }
+}
+
+/// Scheme and authority of `http://host:port` or `https://host`.
+fn parsed(endpoint: &str) -> Result<(&'static str, String), InvalidEndpoint> {
+    let invalid = |reason: &str| InvalidEndpoint { endpoint: endpoint.to_owned(), reason: reason.to_owned() };
+    let uri: Uri = endpoint.parse().map_err(|_| invalid("not a URL"))?;
+    let scheme = match uri.scheme_str() {
+        Some("http") => "http",
+        Some("https") => "https",
+        _ => return Err(invalid("it must begin with http:// or https://")),
+    };
+    if !matches!(uri.path_and_query().map(|p| p.as_str()), None | Some("/" | "")) {
+        return Err(invalid("it must not have a path"));
+    }
+    let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(invalid("it must not carry a user name"));
+    }
+    Ok((scheme, authority.to_string()))
 }

@@ -9,11 +9,13 @@
 //! # Ok(()) }
 //! ```
 
+pub mod aws;
 mod call;
 mod credentials;
 pub mod cuts;
 mod http;
 pub mod oci;
+mod regions;
 pub mod session;
 pub mod status;
 

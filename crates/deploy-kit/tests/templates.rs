@@ -18,6 +18,7 @@ fn service(text: &str, https: bool) -> String {
     let service = Service::read("manifest.yml", text, &reading()).unwrap_or_else(|problems| panic!("{problems}"));
     let env_files = BTreeMap::from([(service.name.clone(), BTreeMap::from([("FROM_FILE".into(), "it's".into())]))]);
     template::service(&service, &Deployed { app: "shop".into(), environment: "test".into(), https, env_files })
+        .expect("rules that fit")
 }
 
 fn plain() -> String {
@@ -110,10 +111,32 @@ fn a_template_says_what_the_manifest_wanted() {
     let strategy = &resources["Service"]["Properties"]["CapacityProviderStrategy"];
     assert_eq!(strategy[0], parsed("{CapacityProvider: FARGATE, Base: 2, Weight: 0}"));
 
+    let container = &task["ContainerDefinitions"][0];
+    assert_eq!(container["Ulimits"], parsed("[{Name: nofile, SoftLimit: 1024, HardLimit: 4096}]"));
+    assert_eq!(container["LinuxParameters"], parsed("{InitProcessEnabled: true}"));
+    assert_eq!(task["Memory"], "2048");
+
     let backend = parsed(&service(BACKEND, false));
     assert!(
         backend["Resources"].get("TargetGroup").is_none() && backend["Resources"].get("DiscoveryService").is_none()
     );
+}
+
+/// Rules that name what is not there are told by file and line, and not left out.
+#[test]
+fn overrides_that_fit_nothing_are_told() {
+    for (path, said) in [
+        ("ContainerDefinitions[7].Cpu", "ContainerDefinitions[7]: the list has 3 items"),
+        ("Memory.Limit", "Memory.Limit: there is no map of fields there"),
+        ("ExecutionRoleArn[0]", "ExecutionRoleArn[0]: there is no list there"),
+    ] {
+        let text = format!("{}\n", EVERYTHING.replace("  - {path: Memory,", &format!("  - {{path: '{path}',")));
+        let line = text.lines().position(|line| line.contains(path)).unwrap() + 1;
+        let service = Service::read("manifest.yml", &text, &reading()).unwrap_or_else(|problems| panic!("{problems}"));
+        let deployed = Deployed { https: true, ..Deployed::default() };
+        let error = template::service(&service, &deployed).expect_err(path).to_string();
+        assert!(error.starts_with(&format!("copilot/front/manifest.yml:{line}: taskdef_overrides: {said}")), "{error}");
+    }
 }
 
 /// The shapes that Copilot's documentation shows: read, or refused for the one reason there is.
@@ -131,7 +154,7 @@ fn manifests_of_copilots_shapes_are_read() {
                 let service = outcome.unwrap_or_else(|problems| panic!("{problems}"));
                 let deployed =
                     Deployed { app: "shop".into(), environment: "test".into(), https: true, ..Deployed::default() };
-                let resources = &parsed(&template::service(&service, &deployed))["Resources"];
+                let resources = &parsed(&template::service(&service, &deployed).expect("no rules"))["Resources"];
                 assert_eq!(resources["Service"]["Type"], "AWS::ECS::Service", "{name}");
                 read += 1;
             }

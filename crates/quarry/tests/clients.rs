@@ -9,6 +9,8 @@ mod bad_templates;
 mod boto3;
 #[path = "clients/docker.rs"]
 mod docker;
+#[path = "clients/dockerd.rs"]
+mod dockerd;
 #[path = "clients/layers.rs"]
 mod layers;
 #[path = "clients/microservices.rs"]

@@ -1,11 +1,17 @@
 //! Copilot's commands, typed as the published tutorial "Break a Monolithic Application" has them.
 
+#[path = "copilot/builders.rs"]
+mod builders;
+#[path = "clients/dockerd.rs"]
+mod dockerd;
 #[path = "copilot/project.rs"]
 mod project;
 #[path = "stage/mod.rs"]
 mod stage;
 
-use project::Project;
+use project::{Project, left_over, template};
+use quarry_testkit::Platform;
+use quarry_testkit::tls::Relay;
 use serde_json::Value;
 
 /// The tutorial's second and third module: the monolith, then posts, threads and users out of it.
@@ -108,7 +114,7 @@ fn a_manifest_is_carried_out_and_what_is_not_is_refused() {
     run("svc deploy --name mailer --env test");
     let url = project.url("front");
     let said = project.get(&url, "/front").unwrap();
-    for line in ["front /front", "LEVEL=manifest", "FROM_FILE=yes", "TOKEN=sesame", "APP=shop"] {
+    for line in ["front /front", "LEVEL=manifest", "FROM_FILE=yes", "TOKEN=sesame", "APP=shop", "ADDED=yes"] {
         assert!(said.lines().any(|l| l == line), "{line} is not in\n{said}");
     }
     // The second rule leads to the sidecar.
@@ -166,4 +172,111 @@ fn the_menu_leads_to_a_deployed_service() {
     let said = project.answer("init", &["hello", "1", "web", "1", "y"]).unwrap_or_else(|said| panic!("{said}"));
     assert!(said.contains("Your service is accessible at"), "{said}");
     project.answers(&project.url("web"), "/any", "web /any");
+}
+
+/// Another Quarry stands for AWS here, behind TLS with an authority of its own, in another region.
+#[test]
+fn an_environment_on_aws_is_confirmed_first_and_gets_the_same_templates() {
+    let mut project = Project::with(&["web"]);
+    let cloud = Platform::start_in(stage::EXE, "eu-west-1").unwrap();
+    let relay = Relay::start(cloud.endpoint.trim_start_matches("http://").parse().unwrap(), &project.root());
+    let variables = cloud.env().unwrap();
+    let of = |name: &str| variables.iter().find(|(n, _)| n == name).unwrap().1.clone();
+    let keys = format!(
+        "[work]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+        of("AWS_ACCESS_KEY_ID"),
+        of("AWS_SECRET_ACCESS_KEY")
+    );
+    project.write("aws/credentials", &keys);
+    project.write("aws/config", "[profile work]\nregion = eu-west-1\n[profile corp]\nsso_session = corp\n");
+    project.export("AWS_CONFIG_FILE", project.root().join("aws/config").display().to_string());
+    project.export("AWS_SHARED_CREDENTIALS_FILE", project.root().join("aws/credentials").display().to_string());
+    project.export("AWS_ENDPOINT_URL", relay.url());
+    let run = |line: &str| project.run(line).unwrap_or_else(|said| panic!("quarry {line}: {said}\n{}", project.log()));
+    run("app init shop");
+    run("env init --name test");
+    for (line, said) in [
+        ("env init --name prod --profile nobody", "there is no profile nobody"),
+        ("env init --name prod --profile corp --region eu-west-1", "aws configure export-credentials --profile corp"),
+        ("env init --name prod --region eu-west-1", "--profile NAME, or --aws"),
+        // Nobody has said whom to believe.
+        ("env init --name prod --profile work", "cannot connect to https://localhost"),
+    ] {
+        let error = project.run(line).expect_err(line);
+        assert!(error.contains(said), "{line}: {said} is not in\n{error}");
+    }
+    project.export("AWS_CA_BUNDLE", relay.bundle.display().to_string());
+    let run = |line: &str| project.run(line).unwrap_or_else(|said| panic!("quarry {line}: {said}\n{}", project.log()));
+    let account = "AWS account 000000000000 in eu-west-1 (profile work), at https://localhost";
+    let error = project.answer("env init --name prod --profile work", &["n"]).unwrap_err();
+    assert!(error.contains(account) && error.contains("nothing was changed"), "{error}");
+    assert!(!project.root().join("copilot/environments/prod").exists());
+    assert_eq!(left_over(&cloud), Vec::<String>::new());
+    run("env init --name prod --profile work --yes");
+    let shown: Value = serde_json::from_str(&run("env show --name prod --json")).unwrap();
+    assert_eq!(shown["environment"]["region"], "eu-west-1", "{shown}");
+    assert_eq!(shown["environment"]["profile"], "work", "{shown}");
+
+    run("svc init --name web --dockerfile web/Dockerfile --svc-type \"Load Balanced Web Service\"");
+    run("svc deploy --env test");
+    let error = project.answer("svc deploy --env prod", &["n"]).unwrap_err();
+    assert!(error.contains(account) && error.contains("nothing was changed"), "{error}");
+    run("svc deploy --env prod --yes");
+    project.answers(&project.url_in("test", "web"), "/x", "web /x");
+    project.answers(&project.url_in("prod", "web"), "/x", "web /x");
+    // Nothing but the environment's name is different.
+    let here = project.template("shop-test-web");
+    assert_eq!(here.replace("test", "prod"), template(&cloud, "shop-prod-web"));
+    let here = project.template("shop-test");
+    assert_eq!(here.replace("test", "prod"), template(&cloud, "shop-prod"));
+
+    let status: Value = serde_json::from_str(&run("svc status --env prod --json")).unwrap();
+    assert_eq!(status["running"], 1, "{status}");
+    assert!(run("svc logs --env prod").contains("listening on 3000"));
+    let error = project.run("svc exec --env prod --command ls").unwrap_err();
+    assert!(error.contains("aws ecs execute-command --region eu-west-1 --profile work --cluster"), "{error}");
+    let shown: Value = serde_json::from_str(&run("svc show --name web --json")).unwrap();
+    assert_eq!(shown["deployed"].as_array().map(Vec::len), Some(2), "{shown}");
+    run("svc delete --name web --env prod --yes");
+    project.answers(&project.url_in("test", "web"), "/x", "web /x");
+    run("app delete --yes");
+    assert_eq!(project.left_over(), Vec::<String>::new());
+    assert_eq!(left_over(&cloud), Vec::<String>::new());
+}
+
+const COMPOSE: &str = "services:\n  web:\n    build: ./web\n    ports: [\"8080:3000\"]\n    environment: {BACK: \"back:3000\"}\n    \
+    depends_on: [back]\n    stop_grace_period: 2s\n  back:\n    build: {context: back}\n    expose: [\"3000\"]\n    \
+    volumes: [\"data:/data\"]\nvolumes: {data: }\n";
+
+/// A Compose file's services run by their manifests as they were written, and find each other.
+#[test]
+fn a_compose_file_becomes_services_that_find_each_other() {
+    let project = Project::with(&["stack/web", "stack/back"]);
+    let run = |line: &str| project.run(line).unwrap_or_else(|said| panic!("quarry {line}: {said}\n{}", project.log()));
+    project.write("stack/docker-compose.yml", COMPOSE);
+    run("app init stack");
+    run("env init --name test");
+    let said = run("svc init --compose stack/docker-compose.yml");
+    for line in [
+        "✔ Wrote copilot/web/manifest.yml: Load Balanced Web Service, port 3000",
+        "✔ Wrote copilot/back/manifest.yml: Backend Service, port 3000",
+        "  stack/docker-compose.yml:3 services.web.build → image.build",
+        "  stack/docker-compose.yml:6 services.web.depends_on: services start without an order: let it try again until the other \
+         one answers",
+    ] {
+        assert!(said.lines().any(|l| l == line), "{line} is not in\n{said}");
+    }
+    assert!(
+        said.contains("stack/docker-compose.yml:11 services.back.volumes: what a task writes goes with the task"),
+        "{said}"
+    );
+    run("svc deploy --name back --env test");
+    run("svc deploy --name web --env test");
+    let url = project.url("web");
+    project.answers(&url, "/x", "web /x");
+    assert!(project.get(&url, "/x").unwrap().lines().any(|line| line == "BACK=back:3000"));
+    let said = project.get(&url, "/ask/back:3000").unwrap();
+    assert!(said.contains("back /asked"), "{said}");
+    let error = project.run("svc init --compose stack/docker-compose.yml").unwrap_err();
+    assert!(error.contains("copilot/web/manifest.yml is there already"), "{error}");
 }

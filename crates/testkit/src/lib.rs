@@ -5,6 +5,7 @@ mod aws_cli;
 pub mod browser;
 pub mod image;
 pub mod postgres;
+pub mod tls;
 
 use anyhow::{Context, Result, bail, ensure};
 use quarry_client::{Client, Credentials};
@@ -28,6 +29,8 @@ pub struct Platform {
     data: TempDir,
     serve: Option<Child>,
     isolation: Option<String>,
+    /// The region of a new installation, where it is not this process's.
+    region: Option<String>,
     /// Further arguments of `serve`.
     options: Vec<String>,
     /// The point at which `serve` ends.
@@ -46,18 +49,30 @@ impl Platform {
         Self::start_as(exe, isolation, &[])
     }
 
+    /// Starts one that is in a region.
+    pub fn start_in(exe: impl Into<PathBuf>, region: &str) -> Result<Self> {
+        let mut platform = Self::new(exe, None, &[])?;
+        platform.region = Some(region.to_owned());
+        platform.serve("127.0.0.1:0")?;
+        Ok(platform)
+    }
+
     /// Starts it with further arguments of `serve`.
     pub fn start_as(exe: impl Into<PathBuf>, isolation: Option<&str>, options: &[&str]) -> Result<Self> {
+        let mut platform = Self::new(exe, isolation, options)?;
+        platform.serve("127.0.0.1:0")?;
+        Ok(platform)
+    }
+
+    fn new(exe: impl Into<PathBuf>, isolation: Option<&str>, options: &[&str]) -> Result<Self> {
         // Sockets live below the directory, and their paths are bounded.
         let data = tempfile::Builder::new()
             .prefix("q")
             .tempdir_in(std::env::var_os(DIRECTORY).unwrap_or_else(|| "/tmp".into()))?;
         let isolation = isolation.map(str::to_owned);
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut platform =
-            Self { exe: exe.into(), data, serve: None, isolation, options, failpoint: None, endpoint: String::new() };
-        platform.serve("127.0.0.1:0")?;
-        Ok(platform)
+        let (exe, endpoint) = (exe.into(), String::new());
+        Ok(Self { exe, data, serve: None, isolation, region: None, options, failpoint: None, endpoint })
     }
 
     /// Takes over a Quarry that already runs in a directory.
@@ -67,6 +82,7 @@ impl Platform {
             data,
             serve: None,
             isolation: None,
+            region: None,
             options: Vec::new(),
             failpoint: None,
             endpoint: String::new(),
@@ -184,6 +200,7 @@ impl Platform {
         let child = self
             .command(&["serve", "--listen", listen])
             .args(&self.options)
+            .envs(self.region.iter().map(|region| ("AWS_REGION", region)))
             .envs(self.failpoint.iter().map(|point| ("QUARRY_FAILPOINT", point)))
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -142,14 +142,22 @@ async fn delete(session: &Session, app: &str) -> Result<()> {
     let state = session.state();
     state.application(app).await?;
     let (environments, services) = (state.environments(app).await?, state.services(app).await?);
-    environments.iter().try_for_each(|record| session.reaches(record))?;
+    // All are reached before anything is deleted.
+    let mut places = vec![session.clone()];
+    for record in &environments {
+        if places.iter().all(|place| !place.is(record)) {
+            places.push(session.at(record).await?);
+        }
+    }
+    places.iter().filter(|place| place.is_aws()).for_each(|place| session.say.warn(place.named()));
     session.confirm(&format!(
         "Delete the application {app} with {} services in {} environments, their data and images?",
         services.len(),
         environments.len()
     ))?;
-    let cloud = Cloud { aws: &session.aws, say: session.say };
     for environment in &environments {
+        let place = places.iter().find(|place| place.is(environment)).unwrap_or(session);
+        let cloud = Cloud { aws: &place.aws, say: session.say };
         for service in &services {
             let stack = service_stack(app, &environment.name, &service.name);
             cloud.delete(&stack, &format!("the service {} in {}", service.name, environment.name)).await?;
@@ -158,7 +166,10 @@ async fn delete(session: &Session, app: &str) -> Result<()> {
         cloud.delete(&stack, &format!("the environment {}", environment.name)).await?;
         state.delete_environment(app, &environment.name).await?;
     }
-    cloud.delete(&regional_stack(app), "the repositories").await?;
+    for place in &places {
+        let cloud = Cloud { aws: &place.aws, say: session.say };
+        cloud.delete(&regional_stack(app), "the repositories").await?;
+    }
     for service in &services {
         state.delete_service(app, &service.name).await?;
     }

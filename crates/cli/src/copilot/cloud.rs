@@ -112,6 +112,19 @@ impl Cloud<'_> {
             bail!("the template of {} has {length} bytes, and CloudFormation takes {TEMPLATE}", wanted.what);
         }
         let mut there = self.stack(wanted.name).await?;
+        // A stack of this name that is somebody else's, Copilot's own for example, is not overwritten.
+        let ours =
+            wanted.template.as_ref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("Description: ")));
+        let theirs = there.as_ref().map(|stack| stack.description.as_deref().unwrap_or("without a description"));
+        if let (Some(ours), Some(theirs)) = (ours, theirs)
+            && ours.trim_matches('\'') != theirs
+        {
+            bail!(
+                "the stack {} is there and was not made by these commands ({theirs}): take another name of the application \
+                 or the environment",
+                wanted.name
+            );
+        }
         match there.as_ref().and_then(|stack| stack.stack_status.as_deref()) {
             // What never came to be can only be made anew.
             Some("ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" | "CREATE_FAILED" | "DELETE_FAILED") => {

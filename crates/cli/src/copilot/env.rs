@@ -14,11 +14,16 @@ use std::collections::BTreeMap;
 
 #[derive(clap::Subcommand)]
 pub enum EnvCommand {
-    /// Make an environment: write its manifest, deploy its network, cluster and names.
-    #[command(after_help = "Example:\n  quarry env init --app api --name test")]
+    /// Make an environment: write its manifest, deploy its network, cluster and names. On this machine's Quarry, or in
+    /// an account of AWS, which is shown and confirmed first.
+    #[command(after_help = "Examples:
+  quarry env init --app api --name test
+  quarry env init --app api --name prod --profile work --region eu-west-1")]
     Init {
         #[command(flatten)]
         at: At,
+        #[command(flatten)]
+        account: AccountArguments,
     },
     /// Deploy an environment again after its manifest was changed.
     #[command(after_help = "Example:\n  quarry env deploy --name test")]
@@ -62,6 +67,20 @@ pub struct At {
     common: Common,
 }
 
+/// Which account of AWS.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct AccountArguments {
+    /// The environment is on AWS, with the credentials of this profile of ~/.aws/config and ~/.aws/credentials.
+    #[arg(long)]
+    profile: Option<String>,
+    /// The environment is on AWS, with the credentials of this shell (AWS_ACCESS_KEY_ID …, AWS_PROFILE).
+    #[arg(long, conflicts_with = "profile")]
+    aws: bool,
+    /// AWS's region; the profile's if it is not given.
+    #[arg(long)]
+    region: Option<String>,
+}
+
 pub async fn run(command: EnvCommand, local: Local<'_>) -> Result<()> {
     let mut workspace = Workspace::find()?;
     match command {
@@ -73,11 +92,12 @@ pub async fn run(command: EnvCommand, local: Local<'_>) -> Result<()> {
             if common.json {
                 println!("{}", serde_json::to_string_pretty(&json!({"environments": all}))?);
             } else {
+                // A list of names in a pipe, as Copilot has it; accounts are in `env show` and in the JSON.
                 all.iter().for_each(|environment| println!("{}", environment.name));
             }
         }
-        EnvCommand::Init { at } => {
-            let session = Session::open(&at.common, local).await?;
+        EnvCommand::Init { at, account } => {
+            let session = account.open(Session::open(&at.common, local).await?).await?;
             let app = workspace.app(at.app.as_deref())?;
             let Some(name) = at.name else { bail!("how is it called? Name it with --name, for example test") };
             init(&session, &mut workspace, &app, &name).await?;
@@ -96,7 +116,8 @@ pub async fn run(command: EnvCommand, local: Local<'_>) -> Result<()> {
         EnvCommand::Deploy { at } => {
             let session = Session::open(&at.common, local).await?;
             let app = workspace.app(at.app.as_deref())?;
-            let record = session.environment(&app, at.name.as_deref()).await?;
+            let (session, record) = session.environment(&app, at.name.as_deref()).await?;
+            session.agree(&format!("Deploy the environment {} there?", record.name))?;
             deploy(&session, &workspace, &record, Needs::default()).await?;
             if at.common.json {
                 println!("{}", json!({"deployed": record.name}));
@@ -106,7 +127,7 @@ pub async fn run(command: EnvCommand, local: Local<'_>) -> Result<()> {
         EnvCommand::Delete { at } => {
             let session = Session::open(&at.common, local).await?;
             let app = workspace.app(at.app.as_deref())?;
-            let record = session.environment(&app, at.name.as_deref()).await?;
+            let (session, record) = session.environment(&app, at.name.as_deref()).await?;
             delete(&session, &record).await?;
             if at.common.json {
                 println!("{}", json!({"deleted": record.name}));
@@ -121,6 +142,27 @@ pub async fn run(command: EnvCommand, local: Local<'_>) -> Result<()> {
     Ok(())
 }
 
+impl AccountArguments {
+    /// A session at the account that is named, or where it was.
+    pub async fn open(self, session: Session) -> Result<Session> {
+        if self.profile.is_none() && !self.aws {
+            return match self.region {
+                Some(region) if region != session.region() => bail!(
+                    "this machine's Quarry is in {}: for AWS in {region} say --profile NAME, or --aws for the credentials \
+                     of this shell",
+                    session.region()
+                ),
+                _ => Ok(session),
+            };
+        }
+        let there = session.aws(self.profile, self.region).await?;
+        if there.account == session.account && there.region() == session.region() {
+            bail!("{} cannot be told from this machine's Quarry, which has the same account and region", there.named());
+        }
+        Ok(there)
+    }
+}
+
 /// What a service asks of its environment: who comes, who goes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs<'a> {
@@ -133,6 +175,16 @@ pub async fn init(session: &Session, workspace: &mut Workspace, app: &str, name:
     super::app::check_name(name)?;
     let state = session.state();
     state.application(app).await?;
+    if let Some(there) = state.environments(app).await?.into_iter().find(|e| e.name == name)
+        && !session.is(&there)
+    {
+        bail!(
+            "the environment {name} is in the account {} and region {} already: take another name, or delete it first",
+            there.account,
+            there.region
+        );
+    }
+    session.agree(&format!("Make the environment {name} of {app} there?"))?;
     workspace.claim(app)?;
     let path = Workspace::environment_manifest_of(name);
     let written = workspace.write_new(&path, &manifest::new_environment(name))?;
@@ -143,16 +195,13 @@ pub async fn init(session: &Session, workspace: &mut Workspace, app: &str, name:
         name: name.into(),
         region: session.region().into(),
         account: session.account.clone(),
-        profile: None,
+        profile: session.profile().map(str::to_owned),
         registry_url: String::new(),
         execution_role: String::new(),
         manager_role: String::new(),
     };
     // Bad manifests are refused before anything is written down.
     workspace.environment(name, app)?;
-    if let Some(there) = state.environments(app).await?.into_iter().find(|e| e.name == name) {
-        session.reaches(&there)?;
-    }
     state.put_environment(&record).await?;
     deploy(session, workspace, &record, Needs::default()).await
 }
@@ -257,7 +306,7 @@ pub async fn deployed(session: &Session, record: &EnvironmentRecord) -> Result<V
 async fn show(workspace: &Workspace, at: &At, local: Local<'_>) -> Result<()> {
     let session = Session::open(&at.common, local).await?;
     let app = workspace.app(at.app.as_deref())?;
-    let record = session.environment(&app, at.name.as_deref()).await?;
+    let (session, record) = session.environment(&app, at.name.as_deref()).await?;
     let cloud = Cloud { aws: &session.aws, say: session.say };
     let stack = cloud.stack(&environment_stack(&app, &record.name)).await?;
     let status = stack.as_ref().and_then(|s| s.stack_status.clone()).unwrap_or_else(|| "not deployed".into());
@@ -274,6 +323,7 @@ async fn show(workspace: &Workspace, at: &At, local: Local<'_>) -> Result<()> {
         return Ok(());
     }
     println!("Environment {} of {app}\n", record.name);
+    println!("  place          {}", session.named());
     println!("  account        {} ({})", record.account, record.region);
     println!("  status         {status}");
     println!("  cluster        {}", cluster.unwrap_or_else(|| "none".into()));

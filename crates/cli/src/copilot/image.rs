@@ -61,8 +61,12 @@ pub async fn remove_repositories(session: &Session, app: &str, service: &str) ->
 
 async fn deploy_repositories(session: &Session, app: &str, names: Vec<String>) -> Result<Outcome> {
     let cloud = Cloud { aws: &session.aws, say: session.say };
+    let stack = regional_stack(app);
+    if names.is_empty() && cloud.stack(&stack).await?.is_none() {
+        return Ok(Outcome::Unchanged);
+    }
     let wanted = Wanted {
-        name: &regional_stack(app),
+        name: &stack,
         what: "the repositories",
         template: Some(template::application(app, &names)),
         parameters: BTreeMap::new(),
@@ -80,7 +84,8 @@ pub async fn provide(session: &Session, order: &Order<'_>) -> Result<String> {
     let uri = uri(session, order.repository).await?;
     let parsed = Dockerfile::parse(&order.build.dockerfile, &text, &order.build.args);
     let tool = if parsed.is_ok() { None } else { tool() };
-    let step = session.say.step(format!("Build {} and push it to {}", order.build.dockerfile, order.repository));
+    let by = tool.map(|tool| format!(" with {tool}")).unwrap_or_default();
+    let step = session.say.step(format!("Build {}{by} and push it to {}", order.build.dockerfile, order.repository));
     let digest = match (parsed, tool) {
         (Ok(_), _) => {
             let image = build(order, &text)?;
@@ -88,8 +93,7 @@ pub async fn provide(session: &Session, order: &Order<'_>) -> Result<String> {
             push(session, order, &image).await?
         }
         (Err(_), Some(tool)) => {
-            step.progress(tool);
-            build_with(session, tool, order, &uri).await?;
+            build_with(tool, order, &uri, &authorization(session).await?)?;
             digest(session, order).await?
         }
         (Err(fault), None) => bail!(
@@ -114,14 +118,26 @@ fn build(order: &Order<'_>, text: &str) -> Result<BuiltImage> {
     Ok(quarry_deploy_kit::build(&order.build.dockerfile, text, &context, &options)?)
 }
 
-/// The registry's user and password.
-async fn authorization(session: &Session) -> Result<String> {
+/// A registry, and the password of its user `AWS`.
+struct Registry {
+    /// `https://123456789012.dkr.ecr.eu-west-1.amazonaws.com`
+    address: String,
+    password: String,
+}
+
+async fn authorization(session: &Session) -> Result<Registry> {
     let token = session.aws.call::<GetAuthorizationToken>(Default::default()).await?;
-    let token = token.authorization_data.unwrap_or_default().into_iter().find_map(|data| data.authorization_token);
-    let token = token.context("the registry gave no authorization token")?;
+    let data = token.authorization_data.unwrap_or_default().into_iter().next().unwrap_or_default();
+    let token = data.authorization_token.context("the registry gave no authorization token")?;
     let decoded = base64::engine::general_purpose::STANDARD.decode(token)?;
     let text = String::from_utf8(decoded)?;
-    Ok(text.strip_prefix("AWS:").context("the registry's authorization token is of an unknown form")?.to_owned())
+    let password =
+        text.strip_prefix("AWS:").context("the registry's authorization token is of an unknown form")?.to_owned();
+    let address = match session.quarry() {
+        Some(endpoint) => endpoint.to_owned(),
+        None => data.proxy_endpoint.context("the registry does not say where it is")?,
+    };
+    Ok(Registry { address, password })
 }
 
 async fn push(session: &Session, order: &Order<'_>, image: &BuiltImage) -> Result<String> {
@@ -131,8 +147,9 @@ async fn push(session: &Session, order: &Order<'_>, image: &BuiltImage) -> Resul
         bytes: layer.bytes.clone().into(),
     });
     let image = oci::OciImage { config: image.config.clone().into(), layers: layers.collect() };
-    let auth = oci::Auth::Basic { user: "AWS".into(), password: authorization(session).await? };
-    Ok(oci::push_image(&session.connection.endpoint, order.repository, order.tag, &image, auth).await?)
+    let Registry { address, password } = authorization(session).await?;
+    let auth = oci::Auth::Basic { user: "AWS".into(), password };
+    Ok(oci::push_image(&address, order.repository, order.tag, &image, auth).await?)
 }
 
 /// The first tool that is there and works.
@@ -149,33 +166,17 @@ fn quiet(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
 }
 
-/// Lets a tool build and push, with credentials in a directory of their own.
-async fn build_with(session: &Session, tool: &str, order: &Order<'_>, uri: &str) -> Result<()> {
-    let password = authorization(session).await?;
-    let registry = uri.split('/').next().unwrap_or(uri).to_owned();
-    let secrets = tempfile::tempdir()?;
-    let (config, authfile) = (secrets.path().to_owned(), secrets.path().join("auth.json"));
-    let command = |words: &[&str]| {
-        let mut command = Command::new(tool);
-        if tool == "docker" {
-            command.arg("--config").arg(&config);
-        }
-        command.args(words);
-        command
-    };
-    let of_registry = |command: &mut Command| {
-        if tool != "docker" {
-            command.arg("--authfile").arg(&authfile).arg("--tls-verify=false");
-        }
-    };
-    let mut login = command(&["login", "--username", "AWS", "--password-stdin"]);
-    of_registry(&mut login);
-    finish(login.arg(&registry), Some(&password))?;
-
+/// Lets a tool build and push. It builds as its user has set it up (contexts, mirrors, credentials for base images);
+/// the credentials for the push are in a directory of their own.
+fn build_with(tool: &str, order: &Order<'_>, uri: &str, registry: &Registry) -> Result<()> {
     let image = format!("{uri}:{}", order.tag);
-    let platform = format!("linux/{}", order.platform.image());
-    let mut build = command(&["build", "--platform", &platform, "--tag", &image, "--file"]);
+    let mut build = Command::new(tool);
+    build.args(["build", "--platform", &format!("linux/{}", order.platform.image()), "--tag", &image, "--file"]);
     build.arg(order.root.join(&order.build.dockerfile));
+    if tool == "buildah" {
+        // The others keep the steps of a build by themselves.
+        build.arg("--layers");
+    }
     for (name, value) in &order.build.args {
         build.arg("--build-arg").arg(format!("{name}={value}"));
     }
@@ -186,9 +187,37 @@ async fn build_with(session: &Session, tool: &str, order: &Order<'_>, uri: &str)
         build.arg("--cache-from").arg(from);
     }
     finish(build.arg(order.root.join(&order.build.context)), None)?;
-    let mut push = command(&["push"]);
-    of_registry(&mut push);
-    finish(push.arg(&image), None)
+
+    let secrets = tempfile::tempdir()?;
+    let host = docker_host(tool);
+    let with_credentials = |words: &[&str]| {
+        let mut command = Command::new(tool);
+        if tool == "docker" {
+            // Another configuration is also another choice of the daemon.
+            command.envs(host.iter().map(|host| ("DOCKER_HOST", host)));
+            command.arg("--config").arg(secrets.path()).args(words);
+        } else {
+            command.args(words).arg("--authfile").arg(secrets.path().join("auth.json"));
+            if registry.address.starts_with("http://") {
+                command.arg("--tls-verify=false");
+            }
+        }
+        command
+    };
+    let mut login = with_credentials(&["login", "--username", "AWS", "--password-stdin"]);
+    finish(login.arg(uri.split('/').next().unwrap_or(uri)), Some(&registry.password))?;
+    finish(with_credentials(&["push"]).arg(&image), None)
+}
+
+/// The daemon that docker speaks to by its current context, where no variable names one.
+fn docker_host(tool: &str) -> Option<String> {
+    if tool != "docker" || std::env::var_os("DOCKER_HOST").is_some() {
+        return None;
+    }
+    let asked =
+        Command::new(tool).args(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]).output().ok()?;
+    let host = String::from_utf8(asked.stdout).ok()?.trim().to_owned();
+    (asked.status.success() && !host.is_empty()).then_some(host)
 }
 
 /// Runs a command; what it said if it failed.

@@ -33,6 +33,9 @@ pub async fn run(mut arguments: InitArguments, local: Local<'_>) -> Result<()> {
     let common: Common = arguments.service.common.clone();
     let session = Session::open(&common, local).await?;
     let mut workspace = Workspace::find()?;
+    if arguments.service.compose.is_some() {
+        bail!("this asks about one service: for a Compose file take `quarry svc init --compose FILE`");
+    }
     session.say.line("This sets up an application with one service, and deploys it when you want that.\n");
     let app = match (&arguments.service.app, &workspace.app) {
         (Some(app), _) => workspace.app(Some(app))?,
@@ -58,7 +61,8 @@ pub async fn run(mut arguments: InitArguments, local: Local<'_>) -> Result<()> {
     if known.iter().all(|environment| environment.name != arguments.env) {
         env::init(&session, &mut workspace, &app, &arguments.env).await?;
     }
-    let record = session.environment(&app, Some(&arguments.env)).await?;
+    let (session, record) = session.environment(&app, Some(&arguments.env)).await?;
+    session.agree(&format!("Deploy {name} to the environment {} there?", record.name))?;
     let options = svc::Options { tag: &arguments.tag, force: false, no_rollback: false };
     let done = svc::deploy(&session, &workspace, &record, &name, &options).await?;
     if common.json {

@@ -1,46 +1,123 @@
-//! The endpoint that a command speaks to, with its account: this machine's Quarry.
+//! Where a command works: this machine's Quarry, or an account of AWS. What applications, environments and services
+//! there are is kept by this machine's Quarry for both.
 
 use super::state::{EnvironmentRecord, State};
 use super::workspace::listed;
 use super::{Common, Local, say::Say};
 use crate::connection::Connection;
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use quarry_aws::sts::op::GetCallerIdentity;
 use quarry_client::Client;
+use quarry_client::aws::{Aws, Choice};
+use quarry_client::status::{self, ListenerView};
 
+#[derive(Clone)]
 pub struct Session {
     pub say: Say,
     /// Questions are answered with yes.
     pub yes: bool,
-    pub connection: Connection,
+    /// This machine's Quarry, with its account.
+    home: Connection,
+    home_client: Client,
+    home_account: String,
+    /// A client of the place where the command works.
     pub aws: Client,
     pub account: String,
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    Quarry,
+    /// `endpoint`: what stands for AWS's own endpoints, if anything.
+    Aws {
+        profile: Option<String>,
+        endpoint: Option<String>,
+    },
 }
 
 impl Session {
+    /// This machine's Quarry.
     pub async fn open(common: &Common, local: Local<'_>) -> Result<Self> {
-        let connection = Connection::choose(common.target.data_dir.as_deref(), local)?;
-        let aws = connection.client()?;
+        let home = Connection::choose(common.target.data_dir.as_deref(), local)?;
+        let aws = home.client()?;
         let identity = aws.call::<GetCallerIdentity>(Default::default()).await?;
+        let account = identity.account.unwrap_or_default();
         Ok(Self {
             say: Say { json: common.json, quiet: common.quiet },
             yes: common.yes,
-            connection,
+            home,
+            home_client: aws.clone(),
+            home_account: account.clone(),
             aws,
-            account: identity.account.unwrap_or_default(),
+            account,
+            place: Place::Quarry,
         })
     }
 
+    /// An account of AWS.
+    pub async fn aws(&self, profile: Option<String>, region: Option<String>) -> Result<Self> {
+        let choice = Choice {
+            profile,
+            region,
+            not_endpoint: Some(self.home.endpoint.clone()),
+            not_key: Some(self.home.access_key_id.clone()),
+        };
+        let aws = Aws::open(&choice).await?;
+        let identity = aws.client.call::<GetCallerIdentity>(Default::default()).await;
+        let identity = identity.with_context(|| match &aws.profile {
+            Some(profile) => {
+                format!("cannot ask AWS in {} whose credentials these are (profile {profile})", aws.region)
+            }
+            None => {
+                format!("cannot ask AWS in {} whose credentials these are (the access key of this shell)", aws.region)
+            }
+        })?;
+        let place = Place::Aws { profile: aws.profile, endpoint: aws.endpoint };
+        Ok(Self { aws: aws.client, account: identity.account.unwrap_or_default(), place, ..self.clone() })
+    }
+
     pub fn state(&self) -> State<'_> {
-        State { aws: &self.aws }
+        State { aws: &self.home_client }
+    }
+
+    /// The same command at this machine's Quarry.
+    pub fn home(&self) -> Self {
+        Self { aws: self.home_client.clone(), account: self.home_account.clone(), place: Place::Quarry, ..self.clone() }
     }
 
     pub fn region(&self) -> &str {
-        &self.connection.region
+        self.aws.region()
     }
 
-    /// The environment that is named, or the only one there is.
-    pub async fn environment(&self, app: &str, name: Option<&str>) -> Result<EnvironmentRecord> {
+    /// The profile of AWS that this place is reached by.
+    pub fn profile(&self) -> Option<&str> {
+        match &self.place {
+            Place::Aws { profile, .. } => profile.as_deref(),
+            Place::Quarry => None,
+        }
+    }
+
+    pub fn is_aws(&self) -> bool {
+        matches!(self.place, Place::Aws { .. })
+    }
+
+    /// The address of this machine's Quarry, if the command works there.
+    pub fn quarry(&self) -> Option<&str> {
+        (!self.is_aws()).then_some(self.home.endpoint.as_str())
+    }
+
+    /// Where load balancers really listen, if this place is a Quarry.
+    pub async fn listeners(&self) -> Option<Vec<ListenerView>> {
+        let endpoint = match &self.place {
+            Place::Quarry => &self.home.endpoint,
+            Place::Aws { endpoint, .. } => endpoint.as_ref()?,
+        };
+        status::listeners(endpoint).await.ok()
+    }
+
+    /// The environment that is named, or the only one there is, and a session where it is.
+    pub async fn environment(&self, app: &str, name: Option<&str>) -> Result<(Self, EnvironmentRecord)> {
         let record = match name {
             Some(name) => self.state().environment(app, name).await?,
             None => {
@@ -55,31 +132,71 @@ impl Session {
                 }
             }
         };
-        self.reaches(&record)?;
-        Ok(record)
+        Ok((self.at(&record).await?, record))
     }
 
-    /// Whether this endpoint is the environment's: nothing is sent anywhere else by mistake.
-    pub fn reaches(&self, record: &EnvironmentRecord) -> Result<()> {
-        if record.account == self.account && record.region == self.region() {
-            return Ok(());
+    /// A session where an environment is: nothing is sent anywhere else by mistake.
+    pub async fn at(&self, record: &EnvironmentRecord) -> Result<Self> {
+        if self.is(record) {
+            return Ok(self.clone());
+        }
+        let home = self.home();
+        if home.is(record) {
+            return Ok(home);
+        }
+        let there = home.aws(record.profile.clone(), Some(record.region.clone())).await;
+        let there = there.with_context(|| {
+            format!(
+                "the environment {} is on AWS, in the account {} and region {}",
+                record.name, record.account, record.region
+            )
+        })?;
+        if there.is(record) {
+            return Ok(there);
         }
         bail!(
-            "the environment {} is in the account {} and region {}, and this endpoint is {} in {}: \
-             `quarry svc package` prints the template for it, `aws cloudformation deploy` deploys that",
+            "the environment {} is in the account {} and region {}, and these credentials{} are of {} in {}",
             record.name,
             record.account,
             record.region,
-            self.account,
-            self.region()
+            there.profile().map(|profile| format!(" (profile {profile})")).unwrap_or_default(),
+            there.account,
+            there.region()
         )
+    }
+
+    /// Whether this is the place of an environment.
+    pub fn is(&self, record: &EnvironmentRecord) -> bool {
+        record.account == self.account && record.region == self.region()
     }
 
     /// Asks before something that cannot be taken back.
     pub fn confirm(&self, question: &str) -> Result<()> {
+        if self.is_aws() {
+            self.say.warn(self.named());
+        }
         if self.yes || super::ask::confirm(question)? {
             return Ok(());
         }
         bail!("nothing was changed")
+    }
+
+    /// Asks before something that costs money: on AWS.
+    pub fn agree(&self, question: &str) -> Result<()> {
+        if self.is_aws() { self.confirm(question) } else { Ok(()) }
+    }
+
+    /// `AWS account 123456789012 in eu-west-1 (profile prod)`
+    pub fn named(&self) -> String {
+        let by = match &self.place {
+            Place::Quarry => return format!("Quarry at {}", self.home.endpoint),
+            Place::Aws { profile: Some(profile), .. } => format!("profile {profile}"),
+            Place::Aws { profile: None, .. } => "the access key of this shell".to_owned(),
+        };
+        let instead = match &self.place {
+            Place::Aws { endpoint: Some(endpoint), .. } => format!(", at {endpoint}"),
+            _ => String::new(),
+        };
+        format!("AWS account {} in {} ({by}){instead}", self.account, self.region())
     }
 }

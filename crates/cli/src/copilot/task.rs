@@ -2,6 +2,7 @@
 
 use super::cloud::{Cloud, Wanted, environment_stack, output, task_stack};
 use super::session::Session;
+use super::state::EnvironmentRecord;
 use super::workspace::Workspace;
 use super::{Common, Local, app, image};
 use crate::table::{short, table};
@@ -34,6 +35,12 @@ pub enum TaskCommand {
         /// The group.
         #[arg(long, short)]
         name: String,
+        /// The application of the environment where they ran.
+        #[arg(long, short)]
+        app: Option<String>,
+        /// The environment where they ran, if that is on AWS.
+        #[arg(long, short)]
+        env: Option<String>,
         #[command(flatten)]
         common: Common,
     },
@@ -94,8 +101,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub async fn run(command: TaskCommand, local: Local<'_>) -> Result<ExitCode> {
     match command {
         TaskCommand::Run(arguments) => start(*arguments, local).await,
-        TaskCommand::Delete { name, common } => {
-            let session = Session::open(&common, local).await?;
+        TaskCommand::Delete { name, app, env, common } => {
+            let session = located(Session::open(&common, local).await?, app.as_deref(), env.as_deref()).await?.0;
             session.confirm(&format!("Delete the tasks {name} with their images and logs?"))?;
             let cloud = Cloud { aws: &session.aws, say: session.say };
             cloud.delete(&task_stack(&name), &format!("the tasks {name}")).await?;
@@ -107,6 +114,7 @@ pub async fn run(command: TaskCommand, local: Local<'_>) -> Result<ExitCode> {
 
 async fn start(arguments: RunArguments, local: Local<'_>) -> Result<ExitCode> {
     let session = Session::open(&arguments.common, local).await?;
+    let (session, record) = located(session, arguments.app.as_deref(), arguments.env.as_deref()).await?;
     let workspace = Workspace::find()?;
     let here = std::env::current_dir()?;
     let name = arguments
@@ -114,7 +122,8 @@ async fn start(arguments: RunArguments, local: Local<'_>) -> Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| here.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default());
     app::check_name(&name).context("name the tasks with --task-group-name")?;
-    let (cluster, network) = place(&session, &workspace, &arguments).await?;
+    session.agree(&format!("Run {} of the tasks {name} there?", arguments.count))?;
+    let (cluster, network) = place(&session, record.as_ref()).await?;
     let image = prepare(&session, &workspace, &name, &arguments).await?;
     let definition = define(&session, &name, &arguments, Some(&image)).await?;
     let step = session.say.step(format!("Run {} of the tasks {name}", arguments.count));
@@ -146,22 +155,30 @@ async fn start(arguments: RunArguments, local: Local<'_>) -> Result<ExitCode> {
     Ok(ExitCode::from(if unborn { 1 } else { u8::try_from(worst).unwrap_or(u8::MAX) }))
 }
 
+/// The environment that is named, with a session where it is; without one this machine's Quarry.
+async fn located(
+    session: Session,
+    app: Option<&str>,
+    env: Option<&str>,
+) -> Result<(Session, Option<EnvironmentRecord>)> {
+    if app.is_none() && env.is_none() {
+        return Ok((session, None));
+    }
+    let app = Workspace::find()?.app(app)?;
+    let (session, record) = session.environment(&app, env).await?;
+    Ok((session, Some(record)))
+}
+
 /// The cluster and network of an environment, or the defaults of the account.
-async fn place(
-    session: &Session,
-    workspace: &Workspace,
-    arguments: &RunArguments,
-) -> Result<(String, AwsVpcConfiguration)> {
+async fn place(session: &Session, record: Option<&EnvironmentRecord>) -> Result<(String, AwsVpcConfiguration)> {
     let public = |subnets, groups| AwsVpcConfiguration {
         assign_public_ip: Some("ENABLED".into()),
         subnets: Some(subnets),
         security_groups: groups,
     };
-    if arguments.env.is_some() || arguments.app.is_some() {
-        let app = workspace.app(arguments.app.as_deref())?;
-        let record = session.environment(&app, arguments.env.as_deref()).await?;
+    if let Some(record) = record {
         let cloud = Cloud { aws: &session.aws, say: session.say };
-        let stack = cloud.stack(&environment_stack(&app, &record.name)).await?;
+        let stack = cloud.stack(&environment_stack(&record.app, &record.name)).await?;
         let stack = stack.with_context(|| format!("the environment {} is not deployed", record.name))?;
         let of = |name: &str| output(&stack, name).with_context(|| format!("the environment's stack has no {name}"));
         let subnets = of("PublicSubnets")?.split(',').map(str::to_owned).collect();

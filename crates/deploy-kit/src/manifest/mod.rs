@@ -10,6 +10,7 @@ mod deployment;
 mod environment;
 mod http;
 mod network;
+mod overrides;
 mod section;
 mod service;
 mod storage;
@@ -22,14 +23,18 @@ pub use deployment::{Alarms, Deployment};
 pub use environment::{Environment, Subnet};
 pub use http::{Http, Protocol, Rule, TargetCheck};
 pub use network::{Connect, Network, Placement};
+pub use overrides::{Override, Step, Tree};
 pub use service::{Kind, Platform, Service, variables_of_file};
 pub use storage::{Storage, Volume};
 pub use write::{NewImage, NewService, new_environment, new_service};
 
-use section::{Faults, Section};
+pub(crate) use section::{Faults, seconds};
+pub(crate) use service::is_service_name;
+pub(crate) use yaml::{Key, Kind as Tag, Node};
+
+use section::Section;
 use std::collections::BTreeMap;
 use std::fmt;
-use yaml::Node;
 
 /// Something in a manifest that is wrong or not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +93,7 @@ pub fn kind_of(file: &str, text: &str) -> Result<String, Problems> {
 }
 
 /// The document, or a fault.
-fn document(faults: &Faults, text: &str) -> Option<Node> {
+pub(crate) fn document(faults: &Faults, text: &str) -> Option<Node> {
     match yaml::parse(text) {
         Ok(node) => Some(node),
         Err(fault) => {

@@ -3,6 +3,7 @@
 use super::container::{
     check, check_dependencies, depends_on, image, port, secrets, sidecars, texts, variables, words,
 };
+use super::overrides::{Override, overrides};
 use super::section::{Faults, Section};
 use super::yaml::{Kind as Yaml, Node};
 use super::{Container, Count, Deployment, Http, Image, Network, Problems, Reading, Storage, prepared};
@@ -28,6 +29,8 @@ pub struct Service {
     pub deployment: Deployment,
     /// Days for which logs are kept.
     pub log_retention: u64,
+    /// In the order in which they are laid on the task definition.
+    pub overrides: Vec<Override>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +158,6 @@ fn top(faults: &Faults, node: &Node) -> Option<Service> {
         ("publish", "there is no SNS: send to your queue from the service itself"),
         ("subscribe", "there is no SQS: read your queue from the service itself"),
         ("alerting", "make the alarm with `aws cloudwatch put-metric-alarm`"),
-        ("taskdef_overrides", "use the manifest's own fields"),
         ("cdn", "there is no CloudFront"),
     ]);
     if let Some(inner) = section.section("observability") {
@@ -256,6 +258,7 @@ fn top(faults: &Faults, node: &Node) -> Option<Service> {
         network: Network::read(&section),
         deployment: Deployment::read(&section),
         log_retention: retention(&section),
+        overrides: overrides(&section),
     };
     section.finish();
     found.map(|_| service)

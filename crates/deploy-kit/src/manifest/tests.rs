@@ -138,7 +138,17 @@ fn impossible_wishes_are_refused() {
             "never completes",
         ),
         ("http: {path: a}\nobservability: {tracing: awsxray}\n", "not supported"),
-        ("http: {path: a}\ntaskdef_overrides: []\n", "not supported"),
+        ("http: {path: a}\ntaskdef_overrides: [{path: Family, value: x}]\n", "services are found by it"),
+        (
+            "http: {path: a}\ntaskdef_overrides: [{path: 'ContainerDefinitions[1].Name', value: x}]\n",
+            "services are found by it",
+        ),
+        ("http: {path: a}\ntaskdef_overrides: [{path: 'A[x]', value: x}]\n", "or [-] for a new one"),
+        ("http: {path: a}\ntaskdef_overrides: [{path: 'A[1', value: x}]\n", "or [-] for a new one"),
+        ("http: {path: a}\ntaskdef_overrides: [{path: A..B, value: x}]\n", "no name of a field"),
+        ("http: {path: a}\ntaskdef_overrides: [{path: A}]\n", "value: is missing"),
+        ("http: {path: a}\ntaskdef_overrides: [{value: 1}]\n", "path: is missing"),
+        ("http: {path: a}\nvariables: {A: !Ref B}\n", "!Ref is CloudFormation's"),
     ] {
         let error = read(&with(more)).expect_err(more);
         assert!(error.contains(said), "{more}: {said} is not in\n{error}");

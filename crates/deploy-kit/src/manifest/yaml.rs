@@ -158,6 +158,14 @@ impl<'a> Reader<'a> {
         if depth > DEPTH || self.nodes > NODES {
             return Err(Fault { line, message: "too large or nested too deeply".into() });
         }
+        let tag = match &event {
+            Event::Scalar(_, _, _, tag) | Event::SequenceStart(_, tag) | Event::MappingStart(_, tag) => tag.as_ref(),
+            _ => None,
+        };
+        if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema()) {
+            let message = format!("!{} is CloudFormation's and not read here: write the value itself", tag.suffix);
+            return Err(Fault { line, message });
+        }
         let (anchor, kind) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none();

@@ -4,14 +4,16 @@
 
 mod app;
 mod environment;
+mod overrides;
 mod routing;
 mod scaling;
 mod service;
 mod task;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use app::{application, task_group};
 pub use environment::environment;
+pub use overrides::Misplaced;
 pub use service::{Deployed, service};
 pub use task::image_parameter;
 

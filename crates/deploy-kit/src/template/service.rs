@@ -1,7 +1,7 @@
 //! A service's stack.
 
 use super::yaml::{Out, attribute, import, list, map, no_value, reference, sub, when};
-use super::{routing, scaling, task};
+use super::{Misplaced, routing, scaling, task};
 use crate::manifest::{Count, Image, Placement, Service};
 use std::collections::BTreeMap;
 
@@ -23,7 +23,10 @@ pub(super) struct Making<'a> {
 
 /// The template of a service. Its parameters `ContainerImage` and those of built sidecars name images,
 /// `RulePriority…` the places of its rules.
-pub fn service(service: &Service, deployed: &Deployed) -> String {
+///
+/// # Errors
+/// A rule of `taskdef_overrides` names a place that is not there.
+pub fn service(service: &Service, deployed: &Deployed) -> Result<String, Misplaced> {
     let making = Making { service, deployed };
     let mut resources = map! {};
     resources.explain(
@@ -36,7 +39,7 @@ pub fn service(service: &Service, deployed: &Deployed) -> String {
     );
     resources.explain("By this role ECS starts the tasks.", "ExecutionRole", task::execution_role(&making));
     resources.explain("This role the containers have.", "TaskRole", task::task_role(&making));
-    resources.set("TaskDefinition", task::definition(&making));
+    resources.set("TaskDefinition", task::definition(&making)?);
     if service.main.port.is_some() {
         resources.explain("The name <service>.<environment>.<application>.local.", "DiscoveryService", discovery());
     }
@@ -74,7 +77,7 @@ pub fn service(service: &Service, deployed: &Deployed) -> String {
     if !outputs.is_empty() {
         document.set("Outputs", outputs);
     }
-    document.document()
+    Ok(document.document())
 }
 
 fn parameters(making: &Making<'_>) -> Out {

@@ -1,11 +1,12 @@
 //! The task definition of a service, and the two roles of its tasks.
 
+use super::overrides::{self, Misplaced};
 use super::service::Making;
 use super::yaml::{Out, attribute, import, list, map, reference, sub};
 use crate::manifest::{Check, Container, Secret, Service, Value};
 use std::collections::BTreeMap;
 
-pub(super) fn definition(making: &Making<'_>) -> Out {
+pub(super) fn definition(making: &Making<'_>) -> Result<Out, Misplaced> {
     let service = making.service;
     let containers: Out = service.containers().map(|c| container(making, c)).collect();
     let mut properties = map! {
@@ -24,7 +25,8 @@ pub(super) fn definition(making: &Making<'_>) -> Out {
         properties.set("Volumes", volumes);
     }
     properties.set("ContainerDefinitions", containers);
-    map! {"Type" => "AWS::ECS::TaskDefinition", "Properties" => properties}
+    overrides::apply(service, &mut properties)?;
+    Ok(map! {"Type" => "AWS::ECS::TaskDefinition", "Properties" => properties})
 }
 
 /// The parameter that names a container's image.

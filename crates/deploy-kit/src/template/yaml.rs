@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// A value.
 #[derive(Clone, Debug)]
-pub(super) enum Out {
+pub(crate) enum Out {
     /// Written as it is: numbers, `!Ref Name`.
     Raw(String),
     /// A text, quoted where YAML would read something else.
@@ -14,7 +14,7 @@ pub(super) enum Out {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Lines above it.
     comment: &'static str,
     name: String,
@@ -35,39 +35,39 @@ macro_rules! list {
         $crate::template::yaml::Out::List(vec![$($crate::template::yaml::Out::from($value)),*])
     };
 }
-pub(super) use {list, map};
+pub(crate) use {list, map};
 
-pub(super) fn entry(name: impl Into<String>, value: impl Into<Out>) -> Entry {
+pub(crate) fn entry(name: impl Into<String>, value: impl Into<Out>) -> Entry {
     Entry { comment: "", name: name.into(), value: value.into() }
 }
 
 /// `!Ref name`.
-pub(super) fn reference(name: &str) -> Out {
+pub(crate) fn reference(name: &str) -> Out {
     Out::Raw(format!("!Ref {name}"))
 }
 
 /// `!GetAtt name`.
-pub(super) fn attribute(name: &str) -> Out {
+pub(crate) fn attribute(name: &str) -> Out {
     Out::Raw(format!("!GetAtt {name}"))
 }
 
 /// `!Sub 'text'`.
-pub(super) fn sub(text: &str) -> Out {
+pub(crate) fn sub(text: &str) -> Out {
     Out::Raw(format!("!Sub {}", quoted(text)))
 }
 
 /// What the environment's stack exports under a name.
-pub(super) fn import(name: &str) -> Out {
+pub(crate) fn import(name: &str) -> Out {
     map! {"Fn::ImportValue" => sub(&format!("${{AppName}}-${{EnvName}}-{name}"))}
 }
 
 /// One value or another, by a condition.
-pub(super) fn when(condition: &str, yes: impl Into<Out>, no: impl Into<Out>) -> Out {
+pub(crate) fn when(condition: &str, yes: impl Into<Out>, no: impl Into<Out>) -> Out {
     map! {"Fn::If" => Out::List(vec![condition.into(), yes.into(), no.into()])}
 }
 
 /// Nothing at all.
-pub(super) fn no_value() -> Out {
+pub(crate) fn no_value() -> Out {
     reference("AWS::NoValue")
 }
 
@@ -137,6 +137,24 @@ impl Out {
     pub fn push(&mut self, value: impl Into<Out>) {
         if let Self::List(items) = self {
             items.push(value.into());
+        }
+    }
+
+    /// An entry of a map, made if it is not there.
+    pub fn field(&mut self, name: &str, new: impl FnOnce() -> Out) -> Option<&mut Out> {
+        let Self::Map(entries) = self else { return None };
+        let at = entries.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
+            entries.push(entry(name, new()));
+            entries.len() - 1
+        });
+        Some(&mut entries[at].value)
+    }
+
+    /// The items of a list.
+    pub fn items(&mut self) -> Option<&mut Vec<Out>> {
+        match self {
+            Self::List(items) => Some(items),
+            _ => None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! A project with Dockerfiles, a Quarry, and the commands typed in the project's directory.
 
 use crate::stage::{EXE, block_on, request};
-use quarry_aws::cloudformation::op::DescribeStacks;
+use quarry_aws::cloudformation::GetTemplateInput;
+use quarry_aws::cloudformation::op::{DescribeStacks, GetTemplate};
 use quarry_aws::ssm::PutParameterRequest;
 use quarry_aws::ssm::op::{DescribeParameters, PutParameter};
 use quarry_testkit::{Platform, image, wait_for};
@@ -14,6 +15,8 @@ use tempfile::TempDir;
 pub struct Project {
     dir: TempDir,
     platform: Platform,
+    /// Further variables of the shell.
+    shell: Vec<(String, String)>,
 }
 
 impl Project {
@@ -31,11 +34,16 @@ impl Project {
             std::fs::write(at.join("Dockerfile"), dockerfile).unwrap();
         }
         std::fs::remove_file(program).unwrap();
-        Self { dir, platform: Platform::start(EXE).unwrap() }
+        Self { dir, platform: Platform::start(EXE).unwrap(), shell: Vec::new() }
     }
 
     pub fn root(&self) -> PathBuf {
         self.dir.path().canonicalize().unwrap()
+    }
+
+    /// Sets a variable of the shell for all lines that follow.
+    pub fn export(&mut self, name: &str, value: impl Into<String>) {
+        self.shell.push((name.to_owned(), value.into()));
     }
 
     pub fn log(&self) -> String {
@@ -58,7 +66,7 @@ impl Project {
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(EXE);
         command.args(words(line)).current_dir(self.root()).env("QUARRY_DATA_DIR", self.platform.data_dir());
-        command.env_remove("AWS_ENDPOINT_URL");
+        command.env_remove("AWS_ENDPOINT_URL").envs(self.shell.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -78,7 +86,11 @@ impl Project {
 
     /// The URL by number at which a service's load balancer is on this machine, without a path.
     pub fn url(&self, service: &str) -> String {
-        let shown = self.run(&format!("svc show --name {service} --json")).unwrap();
+        self.url_in("test", service)
+    }
+
+    pub fn url_in(&self, environment: &str, service: &str) -> String {
+        let shown = self.run(&format!("svc show --name {service} --env {environment} --json")).unwrap();
         let shown: Value = serde_json::from_str(&shown).unwrap();
         let url = shown["deployed"][0]["urls"][1].as_str().unwrap_or_else(|| panic!("{shown}"));
         url.trim_start_matches("http://").split('/').next().unwrap().to_owned()
@@ -116,15 +128,29 @@ impl Project {
         assert_eq!((only.min_capacity, only.max_capacity), (Some(min), Some(max)));
     }
 
+    /// A stack's template.
+    pub fn template(&self, stack: &str) -> String {
+        template(&self.platform, stack)
+    }
+
     /// Stacks and parameters that are there.
     pub fn left_over(&self) -> Vec<String> {
-        let aws = self.platform.client().unwrap();
-        let stacks = block_on(aws.call::<DescribeStacks>(Default::default())).unwrap().stacks.unwrap_or_default();
-        let parameters = block_on(aws.call::<DescribeParameters>(Default::default())).unwrap().parameters;
-        let parameters = parameters.unwrap_or_default().into_iter().filter_map(|parameter| parameter.name);
-        let names = stacks.into_iter().filter_map(|stack| stack.stack_name).chain(parameters);
-        names.filter(|name| name != "/shop/token").collect()
+        left_over(&self.platform)
     }
+}
+
+pub fn template(platform: &Platform, stack: &str) -> String {
+    let input = GetTemplateInput { stack_name: Some(stack.into()), ..Default::default() };
+    block_on(platform.client().unwrap().call::<GetTemplate>(input)).unwrap().template_body.unwrap()
+}
+
+pub fn left_over(platform: &Platform) -> Vec<String> {
+    let aws = platform.client().unwrap();
+    let stacks = block_on(aws.call::<DescribeStacks>(Default::default())).unwrap().stacks.unwrap_or_default();
+    let parameters = block_on(aws.call::<DescribeParameters>(Default::default())).unwrap().parameters;
+    let parameters = parameters.unwrap_or_default().into_iter().filter_map(|parameter| parameter.name);
+    let names = stacks.into_iter().filter_map(|stack| stack.stack_name).chain(parameters);
+    names.filter(|name| name != "/shop/token").collect()
 }
 
 fn judged(output: Output) -> Result<String, String> {

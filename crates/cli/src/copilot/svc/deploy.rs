@@ -56,7 +56,8 @@ pub async fn run(arguments: DeployArguments, local: Local<'_>) -> Result<()> {
             }
         }
     };
-    let record = session.environment(&app, arguments.env.as_deref()).await?;
+    let (session, record) = session.environment(&app, arguments.env.as_deref()).await?;
+    session.agree(&format!("Deploy the service {name} to the environment {} there?", record.name))?;
     let options = Options { tag: &arguments.tag, force: arguments.force, no_rollback: arguments.no_rollback };
     let done = deploy(&session, &workspace, &record, &name, &options).await?;
     if arguments.common.json {
@@ -116,7 +117,7 @@ pub async fn deploy(
         hints.iter().for_each(|hint| session.say.warn(hint));
     }
     if service.network.connect.is_some() && service.main.port.is_some() {
-        let quarry = quarry_client::status::listeners(&session.connection.endpoint).await.is_ok();
+        let quarry = session.listeners().await.is_some();
         parameters.insert("ServiceConnect".into(), (!quarry).to_string());
         if service.network.connect.as_ref().is_some_and(|connect| connect.alias.is_some()) && quarry {
             session.say.warn(format!(
@@ -135,7 +136,7 @@ pub async fn deploy(
     let wanted = Wanted {
         name: &stack_name,
         what: &format!("the service {name}"),
-        template: Some(template::service(&service, &deployed)),
+        template: Some(template::service(&service, &deployed)?),
         parameters,
         tags: &[("copilot-application", &record.app), ("copilot-environment", &record.name), ("copilot-service", name)],
         no_rollback: options.no_rollback,
@@ -307,7 +308,7 @@ pub async fn urls(session: &Session, record: &EnvironmentRecord, service: &Stack
     let Some(host) = environment.and_then(|stack| output(&stack, "PublicLoadBalancerDNS")) else {
         return Ok(Vec::new());
     };
-    let listeners = quarry_client::status::listeners(&session.connection.endpoint).await.unwrap_or_default();
+    let listeners = session.listeners().await.unwrap_or_default();
     let listener = listeners.iter().find(|l| l.dns_name.eq_ignore_ascii_case(&host) && l.port == 80);
     let Some(address) = listener.and_then(|listener| listener.bound.first()) else {
         return Ok(vec![format!("http://{host}{path}")]);

@@ -11,8 +11,9 @@ use std::io::IsTerminal as _;
 use std::path::{Component, Path, PathBuf};
 
 #[derive(Clone, clap::Args)]
-#[command(after_help = "Example:
-  quarry svc init --app api --dockerfile ./posts/Dockerfile --name posts --svc-type \"Load Balanced Web Service\"")]
+#[command(after_help = "Examples:
+  quarry svc init --app api --dockerfile ./posts/Dockerfile --name posts --svc-type \"Load Balanced Web Service\"
+  quarry svc init --app api --compose docker-compose.yml")]
 pub struct InitArguments {
     /// The application; this directory's if it is not given.
     #[arg(long, short)]
@@ -29,6 +30,9 @@ pub struct InitArguments {
     /// An image that is there, instead of a Dockerfile.
     #[arg(long, short)]
     pub image: Option<String>,
+    /// Write a manifest for each service of a Compose file, and say what of it was not taken over.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "svc_type", "dockerfile", "image", "port"])]
+    pub compose: Option<PathBuf>,
     /// The port it listens on; that of the Dockerfile's EXPOSE if it is not given.
     #[arg(long)]
     pub port: Option<u16>,
@@ -40,6 +44,9 @@ pub async fn run(arguments: InitArguments, local: Local<'_>) -> Result<()> {
     let session = Session::open(&arguments.common, local).await?;
     let mut workspace = Workspace::find()?;
     let app = workspace.app(arguments.app.as_deref())?;
+    if let Some(path) = &arguments.compose {
+        return super::compose::init(&session, &mut workspace, &app, path).await;
+    }
     let name = init(&session, &mut workspace, &app, &arguments).await?;
     let path = Workspace::manifest_of(&name);
     if arguments.common.json {
@@ -134,7 +141,7 @@ fn exposed(text: &str) -> Option<u16> {
 }
 
 /// A path as manifests have it: from the workspace's root.
-fn from_root(root: &Path, path: &Path) -> Result<String> {
+pub(super) fn from_root(root: &Path, path: &Path) -> Result<String> {
     let absolute = std::path::absolute(path)?;
     let mut clean = PathBuf::new();
     for component in absolute.components() {

@@ -1,5 +1,6 @@
 //! `quarry svc`.
 
+mod compose;
 mod delete;
 mod deploy;
 mod init;
@@ -135,7 +136,7 @@ impl Of {
 
     async fn deployed(&self, local: Local<'_>) -> Result<(Session, Deployed)> {
         let (session, _, app, name) = self.open(local).await?;
-        let record = session.environment(&app, self.env.as_deref()).await?;
+        let (session, record) = session.environment(&app, self.env.as_deref()).await?;
         let deployed = deployed(&session, record, &name).await?;
         Ok((session, deployed))
     }

@@ -33,7 +33,11 @@ pub async fn run(arguments: PackageArguments, local: Local<'_>) -> Result<()> {
     let service = workspace.service(name, &app, environment)?;
     // As the environment's manifest wants it, or as it is deployed.
     let mut https = !workspace.environment(environment, &app)?.certificates.is_empty();
-    if let Ok(session) = Session::open(&arguments.common, local).await {
+    let there = match Session::open(&arguments.common, local).await {
+        Ok(session) => session.environment(&app, Some(environment)).await.ok(),
+        Err(_) => None,
+    };
+    if let Some((session, _)) = there {
         let cloud = Cloud { aws: &session.aws, say: session.say };
         if let Some(stack) = cloud.stack(&environment_stack(&app, environment)).await? {
             https = output(&stack, "HTTPSListenerArn").is_some();
@@ -42,7 +46,7 @@ pub async fn run(arguments: PackageArguments, local: Local<'_>) -> Result<()> {
     let env_files = env_files(&workspace, &service)?;
     let deployed = Deployed { app, environment: environment.clone(), https, env_files };
     check_https(&service, &deployed)?;
-    let text = template::service(&service, &deployed);
+    let text = template::service(&service, &deployed)?;
     let Some(dir) = arguments.output_dir else {
         print!("{text}");
         return Ok(());

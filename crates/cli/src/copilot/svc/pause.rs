@@ -10,6 +10,8 @@ pub async fn set(of: &Of, paused: bool, local: Local<'_>) -> Result<()> {
     let (session, deployed) = of.deployed(local).await?;
     if paused {
         session.confirm(&format!("Stop all tasks of {} in {}?", deployed.name, deployed.record.name))?;
+    } else {
+        session.agree(&format!("Start the tasks of {} in {}?", deployed.name, deployed.record.name))?;
     }
     let cloud = Cloud { aws: &session.aws, say: session.say };
     let stack = cloud.stack(&deployed.stack).await?.context("the service's stack is gone")?;

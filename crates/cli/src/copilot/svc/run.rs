@@ -17,7 +17,7 @@ pub async fn logs(of: &Of, follow: bool, local: Local<'_>) -> Result<()> {
         filter: None,
         json: session.say.json,
     };
-    logs::run(&session.connection, &request).await
+    logs::run(&session.aws, &request).await
 }
 
 pub async fn exec(
@@ -28,6 +28,17 @@ pub async fn exec(
     local: Local<'_>,
 ) -> Result<ExitCode> {
     let (session, deployed) = of.deployed(local).await?;
+    if session.is_aws() {
+        let profile = session.profile().map(|profile| format!(" --profile {profile}")).unwrap_or_default();
+        bail!(
+            "on AWS this is the aws CLI's, with its session-manager-plugin:\n  aws ecs execute-command --region \
+             {}{profile} --cluster {} --task {} --container {} --interactive --command {command:?}",
+            session.region(),
+            deployed.cluster,
+            task.as_deref().unwrap_or("TASK"),
+            container.as_deref().unwrap_or(&deployed.name)
+        );
+    }
     let of = match task {
         None => deployed.service.clone(),
         Some(beginning) => {
@@ -50,5 +61,5 @@ pub async fn exec(
     // One text, as Copilot takes it: what a shell would make words of.
     let command = command.split_whitespace().map(str::to_owned).collect();
     let container = container.or_else(|| Some(deployed.name.clone()));
-    exec::run(&session.connection, &exec::Request { of, cluster: Some(deployed.cluster), container, command }).await
+    exec::run(&session.aws, &exec::Request { of, cluster: Some(deployed.cluster), container, command }).await
 }

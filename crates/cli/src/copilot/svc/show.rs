@@ -40,12 +40,16 @@ pub async fn show(of: &Of, local: Local<'_>) -> Result<()> {
         Some(env) => vec![session.state().environment(&app, env).await?],
         None => session.state().environments(&app).await?,
     };
-    let cloud = Cloud { aws: &session.aws, say: session.say };
     let mut shown = Vec::new();
     for record in records {
-        if session.reaches(&record).is_err() {
-            continue;
-        }
+        let session = match session.at(&record).await {
+            Ok(there) => there,
+            Err(error) => {
+                session.say.warn(format!("{error:#}"));
+                continue;
+            }
+        };
+        let cloud = Cloud { aws: &session.aws, say: session.say };
         let Some(stack) = cloud.stack(&service_stack(&app, &record.name, &name)).await? else { continue };
         let urls = urls(&session, &record, &stack).await?;
         let endpoint = output(&stack, "DiscoveryEndpoint");
