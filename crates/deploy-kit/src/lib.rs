@@ -3,8 +3,9 @@
 //!
 //! [`build`] reads a Dockerfile and its context and gives an image as plain bytes; pushing it is the client's work.
 //! The same input gives the same bytes: times are zero, owners are what the Dockerfile says, entries are sorted.
-//! [`compose`] turns Compose files into manifests. [`manifest`] reads what a service wants in an environment, and [`template`] writes it down for CloudFormation.
+//! [`compose`] turns Compose files into manifests, [`adopt`] services that run. [`manifest`] reads what a service wants in an environment, and [`template`] writes it down for CloudFormation.
 
+pub mod adopt;
 pub mod compose;
 pub mod dockerfile;
 pub mod image;

@@ -279,4 +279,16 @@ fn a_compose_file_becomes_services_that_find_each_other() {
     assert!(said.contains("back /asked"), "{said}");
     let error = project.run("svc init --compose stack/docker-compose.yml").unwrap_err();
     assert!(error.contains("copilot/web/manifest.yml is there already"), "{error}");
+
+    // A service that runs is written down, and goes on beside what is made of that.
+    let (cluster, service) = project.running("stack-test-web");
+    let said = run(&format!("svc adopt --cluster {cluster} --service {service} --name twin"));
+    assert!(said.contains("✔ Wrote the manifest for service twin at copilot/twin/manifest.yml"), "{said}");
+    assert!(said.contains("service.networkConfiguration: the environment has its own VPC"), "{said}");
+    project.edit("twin", "path: /", "path: twin");
+    run("svc deploy --name twin --env test");
+    project.answers(&url, "/twin/x", "twin /twin/x");
+    project.answers(&url, "/x", "web /x");
+    let error = project.run("svc adopt --cluster nowhere --service x --name other").unwrap_err();
+    assert!(error.contains("Cluster not found"), "{error}");
 }

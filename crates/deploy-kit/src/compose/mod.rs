@@ -4,6 +4,8 @@
 mod service;
 mod values;
 
+pub(crate) use values::size;
+
 use crate::manifest::{Faults, Kind, Problems, Reading, Service, document};
 use std::collections::BTreeMap;
 

@@ -128,6 +128,24 @@ impl Project {
         assert_eq!((only.min_capacity, only.max_capacity), (Some(min), Some(max)));
     }
 
+    /// Cluster and name of the ECS service that begins so.
+    pub fn running(&self, begins: &str) -> (String, String) {
+        use quarry_aws::ecs::op::{ListClusters, ListServices};
+        let aws = self.platform.client().unwrap();
+        let clusters = block_on(aws.call::<ListClusters>(Default::default())).unwrap().cluster_arns.unwrap();
+        for cluster in clusters {
+            let input = quarry_aws::ecs::ListServicesRequest { cluster: Some(cluster), ..Default::default() };
+            for arn in block_on(aws.call::<ListServices>(input)).unwrap().service_arns.unwrap() {
+                let mut parts = arn.rsplit('/');
+                let (name, cluster) = (parts.next().unwrap(), parts.next().unwrap());
+                if name.starts_with(begins) {
+                    return (cluster.to_owned(), name.to_owned());
+                }
+            }
+        }
+        panic!("no service begins with {begins}")
+    }
+
     /// A stack's template.
     pub fn template(&self, stack: &str) -> String {
         template(&self.platform, stack)

@@ -1,5 +1,6 @@
 //! `quarry svc`.
 
+mod adopt;
 mod compose;
 mod delete;
 mod deploy;
@@ -25,6 +26,8 @@ use std::process::ExitCode;
 pub enum SvcCommand {
     /// Write a service's manifest and make its repository.
     Init(InitArguments),
+    /// Write a manifest for a service that runs already, wherever it was made.
+    Adopt(adopt::AdoptArguments),
     /// Build, push and deploy a service.
     Deploy(DeployArguments),
     /// List the services of an application.
@@ -104,6 +107,7 @@ pub struct Deployed {
 pub async fn run(command: SvcCommand, local: Local<'_>) -> Result<ExitCode> {
     match command {
         SvcCommand::Init(arguments) => init::run(arguments, local).await?,
+        SvcCommand::Adopt(arguments) => adopt::run(arguments, local).await?,
         SvcCommand::Deploy(arguments) => deploy::run(arguments, local).await?,
         SvcCommand::Ls { app, local: here, common } => show::ls(app.as_deref(), here, &common, local).await?,
         SvcCommand::Show(of) => show::show(&of, local).await?,
