@@ -285,7 +285,7 @@ fn a_compose_file_becomes_services_that_find_each_other() {
     let said = run(&format!("svc adopt --cluster {cluster} --service {service} --name twin"));
     assert!(said.contains("✔ Wrote the manifest for service twin at copilot/twin/manifest.yml"), "{said}");
     assert!(said.contains("service.networkConfiguration: the environment has its own VPC"), "{said}");
-    project.edit("twin", "path: /", "path: twin");
+    project.edit("twin", "http:\n  path: /\n", "http:\n  path: twin\n");
     run("svc deploy --name twin --env test");
     project.answers(&url, "/twin/x", "twin /twin/x");
     project.answers(&url, "/x", "web /x");
