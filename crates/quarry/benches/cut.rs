@@ -194,11 +194,7 @@ fn main() {
         compared.different,
         ms(shadowed.p99_us)
     );
-    let lasted = calm.states.iter().map(|(state, ms)| {
-        let [p50, p99] = [0.5, 0.99].map(|share| percentile(ms, share));
-        format!("{state} {p50} / {p99}")
-    });
-    println!("States of the hold without kills, ms, p50 / p99: {}.", lasted.collect::<Vec<_>>().join(", "));
+    println!("States of the hold without kills, ms, p50 / p99: {}.", calm.lasted());
     for (name, moves, sum) in [("without kills", &calm, &calm_sum), ("with kills", &wild, &wild_sum)] {
         println!("{name}: stops {:?}; {}", moves.stops, sum.kinds.join(", "));
     }
@@ -272,6 +268,7 @@ fn over_postgresql(arguments: &Arguments) {
             ms(sum.p99_us),
             ms(sum.max_us)
         );
+        println!("  states of the hold, ms, p50 / p99: {}", moves.lasted());
         assert_eq!(
             sum.missing + sum.doubled + sum.denied,
             0,

@@ -76,6 +76,29 @@ impl Moves {
         self.moves += other.moves;
         self.cuts += other.cuts;
     }
+
+    /// How long each state of the holds lasted, from the cut's report.
+    pub fn note_states(&mut self, cuts: &Cuts, id: &str) {
+        let told = wait_for("the report is there", || block_on(cuts.report(id)).ok());
+        for one in told["cut"]["moves"].as_array().into_iter().flatten() {
+            for (state, ms) in one["states_ms"].as_object().into_iter().flatten() {
+                if ["HOLD", "DRAIN", "FENCE", "CATCH-UP", "ACTIVATE", "RELEASE"].contains(&state.as_str()) {
+                    self.states.entry(state.clone()).or_default().extend(ms.as_u64());
+                }
+            }
+        }
+    }
+
+    /// Milliseconds in each state of the holds: median / 99th percentile.
+    pub fn lasted(&self) -> String {
+        let lasted = self.states.iter().map(|(state, ms)| {
+            let mut sorted = ms.clone();
+            sorted.sort_unstable();
+            let [p50, p99] = [sorted.len() / 2, sorted.len() * 99 / 100].map(|at| sorted.get(at).copied().unwrap_or(0));
+            format!("{state} {p50} / {p99}")
+        });
+        lasted.collect::<Vec<_>>().join(", ")
+    }
 }
 
 pub fn request(feature: &str) -> CutRequest {
@@ -259,14 +282,7 @@ pub fn to_and_fro(stage: &mut Stage, feature: &str, wanted: u64, kills: u64, dic
         let report = report(&cuts, &id);
         assert!(report.digests_agree, "digests of {feature} differ");
         moves.moves += report.cut.moves.len() as u64;
-        let told = wait_for("the report is there", || block_on(cuts.report(&id)).ok());
-        for one in told["cut"]["moves"].as_array().into_iter().flatten() {
-            for (state, ms) in one["states_ms"].as_object().into_iter().flatten() {
-                if ["HOLD", "DRAIN", "FENCE", "CATCH-UP", "ACTIVATE", "RELEASE"].contains(&state.as_str()) {
-                    moves.states.entry(state.clone()).or_default().extend(ms.as_u64());
-                }
-            }
-        }
+        moves.note_states(&cuts, &id);
         moves.holds.extend(report.cut.moves.iter().filter_map(|one| one.hold_micros));
         moves.holds_given_up += report.cut.moves.iter().map(|one| one.aborted_holds).sum::<u64>();
         abort(&cuts, &id);

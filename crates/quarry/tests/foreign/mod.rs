@@ -285,6 +285,7 @@ pub fn to_and_fro(site: &mut Site, wanted: u64, crashes: u64, dice: &mut Dice) -
     moves.moves += report.cut.moves.len() as u64;
     moves.holds.extend(report.cut.moves.iter().filter_map(|one| one.hold_micros));
     moves.holds_given_up += report.cut.moves.iter().map(|one| one.aborted_holds).sum::<u64>();
+    moves.note_states(&cuts, &id);
     cutting::abort(&cuts, &id);
     moves
 }
