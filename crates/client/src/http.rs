@@ -117,11 +117,15 @@ impl Transport {
 impl Endpoint {
     /// An endpoint with connections of its own; for `https`, `AWS_CA_BUNDLE` names whom to believe.
     pub fn new(endpoint: &str) -> Result<Self, InvalidEndpoint> {
+        let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        Self::trusting(endpoint, bundle.as_deref())
+    }
+
+    /// The same, with a file of certificates to believe servers by; without one the system's.
+    pub fn trusting(endpoint: &str, bundle: Option<&Path>) -> Result<Self, InvalidEndpoint> {
         let (scheme, _) = parsed(endpoint)?;
         let transport = if scheme == "https" {
-            let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from);
-            Transport::trusting(bundle.as_deref())
-                .map_err(|reason| InvalidEndpoint { endpoint: endpoint.to_owned(), reason })?
+            Transport::trusting(bundle).map_err(|reason| InvalidEndpoint { endpoint: endpoint.to_owned(), reason })?
         } else {
             Transport::plain()
         };

@@ -1,5 +1,6 @@
 //! Push to and pull from a registry that speaks the OCI distribution protocol.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -129,6 +130,11 @@ impl Registry {
     pub fn new(base: &str, auth: Auth) -> Result<Self, OciError> {
         let base = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
         Ok(Registry { endpoint: Endpoint::new(base.trim_end_matches('/'))?, auth })
+    }
+
+    /// A registry at `https://host` that is believed by the certificates of a file; without one by the system's.
+    pub fn trusting(base: &str, auth: Auth, bundle: Option<&Path>) -> Result<Self, OciError> {
+        Ok(Registry { endpoint: Endpoint::trusting(base.trim_end_matches('/'), bundle)?, auth })
     }
 
     /// The same registry with another limit for one exchange; 60 s unless set.

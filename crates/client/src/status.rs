@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use crate::http::{Endpoint, InvalidEndpoint, TransportError};
 
@@ -50,6 +51,11 @@ pub async fn listeners(endpoint: &str) -> Result<Vec<ListenerView>, StatusError>
     get(endpoint, "/_quarry/v1/listeners").await
 }
 
+/// The same of one behind TLS that is believed by the certificates of a file; without one by the system's.
+pub async fn listeners_trusting(endpoint: &str, bundle: Option<&Path>) -> Result<Vec<ListenerView>, StatusError> {
+    ask(endpoint, Endpoint::trusting(endpoint, bundle)?, "/_quarry/v1/listeners").await
+}
+
 /// How often each operation was called that is not served, since the start: by service and operation.
 pub async fn unserved(endpoint: &str) -> Result<BTreeMap<String, BTreeMap<String, u64>>, StatusError> {
     get(endpoint, "/_quarry/v1/unserved").await
@@ -61,7 +67,10 @@ pub async fn calls(endpoint: &str) -> Result<BTreeMap<String, BTreeMap<String, A
 }
 
 async fn get<T: DeserializeOwned>(endpoint: &str, path: &str) -> Result<T, StatusError> {
-    let connection = Endpoint::new(endpoint)?;
+    ask(endpoint, Endpoint::new(endpoint)?, path).await
+}
+
+async fn ask<T: DeserializeOwned>(endpoint: &str, connection: Endpoint, path: &str) -> Result<T, StatusError> {
     let answer = connection.send(Method::GET, path, HeaderMap::new(), Bytes::new()).await?;
     serde_json::from_slice(&answer.body).map_err(|_| StatusError::NotQuarry(endpoint.to_owned()))
 }

@@ -217,6 +217,11 @@ fn an_environment_on_aws_is_confirmed_first_and_gets_the_same_templates() {
     assert_eq!(shown["environment"]["region"], "eu-west-1", "{shown}");
     assert_eq!(shown["environment"]["profile"], "work", "{shown}");
 
+    // Whom to believe may stand in the profile, too.
+    project.export("AWS_CA_BUNDLE", "");
+    let profiles = format!("[profile work]\nregion = eu-west-1\nca_bundle = {}\n", relay.bundle.display());
+    project.write("aws/config", &profiles);
+    let run = |line: &str| project.run(line).unwrap_or_else(|said| panic!("quarry {line}: {said}\n{}", project.log()));
     run("svc init --name web --dockerfile web/Dockerfile --svc-type \"Load Balanced Web Service\"");
     run("svc deploy --env test");
     let error = project.answer("svc deploy --env prod", &["n"]).unwrap_err();

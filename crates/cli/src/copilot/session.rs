@@ -10,6 +10,7 @@ use quarry_aws::sts::op::GetCallerIdentity;
 use quarry_client::Client;
 use quarry_client::aws::{Aws, Choice};
 use quarry_client::status::{self, ListenerView};
+use std::path::{Path, PathBuf};
 
 #[derive(Clone)]
 pub struct Session {
@@ -33,6 +34,8 @@ enum Place {
     Aws {
         profile: Option<String>,
         endpoint: Option<String>,
+        /// Whom to believe.
+        bundle: Option<PathBuf>,
     },
 }
 
@@ -73,7 +76,7 @@ impl Session {
                 format!("cannot ask AWS in {} whose credentials these are (the access key of this shell)", aws.region)
             }
         })?;
-        let place = Place::Aws { profile: aws.profile, endpoint: aws.endpoint };
+        let place = Place::Aws { profile: aws.profile, endpoint: aws.endpoint, bundle: aws.bundle };
         Ok(Self { aws: aws.client, account: identity.account.unwrap_or_default(), place, ..self.clone() })
     }
 
@@ -109,11 +112,20 @@ impl Session {
 
     /// Where load balancers really listen, if this place is a Quarry.
     pub async fn listeners(&self) -> Option<Vec<ListenerView>> {
-        let endpoint = match &self.place {
-            Place::Quarry => &self.home.endpoint,
-            Place::Aws { endpoint, .. } => endpoint.as_ref()?,
-        };
-        status::listeners(endpoint).await.ok()
+        match &self.place {
+            Place::Quarry => status::listeners(&self.home.endpoint).await.ok(),
+            Place::Aws { endpoint, bundle, .. } => {
+                status::listeners_trusting(endpoint.as_ref()?, bundle.as_deref()).await.ok()
+            }
+        }
+    }
+
+    /// The file of certificates that servers of this place are believed by, where one is named.
+    pub fn bundle(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Aws { bundle, .. } => bundle.as_deref(),
+            Place::Quarry => None,
+        }
     }
 
     /// The environment that is named, or the only one there is, and a session where it is.

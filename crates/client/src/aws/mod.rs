@@ -38,6 +38,8 @@ pub struct Aws {
     pub profile: Option<String>,
     /// The endpoint that stands for all of AWS's, where one does.
     pub endpoint: Option<String>,
+    /// The file of certificates that servers are believed by, where one is named.
+    pub bundle: Option<PathBuf>,
 }
 
 /// Why there is no client.
@@ -138,7 +140,7 @@ impl Settings {
         let endpoint = instead.all.clone();
         let regional = Regional::new(transport, &region, instead);
         let credentials = credentials(source, &regional).await?;
-        Ok(Aws { client: Client::regional(regional, credentials), region, profile, endpoint })
+        Ok(Aws { client: Client::regional(regional, credentials), region, profile, endpoint, bundle })
     }
 
     fn region(&self, choice: &Choice) -> Result<String, AwsError> {

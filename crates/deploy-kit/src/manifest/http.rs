@@ -180,10 +180,16 @@ fn target_check(parent: &Section<'_>) -> (TargetCheck, u64) {
     let Some(node) = parent.node("healthcheck") else { return (check, 60) };
     if let Kind::Scalar { text, .. } = &node.kind {
         check.path.clone_from(text);
+        if !text.starts_with('/') {
+            parent.fault("healthcheck", format!("{text:?} must begin with /"));
+        }
         return (check, 60);
     }
     let Some(section) = parent.section("healthcheck") else { return (check, 60) };
     if let Some(path) = section.text("path") {
+        if !path.starts_with('/') {
+            section.fault("path", format!("{path:?} must begin with /"));
+        }
         check.path = path;
     }
     check.port = port(&section, "port");

@@ -122,6 +122,8 @@ fn impossible_wishes_are_refused() {
         ("count: 1\n", "needs it, with a path"),
         ("http: {healthcheck: /}\n", "http.path: is missing"),
         ("http: {path: a, alias: [a, b, c], allowed_source_ips: [10.0.0.0/8]}\n", "takes five"),
+        ("http: {path: a, healthcheck: up}\n", "\"up\" must begin with /"),
+        ("http: {path: a, healthcheck: {path: up}}\n", "http.healthcheck.path: \"up\" must begin with /"),
         ("http: {path: a, target_container: none}\n", "there is no container none"),
         ("http: {path: a, version: grpc}\n", "take http1 or http2"),
         ("http: {path: a}\ncount: {range: 4-2, cpu_percentage: 1}\n", "in this order"),

@@ -287,7 +287,8 @@ async fn told(
     match (urls.is_empty(), &endpoint) {
         (false, _) => {
             session.say.line("Recommended follow-up action:");
-            session.say.line(format!("  - Your service is accessible at {} over the internet.", urls.join(" and ")));
+            let far = if session.is_aws() { " over the internet" } else { "" };
+            session.say.line(format!("  - Your service is accessible at {}{far}.", urls.join(" and ")));
         }
         (true, Some(endpoint)) => session.say.line(format!("Other services of {} find it at {endpoint}", record.name)),
         (true, None) => {}
