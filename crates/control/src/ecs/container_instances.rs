@@ -1,12 +1,13 @@
 //! Container instances: joining and leaving a cluster, and what is left on each.
 
 use super::records::{ContainerInstance, HostPort, LastStatus, StopCode, Tags, Task};
+use super::room::OnInstance;
 use super::{find, providers, tasks};
 use crate::api::{Ctx, Result};
 use crate::store::{StoreError, Tx};
-use quarry_domain::placement::{About, Instance};
+use quarry_domain::placement::Instance;
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// An instance that joins a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,32 +93,9 @@ pub fn by_ec2_id(tx: &Tx<'_>, ec2_instance_id: &str) -> Result<Option<ContainerI
 
 /// What is left on an instance after the tasks given to it.
 pub fn remaining<T: Borrow<Task>>(instance: &ContainerInstance, tasks: &[T], group: Option<&str>) -> Instance {
-    let mut left = Instance {
-        id: instance.id.clone(),
-        attributes: instance.attributes.clone(),
-        cpu: instance.cpu,
-        memory: instance.memory,
-        ports: BTreeSet::from(RESERVED_PORTS),
-        tasks_of_group: 0,
-        tasks: 0,
-        about: About {
-            ec2_instance_id: instance.ec2_instance_id.clone(),
-            agent_connected: true,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            registered_ms: instance.registered_ms,
-            ..About::default()
-        },
-    };
-    for task in tasks.iter().map(Borrow::borrow).filter(|task| is_on(task, instance)) {
-        left.about.running_tasks += u32::from(task.status == LastStatus::Running);
-        if task.wanted {
-            left.about.groups.insert(task.group.clone());
-        }
-        left.take(&task.demand);
-        let counts = task.wanted && group.is_some_and(|group| task.group == group);
-        left.tasks_of_group -= u32::from(!counts);
-    }
-    left
+    let mut taken = OnInstance::default();
+    tasks.iter().map(Borrow::borrow).filter(|task| is_on(task, instance)).for_each(|task| taken.add(task));
+    taken.left(instance, group)
 }
 
 fn is_on(task: &Task, instance: &ContainerInstance) -> bool {

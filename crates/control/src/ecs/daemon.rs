@@ -5,13 +5,45 @@ use super::capacity::Launch;
 use super::records::{Cluster, ContainerInstance, LaunchType, Service, ServiceStatus, Task, TaskDefinition};
 use super::{container_instances, service_options as options, tasks};
 use crate::api::Result;
+use crate::store::tally::Tally;
 use crate::store::{StoreError, Tx};
 use quarry_aws::ecs::{self as aws, error};
 use quarry_domain::container;
 use quarry_domain::placement::{Constraint, Instance};
 use quarry_domain::service::Host;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 const NAME: &str = "DAEMON";
+
+/// The active daemons of each cluster, by its ARN.
+#[derive(Default)]
+pub struct Daemons(HashMap<String, BTreeMap<String, u32>>);
+
+impl Tally for Daemons {
+    type Of = Service;
+
+    fn add(&mut self, service: &Service) {
+        if counts(service) {
+            let of = self.0.entry(service.cluster_arn.clone()).or_default();
+            *of.entry(service.arn.clone()).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, service: &Service) {
+        if counts(service)
+            && let Some(of) = self.0.get_mut(&service.cluster_arn)
+            && let Some(n) = of.get_mut(&service.arn)
+        {
+            *n -= 1;
+            of.retain(|_, n| *n > 0);
+        }
+    }
+}
+
+fn counts(service: &Service) -> bool {
+    is_daemon(service) && service.status == ServiceStatus::Active
+}
 
 pub fn is_daemon(service: &Service) -> bool {
     service.config.scheduling_strategy.as_deref() == Some(NAME)
@@ -95,27 +127,23 @@ pub fn hosts(tx: &Tx<'_>, service: &Service) -> Result<Vec<Host>> {
 pub fn reserve(
     tx: &Tx<'_>,
     cluster_arn: &str,
-    instances: &[ContainerInstance],
+    instances: &[Arc<ContainerInstance>],
     left: &mut [Instance],
-    tasks: &[&Task],
 ) -> Result<(), StoreError> {
-    for service in tx.children_of::<Service>(cluster_arn)? {
-        if !is_daemon(&service) || service.status != ServiceStatus::Active {
-            continue;
-        }
+    let daemons = tx.tally(|daemons: &Daemons| daemons.0.get(cluster_arn).cloned())?.unwrap_or_default();
+    for arn in daemons.keys() {
+        let Some(service) = tx.find::<Service>(arn)? else { continue };
         let Some(definition) = definition(tx, &service)? else { continue };
         // One whose constraints cannot be read has no tasks.
         let Ok(constraints) = constraints(tx, &service) else { continue };
         let demand = container::demands(&definition.definition, &Default::default()).demand;
+        let tasks = tx.owned::<Task>(&service.arn)?;
         for (instance, left) in instances.iter().zip(left.iter_mut()) {
-            let is_here = |task: &&Task| {
-                task.container_instance_arn.as_ref() == Some(&instance.arn)
-                    && task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn)
-            };
+            let is_here = |task: &Arc<Task>| task.container_instance_arn.as_ref() == Some(&instance.arn);
             if meets(left, &constraints) && !tasks.iter().any(is_here) {
                 left.cpu = left.cpu.saturating_sub(demand.cpu);
                 left.memory = left.memory.saturating_sub(demand.memory);
-                left.ports.extend(&demand.ports);
+                Arc::make_mut(&mut left.ports).extend(&demand.ports);
             }
         }
     }

@@ -57,6 +57,7 @@ pub mod reconcile;
 pub mod records;
 mod register_task_definition;
 mod registries;
+pub(crate) mod room;
 mod run_task;
 mod service_options;
 mod services;

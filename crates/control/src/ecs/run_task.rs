@@ -2,7 +2,8 @@
 
 use super::capacity::{Asked, Launch};
 use super::records::{Cluster, LaunchType, RunToken, Tags, Task, TaskDefinition, run_token_key};
-use super::tasks::{self, NewTask, Room};
+use super::room::Room;
+use super::tasks::{self, NewTask};
 use super::{find, providers, service_options as options, tags, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{Failure, RunTaskRequest, RunTaskResponse, Tag, TaskOverride, error};

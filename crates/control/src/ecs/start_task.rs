@@ -3,7 +3,8 @@
 use super::capacity::{Asked, Launch};
 use super::records::LaunchType;
 use super::run_task::{Common, managed_tags, shown};
-use super::tasks::{self, NewTask, Room};
+use super::room::Room;
+use super::tasks::{self, NewTask};
 use super::{find, service_options as options, view};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{StartTaskRequest, StartTaskResponse, error};

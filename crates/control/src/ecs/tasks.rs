@@ -3,10 +3,11 @@
 use super::capacity::Launch;
 use super::network::{self, Network, Subnet};
 use super::records::{
-    Cluster, Container, ContainerInstance, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags,
+    Cluster, Container, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags,
     TargetRef, Task, TaskDefinition, TaskRoleCredentials, Waiting, host_port_key,
 };
-use super::{container_instances, daemon, events, providers, registries, service_options, task_role};
+use super::room::{Room, Taken};
+use super::{events, providers, registries, service_options, task_role};
 use crate::api::{Ctx, Result};
 use crate::ec2::{self, security};
 use crate::elbv2::targets;
@@ -20,7 +21,7 @@ use quarry_domain::placement::{Constraint, Demand, Instance, NoPlace, Strategy, 
 use quarry_domain::security_group::Interface;
 use quarry_domain::snapshot::Endpoint;
 use quarry_domain::task::{ContainerHealth, TaskEntry};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -48,70 +49,6 @@ pub struct NewTask<'a> {
     pub exec: bool,
 }
 
-/// What there is room on, with what is left of it. Kept while several tasks are placed in one transaction.
-pub struct Room {
-    instances: Vec<ContainerInstance>,
-    left: Vec<Instance>,
-    addresses: HashSet<Ipv4Addr>,
-    /// MiB given to the tasks that have no container instance, of all clusters.
-    fargate: u32,
-    /// Tasks of the group by subnet, and by capacity provider.
-    subnets: BTreeMap<String, u32>,
-    providers: BTreeMap<String, u32>,
-}
-
-impl Room {
-    /// `replica`: without the room that daemons are to have.
-    pub fn of(tx: &Tx<'_>, cluster_arn: &str, group: &str, replica: bool) -> Result<Self, StoreError> {
-        let mut instances: Vec<ContainerInstance> = tx.children(cluster_arn)?;
-        instances.retain(|instance| !instance.draining);
-        let all = tx.shared::<Task>()?;
-        let tasks: Vec<&Task> = all.iter().map(|task| &**task).filter(|task| task.cluster_arn == cluster_arn).collect();
-        let mut on: HashMap<&str, Vec<&Task>> = HashMap::new();
-        for task in &tasks {
-            on.entry(task.container_instance_arn.as_deref().unwrap_or_default()).or_default().push(task);
-        }
-        let of = |instance: &ContainerInstance| on.get(instance.arn.as_str()).map_or(&[][..], Vec::as_slice);
-        let mut left: Vec<Instance> =
-            instances.iter().map(|i| container_instances::remaining(i, of(i), Some(group))).collect();
-        if replica {
-            daemon::reserve(tx, cluster_arn, &instances, &mut left, &tasks)?;
-        }
-        let mut room = Self {
-            instances,
-            left,
-            addresses: all.iter().flat_map(|task| [task.address, task.private_address]).flatten().collect(),
-            fargate: all.iter().filter(|t| t.launch_type == LaunchType::Fargate).map(|t| t.demand.memory).sum(),
-            subnets: BTreeMap::new(),
-            providers: BTreeMap::new(),
-        };
-        for task in tasks.iter().filter(|task| task.wanted && task.group == group) {
-            room.count(task);
-        }
-        Ok(room)
-    }
-
-    /// There is no instance at all.
-    pub fn is_empty(&self) -> bool {
-        self.instances.is_empty()
-    }
-
-    fn count(&mut self, task: &Task) {
-        if let Some(interface) = &task.interface {
-            *self.subnets.entry(interface.subnet.clone()).or_default() += 1;
-        }
-        if let Some(provider) = &task.capacity_provider {
-            *self.providers.entry(provider.clone()).or_default() += 1;
-        }
-    }
-
-    /// The subnet with the fewest tasks of the group; in the zone, where one is named.
-    fn subnet<'a>(&self, network: &'a Network, zone: Option<&str>) -> Option<&'a Subnet> {
-        let in_zone = network.subnets.iter().filter(|subnet| zone.is_none_or(|zone| subnet.zone == zone));
-        in_zone.min_by_key(|subnet| self.subnets.get(&subnet.id).copied().unwrap_or(0))
-    }
-}
-
 /// Where a task is put.
 struct Spot {
     /// Into [`Room`]'s instances; none with launch type FARGATE.
@@ -124,7 +61,7 @@ struct Spot {
 /// capacity provider's group grows; `Ok(Err(_))` elsewhere.
 pub fn create(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room) -> Result<Result<Task, NoPlace>> {
     let demand = container::demands(&new.definition.definition, &new.overrides).demand;
-    let provider = next_provider(&new.launch.shares(), &room.providers).map(str::to_owned);
+    let provider = next_provider(&new.launch.shares(), room.providers()).map(str::to_owned);
     let spot = match find_spot(ctx, new, &demand, room, provider.as_deref()) {
         Ok(spot) => Some(spot),
         Err(no_place) => match &provider {
@@ -258,7 +195,7 @@ fn settle(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room, spot: Spot, tas
     let id = task.id.clone();
     let (address, private_address) = match container::network_mode(&new.definition.definition) {
         "none" => (None, None),
-        _ => addresses(ctx, &mut room.addresses)?,
+        _ => addresses(ctx)?,
     };
     let interface = match (&new.launch.network, &spot.subnet, private_address) {
         (Some(network), Some(subnet), Some(address)) => {
@@ -308,9 +245,9 @@ fn settle(ctx: &mut Ctx<'_>, new: &NewTask<'_>, room: &mut Room, spot: Spot, tas
     match spot.instance {
         Some(index) => {
             room.left[index].take(&task.demand);
-            room.left[index].about.groups.insert(task.group.clone());
+            Arc::make_mut(&mut room.left[index].about.groups).insert(task.group.clone());
         }
-        None => room.fargate = room.fargate.saturating_add(task.demand.memory),
+        None => room.fargate += u64::from(task.demand.memory),
     }
     Ok(())
 }
@@ -325,7 +262,7 @@ fn find_spot(
     let network = new.launch.network.as_ref();
     if new.launch.launch_type == LaunchType::Fargate {
         let machine = ctx.platform.config.machine;
-        if demand.cpu > machine.cpu || demand.memory > machine.memory.saturating_sub(room.fargate) {
+        if demand.cpu > machine.cpu || u64::from(demand.memory) > u64::from(machine.memory).saturating_sub(room.fargate) {
             return Err(NoPlace::NoCapacity);
         }
         let subnet = network.and_then(|network| room.subnet(network, None)).cloned();
@@ -416,10 +353,10 @@ fn free_port(tx: &Tx<'_>, ec2_instance_id: &str) -> Result<u16, StoreError> {
 /// The address a task sends from, if there is a hub, and the private one that others reach it by. On
 /// the hub both are given in turn, so that one that was just freed is not given again at once; on
 /// loopback the private one is drawn, so that two installations do not give the same ones.
-fn addresses(ctx: &Ctx<'_>, taken: &mut HashSet<Ipv4Addr>) -> Result<(Option<Ipv4Addr>, Option<Ipv4Addr>), StoreError> {
-    let mut first_free = |next: &dyn Fn() -> Result<Ipv4Addr, StoreError>| loop {
+fn addresses(ctx: &Ctx<'_>) -> Result<(Option<Ipv4Addr>, Option<Ipv4Addr>), StoreError> {
+    let first_free = |next: &dyn Fn() -> Result<Ipv4Addr, StoreError>| loop {
         let address = next()?;
-        if taken.insert(address) {
+        if !ctx.tx.tally(|taken: &Taken| taken.has(address))? {
             return Ok::<_, StoreError>(address);
         }
     };

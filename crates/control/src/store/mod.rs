@@ -3,10 +3,11 @@
 //!
 //! Resources are kept as [`Item`]s: typed records in JSON under a kind, a key, a parent and an owner. Reads
 //! within a transaction see its own writes. What was decoded once is kept ([`cache`]); what is written is told
-//! ([`feed`]).
+//! ([`feed`]); what is made of all records of a kind is counted on ([`tally`]).
 
 mod cache;
 pub mod feed;
+pub mod tally;
 
 use crate::wake::Wake;
 use cache::Cache;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tally::{Tallies, Tally};
 
 /// A stored record.
 pub trait Item: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
@@ -55,6 +57,7 @@ pub struct Store {
     readers: Mutex<Vec<Connection>>,
     cache: Cache,
     feeds: Feeds,
+    tallies: Tallies,
     /// Rises with every commit that changed something, but for those that [`Tx::only_routes`] was said of.
     pub changed: Wake,
     /// Rises with every commit that changed a record of IAM.
@@ -67,6 +70,8 @@ pub struct Store {
 pub struct Tx<'a> {
     connection: &'a Connection,
     cache: &'a Cache,
+    /// Of the writer.
+    tallies: Option<&'a Tallies>,
     dirty: Cell<bool>,
     changes: RefCell<Vec<Change>>,
     /// A record of IAM was written.
@@ -115,6 +120,7 @@ impl Store {
             readers: Mutex::new(vec![connect_reader(path)?]),
             cache: Cache::new(last),
             feeds: Feeds::default(),
+            tallies: Tallies::default(),
             changed: Wake::default(),
             policies: AtomicU64::default(),
             routes: Wake::default(),
@@ -136,7 +142,7 @@ impl Store {
         let mut connection = idle.map_or_else(|| connect_reader(&self.path), Ok)?;
         let read = {
             let transaction = connection.transaction().map_err(StoreError::from)?;
-            f(&Tx::new(&transaction, &self.cache))
+            f(&Tx::new(&transaction, &self.cache, None))
         };
         let mut idle = lock(&self.readers);
         if idle.len() < READERS {
@@ -156,10 +162,15 @@ impl Store {
         let mut connection = lock(&self.writer);
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
+        let unwinding = Unwinding(&self.tallies);
         let (value, dirty, policies, only_routes, changes) = {
-            let tx = Tx::new(&transaction, &self.cache);
-            (f(&tx)?, tx.dirty.get(), tx.policies.get(), tx.only_routes.get(), tx.changes.into_inner())
+            let tx = Tx::new(&transaction, &self.cache, Some(&self.tallies));
+            let value = f(&tx);
+            (value, tx.dirty.get(), tx.policies.get(), tx.only_routes.get(), tx.changes.into_inner())
         };
+        self.tallies.ended(&changes);
+        std::mem::forget(unwinding);
+        let value = value?;
         transaction.commit().map_err(StoreError::from)?;
         // While no other can write, so that each feed has them in order.
         self.feeds.tell(&changes);
@@ -176,6 +187,13 @@ impl Store {
         Ok(value)
     }
 
+    /// Looks at what is counted of the last committed state. Waits until nobody writes.
+    pub fn tally<A: Tally, R>(&self, look: impl FnOnce(&A) -> R) -> Result<R, StoreError> {
+        let mut connection = lock(&self.writer);
+        let transaction = connection.transaction()?;
+        Tx::new(&transaction, &self.cache, Some(&self.tallies)).tally(look)
+    }
+
     /// Ends every wait for a change.
     pub fn stop(&self) {
         self.changed.stop();
@@ -183,11 +201,21 @@ impl Store {
     }
 }
 
+/// A panic in a transaction leaves nobody who knows what was written.
+struct Unwinding<'a>(&'a Tallies);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
 impl<'a> Tx<'a> {
-    fn new(connection: &'a Connection, cache: &'a Cache) -> Self {
+    fn new(connection: &'a Connection, cache: &'a Cache, tallies: Option<&'a Tallies>) -> Self {
         Self {
             connection,
             cache,
+            tallies,
             dirty: Cell::new(false),
             changes: RefCell::default(),
             policies: Cell::new(false),
@@ -301,6 +329,24 @@ impl<'a> Tx<'a> {
         let made = Arc::new(make()?);
         self.cache.keep_made(name, versions, &made);
         Ok(made)
+    }
+
+    /// Looks at what is counted over all records of a kind. In a writing transaction it costs what was written since; one
+    /// that only reads counts all of them whenever one was written.
+    pub fn tally<A: Tally, R>(&self, look: impl FnOnce(&A) -> R) -> Result<R, StoreError> {
+        let Some(tallies) = self.tallies else {
+            let total = self.derived(std::any::type_name::<A>(), &[A::Of::KIND], || {
+                let mut total = A::default();
+                self.shared::<A::Of>()?.iter().for_each(|item| total.add(item));
+                Ok::<_, StoreError>(total)
+            })?;
+            return Ok(look(&total));
+        };
+        let mut counted = tallies.take::<A>();
+        counted.follow(self, &self.changes.borrow())?;
+        let found = look(&counted.total);
+        tallies.put(counted);
+        Ok(found)
     }
 
     /// A number for each of the kinds that rises with every commit that wrote one of it.

@@ -12,6 +12,7 @@ pub use expression::{About, Expression, ExpressionError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// A container instance with what is left on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Instance {
     /// MiB not yet given to tasks.
     pub memory: u32,
     /// Host ports in use.
-    pub ports: BTreeSet<u16>,
+    pub ports: Arc<BTreeSet<u16>>,
     /// Tasks of the same service (or group) that it already holds.
     pub tasks_of_group: u32,
     /// All tasks that it holds: among equals the emptiest is taken.
@@ -142,7 +143,9 @@ impl Instance {
     pub fn take(&mut self, demand: &Demand) {
         self.cpu = self.cpu.saturating_sub(demand.cpu);
         self.memory = self.memory.saturating_sub(demand.memory);
-        self.ports.extend(&demand.ports);
+        if !demand.ports.is_empty() {
+            Arc::make_mut(&mut self.ports).extend(&demand.ports);
+        }
         self.tasks_of_group += 1;
         self.tasks += 1;
     }
@@ -263,7 +266,7 @@ mod tests {
             ("ecs.instance-type".to_owned(), "t2.micro".to_owned()),
         ]);
         let about = About { ec2_instance_id: format!("i-{id}"), ..About::default() };
-        Instance { id: id.into(), attributes, cpu, memory, ports: BTreeSet::new(), tasks_of_group: 0, tasks: 0, about }
+        Instance { id: id.into(), attributes, cpu, memory, ports: Arc::default(), tasks_of_group: 0, tasks: 0, about }
     }
 
     fn demand(cpu: u32, memory: u32) -> Demand {
@@ -311,7 +314,7 @@ mod tests {
             format!("{begin}The closest matching (container-instance b) has insufficient memory available.{end}")
         );
         let mut used = instance("c", "a", 1024, 983);
-        used.ports.insert(8080);
+        Arc::make_mut(&mut used.ports).insert(8080);
         let fixed = Demand { ports: vec![8080], ..demand(1, 1) };
         assert_eq!(
             words(&[used.clone()], &fixed, &[]),
@@ -337,7 +340,7 @@ mod tests {
     #[test]
     fn tasks_go_where_their_constraints_find_others() {
         let mut instances = vec![instance("a", "a", 1024, 983), instance("b", "b", 1024, 983)];
-        instances[1].about.groups.insert("database".into());
+        Arc::make_mut(&mut instances[1].about.groups).insert("database".into());
         let near: Constraint = Constraint::MemberOf("task:group == database".parse().unwrap());
         let far = Constraint::MemberOf("not(task:group == database)".parse().unwrap());
         let on = Constraint::MemberOf("ec2InstanceId == i-a".parse().unwrap());

@@ -3,12 +3,12 @@
 
 use super::super::container_instances::{RESERVED_PORTS, remaining};
 use super::super::records::{CapacityProvider, Cluster, ContainerInstance, LastStatus, Task};
+use super::super::room::Taken;
 use super::super::{providers, tasks};
 use crate::api::{Ctx, Operations, Result, internally};
 use crate::autoscaling;
 use crate::ec2::instance::size;
 use crate::platform::Platform;
-use crate::store::{StoreError, Tx};
 use crate::wake::Woken;
 use quarry_aws::autoscaling::op::{CompleteLifecycleAction, SetDesiredCapacity, SetInstanceProtection};
 use quarry_aws::autoscaling::{
@@ -59,15 +59,14 @@ impl Capacity {
         let (platform, operations) = (self.platform.clone(), self.operations.clone());
         // Most installations have none: look before taking the writer.
         let all = platform.store.read(|tx| tx.all::<CapacityProvider>())?;
-        if all.is_empty() && !platform.store.read(waits)? {
-            return Ok(());
+        if platform.store.tally(Taken::waits)? {
+            internally(&platform, &operations, |ctx| {
+                for cluster in ctx.tx.all::<Cluster>()?.iter().filter(|cluster| cluster.active) {
+                    tasks::place_waiting(ctx, cluster)?;
+                }
+                Ok(())
+            })?;
         }
-        internally(&platform, &operations, |ctx| {
-            for cluster in ctx.tx.all::<Cluster>()?.iter().filter(|cluster| cluster.active) {
-                tasks::place_waiting(ctx, cluster)?;
-            }
-            Ok(())
-        })?;
         for provider in all {
             // One whose group is broken does not hold up the others.
             if let Err(error) = internally(&platform, &operations, |ctx| self.manage(ctx, &provider)) {
@@ -199,10 +198,6 @@ fn protect(
     Ok(())
 }
 
-fn waits(tx: &Tx<'_>) -> Result<bool, StoreError> {
-    Ok(tx.shared::<Task>()?.iter().any(|task| task.wanted && task.status == LastStatus::Provisioning))
-}
-
 fn is_waiting(task: &Task, provider: &str) -> bool {
     task.wanted && task.status == LastStatus::Provisioning && task.capacity_provider.as_deref() == Some(provider)
 }
@@ -219,7 +214,7 @@ fn empty_instance(ctx: &mut Ctx<'_>, provider: &CapacityProvider) -> Result<Inst
         attributes: Default::default(),
         cpu: size.cpu_units,
         memory: size.memory_mib,
-        ports: BTreeSet::from(RESERVED_PORTS),
+        ports: Arc::new(BTreeSet::from(RESERVED_PORTS)),
         tasks_of_group: 0,
         tasks: 0,
         about: Default::default(),

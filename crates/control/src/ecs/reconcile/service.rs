@@ -5,7 +5,8 @@ use super::super::records::{
     ContainerInstance, Deployment, LastStatus, Service, ServiceStatus, StopCode, Task, TaskDefinition,
 };
 use super::super::run_task::managed_tags;
-use super::super::tasks::{self, NewTask, Room};
+use super::super::room::Room;
+use super::super::tasks::{self, NewTask};
 use super::super::{daemon, deployments, events, registries, service_options as options};
 use super::{Reconciler, deployment};
 use crate::api::{Ctx, Result};

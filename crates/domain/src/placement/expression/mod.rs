@@ -8,6 +8,7 @@ use crate::door::UnixMillis;
 use regex::Regex;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A parsed expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub struct About {
     pub registered_ms: UnixMillis,
     pub running_tasks: u32,
     /// Groups of the tasks that are on it.
-    pub groups: BTreeSet<String>,
+    pub groups: Arc<BTreeSet<String>>,
 }
 
 /// The text is no expression of the language.
@@ -163,7 +164,7 @@ mod tests {
             agent_version: "1.14.5".into(),
             registered_ms: 1_529_360_908_000, // 2018-06-18T22:28:28Z
             running_tasks: 2,
-            groups: ["service:production".to_owned(), "database".to_owned()].into(),
+            groups: Arc::new(["service:production".to_owned(), "database".to_owned()].into()),
         };
         parsed(text).holds(&attributes, &about)
     }
