@@ -65,7 +65,7 @@ pub fn operations() -> Operations {
 pub fn start(platform: Arc<Platform>) -> io::Result<Control> {
     let operations = Arc::new(operations());
     ecr::reconcile(&platform, &operations);
-    let link = link::server::start(platform.clone(), operations.clone(), Box::new(ecs::tasks::endpoints))?;
+    let link = link::server::start(platform.clone(), operations.clone())?;
     let mut threads = Vec::new();
     for (name, run) in RECONCILERS {
         let (platform, operations) = (platform.clone(), operations.clone());

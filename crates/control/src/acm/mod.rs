@@ -11,7 +11,7 @@ mod certificate;
 mod find;
 mod import;
 mod listing;
-mod records;
+pub mod records;
 mod request;
 mod tags;
 mod view;

@@ -21,7 +21,7 @@ mod route_table;
 pub mod security;
 pub mod security_group;
 mod security_group_rule;
-mod subnet;
+pub mod subnet;
 mod tags;
 mod vpc;
 mod vpc_endpoint;

@@ -1,24 +1,28 @@
 //! Security groups and network interfaces as connections are decided by.
 
 use super::cidr::Block;
-use super::instance::InstanceRecord;
+use super::instance::{self, InstanceRecord};
 use super::network_interface::InterfaceRecord;
 use super::security_group::SecurityGroupRecord;
 use super::subnet::SubnetRecord;
-use crate::store::{StoreError, Tx};
+use crate::store::{Item, StoreError, Tx};
 use quarry_aws::ec2::{GroupIdentifier, SecurityGroupRule};
 use quarry_domain::security_group::{Interface, Peer, Permission, SecurityGroup};
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-/// Who has which groups.
+/// What is known of instances and subnets.
 #[derive(Default)]
-pub struct Interfaces {
-    /// By instance id: of live instances.
+pub struct Known {
+    /// The interfaces of live instances, by instance id.
     pub instances: HashMap<String, Interface>,
-    /// By interface id: of what services attached.
-    pub attached: HashMap<String, Interface>,
+    /// The private addresses of live instances, by instance id.
+    pub addresses: HashMap<String, Ipv4Addr>,
     /// By subnet id.
     pub subnets: HashMap<String, Block>,
+    /// The VPC of instances and subnets, by their ids.
+    pub vpcs: HashMap<String, String>,
 }
 
 /// The rules of all groups, by group id.
@@ -34,20 +38,26 @@ pub fn groups(tx: &Tx<'_>) -> Result<BTreeMap<String, SecurityGroup>, StoreError
     Ok(tx.all::<SecurityGroupRecord>()?.into_iter().map(compiled).collect())
 }
 
-pub fn interfaces(tx: &Tx<'_>) -> Result<Interfaces, StoreError> {
-    let subnets = tx.all::<SubnetRecord>()?.into_iter().map(|record| record.subnet);
-    let subnets = subnets.filter_map(|s| Some((s.subnet_id?, Block::parse(&s.cidr_block?)?)));
-    let mut all = Interfaces { subnets: subnets.collect(), ..Interfaces::default() };
-    for instance in tx.all::<InstanceRecord>()?.into_iter().filter(InstanceRecord::is_live).map(|one| one.instance) {
-        let interface = of(instance.vpc_id, instance.security_groups, instance.private_ip_address, None);
-        all.instances.extend(instance.instance_id.zip(interface));
-    }
-    for interface in tx.all::<InterfaceRecord>()?.into_iter().map(|one| one.interface) {
-        let subnet = interface.subnet_id.as_ref().and_then(|id| all.subnets.get(id)).copied();
-        let known = of(interface.vpc_id, interface.groups, interface.private_ip_address, subnet);
-        all.attached.extend(interface.network_interface_id.zip(known));
-    }
-    Ok(all)
+/// Made again only after one of them has changed.
+pub fn known(tx: &Tx<'_>) -> Result<Arc<Known>, StoreError> {
+    tx.derived("instances and subnets", &[InstanceRecord::KIND, SubnetRecord::KIND], || {
+        let mut known = Known { vpcs: instance::vpcs(tx)?, addresses: instance::addresses(tx)?, ..Known::default() };
+        let subnets = tx.all::<SubnetRecord>()?.into_iter().map(|record| record.subnet);
+        known.subnets.extend(subnets.filter_map(|s| Some((s.subnet_id?, Block::parse(&s.cidr_block?)?))));
+        for instance in tx.all::<InstanceRecord>()?.into_iter().filter(InstanceRecord::is_live).map(|one| one.instance) {
+            let interface = of(instance.vpc_id, instance.security_groups, instance.private_ip_address, None);
+            known.instances.extend(instance.instance_id.zip(interface));
+        }
+        Ok(known)
+    })
+}
+
+/// An interface that a service attached.
+pub fn attached(tx: &Tx<'_>, known: &Known, id: &str) -> Result<Option<Interface>, StoreError> {
+    let Some(record) = tx.find::<InterfaceRecord>(id)? else { return Ok(None) };
+    let interface = &record.interface;
+    let subnet = interface.subnet_id.as_ref().and_then(|id| known.subnets.get(id)).copied();
+    Ok(of(interface.vpc_id.clone(), interface.groups.clone(), interface.private_ip_address.clone(), subnet))
 }
 
 fn of(

@@ -11,32 +11,29 @@ use quarry_aws::ecs::{self as aws, error};
 use quarry_domain::container;
 use quarry_domain::placement::{Constraint, Instance};
 use quarry_domain::service::Host;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 const NAME: &str = "DAEMON";
 
 /// The active daemons of each cluster, by its ARN.
 #[derive(Default)]
-pub struct Daemons(HashMap<String, BTreeMap<String, u32>>);
+pub struct Daemons(HashMap<String, BTreeSet<String>>);
 
 impl Tally for Daemons {
     type Of = Service;
 
     fn add(&mut self, service: &Service) {
         if counts(service) {
-            let of = self.0.entry(service.cluster_arn.clone()).or_default();
-            *of.entry(service.arn.clone()).or_default() += 1;
+            self.0.entry(service.cluster_arn.clone()).or_default().insert(service.arn.clone());
         }
     }
 
     fn remove(&mut self, service: &Service) {
         if counts(service)
             && let Some(of) = self.0.get_mut(&service.cluster_arn)
-            && let Some(n) = of.get_mut(&service.arn)
         {
-            *n -= 1;
-            of.retain(|_, n| *n > 0);
+            of.remove(&service.arn);
         }
     }
 }
@@ -131,8 +128,8 @@ pub fn reserve(
     left: &mut [Instance],
 ) -> Result<(), StoreError> {
     let daemons = tx.tally(|daemons: &Daemons| daemons.0.get(cluster_arn).cloned())?.unwrap_or_default();
-    for arn in daemons.keys() {
-        let Some(service) = tx.find::<Service>(arn)? else { continue };
+    for arn in daemons {
+        let Some(service) = tx.find::<Service>(&arn)? else { continue };
         let Some(definition) = definition(tx, &service)? else { continue };
         // One whose constraints cannot be read has no tasks.
         let Ok(constraints) = constraints(tx, &service) else { continue };

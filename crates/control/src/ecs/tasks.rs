@@ -9,18 +9,14 @@ use super::records::{
 use super::room::{Room, Taken};
 use super::{events, providers, registries, service_options, task_role};
 use crate::api::{Ctx, Result};
-use crate::ec2::{self, security};
 use crate::elbv2::targets;
-use crate::link::snapshot::{Behind, Endpoints};
 use crate::store::{StoreError, Tx};
 use quarry_aws::ecs::{PlacementConstraint, PlacementStrategy, TaskOverride};
 use quarry_domain::address;
-use quarry_domain::block::Block;
 use quarry_domain::container::{self, PortWanted};
 use quarry_domain::placement::{Constraint, Demand, Instance, NoPlace, Strategy, next_provider, place};
-use quarry_domain::security_group::Interface;
 use quarry_domain::snapshot::Endpoint;
-use quarry_domain::task::{ContainerHealth, TaskEntry};
+use quarry_domain::task::ContainerHealth;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -425,61 +421,16 @@ fn leave_targets(ctx: &mut Ctx<'_>, task: &Task, dead: bool) -> Result<()> {
 
 /// What stands behind an instance's host port. `None` where no running task holds it.
 pub fn endpoint_of(tx: &Tx<'_>, ec2_instance_id: &str, host_port: u16) -> Result<Option<Endpoint>, StoreError> {
-    let held: Option<HostPort> = tx.get(&host_port_key(ec2_instance_id, host_port))?;
-    Ok(held.and_then(endpoint).map(|(_, endpoint)| endpoint))
+    let held = tx.find::<HostPort>(&host_port_key(ec2_instance_id, host_port))?;
+    Ok(held.and_then(|held| {
+        let (task, entry) = (held.task.clone(), held.entry.clone()?);
+        Some(Endpoint::Task { task, entry, container_port: held.container_port })
+    }))
 }
 
 /// The VPC that a task is in: its network interface's, or else its container instance's. `vpcs`: of
-/// [`ec2::instance::vpcs`].
+/// [`Known`](crate::ec2::security::Known).
 pub fn vpc<'a>(task: &Task, vpcs: &'a HashMap<String, String>) -> Option<&'a String> {
     let interface = task.interface.as_ref().map(|interface| &interface.subnet);
     vpcs.get(interface.or(task.ec2_instance_id.as_ref())?)
-}
-
-/// The network interface that a task uses: its own, or else its container instance's.
-fn interface(task: &Task, all: &security::Interfaces) -> Option<Interface> {
-    let known = match &task.interface {
-        Some(own) => all.attached.get(&own.id),
-        None => all.instances.get(task.ec2_instance_id.as_ref()?),
-    };
-    let mut known = known?.clone();
-    known.blocks.extend(task.private_address.map(Block::of).filter(|own| !known.blocks.contains(own)));
-    Some(known)
-}
-
-/// What stands behind every held host port, and behind the ports of every private address; who the tasks are
-/// by the addresses that they have.
-pub fn endpoints(tx: &Tx<'_>) -> Result<Endpoints, StoreError> {
-    let ports = tx.all::<HostPort>()?.into_iter().filter_map(endpoint).collect();
-    let mut found = Endpoints { ports, ..Endpoints::default() };
-    let vpcs = ec2::instance::vpcs(tx)?;
-    let all = security::interfaces(tx)?;
-    let tasks = tx.shared::<Task>()?;
-    for task in tasks.iter() {
-        if let Some(interface) = interface(task, &all) {
-            for address in [task.address, task.private_address].into_iter().flatten() {
-                found.interfaces.insert(address, interface.clone());
-            }
-        }
-        if let Some(address) = task.address {
-            let cluster = task.cluster_arn.rsplit('/').next().unwrap_or_default().to_owned();
-            found.askers.insert(address, (cluster, task.group.clone()));
-        }
-        if let (Some(address), Some(vpc)) = (task.address, vpc(task, &vpcs)) {
-            found.networks.insert(address, vpc.clone());
-        }
-        let (Some(address), Some(entry)) = (task.private_address, task.entry.clone()) else { continue };
-        let ports = task.ports.iter().map(|port| (port.host_port, port.container_port)).collect();
-        let behind = Behind { own_ports: task.interface.is_some(), task: task.id.clone(), entry, ports };
-        found.private.insert(address, behind);
-    }
-    found.instances = all.instances;
-    found.subnets = all.subnets;
-    Ok(found)
-}
-
-fn endpoint(held: HostPort) -> Option<((String, u16), Endpoint)> {
-    let entry: TaskEntry = held.entry?;
-    let endpoint = Endpoint::Task { task: held.task, entry, container_port: held.container_port };
-    Some(((held.ec2_instance_id, held.port), endpoint))
 }

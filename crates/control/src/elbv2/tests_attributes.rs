@@ -3,7 +3,7 @@
 
 use super::tests::{balancer, forward, group, listener, listener_input, refused, world_with};
 use crate::acm;
-use crate::link::snapshot;
+use crate::link::builder;
 use crate::testing::World;
 use quarry_aws::elbv2::{self as aws, op};
 use quarry_domain::snapshot::Snapshot;
@@ -118,7 +118,7 @@ type Settings = Vec<(String, String)>;
 type Set<'a> = &'a dyn Fn(&[(&str, &str)]) -> Result<Settings, ServiceError>;
 
 fn told(world: &World) -> Snapshot {
-    let build = |tx: &crate::store::Tx<'_>| snapshot::build(tx, &world.platform.config, &Default::default());
+    let build = |tx: &crate::store::Tx<'_>| builder::build(tx, &world.platform.config);
     world.platform.store.read(build).unwrap()
 }
 

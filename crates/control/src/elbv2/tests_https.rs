@@ -2,7 +2,7 @@
 
 use super::tests::{balancer, forward, group, listener_input, refused, world_with};
 use crate::acm;
-use crate::link::snapshot;
+use crate::link::builder;
 use crate::testing::World;
 use quarry_aws::acm as certificates;
 use quarry_aws::elbv2::{self as aws, op};
@@ -69,7 +69,7 @@ fn an_https_listener_has_a_certificate_and_a_policy_and_the_proxy_is_told() {
     refused(add(&["arn:aws:acm:us-east-1:000000000000:certificate/gone"]), "CertificateNotFound", "gone");
 
     let built = || {
-        let build = |tx: &crate::store::Tx<'_>| snapshot::build(tx, &world.platform.config, &Default::default());
+        let build = |tx: &crate::store::Tx<'_>| builder::build(tx, &world.platform.config);
         world.platform.store.read(build).unwrap()
     };
     let seen = built();

@@ -4,8 +4,9 @@
 use super::server::Shared;
 use crate::api::{Result, internally};
 use crate::elbv2::records::{Target, TargetGroup};
+use crate::store::tally::Tally;
 use crate::store::{Item, StoreError};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 /// What the proxies say about one draining target.
@@ -25,6 +26,24 @@ pub struct Drainer {
     since: HashMap<String, Duration>,
 }
 
+/// The keys of all targets that drain.
+#[derive(Default)]
+struct Draining(BTreeSet<String>);
+
+impl Tally for Draining {
+    type Of = Target;
+
+    fn add(&mut self, target: &Target) {
+        if target.draining {
+            self.0.insert(target.key());
+        }
+    }
+
+    fn remove(&mut self, target: &Target) {
+        self.0.remove(&target.key());
+    }
+}
+
 /// The decision: `waited` of `delay` have passed.
 pub fn is_gone(in_flight: InFlight, waited: Duration, delay: Duration) -> bool {
     match in_flight {
@@ -38,11 +57,12 @@ impl Drainer {
     pub fn once(&mut self, shared: &Shared) -> Result<Option<Duration>> {
         let platform = &shared.platform;
         let now = platform.door.clock.monotonic();
+        let all = platform.store.tally(|draining: &Draining| draining.0.clone())?;
         let draining: Vec<(Target, u32)> = platform.store.read(|tx| {
             let mut draining = Vec::new();
-            for target in
-                tx.shared::<Target>()?.iter().filter(|target| target.draining).map(|target| Target::clone(target))
-            {
+            for key in all {
+                let found = tx.get::<Target>(&key)?;
+                let Some(target) = found.filter(|target| target.draining) else { continue };
                 let group: Option<TargetGroup> = tx.get(&target.target_group_arn)?;
                 let delay = group.map_or(0, |group| group.attributes.deregistration_delay);
                 draining.push((target, delay));

@@ -1,14 +1,16 @@
 //! The link to the proxies: snapshots go down, what they see comes up, drained targets go away.
 //!
-//! - [`snapshot`]: the stored records as one routing snapshot, purely.
+//! - [`snapshot`]: the stored records as parts of a routing snapshot; [`endpoints`]: where tasks are.
+//! - [`builder`]: which parts differ by what was written; [`content`]: the parts as text.
 //! - [`publish`]: its version, which rises only with its content and never goes back.
-//! - [`news`]: whether anything was written that it is made of.
 //! - [`server`]: the socket, any number of proxies.
 //! - [`drain`]: when a draining target is gone.
 //! - [`proxies`]: which proxies there are, connected or not.
 
+pub mod builder;
+pub mod content;
 pub mod drain;
-pub mod news;
+pub mod endpoints;
 pub mod proxies;
 pub mod publish;
 pub mod server;
@@ -29,7 +31,7 @@ pub use server::Link;
 /// Starts the link on threads of its own; the one returned ends when the platform stops. Fails at
 /// once where the socket cannot be made.
 pub fn start(platform: Arc<Platform>, operations: Arc<Operations>) -> std::io::Result<JoinHandle<()>> {
-    let link = server::start(platform, operations, Box::new(crate::ecs::tasks::endpoints))?;
+    let link = server::start(platform, operations)?;
     std::thread::Builder::new().name("link".into()).spawn(move || link.join())
 }
 

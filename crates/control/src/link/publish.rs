@@ -3,8 +3,6 @@
 
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
-use quarry_domain::snapshot::Snapshot;
-use ring::digest::{SHA256, digest};
 use rusqlite::{OptionalExtension, params};
 
 const VERSION: &str = "link.version";
@@ -13,8 +11,8 @@ const CONTENT: &str = "link.content";
 /// Numbers snapshots.
 #[derive(Default)]
 pub struct Publisher {
-    /// The last one, with its version at 0.
-    last: Option<Snapshot>,
+    /// Of what was published last by this process.
+    last: Option<i64>,
     version: u64,
 }
 
@@ -24,17 +22,11 @@ impl Publisher {
         Ok(Self { last: None, version: platform.store.read(current_version)? })
     }
 
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// Gives the content its version; `None` if it is what was published last by this process.
-    pub fn publish(&mut self, platform: &Platform, content: Snapshot) -> Result<Option<Snapshot>, StoreError> {
-        debug_assert_eq!(content.version, 0);
-        if self.last.as_ref() == Some(&content) {
+    /// Gives the content with this fingerprint its version; `None` if it is what was published last by this process.
+    pub fn publish(&mut self, platform: &Platform, fingerprint: i64) -> Result<Option<u64>, StoreError> {
+        if self.last == Some(fingerprint) {
             return Ok(None);
         }
-        let fingerprint = fingerprint(&content);
         let unchanged =
             self.last.is_none() && self.version > 0 && platform.store.read(|tx| get(tx, CONTENT))? == Some(fingerprint);
         if !unchanged {
@@ -42,8 +34,8 @@ impl Publisher {
             save(platform, version, fingerprint)?;
             self.version = version;
         }
-        self.last = Some(content.clone());
-        Ok(Some(Snapshot { version: self.version, ..content }))
+        self.last = Some(fingerprint);
+        Ok(Some(self.version))
     }
 
     /// A proxy says which version it has. If no version so high was ever given, the store was put back
@@ -81,12 +73,4 @@ fn save(platform: &Platform, version: u64, fingerprint: i64) -> Result<(), Store
 fn get(tx: &Tx<'_>, name: &str) -> Result<Option<i64>, StoreError> {
     let mut statement = tx.connection().prepare_cached("SELECT value FROM counter WHERE name = ?1")?;
     Ok(statement.query_row(params![name], |row| row.get(0)).optional()?)
-}
-
-/// 63 bits of the content's SHA-256, never 0.
-fn fingerprint(content: &Snapshot) -> i64 {
-    let json = serde_json::to_vec(content).expect("a snapshot has only text keys");
-    let hash = digest(&SHA256, &json);
-    let first: [u8; 8] = hash.as_ref()[..8].try_into().expect("SHA-256 has 32 bytes");
-    (i64::from_be_bytes(first) & i64::MAX).max(1)
 }

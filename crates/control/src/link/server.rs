@@ -1,17 +1,16 @@
 //! The socket that the proxies connect to: `<data>/control.sock`, one line of JSON per message.
 
+use super::builder::Builder;
 use super::drain::{Drainer, InFlight};
-use super::news::News;
 use super::publish::Publisher;
-use super::snapshot::{Endpoints, build};
 use crate::api::Operations;
 use crate::platform::Platform;
-use crate::store::{StoreError, Tx};
+use crate::store::StoreError;
+use crate::store::feed::Feed;
 use crate::wake::{Wake, Woken};
 use quarry_domain::failpoint;
 use quarry_domain::link::{CutReport, Down, TargetReport, TargetState, Up};
-use quarry_domain::snapshot::Snapshot;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
@@ -28,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Everything is looked at again after this time even if no signal came.
 const TIMER: Duration = Duration::from_secs(30);
 
-/// Reads what stands behind the ports of instances.
-pub type Resolve = dyn Fn(&Tx<'_>) -> Result<Endpoints, StoreError> + Send + Sync;
-
 /// The running link.
 pub struct Link {
     shared: Arc<Shared>,
@@ -41,7 +37,6 @@ pub struct Link {
 pub struct Shared {
     pub platform: Arc<Platform>,
     pub operations: Arc<Operations>,
-    resolve: Box<Resolve>,
     path: PathBuf,
     state: Mutex<State>,
     /// Rises when there is something new to send.
@@ -77,11 +72,11 @@ struct Proxy {
 }
 
 /// Starts listening and the link's threads. They end when `Platform`'s wakes are stopped.
-pub fn start(platform: Arc<Platform>, operations: Arc<Operations>, resolve: Box<Resolve>) -> std::io::Result<Link> {
+pub fn start(platform: Arc<Platform>, operations: Arc<Operations>) -> std::io::Result<Link> {
     let path = platform.config.data_dir.join("control.sock");
     let listener = listen(&path)?;
     let outgoing = Wake::default();
-    let shared = Arc::new(Shared { platform, operations, resolve, path, state: Mutex::default(), outgoing });
+    let shared = Arc::new(Shared { platform, operations, path, state: Mutex::default(), outgoing });
     super::proxies::look(&shared.platform);
     let publisher = Publisher::open(&shared.platform).map_err(std::io::Error::other)?;
     let mut threads = Vec::new();
@@ -144,28 +139,17 @@ impl Shared {
     }
 
     /// Builds, numbers and hands out the snapshot if it changed.
-    fn publish_once(&self, publisher: &mut Publisher, news: &mut News) -> Result<(), StoreError> {
-        let mut any = news.any(&self.platform)?;
+    fn publish_once(&self, publisher: &mut Publisher, builder: &mut Builder, feed: &Feed) -> Result<(), StoreError> {
         if let Some(version) = self.lock().ahead.take() {
             publisher.rise_above(&self.platform, version)?;
-            any = true;
         }
-        if !any {
-            return Ok(());
-        }
-        let content = self.platform.store.read(|tx| build(tx, &self.platform.config, &(self.resolve)(tx)?))?;
+        self.platform.store.read_on(feed, |tx, changes| builder.follow(tx, &changes))?;
         failpoint::at("snapshot.built");
-        let Some(snapshot) = publisher.publish(&self.platform, content)? else { return Ok(()) };
+        let Some(version) = publisher.publish(&self.platform, builder.content().fingerprint())? else { return Ok(()) };
         failpoint::at("snapshot.numbered");
-        let version = snapshot.version;
-        let draining: HashSet<(String, u64)> = snapshot
-            .target_groups
-            .values()
-            .flat_map(|group| group.targets.iter().filter(|t| t.draining).map(|t| (group.arn.clone(), t.registration)))
-            .collect();
-        self.note_cuts(&snapshot);
-        let mut line = serde_json::to_string(&Down::Snapshot(Box::new(snapshot))).expect("a snapshot is plain data");
-        line.push('\n');
+        let draining = builder.draining();
+        self.note_cuts(builder.cuts(), version);
+        let line = builder.content().line(version);
         let mut state = self.lock();
         state.draining_from.retain(|key, _| draining.contains(key));
         let some_drain = !draining.is_empty();
@@ -184,15 +168,12 @@ impl Shared {
     }
 
     /// Notes in which snapshot the newest version of each cut's scope was first.
-    fn note_cuts(&self, snapshot: &Snapshot) {
-        let listeners = snapshot.load_balancers.iter().flat_map(|balancer| &balancer.listeners);
-        let scopes = listeners.flat_map(|listener| &listener.rules).filter_map(|rule| rule.cut.as_ref());
+    fn note_cuts(&self, cuts: &[(String, u64)], snapshot: u64) {
         let mut live = self.platform.live();
         let before = std::mem::take(&mut live.published_cuts);
-        for scope in scopes {
-            let known = before.get(&scope.cut).filter(|(version, _)| *version == scope.version);
-            let noted = known.copied().unwrap_or((scope.version, snapshot.version));
-            live.published_cuts.insert(scope.cut.clone(), noted);
+        for (cut, version) in cuts {
+            let known = before.get(cut).filter(|(noted, _)| noted == version);
+            live.published_cuts.insert(cut.clone(), known.copied().unwrap_or((*version, snapshot)));
         }
     }
 
@@ -361,18 +342,19 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
 fn publish(shared: &Shared, mut publisher: Publisher) {
     let changed = &shared.platform.store.routes;
     let mut level = 0;
-    let mut news = News::new(&shared.platform);
+    let feed = shared.platform.store.follow(&[]);
+    let mut builder = Builder::new(&shared.platform.config);
     loop {
         let mut timer = TIMER;
-        if let Err(error) = shared.publish_once(&mut publisher, &mut news) {
+        if let Err(error) = shared.publish_once(&mut publisher, &mut builder, &feed) {
             tracing::error!("the routing snapshot was not published: {error}");
-            news.again();
+            builder.again();
             timer = Duration::from_secs(1);
         }
         match changed.wait(&mut level, timer) {
             Woken::Signal => {}
             // Whatever was told: everything is looked at now and then.
-            Woken::Timer => news.again(),
+            Woken::Timer => builder.again(),
             Woken::Stop => break,
         }
     }

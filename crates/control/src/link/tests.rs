@@ -2,7 +2,8 @@
 
 use super::publish::{Publisher, current_version};
 use super::server::{Link, start};
-use super::snapshot::{Endpoints, build};
+use super::builder::build;
+use crate::ecs::records::HostPort;
 use crate::elbv2::records::{Target, TargetGroup};
 use crate::elbv2::targets;
 use crate::elbv2::tests as elb;
@@ -11,7 +12,7 @@ use quarry_aws::elbv2::{self as aws, op};
 use quarry_domain::link::{Counters, Down, ListenerStatus, TargetReport, TargetState, Up};
 use quarry_domain::snapshot::{Action, Condition, Endpoint, RelayListen, Snapshot};
 use quarry_domain::task::TaskEntry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -19,15 +20,18 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(10);
 
 /// Instance `i-0a` has a task behind port 32768, and nothing else anywhere.
-fn endpoints() -> Endpoints {
-    let task =
-        Endpoint::Task { task: "t".repeat(32), entry: TaskEntry::Host(vec![(3000, 40_000)]), container_port: 3000 };
-    let ports = HashMap::from([(("i-0a".to_owned(), 32_768), task)]);
-    Endpoints { ports, ..Endpoints::default() }
+fn host_port() -> HostPort {
+    HostPort {
+        ec2_instance_id: "i-0a".into(),
+        port: 32_768,
+        task: "t".repeat(32),
+        container_port: 3000,
+        entry: Some(TaskEntry::Host(vec![(3000, 40_000)])),
+    }
 }
 
 fn link(world: &World) -> Link {
-    start(world.platform.clone(), world.operations.clone(), Box::new(|_| Ok(endpoints()))).unwrap()
+    start(world.platform.clone(), world.operations.clone()).unwrap()
 }
 
 fn stop(world: &World, link: Link) {
@@ -113,6 +117,7 @@ fn demo(world: &World) -> (String, u64) {
     let http = elb::listener(world, &balancer, &api);
     world.call::<op::CreateRule>(elb::rule_input(&http, 9, "/api/users*", &api)).unwrap();
     world.call::<op::CreateRule>(elb::rule_input(&http, 3, "/api*", &api)).unwrap();
+    world.transact(|ctx| Ok(ctx.tx.put(&host_port())?)).unwrap();
     world.transact(|ctx| targets::register(ctx, &api, &[("i-0a".into(), 32_768)])).unwrap();
     let registration = world.transact(|ctx| targets::active(ctx.tx, &api)).unwrap()[0].registration;
     (api, registration)
@@ -145,7 +150,7 @@ fn a_snapshot_is_what_is_stored() {
     let legacy = legacy.target_groups.unwrap().remove(0).target_group_arn.unwrap();
     world.transact(|ctx| targets::register(ctx, &legacy, &[("127.0.0.1".into(), 3000)])).unwrap();
 
-    let make = || world.platform.store.read(|tx| build(tx, &world.platform.config, &endpoints())).unwrap();
+    let make = || world.platform.store.read(|tx| build(tx, &world.platform.config)).unwrap();
     let snapshot = make();
     assert_eq!(snapshot, make(), "the same records give the same snapshot");
     assert_eq!(snapshot.version, 0);
@@ -174,7 +179,7 @@ fn a_snapshot_is_what_is_stored() {
     assert_eq!(relay.listen, RelayListen::Hub("198.19.0.1:4566".parse().unwrap()));
     assert_eq!(relay.to, Endpoint::Tcp("127.0.0.1:4566".parse().unwrap()));
     let elsewhere = crate::platform::PlatformConfig { port: 5000, ..world.platform.config.clone() };
-    let moved = world.platform.store.read(|tx| build(tx, &elsewhere, &endpoints())).unwrap();
+    let moved = world.platform.store.read(|tx| build(tx, &elsewhere)).unwrap();
     assert_eq!(moved.relays[0].listen, relay.listen, "tasks keep the endpoint that is in their environment");
     assert_eq!(moved.relays[0].to, Endpoint::Tcp("127.0.0.1:5000".parse().unwrap()));
     assert_eq!(snapshot.hub, world.platform.config.hub);
@@ -225,17 +230,16 @@ fn the_version_rises_with_the_content_alone_and_never_goes_back() {
 #[test]
 fn a_proxys_own_version_raises_the_next_one_only_from_above() {
     let world = elb::world();
-    let content = || Snapshot::default();
-    let numbered = |publisher: &mut Publisher, content: Snapshot| publisher.publish(&world.platform, content).unwrap();
+    let numbered = |publisher: &mut Publisher| publisher.publish(&world.platform, 5).unwrap();
     let mut first = Publisher::open(&world.platform).unwrap();
-    let version = numbered(&mut first, content()).unwrap().version;
-    assert_eq!(numbered(&mut first, content()), None);
+    let version = numbered(&mut first).unwrap();
+    assert_eq!(numbered(&mut first), None);
     // After a restart, a proxy that has this very version may come before anything is published.
     let mut second = Publisher::open(&world.platform).unwrap();
     second.rise_above(&world.platform, version).unwrap();
-    assert_eq!(numbered(&mut second, content()).unwrap().version, version);
+    assert_eq!(numbered(&mut second), Some(version));
     second.rise_above(&world.platform, version + 5).unwrap();
-    assert_eq!(numbered(&mut second, content()).unwrap().version, version + 6);
+    assert_eq!(numbered(&mut second), Some(version + 6));
     assert_eq!(world.platform.store.read(current_version).unwrap(), version + 6);
 }
 

@@ -3,7 +3,7 @@
 use super::instance::{ALIAS, CNAME, IPV4, IPV6, PORT, alias_target};
 use super::records::{Instance, Namespace, NamespaceKind, RecordType, RoutingPolicy, Service};
 use crate::store::{StoreError, Tx};
-use quarry_domain::snapshot::{NameRecord, ServiceAddress, Snapshot, Zone};
+use quarry_domain::snapshot::{NameRecord, ServiceAddress, Zone};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -11,18 +11,24 @@ use std::str::FromStr;
 /// Answers of one type that a name with routing policy MULTIVALUE gives at a time.
 const MOST: usize = 8;
 
-/// Adds all zones and names. `balancers`: hub addresses by DNS name in lower case.
-pub fn add(tx: &Tx<'_>, snapshot: &mut Snapshot, balancers: &HashMap<String, Ipv4Addr>) -> Result<(), StoreError> {
-    for namespace in tx.all::<Namespace>()? {
-        let NamespaceKind::DnsPrivate { vpc, soa_ttl, .. } = &namespace.kind else { continue };
-        let zone = plain(&namespace.name);
-        snapshot.zones.push(Zone { name: zone.clone(), vpc: vpc.clone(), soa_ttl: *soa_ttl as u32 });
-        for service in tx.children::<Service>(&namespace.id)? {
-            let instances: Vec<Instance> = tx.children(&service.id)?;
-            names(&service, &instances, &zone, vpc, balancers, &mut snapshot.names);
-        }
-    }
-    Ok(())
+/// The zone of a namespace, if it has one.
+pub fn zone(namespace: &Namespace) -> Option<Zone> {
+    let NamespaceKind::DnsPrivate { vpc, soa_ttl, .. } = &namespace.kind else { return None };
+    Some(Zone { name: plain(&namespace.name), vpc: vpc.clone(), soa_ttl: *soa_ttl as u32 })
+}
+
+/// All names of a service in its zone. `balancers`: hub addresses by DNS name in lower case.
+pub fn of_service(
+    tx: &Tx<'_>,
+    service: &Service,
+    balancers: &HashMap<String, Ipv4Addr>,
+) -> Result<Vec<NameRecord>, StoreError> {
+    let namespace = tx.find::<Namespace>(&service.namespace_id)?;
+    let Some(zone) = namespace.and_then(|namespace| zone(&namespace)) else { return Ok(Vec::new()) };
+    let instances: Vec<Instance> = tx.children(&service.id)?;
+    let mut found = Vec::new();
+    names(service, &instances, &zone.name, &zone.vpc, balancers, &mut found);
+    Ok(found)
 }
 
 /// The names of one service: its own with one record for each of its types, and its instances' hosts.

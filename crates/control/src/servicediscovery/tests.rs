@@ -3,9 +3,10 @@
 use super::records::{Instance, Namespace, Service};
 use super::{dns, reconcile, register};
 use crate::elbv2::tests as elb;
+use crate::store::{StoreError, Tx};
 use crate::testing::World;
 use quarry_aws::servicediscovery::{self as aws, op};
-use quarry_domain::snapshot::{NameRecord, Snapshot};
+use quarry_domain::snapshot::NameRecord;
 use quarry_wire::ServiceError;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -112,13 +113,23 @@ fn discover(world: &World, more: serde_json::Value) -> Outcome<BTreeSet<String>>
     Ok(found.into_iter().map(|found| found.instance_id.unwrap()).collect())
 }
 
-/// All names, with the load balancer `lb.test` at 198.19.1.9.
+/// All names, with the load balancer of this name at 198.19.1.9.
+fn records_with(world: &World, balancer: &str) -> Vec<NameRecord> {
+    let balancers = HashMap::from([(balancer.to_ascii_lowercase(), Ipv4Addr::new(198, 19, 1, 9))]);
+    let all = |tx: &Tx<'_>| {
+        let mut found = Vec::new();
+        for service in tx.shared::<Service>()?.iter() {
+            found.extend(dns::of_service(tx, service, &balancers)?);
+        }
+        Ok::<_, StoreError>(found)
+    };
+    world.platform.store.read(all).unwrap()
+}
+
+/// All names, with the load balancer `lb.test`.
 fn names(world: &World) -> HashMap<String, Vec<NameRecord>> {
-    let mut snapshot = Snapshot::default();
-    let balancers = HashMap::from([("lb.test".to_owned(), Ipv4Addr::new(198, 19, 1, 9))]);
-    world.platform.store.read(|tx| dns::add(tx, &mut snapshot, &balancers)).unwrap();
     let mut names: HashMap<String, Vec<NameRecord>> = HashMap::new();
-    for record in snapshot.names {
+    for record in records_with(world, "lb.test") {
         names.entry(record.name.clone()).or_default().push(record);
     }
     names
@@ -491,12 +502,9 @@ fn names_answer_the_healthy_or_all() {
     assert_eq!(failed(&world, unknown).0, "INVALID_CHANGE_BATCH");
     let balancer = elb::balancer(&world, "demo").dns_name.unwrap();
     instance(&world, &web, "w", json!({"AWS_ALIAS_DNS_NAME": format!("dualstack.{balancer}.")}));
-    let mut snapshot = Snapshot::default();
-    let address = Ipv4Addr::new(198, 19, 1, 9);
-    let balancers = HashMap::from([(balancer.to_ascii_lowercase(), address)]);
-    world.platform.store.read(|tx| dns::add(tx, &mut snapshot, &balancers)).unwrap();
-    let found = snapshot.names.iter().find(|record| record.name == "web.board.local").unwrap();
-    assert_eq!(found.addresses, [address]);
+    let records = records_with(&world, &balancer);
+    let found = records.iter().find(|record| record.name == "web.board.local").unwrap();
+    assert_eq!(found.addresses, [Ipv4Addr::new(198, 19, 1, 9)]);
 }
 
 #[test]

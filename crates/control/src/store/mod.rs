@@ -138,11 +138,36 @@ impl Store {
 
     /// Runs `f` on the last committed state.
     pub fn read<T, E: From<StoreError>>(&self, f: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        self.read_from(|_| Ok(()), |tx, ()| f(tx))
+    }
+
+    /// Runs `f` on a committed state, with what was written between the state of the last call and this one. Waits until
+    /// nobody writes.
+    pub fn read_on<T, E: From<StoreError>>(
+        &self,
+        feed: &Feed,
+        f: impl FnOnce(&Tx<'_>, Vec<Change>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let begin = |tx: &Tx<'_>| {
+            let _writer = lock(&self.writer);
+            // A reader's state is that of its first look.
+            tx.versions(&["link.proxy"])?;
+            Ok(feed.take())
+        };
+        self.read_from(begin, f)
+    }
+
+    fn read_from<S, T, E: From<StoreError>>(
+        &self,
+        begin: impl FnOnce(&Tx<'_>) -> Result<S, StoreError>,
+        f: impl FnOnce(&Tx<'_>, S) -> Result<T, E>,
+    ) -> Result<T, E> {
         let idle = lock(&self.readers).pop();
         let mut connection = idle.map_or_else(|| connect_reader(&self.path), Ok)?;
         let read = {
             let transaction = connection.transaction().map_err(StoreError::from)?;
-            f(&Tx::new(&transaction, &self.cache, None))
+            let tx = Tx::new(&transaction, &self.cache, None);
+            begin(&tx).map_err(E::from).and_then(|begun| f(&tx, begun))
         };
         let mut idle = lock(&self.readers);
         if idle.len() < READERS {

@@ -86,15 +86,12 @@ impl<A: Tally> Counted<A> {
     }
 
     fn set(&mut self, key: String, item: Option<Arc<A::Of>>) {
-        let before = match &item {
-            Some(item) => {
-                self.total.add(item);
-                self.records.insert(key, item.clone())
-            }
-            None => self.records.remove(&key),
-        };
-        if let Some(before) = before {
+        if let Some(before) = self.records.remove(&key) {
             self.total.remove(&before);
+        }
+        if let Some(item) = item {
+            self.total.add(&item);
+            self.records.insert(key, item);
         }
     }
 }

@@ -4,7 +4,7 @@
 mod graph;
 mod groups;
 pub mod otlp;
-mod records;
+pub mod records;
 mod rules;
 mod segments;
 pub mod store;

@@ -91,10 +91,10 @@ impl ResourceType for Service {
             let reason = text(&service, "/deployments/0/rolloutStateReason").unwrap_or_default();
             return Err(refused(format!("Resource failed to stabilize: {reason}")));
         }
-        // With blue/green, hooks and the bake time come after the tasks.
-        let shifting = service.pointer("/deploymentConfiguration/strategy").is_some_and(|name| name == "BLUE_GREEN")
-            && service.pointer("/deployments/0/rolloutState").is_some_and(|state| state == "IN_PROGRESS");
-        let steady = deployments <= 1 && !shifting && service["runningCount"] == service["desiredCount"];
+        // A deployment is completed when as many tasks run as are wanted and all of them are healthy; with blue/green, hooks
+        // and the bake time come after that.
+        let rolls = service.pointer("/deployments/0/rolloutState").is_some_and(|state| state == "IN_PROGRESS");
+        let steady = deployments <= 1 && !rolls && service["runningCount"] == service["desiredCount"];
         Ok(if steady { Progress::Done } else { Progress::Waiting })
     }
 

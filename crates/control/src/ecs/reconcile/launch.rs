@@ -34,7 +34,7 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
         let task: Option<Task> = tx.get(id)?;
         let Some(task) = task else { return Ok(None) };
         let definition: Option<TaskDefinition> = tx.get(&task.task_definition_arn)?;
-        let search = match tasks::vpc(&task, &ec2::instance::vpcs(tx)?) {
+        let search = match tasks::vpc(&task, &ec2::security::known(tx)?.vpcs) {
             Some(vpc) => servicediscovery::names_of_vpc(tx, vpc)?,
             None => Vec::new(),
         };

@@ -18,6 +18,9 @@ mod step;
 pub mod storage;
 mod task;
 
+#[cfg(test)]
+pub(crate) use service::SETTLED;
+
 use crate::api::{Operations, Result, internally};
 use crate::platform::Platform;
 use crate::wake::{Wake, Woken};

@@ -32,6 +32,10 @@ const KEPT_MS: i64 = 60 * 60 * 1000;
 /// A task of a service without target groups is taken to have come up well after this long.
 const STARTED_WELL: Duration = Duration::from_secs(10);
 
+/// A task that nobody checks counts as healthy after it has run for this long, so that one that exits at once never
+/// makes a deployment complete; [`STARTED_WELL`] once tasks of its deployment have failed.
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
+
 /// Between attempts to place a task that fits nowhere.
 const PLACE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -376,7 +380,16 @@ impl Reconciler {
                 }
             };
             let health = match phase {
-                Phase::Running { .. } => self.health(tx, service, task, &mut unhealthy)?,
+                Phase::Running { since } => {
+                    let health = self.health(tx, service, task, &mut unhealthy)?;
+                    let settled = since + settles_in(service, task);
+                    if health == Health::Healthy && settled > now {
+                        self.look_again_at(settled);
+                        Health::Unknown
+                    } else {
+                        health
+                    }
+                }
                 Phase::Starting | Phase::Stopping => Health::Unknown,
             };
             match (health, phase) {
@@ -572,6 +585,16 @@ fn stop(ctx: &mut Ctx<'_>, service: &mut Service, seen: &Seen, id: &str, why: St
         deployment.failed_tasks += 1;
     }
     Ok(())
+}
+
+/// How long a task must run before it counts as healthy.
+fn settles_in(service: &Service, task: &Task) -> Duration {
+    if !task.targets.is_empty() || task.is_checked() {
+        return Duration::ZERO;
+    }
+    let of = task.service.as_ref().map(|(_, deployment)| deployment);
+    let failed = |d: &Deployment| Some(&d.id) == of && (d.failed_tasks > 0 || d.throttle.failures > 0);
+    if service.deployments.iter().any(failed) { STARTED_WELL } else { SETTLED }
 }
 
 /// Counts a task of a service that ended by itself without having come up well. `short`: so soon that

@@ -21,7 +21,9 @@ mod unknown;
 
 use super::container_instances::{self, NewInstance};
 use super::reconcile::Reconciler;
+use super::reconcile::SETTLED;
 use super::reconcile::jobs::Jobs;
+use super::records::{LastStatus, Task};
 use crate::api::Operations;
 use crate::elbv2::records::Target;
 use crate::elbv2::tests as elb;
@@ -173,10 +175,23 @@ impl Stage {
             let acted = self.runtime() | self.proxy();
             self.reconciler.pass();
             if !acted && self.world.platform.store.changed.level() == before {
-                return;
+                match self.unsettled() {
+                    Some(left) => self.world.door.advance(left),
+                    None => return,
+                }
             }
         }
         panic!("it does not settle: {:#?}", self.service().events);
+    }
+
+    /// How long until every task that runs and that nobody checks has run for long enough to count.
+    fn unsettled(&self) -> Option<Duration> {
+        let tasks = self.world.platform.store.read(|tx| tx.all::<Task>()).unwrap();
+        let now = self.world.platform.now_ms();
+        let judged = |task: &Task| !task.targets.is_empty() || task.is_checked() || task.service.is_none();
+        let running = tasks.iter().filter(|task| task.status == LastStatus::Running && !judged(task));
+        let until = running.filter_map(|task| task.started_ms).map(|at| at + SETTLED.as_millis() as i64).max()?;
+        (until > now).then(|| Duration::from_millis((until - now).unsigned_abs()))
     }
 
     pub fn pass_time(&mut self, time: Duration) {

@@ -3,9 +3,8 @@
 use super::{Stage, host_port, id};
 use crate::api::Operations;
 use crate::ecs::records::{LastStatus, StoppedTask, Task};
-use crate::ecs::tasks::endpoints;
 use crate::elbv2::tests as elb;
-use crate::link::snapshot::build;
+use crate::link::builder::build;
 use crate::testing::World;
 use quarry_aws::ecs::{self as aws, op};
 use quarry_aws::{ec2, elbv2};
@@ -19,7 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// What is relayed to tasks, by the snapshot that the proxies would get.
 fn relays(stage: &Stage) -> Vec<Relay> {
     let platform = &stage.world.platform;
-    let snapshot = platform.store.read(|tx| build(tx, &platform.config, &endpoints(tx)?)).unwrap();
+    let snapshot = platform.store.read(|tx| build(tx, &platform.config)).unwrap();
     snapshot.relays.into_iter().filter(|relay| matches!(relay.to, Endpoint::Task { .. })).collect()
 }
 
@@ -412,7 +411,7 @@ fn a_service_registers_its_tasks_by_address_and_drains_them() {
     add("198.19.255.9", 9000).unwrap();
     assert_eq!(add("8.8.8.8", 80).unwrap_err().code, "ValidationError");
     let platform = &stage.world.platform;
-    let snapshot = platform.store.read(|tx| build(tx, &platform.config, &endpoints(tx)?)).unwrap();
+    let snapshot = platform.store.read(|tx| build(tx, &platform.config)).unwrap();
     let snapshot = std::cell::RefCell::new(snapshot);
     let found = |id: &str, port: u16| {
         let targets = &snapshot.borrow().target_groups[&by_ip].targets;
@@ -430,7 +429,7 @@ fn a_service_registers_its_tasks_by_address_and_drains_them() {
             ..Default::default()
         };
         stage.world.call::<ec2::op::AuthorizeSecurityGroupIngress>(input).unwrap();
-        platform.store.read(|tx| build(tx, &platform.config, &endpoints(tx)?)).unwrap()
+        platform.store.read(|tx| build(tx, &platform.config)).unwrap()
     };
     snapshot.replace(let_in(3000));
     assert_eq!(found(&address.to_string(), 9000), Endpoint::Barred);

@@ -7,7 +7,7 @@ use crate::ecs::reconcile::jobs::Jobs;
 use crate::ecs::records::{LastStatus, Task};
 use crate::elbv2::records::Target;
 use crate::endpoint::{Auth, Endpoint};
-use crate::link::snapshot;
+use crate::link::builder::Builder;
 use crate::platform::Platform;
 use crate::start;
 use crate::store::Item;
@@ -421,7 +421,13 @@ fn measure(services: usize) {
     );
 
     // One change of one service, until it is as wanted again.
-    let (mut spent, mut took) = (Vec::new(), Vec::new());
+    let (mut spent, mut took, mut published) = (Vec::new(), Vec::new(), Vec::new());
+    let (feed, mut builder) = (large.platform.store.follow(&[]), Builder::new(&large.platform.config));
+    let follow = |builder: &mut Builder, feed: &Feed| {
+        large.platform.store.read_on(feed, |tx, changes| builder.follow(tx, &changes)).unwrap();
+        builder.content().line(1)
+    };
+    follow(&mut builder, &feed);
     for n in 0..20 {
         let update = json!({"cluster": "demo", "service": format!("service-{}", n * 7 % services),
             "desiredCount": if n % 2 == 0 { TASKS + 1 } else { TASKS }});
@@ -430,22 +436,23 @@ fn measure(services: usize) {
         large.settle(&mut reconciler);
         spent.push(cpu() - before);
         took.push(begun.elapsed());
+        let before = cpu();
+        follow(&mut builder, &feed);
+        published.push(cpu() - before);
     }
     let begun = cpu();
-    let built =
-        large.platform.store.read(|tx| snapshot::build(tx, &large.platform.config, &crate::ecs::tasks::endpoints(tx)?));
-    let built_in = cpu() - begun;
-    let begun = cpu();
-    let json = serde_json::to_string(&built.unwrap()).unwrap();
+    builder.again();
+    follow(&mut builder, &feed);
+    let whole = cpu() - begun;
     println!(
-        "  one task more or less: p50 {:.2} ms of processor time ({:.1} ms in all); a new snapshot {:.1} ms, {:.1} ms as {} KiB of JSON",
+        "  one task more or less: p50 {:.2} ms of processor time ({:.1} ms in all), and its snapshot {:.2} ms; a whole snapshot {:.1} ms, {} KiB",
         percentile(&mut spent, 50),
         percentile(&mut took, 50),
-        ms(built_in),
-        ms(cpu() - begun),
-        json.len() >> 10
+        percentile(&mut published, 50),
+        ms(whole),
+        builder.content().line(1).len() >> 10
     );
-    drop((json, reconciler));
+    drop((builder, reconciler));
     calls(&large);
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let memory = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
