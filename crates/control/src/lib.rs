@@ -38,6 +38,7 @@ mod random;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use elbv2::limits::Quotas;
 pub use machine::Machine;
 pub use platform::{Platform, PlatformConfig};
 pub use start::{Control, operations, registry_auth, start};

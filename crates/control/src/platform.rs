@@ -6,6 +6,7 @@ use crate::cloudwatch::store::MetricStore;
 use crate::cut::figures::Watching;
 use crate::ecs::exec::Sessions;
 use crate::ecs::stats::Samples;
+use crate::elbv2::limits::Quotas;
 use crate::logs::live_tail;
 use crate::machine::Machine;
 use crate::store::{Store, StoreError};
@@ -45,6 +46,7 @@ pub struct PlatformConfig {
     pub host_folders: Vec<PathBuf>,
     /// What lies outside and may be reached from tasks.
     pub outside: Vec<AllowOutside>,
+    pub quotas: Quotas,
 }
 
 impl PlatformConfig {

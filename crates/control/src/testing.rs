@@ -116,6 +116,7 @@ impl World {
             port: 4566,
             hub: Some(Hub { broker: dir.join("hub/s"), address: Ipv4Addr::new(198, 19, 0, 1) }),
             host_folders: vec!["/srv/shared".into()],
+            quotas: Default::default(),
             scaling_speed: 1,
             outside: Vec::new(),
             machine: Machine { cpu: 4096, memory: 8192 },

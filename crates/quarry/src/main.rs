@@ -64,6 +64,10 @@ enum Command {
         /// it; may be given several times. Containers read and write there as the users they run as.
         #[arg(long = "host-folder", value_name = "DIR")]
         host_folders: Vec<PathBuf>,
+        /// A quota that AWS raises on request, by its name in `aws elbv2 describe-account-limits`:
+        /// `application-load-balancers=100`; may be given several times.
+        #[arg(long = "quota", value_name = "NAME=VALUE")]
+        quotas: Vec<String>,
         /// Let tasks of a service reach something outside of their VPC, over TCP:
         /// `users=postgres.internal:5432@127.0.0.1:5432` lets those of `users` find this machine's
         /// PostgreSQL as postgres.internal. For SERVICE, `*` is all tasks, `cluster/service` one of a
@@ -167,7 +171,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Tour(arguments) => return tour::run(arguments),
-        Command::Serve { data, listen, console, auth, scaling_speed, host_folders, allow_outside: outside } => {
+        Command::Serve { data, listen, console, auth, scaling_speed, host_folders, allow_outside: outside, quotas } => {
             log_to_stderr();
             let auth = match auth {
                 AuthMode::On => Auth::On,
@@ -182,6 +186,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 scaling_speed,
                 host_folders,
                 outside,
+                quotas,
             })?;
         }
         Command::Env { command: Some(command), .. } => return quarry_cli::run_env(command, local),

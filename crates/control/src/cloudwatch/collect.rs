@@ -4,7 +4,7 @@
 use super::store::{Datapoint, Metric};
 use crate::autoscaling;
 use crate::ecs::records::{ContainerInstance, LastStatus, Task};
-use crate::elbv2::records::uses;
+use crate::elbv2::uses::uses;
 use crate::platform::Platform;
 use crate::store::StoreError;
 use quarry_domain::link::{Counters, LoadBalancerCounters, TargetGroupCounters, TargetState, bucket_micros};

@@ -3,7 +3,8 @@
 use super::errors;
 use super::find::check;
 use super::limits;
-use super::records::{self, LoadBalancer, RuleAction, TargetGroup};
+use super::uses;
+use super::records::{LoadBalancer, RuleAction, TargetGroup};
 use crate::api::Result;
 use crate::store::Tx;
 use quarry_aws::elbv2 as aws;
@@ -170,9 +171,7 @@ fn read_forward(action: &aws::Action) -> Result<(Forward, Option<i32>)> {
 
 /// The groups exist, are in the load balancer's VPC, and no other load balancer has them.
 fn check_groups(tx: &Tx<'_>, load_balancer: &LoadBalancer, forward: &Forward) -> Result<()> {
-    let uses = records::uses(tx)?;
-    let mut own: BTreeSet<&str> =
-        uses.iter().filter(|(_, by)| by.contains(&load_balancer.arn)).map(|(group, _)| group.as_str()).collect();
+    let mut own = uses::of_balancer(tx, &load_balancer.arn)?;
     for WeightedGroup { target_group_arn: arn, .. } in &forward.groups {
         let Some(group) = tx.get::<TargetGroup>(arn)? else {
             return Err(errors::target_group_not_found(format!("Target group '{arn}' not found")));
@@ -183,12 +182,12 @@ fn check_groups(tx: &Tx<'_>, load_balancer: &LoadBalancer, forward: &Forward) ->
                 load_balancer.arn
             )));
         }
-        if uses.get(arn).is_some_and(|by| by.iter().any(|other| *other != load_balancer.arn)) {
+        if uses::users(tx, arn)?.iter().any(|other| *other != load_balancer.arn) {
             return Err(errors::target_group_association_limit(format!(
                 "The following target groups cannot be associated with more than one load balancer: {arn}"
             )));
         }
-        own.insert(arn);
+        own.insert(arn.clone());
     }
     if own.len() > limits::TARGET_GROUPS_PER_LOAD_BALANCER {
         return Err(errors::too_many_unique_target_groups(

@@ -32,10 +32,10 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateListenerInput) -> Result<CreateLis
             balancer.arn
         )));
     }
-    if others.len() >= limits::LISTENERS_PER_LOAD_BALANCER {
+    let quota = ctx.platform.config.quotas.of(limits::LISTENERS_PER_LOAD_BALANCER);
+    if others.len() >= quota {
         return Err(errors::too_many_listeners(format!(
-            "The maximum number of listeners '{}' on load balancer '{}' has been reached",
-            limits::LISTENERS_PER_LOAD_BALANCER,
+            "The maximum number of listeners '{quota}' on load balancer '{}' has been reached",
             balancer.arn
         )));
     }

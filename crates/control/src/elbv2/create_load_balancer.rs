@@ -47,10 +47,10 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateLoadBalancerInput) -> Result<Creat
             "A load balancer with the same name '{name}' exists, but with different settings"
         )));
     }
-    if others.len() >= limits::LOAD_BALANCERS {
+    let quota = ctx.platform.config.quotas.of(limits::LOAD_BALANCERS);
+    if others.len() >= quota {
         return Err(errors::too_many_load_balancers(format!(
-            "The maximum number of load balancers '{}' has been reached",
-            limits::LOAD_BALANCERS
+            "The maximum number of load balancers '{quota}' has been reached"
         )));
     }
     let id = ctx.platform.door.hex(16);

@@ -21,10 +21,10 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateRuleInput) -> Result<CreateRuleOut
     if others.iter().any(|other| other.priority == priority) {
         return Err(errors::priority_in_use(format!("Priority '{priority}' is currently in use")));
     }
-    if others.len() >= limits::RULES_PER_LISTENER {
+    let quota = ctx.platform.config.quotas.of(limits::RULES_PER_LISTENER);
+    if others.len() >= quota {
         return Err(errors::too_many_rules(format!(
-            "The maximum number of rules '{}' on load balancer '{}' has been reached",
-            limits::RULES_PER_LISTENER,
+            "The maximum number of rules '{quota}' on load balancer '{}' has been reached",
             balancer.arn
         )));
     }

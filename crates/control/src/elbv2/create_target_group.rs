@@ -1,14 +1,29 @@
 //! `CreateTargetGroup`: idempotent where the same settings are asked for again.
 
 use super::load_balancers::check_name;
-use super::records::{self, TargetGroup, TargetType};
+use super::records::{TargetGroup, TargetType};
 use super::target_groups::{HealthCheckInput, default_health_check, read_health_check, show};
-use super::{errors, find, limits, tags};
+use super::{errors, find, limits, tags, uses};
 use crate::api::{Ctx, Result};
+use crate::store::tally::Tally;
 use quarry_aws::ec2;
 use quarry_aws::elbv2::{CreateTargetGroupInput, CreateTargetGroupOutput};
 use quarry_domain::snapshot::{ListenerProtocol, ProtocolVersion, TargetGroupAttributes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The ARNs of all target groups by their names.
+#[derive(Default)]
+struct Names(HashMap<String, String>);
+
+impl Tally for Names {
+    type Of = TargetGroup;
+    fn add(&mut self, group: &TargetGroup) {
+        self.0.insert(group.name.clone(), group.arn.clone());
+    }
+    fn remove(&mut self, group: &TargetGroup) {
+        self.0.remove(&group.name);
+    }
+}
 
 pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<CreateTargetGroupOutput> {
     let name = find::required(input.name, "name")?;
@@ -77,8 +92,9 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
     read_health_check(&mut health_check, wanted, target_type)?;
     let tags = tags::read(input.tags)?;
 
-    let others: Vec<TargetGroup> = ctx.tx.all()?;
-    if let Some(existing) = others.iter().find(|other| other.name == name) {
+    let (others, named) = ctx.tx.tally(|names: &Names| (names.0.len(), names.0.get(&name).cloned()))?;
+    let named: Option<TargetGroup> = named.map(|arn| ctx.tx.get(&arn)).transpose()?.flatten();
+    if let Some(existing) = named {
         let same = existing.protocol == protocol
             && existing.protocol_version == protocol_version
             && existing.port == port
@@ -86,14 +102,14 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
             && existing.target_type == target_type
             && existing.health_check == health_check;
         if same {
-            let shown = show(existing, &*records::uses(ctx.tx)?);
+            let shown = show(&existing, uses::users(ctx.tx, &existing.arn)?);
             return Ok(CreateTargetGroupOutput { target_groups: Some(vec![shown]) });
         }
         return Err(errors::duplicate_target_group_name(format!(
             "A target group with the same name '{name}' exists, but with different settings"
         )));
     }
-    if others.len() >= limits::TARGET_GROUPS {
+    if others >= ctx.platform.config.quotas.of(limits::TARGET_GROUPS) {
         return Err(errors::too_many_target_groups("You've reached the limit on the number of target groups"));
     }
     let vpcs = ec2::DescribeVpcsRequest { vpc_ids: Some(vec![vpc_id.clone()]), ..Default::default() };
@@ -119,5 +135,5 @@ pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<Create
     };
     ctx.tx.put(&group)?;
     tags::put(ctx.tx, &group.arn, tags)?;
-    Ok(CreateTargetGroupOutput { target_groups: Some(vec![show(&group, &BTreeMap::new())]) })
+    Ok(CreateTargetGroupOutput { target_groups: Some(vec![show(&group, BTreeSet::new())]) })
 }

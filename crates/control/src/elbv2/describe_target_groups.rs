@@ -1,7 +1,7 @@
 //! `DescribeTargetGroups`: all, by ARN, by name, or those that a load balancer uses.
 
-use super::records::{self, TargetGroup};
-use super::{errors, find, page, target_groups};
+use super::records::{TargetGroup};
+use super::{errors, find, page, target_groups, uses};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::{DescribeTargetGroupsInput, DescribeTargetGroupsOutput};
 
@@ -17,7 +17,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DescribeTargetGroupsInput) -> Result<Des
     for arn in &arns {
         find::check(arn, "targetgroup/", "target group")?;
     }
-    let uses = records::uses(ctx.tx)?;
+    let uses = uses::uses(ctx.tx)?;
     let mut groups: Vec<TargetGroup> = ctx.tx.all()?;
     if let Some(arn) = &input.load_balancer_arn {
         find::load_balancer(ctx.tx, Some(arn))?;
@@ -31,6 +31,6 @@ pub fn handle(ctx: &mut Ctx<'_>, input: DescribeTargetGroupsInput) -> Result<Des
         groups.retain(|group| arns.contains(&group.arn) || names.contains(&group.name));
     }
     let (groups, next_marker) = page::page(groups, |group| &group.arn, input.marker.as_deref(), input.page_size)?;
-    let shown = groups.iter().map(|group| target_groups::show(group, &uses)).collect();
+    let shown = groups.iter().map(|group| target_groups::show(group, uses.get(&group.arn).cloned().unwrap_or_default())).collect();
     Ok(DescribeTargetGroupsOutput { target_groups: Some(shown), next_marker })
 }

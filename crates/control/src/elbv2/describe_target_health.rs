@@ -1,15 +1,15 @@
 //! `DescribeTargetHealth`: all targets of a group, draining ones too, or those named.
 
-use super::records::{self, Target};
+use super::records::{Target};
 use super::targets::{Health, health};
-use super::{errors, find};
+use super::{errors, find, uses};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2 as aws;
 use quarry_domain::link::{TargetReason, TargetState};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: aws::DescribeTargetHealthInput) -> Result<aws::DescribeTargetHealthOutput> {
     let group = find::target_group(ctx.tx, input.target_group_arn.as_deref())?;
-    let used = records::uses(ctx.tx)?.contains_key(&group.arn);
+    let used = !uses::users(ctx.tx, &group.arn)?.is_empty();
     let registered: Vec<Target> = ctx.tx.children(&group.arn)?;
     let check_port = |port: u16| group.health_check.port.unwrap_or(port).to_string();
     let describe = |target: &Target| aws::TargetHealthDescription {

@@ -56,6 +56,7 @@ pub(crate) mod tags;
 mod target_group_attributes;
 mod target_groups;
 pub mod targets;
+pub mod uses;
 pub mod weights;
 
 #[cfg(test)]

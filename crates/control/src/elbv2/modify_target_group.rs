@@ -1,7 +1,7 @@
 //! `ModifyTargetGroup`: health check settings; what is not named stays.
 
 use super::target_groups::{HealthCheckInput, read_health_check, show};
-use super::{find, records};
+use super::{find, uses};
 use crate::api::{Ctx, Result};
 use quarry_aws::elbv2::{ModifyTargetGroupInput, ModifyTargetGroupOutput};
 
@@ -20,6 +20,6 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ModifyTargetGroupInput) -> Result<Modify
     };
     read_health_check(&mut group.health_check, wanted, group.target_type)?;
     ctx.tx.put(&group)?;
-    let shown = show(&group, &*records::uses(ctx.tx)?);
+    let shown = show(&group, uses::users(ctx.tx, &group.arn)?);
     Ok(ModifyTargetGroupOutput { target_groups: Some(vec![shown]) })
 }

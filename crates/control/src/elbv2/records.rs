@@ -1,14 +1,13 @@
 //! What is stored of load balancers, listeners, rules, target groups and targets.
 
-use crate::store::{Item, StoreError, Tx};
+use crate::store::Item;
 use quarry_domain::snapshot::{
     Action, Condition, Forward, HealthCheck, ListenerAttributes, ListenerProtocol, LoadBalancerAttributes,
     ProtocolVersion, TargetGroupAttributes,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadBalancer {
@@ -217,28 +216,3 @@ impl RuleAction {
         groups.iter().map(|group| group.target_group_arn.as_str())
     }
 }
-
-/// Which load balancers use which target groups: by target group ARN, the load balancers' ARNs.
-pub fn uses(tx: &Tx<'_>) -> Result<Arc<Uses>, StoreError> {
-    tx.derived("uses of target groups", &[Listener::KIND, Rule::KIND], || {
-        let mut uses = Uses::new();
-        let mut owner = BTreeMap::new();
-        let (listeners, rules) = (tx.shared::<Listener>()?, tx.shared::<Rule>()?);
-        for listener in listeners.iter() {
-            for group in listener.default_action.target_groups() {
-                uses.entry(group.to_owned()).or_default().insert(listener.load_balancer_arn.clone());
-            }
-            owner.insert(&listener.arn, &listener.load_balancer_arn);
-        }
-        for rule in rules.iter() {
-            let Some(load_balancer) = owner.get(&rule.listener_arn) else { continue };
-            for group in rule.action.target_groups() {
-                uses.entry(group.to_owned()).or_default().insert((*load_balancer).clone());
-            }
-        }
-        Ok(uses)
-    })
-}
-
-/// By target group ARN, the load balancers' ARNs.
-pub type Uses = BTreeMap<String, BTreeSet<String>>;

@@ -6,7 +6,7 @@ use super::records::{TargetGroup, TargetType};
 use crate::api::Result;
 use quarry_aws::elbv2 as aws;
 use quarry_domain::snapshot::{HealthCheck, ListenerProtocol, ProtocolVersion};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Health check settings as a request names them; what is absent keeps its value.
 #[derive(Default)]
@@ -37,7 +37,8 @@ pub fn default_health_check() -> HealthCheck {
     }
 }
 
-pub fn show(group: &TargetGroup, uses: &BTreeMap<String, BTreeSet<String>>) -> aws::TargetGroup {
+/// `balancers`: ARNs of those that use it.
+pub fn show(group: &TargetGroup, balancers: BTreeSet<String>) -> aws::TargetGroup {
     let check = &group.health_check;
     aws::TargetGroup {
         target_group_arn: Some(group.arn.clone()),
@@ -55,7 +56,7 @@ pub fn show(group: &TargetGroup, uses: &BTreeMap<String, BTreeSet<String>>) -> a
         unhealthy_threshold_count: Some(check.unhealthy_threshold as i32),
         health_check_path: Some(check.path.clone()),
         matcher: Some(aws::Matcher { http_code: Some(check.matcher.clone()), ..Default::default() }),
-        load_balancer_arns: Some(uses.get(&group.arn).map(|by| by.iter().cloned().collect()).unwrap_or_default()),
+        load_balancer_arns: Some(balancers.into_iter().collect()),
         target_type: Some(group.target_type.name().into()),
         ip_address_type: Some("ipv4".into()),
         ..Default::default()

@@ -1,7 +1,7 @@
 //! Targets: registering, deregistering and their state. Other modules register through this one.
 
-use super::records::{self, Target, TargetGroup, TargetType};
-use super::{errors, find, limits};
+use super::records::{Target, TargetGroup, TargetType};
+use super::{errors, find, limits, uses};
 use crate::api::{Ctx, Result};
 use crate::platform::Platform;
 use crate::store::{Item, StoreError, Tx};
@@ -64,7 +64,7 @@ pub fn state(
     let mut targets: Vec<Target> = tx.children(group_arn)?;
     targets.retain(|target| target.id == id && target.port == port);
     let Some(target) = targets.iter().find(|target| !target.draining).or(targets.last()) else { return Ok(None) };
-    let used = records::uses(tx)?.contains_key(group_arn);
+    let used = !uses::users(tx, group_arn)?.is_empty();
     let health = health(platform, target, used);
     Ok(Some((health.state, health.in_flight)))
 }
@@ -138,7 +138,7 @@ pub fn add(tx: &Tx<'_>, group: &TargetGroup, id: &str, port: u16, zone: Option<S
 
 /// Makes a target drain, or removes it where no load balancer can be sending it anything.
 pub fn remove(ctx: &Ctx<'_>, mut target: Target) -> Result<()> {
-    let used = records::uses(ctx.tx)?.contains_key(&target.target_group_arn);
+    let used = !uses::users(ctx.tx, &target.target_group_arn)?.is_empty();
     if !used && health(ctx.platform, &target, false).in_flight == 0 {
         ctx.tx.delete::<Target>(&target.key())?;
         return Ok(());

@@ -15,7 +15,8 @@ use crate::ec2::security_group::SecurityGroupRecord;
 use crate::ec2::subnet::SubnetRecord;
 use crate::ec2::security::{self, Known};
 use crate::ecs::records::{HostPort, Task};
-use crate::elbv2::records::{self, Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType, Uses};
+use crate::elbv2::records::{Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
+use crate::elbv2::uses;
 use crate::platform::PlatformConfig;
 use crate::servicediscovery::dns;
 use crate::servicediscovery::records::{Instance, Namespace, Service};
@@ -26,7 +27,6 @@ use quarry_domain::security_group::{Interface, Security};
 use quarry_domain::task::TaskId;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 /// Kinds that mark everything: what many parts depend on and what seldom changes.
 const EVERYWHERE: [&str; 7] = [
@@ -50,7 +50,9 @@ pub struct Builder {
     attached: HashMap<String, TaskId>,
     /// The rules of security groups.
     security: Security,
-    uses: Arc<Uses>,
+    /// By target group ARN, the load balancers that forward there; and the other way round.
+    users: HashMap<String, BTreeSet<String>>,
+    forwards: HashMap<String, BTreeSet<String>>,
     /// Hub addresses of load balancers by DNS name in lower case.
     balancers: HashMap<String, Ipv4Addr>,
     /// By load balancer ARN: its key and how it looks to security groups.
@@ -85,8 +87,6 @@ struct Marks {
     balancers: BTreeSet<String>,
     all_balancers: bool,
     services: BTreeSet<String>,
-    /// Listeners or rules were written.
-    routes: bool,
 }
 
 impl Builder {
@@ -99,7 +99,8 @@ impl Builder {
             endpoints: Endpoints::default(),
             attached: HashMap::new(),
             security: Security::default(),
-            uses: Arc::default(),
+            users: HashMap::new(),
+            forwards: HashMap::new(),
             balancers: HashMap::new(),
             fronts: HashMap::new(),
             listeners: HashMap::new(),
@@ -189,7 +190,6 @@ impl Builder {
             balancers: BTreeSet::new(),
             all_balancers: true,
             services: tx.shared::<Service>()?.iter().map(|service| service.id.clone()).collect(),
-            routes: true,
         })
     }
 
@@ -205,12 +205,8 @@ impl Builder {
                 }
                 TargetGroup::KIND => drop(marks.groups.insert(key.clone())),
                 Target::KIND => drop(marks.groups.insert(parent.clone())),
-                Listener::KIND => {
-                    marks.routes = true;
-                    marks.balancers.insert(parent.clone());
-                }
+                Listener::KIND => drop(marks.balancers.insert(parent.clone())),
                 Rule::KIND => {
-                    marks.routes = true;
                     let of = match self.listeners.get(parent) {
                         Some(known) => Some(known.clone()),
                         None => tx.find::<Listener>(parent)?.map(|listener| listener.load_balancer_arn.clone()),
@@ -229,15 +225,6 @@ impl Builder {
     fn make(&mut self, tx: &Tx<'_>, mut marks: Marks) -> Result<(), StoreError> {
         let known = security::known(tx)?;
         self.make_tasks(tx, &known, &mut marks)?;
-        if marks.routes {
-            let uses = records::uses(tx)?;
-            let differs = |a: &Uses, b: &Uses| {
-                a.iter().filter(|(key, of)| b.get(*key) != Some(of)).map(|(key, _)| key.clone()).collect::<Vec<_>>()
-            };
-            marks.groups.extend(differs(&self.uses, &uses));
-            marks.groups.extend(differs(&uses, &self.uses));
-            self.uses = uses;
-        }
         if marks.all_balancers {
             marks.balancers.extend(self.fronts.keys().cloned());
         }
@@ -251,6 +238,16 @@ impl Builder {
                 self.listeners.retain(|_, of| of != arn);
                 self.listeners.extend(made.listeners.iter().map(|listener| (listener.arn.clone(), arn.clone())));
                 self.content.list(Section::LoadBalancers, key, &[made]);
+                let now = uses::of_balancer(tx, arn)?;
+                let before = self.forwards.insert(arn.clone(), now.clone()).unwrap_or_default();
+                for group in before.symmetric_difference(&now) {
+                    marks.groups.insert(group.clone());
+                    let users = self.users.entry(group.clone()).or_default();
+                    let is_gone = if now.contains(group) { !users.insert(arn.clone()) } else { users.remove(arn) };
+                    if is_gone && users.is_empty() {
+                        self.users.remove(group);
+                    }
+                }
             }
         }
         for arn in &marks.groups {
@@ -342,7 +339,7 @@ impl Builder {
             security: &self.security,
             known,
             endpoints: &self.endpoints,
-            askers: self.uses.get(arn).map(fronts),
+            askers: self.users.get(arn).map(fronts),
             logged: self.logged,
         };
         let made = snapshot::group(tx, &group, &stored, &around)?;

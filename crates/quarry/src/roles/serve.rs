@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use quarry_client::Credentials;
 use quarry_console::{Console, LinkKey, Settings};
+use quarry_control::Quotas;
 use quarry_control::endpoint::{Auth, Endpoint};
 use quarry_control::{Machine, Platform, PlatformConfig};
 use quarry_domain::door::Door;
@@ -46,6 +47,8 @@ pub struct ServeOptions {
     pub host_folders: Vec<PathBuf>,
     /// See `PlatformConfig::outside`.
     pub outside: Vec<AllowOutside>,
+    /// Quotas other than AWS's defaults, as `name=value`.
+    pub quotas: Vec<String>,
 }
 
 /// Runs until SIGINT (everything ends) or SIGTERM (tasks and load balancers go on).
@@ -57,6 +60,8 @@ pub fn run(options: ServeOptions) -> Result<()> {
         }
     }
     quarry_domain::outside::check(&options.outside).map_err(|error| anyhow!("--allow-outside: {error}"))?;
+    let mut quotas = Quotas::default();
+    options.quotas.iter().try_for_each(|given| quotas.set(given)).map_err(|error| anyhow!("--quota: {error}"))?;
     let installation = Installation::open_or_create(&options.data_dir, &door)?;
     let _lock = lock(&installation)?;
     // What a killed one left names an endpoint and a process that are gone.
@@ -103,6 +108,7 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
             scaling_speed: options.scaling_speed,
             host_folders: host_folders(&options.host_folders)?,
             outside: options.outside,
+            quotas,
         },
         door,
         tasks.clone(),

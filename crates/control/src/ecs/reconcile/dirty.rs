@@ -5,7 +5,7 @@
 
 use super::super::deployment_records::ServiceDeployment;
 use super::super::records::{ContainerInstance, Service, Task};
-use crate::elbv2::records::{self, Listener, Rule, Target, Uses};
+use crate::elbv2::records::{Listener, Rule, RuleAction, Target};
 use crate::platform::Platform;
 use crate::store::feed::Feed;
 use crate::store::{Item, StoreError};
@@ -48,8 +48,8 @@ pub(super) struct Dirty {
     pub due: HashMap<String, Duration>,
     /// Services by the target groups of their tasks.
     groups: HashMap<String, BTreeSet<String>>,
-    /// The target groups that load balancers use, as of the last pass.
-    uses: Arc<Uses>,
+    /// Where listeners and rules forward to, by their ARNs.
+    forwards: HashMap<String, Vec<String>>,
     /// Of the regular looks: tasks and services that are to come.
     queue: VecDeque<Slot>,
     sliced: Option<Duration>,
@@ -72,7 +72,7 @@ impl Dirty {
             daemons: BTreeSet::new(),
             due: HashMap::new(),
             groups: HashMap::new(),
-            uses: Arc::default(),
+            forwards: HashMap::new(),
             queue: VecDeque::new(),
             sliced: None,
         }
@@ -85,6 +85,14 @@ impl Dirty {
         self.services.extend(due);
         if self.sliced.is_some_and(|at| now < at + SLICE_EVERY) {
             return Ok(());
+        }
+        if self.sliced.is_none() {
+            let (listeners, rules) =
+                platform.store.read(|tx| Ok::<_, StoreError>((tx.shared::<Listener>()?, tx.shared::<Rule>()?)))?;
+            let actions = listeners.iter().map(|listener| (&listener.arn, &listener.default_action));
+            for (arn, action) in actions.chain(rules.iter().map(|rule| (&rule.arn, &rule.action))) {
+                self.forwards.insert(arn.clone(), action.target_groups().map(str::to_owned).collect());
+            }
         }
         if self.queue.is_empty() {
             let (tasks, services) =
@@ -106,7 +114,7 @@ impl Dirty {
 
     /// Takes in what was written and what the proxies reported since.
     pub fn collect(&mut self, platform: &Platform) -> Result<(), StoreError> {
-        let (mut clusters, mut groups, mut routes, mut daemons) = (HashSet::new(), HashSet::new(), false, false);
+        let (mut clusters, mut groups, mut routes, mut daemons) = (HashSet::new(), HashSet::new(), Vec::new(), false);
         for change in self.feed.take() {
             match change.kind {
                 Task::KIND => {
@@ -123,17 +131,26 @@ impl Dirty {
                 ServiceDeployment::KIND => drop(self.services.insert(change.parent)),
                 ContainerInstance::KIND => drop(clusters.insert(change.parent)),
                 Target::KIND => drop(groups.insert(change.parent)),
-                _ => routes = true,
+                kind => routes.push((kind, change.key)),
             }
         }
         groups.extend(std::mem::take(&mut platform.live().news));
-        if routes {
-            let uses = platform.store.read(records::uses)?;
-            let changed =
-                |a: &Uses, b: &Uses| a.keys().filter(|key| !b.contains_key(*key)).cloned().collect::<Vec<_>>();
-            groups.extend(changed(&self.uses, &uses));
-            groups.extend(changed(&uses, &self.uses));
-            self.uses = uses;
+        if !routes.is_empty() {
+            platform.store.read(|tx| {
+                for (kind, key) in routes {
+                    let action = match kind {
+                        Rule::KIND => tx.find::<Rule>(&key)?.map(|rule| rule.action.clone()),
+                        _ => tx.find::<Listener>(&key)?.map(|listener| listener.default_action.clone()),
+                    };
+                    let now: Vec<String> = action.iter().flat_map(RuleAction::target_groups).map(str::to_owned).collect();
+                    groups.extend(now.iter().cloned());
+                    groups.extend(self.forwards.remove(&key).into_iter().flatten());
+                    if !now.is_empty() {
+                        self.forwards.insert(key, now);
+                    }
+                }
+                Ok::<_, StoreError>(())
+            })?;
         }
         for group in groups {
             self.services.extend(self.groups.get(&group).into_iter().flatten().cloned());

@@ -182,7 +182,8 @@ impl Large {
     fn new(dir: &Path, services: usize) -> Self {
         let images = Arc::new(FakeImages::default());
         images.add("api:v1");
-        let config = World::config(dir);
+        let mut config = World::config(dir);
+        config.quotas.set("application-load-balancers=100").unwrap();
         let runtime = Arc::new(Instantly::new(dir));
         let catalog = Arc::new(FakeCatalog::default());
         let platform = Platform::new(config, Door::system(), runtime, images, catalog).unwrap();
@@ -232,8 +233,7 @@ impl Large {
             "portMappings": [{"containerPort": 3000, "hostPort": 0}]}]});
         self.call::<op::RegisterTaskDefinition>(serde_json::from_value(definition).unwrap());
         let mut listener = String::new();
-        // AWS's quota of load balancers is 50.
-        let each = (self.services / 50).max(10);
+        let each = (self.services / 100).max(10);
         for n in 0..self.services {
             if n % each == 0 {
                 let balancer = elb::CreateLoadBalancerInput {
@@ -376,7 +376,7 @@ fn percentile(times: &mut [Duration], percent: usize) -> f64 {
     ms(times[(times.len() * percent / 100).min(times.len() - 1)])
 }
 
-/// The curve: services, 10 tasks and one rule each, a load balancer for ten of them (50 load balancers at most).
+/// The curve: services, 10 tasks and one rule each, a load balancer for ten of them.
 #[test]
 #[ignore = "measures for a minute: run by bench/control"]
 fn measured() {
