@@ -357,7 +357,9 @@ fn facts(platform: &Platform, tx: &Tx<'_>, request: &Request, spec: &Spec) -> Re
             None => {
                 if rule::free_priority(tx, arn, &request.paths)?.is_none() {
                     rule_problem = Some("there is no free priority before the rules that take these paths".to_owned());
-                } else if tx.children::<Rule>(arn)?.len() >= platform.config.quotas.of(elbv2::limits::RULES_PER_LISTENER) {
+                } else if tx.children::<Rule>(arn)?.len()
+                    >= platform.config.quotas.of(elbv2::limits::RULES_PER_LISTENER)
+                {
                     rule_problem = Some("the listener has as many rules as it may have".to_owned());
                 }
             }

@@ -44,7 +44,8 @@ pub fn known(tx: &Tx<'_>) -> Result<Arc<Known>, StoreError> {
         let mut known = Known { vpcs: instance::vpcs(tx)?, addresses: instance::addresses(tx)?, ..Known::default() };
         let subnets = tx.all::<SubnetRecord>()?.into_iter().map(|record| record.subnet);
         known.subnets.extend(subnets.filter_map(|s| Some((s.subnet_id?, Block::parse(&s.cidr_block?)?))));
-        for instance in tx.all::<InstanceRecord>()?.into_iter().filter(InstanceRecord::is_live).map(|one| one.instance) {
+        for instance in tx.all::<InstanceRecord>()?.into_iter().filter(InstanceRecord::is_live).map(|one| one.instance)
+        {
             let interface = of(instance.vpc_id, instance.security_groups, instance.private_ip_address, None);
             known.instances.extend(instance.instance_id.zip(interface));
         }

@@ -2,8 +2,8 @@
 
 use super::capacity::{Asked, Launch};
 use super::records::LaunchType;
-use super::run_task::{Common, managed_tags, shown};
 use super::room::Room;
+use super::run_task::{Common, managed_tags, shown};
 use super::tasks::{self, NewTask};
 use super::{find, service_options as options, view};
 use crate::api::{Ctx, Result};

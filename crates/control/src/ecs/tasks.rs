@@ -3,8 +3,8 @@
 use super::capacity::Launch;
 use super::network::{self, Network, Subnet};
 use super::records::{
-    Cluster, Container, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags,
-    TargetRef, Task, TaskDefinition, TaskRoleCredentials, Waiting, host_port_key,
+    Cluster, Container, HostPort, LastStatus, LaunchType, Port, Service, Stop, StopCode, Tags, TargetRef, Task,
+    TaskDefinition, TaskRoleCredentials, Waiting, host_port_key,
 };
 use super::room::{Room, Taken};
 use super::{events, providers, registries, service_options, task_role};
@@ -258,7 +258,8 @@ fn find_spot(
     let network = new.launch.network.as_ref();
     if new.launch.launch_type == LaunchType::Fargate {
         let machine = ctx.platform.config.machine;
-        if demand.cpu > machine.cpu || u64::from(demand.memory) > u64::from(machine.memory).saturating_sub(room.fargate) {
+        if demand.cpu > machine.cpu || u64::from(demand.memory) > u64::from(machine.memory).saturating_sub(room.fargate)
+        {
             return Err(NoPlace::NoCapacity);
         }
         let subnet = network.and_then(|network| room.subnet(network, None)).cloned();

@@ -3,8 +3,8 @@
 use super::errors;
 use super::find::check;
 use super::limits;
-use super::uses;
 use super::records::{LoadBalancer, RuleAction, TargetGroup};
+use super::uses;
 use crate::api::Result;
 use crate::store::Tx;
 use quarry_aws::elbv2 as aws;

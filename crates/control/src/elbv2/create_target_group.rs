@@ -2,28 +2,13 @@
 
 use super::load_balancers::check_name;
 use super::records::{TargetGroup, TargetType};
-use super::target_groups::{HealthCheckInput, default_health_check, read_health_check, show};
+use super::target_groups::{HealthCheckInput, Names, default_health_check, read_health_check, show};
 use super::{errors, find, limits, tags, uses};
 use crate::api::{Ctx, Result};
-use crate::store::tally::Tally;
 use quarry_aws::ec2;
 use quarry_aws::elbv2::{CreateTargetGroupInput, CreateTargetGroupOutput};
 use quarry_domain::snapshot::{ListenerProtocol, ProtocolVersion, TargetGroupAttributes};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// The ARNs of all target groups by their names.
-#[derive(Default)]
-struct Names(HashMap<String, String>);
-
-impl Tally for Names {
-    type Of = TargetGroup;
-    fn add(&mut self, group: &TargetGroup) {
-        self.0.insert(group.name.clone(), group.arn.clone());
-    }
-    fn remove(&mut self, group: &TargetGroup) {
-        self.0.remove(&group.name);
-    }
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 pub fn handle(ctx: &mut Ctx<'_>, input: CreateTargetGroupInput) -> Result<CreateTargetGroupOutput> {
     let name = find::required(input.name, "name")?;

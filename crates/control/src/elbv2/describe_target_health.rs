@@ -1,6 +1,6 @@
 //! `DescribeTargetHealth`: all targets of a group, draining ones too, or those named.
 
-use super::records::{Target};
+use super::records::Target;
 use super::targets::{Health, health};
 use super::{errors, find, uses};
 use crate::api::{Ctx, Result};

@@ -22,7 +22,6 @@ const ADJUSTABLE: [(&str, usize, usize); 4] = [
     (TARGET_GROUPS, 3000, 100_000),
 ];
 
-
 /// Not counting the default certificate.
 pub const CERTIFICATES_PER_LISTENER: usize = 25;
 pub const TARGET_GROUPS_PER_ACTION: usize = 5;

@@ -4,9 +4,10 @@ use super::errors::{self, in_range};
 use super::listeners::protocol_name;
 use super::records::{TargetGroup, TargetType};
 use crate::api::Result;
+use crate::store::tally::Tally;
 use quarry_aws::elbv2 as aws;
 use quarry_domain::snapshot::{HealthCheck, ListenerProtocol, ProtocolVersion};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// Health check settings as a request names them; what is absent keeps its value.
 #[derive(Default)]
@@ -34,6 +35,20 @@ pub fn default_health_check() -> HealthCheck {
         healthy_threshold: 5,
         unhealthy_threshold: 2,
         matcher: "200".into(),
+    }
+}
+
+/// The ARNs of all target groups by their names.
+#[derive(Default)]
+pub struct Names(pub HashMap<String, String>);
+
+impl Tally for Names {
+    type Of = TargetGroup;
+    fn add(&mut self, group: &TargetGroup) {
+        self.0.insert(group.name.clone(), group.arn.clone());
+    }
+    fn remove(&mut self, group: &TargetGroup) {
+        self.0.remove(&group.name);
     }
 }
 

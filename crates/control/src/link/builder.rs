@@ -11,9 +11,9 @@ use crate::cut;
 use crate::cut::records::Cut;
 use crate::ec2::instance::InstanceRecord;
 use crate::ec2::network_interface::InterfaceRecord;
+use crate::ec2::security::{self, Known};
 use crate::ec2::security_group::SecurityGroupRecord;
 use crate::ec2::subnet::SubnetRecord;
-use crate::ec2::security::{self, Known};
 use crate::ecs::records::{HostPort, Task};
 use crate::elbv2::records::{Listener, LoadBalancer, Rule, Target, TargetGroup, TargetType};
 use crate::elbv2::uses;
@@ -135,7 +135,8 @@ impl Builder {
     /// Looks at what was written. `changes`: since the last call, and nothing that `tx` does not see.
     pub fn follow(&mut self, tx: &Tx<'_>, changes: &[Change]) -> Result<(), StoreError> {
         // Half of a look is none.
-        let whole = std::mem::replace(&mut self.whole, true) || changes.iter().any(|change| EVERYWHERE.contains(&change.kind));
+        let whole =
+            std::mem::replace(&mut self.whole, true) || changes.iter().any(|change| EVERYWHERE.contains(&change.kind));
         if whole {
             *self = Self::new(&self.config);
         }

@@ -76,8 +76,11 @@ impl Content {
     /// Takes away everything of a section whose key begins so.
     pub fn clear(&mut self, section: Section, prefix: &str) {
         let of = &mut self.sections[section as usize];
-        let keys: Vec<String> =
-            of.range(prefix.to_owned()..).map(|(key, _)| key.clone()).take_while(|key| key.starts_with(prefix)).collect();
+        let keys: Vec<String> = of
+            .range(prefix.to_owned()..)
+            .map(|(key, _)| key.clone())
+            .take_while(|key| key.starts_with(prefix))
+            .collect();
         keys.iter().for_each(|key| self.remove(section, key));
     }
 

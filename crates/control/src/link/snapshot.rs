@@ -138,15 +138,10 @@ fn is_barred(group: &TargetGroup, target: &Target, around: &Around<'_>) -> bool 
     !askers.is_empty() && !askers.iter().any(|asker| reaches(asker))
 }
 
-fn endpoint(
-    tx: &Tx<'_>,
-    group: &TargetGroup,
-    stored: &Target,
-    endpoints: &Endpoints,
-) -> Result<Endpoint, StoreError> {
+fn endpoint(tx: &Tx<'_>, group: &TargetGroup, stored: &Target, endpoints: &Endpoints) -> Result<Endpoint, StoreError> {
     Ok(match group.target_type {
-        TargetType::Instance => tasks::endpoint_of(tx, &stored.id, stored.port)?.unwrap_or_else(|| {
-            Endpoint::Nowhere { reason: format!("no task has port {} of instance {}", stored.port, stored.id) }
+        TargetType::Instance => tasks::endpoint_of(tx, &stored.id, stored.port)?.unwrap_or_else(|| Endpoint::Nowhere {
+            reason: format!("no task has port {} of instance {}", stored.port, stored.id),
         }),
         TargetType::Ip => match stored.id.parse::<Ipv4Addr>() {
             Ok(address) => endpoints.at(address, stored.port),

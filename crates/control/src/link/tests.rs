@@ -1,8 +1,8 @@
 //! The link with fake proxies on its real socket: snapshots, versions, reports, draining.
 
+use super::builder::build;
 use super::publish::{Publisher, current_version};
 use super::server::{Link, start};
-use super::builder::build;
 use crate::ecs::records::HostPort;
 use crate::elbv2::records::{Target, TargetGroup};
 use crate::elbv2::targets;

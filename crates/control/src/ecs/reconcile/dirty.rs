@@ -142,7 +142,8 @@ impl Dirty {
                         Rule::KIND => tx.find::<Rule>(&key)?.map(|rule| rule.action.clone()),
                         _ => tx.find::<Listener>(&key)?.map(|listener| listener.default_action.clone()),
                     };
-                    let now: Vec<String> = action.iter().flat_map(RuleAction::target_groups).map(str::to_owned).collect();
+                    let now: Vec<String> =
+                        action.iter().flat_map(RuleAction::target_groups).map(str::to_owned).collect();
                     groups.extend(now.iter().cloned());
                     groups.extend(self.forwards.remove(&key).into_iter().flatten());
                     if !now.is_empty() {

@@ -4,8 +4,8 @@ use super::super::deployment_records::ServiceDeployment;
 use super::super::records::{
     ContainerInstance, Deployment, LastStatus, Service, ServiceStatus, StopCode, Task, TaskDefinition,
 };
-use super::super::run_task::managed_tags;
 use super::super::room::Room;
+use super::super::run_task::managed_tags;
 use super::super::tasks::{self, NewTask};
 use super::super::{daemon, deployments, events, registries, service_options as options};
 use super::{Reconciler, deployment};
