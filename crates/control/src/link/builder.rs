@@ -44,6 +44,8 @@ pub struct Builder {
     content: Content,
     /// Everything is to be made.
     whole: bool,
+    /// Each time everything is made beside it and compared: in debug builds.
+    pub checked: bool,
     tasks: HashMap<TaskId, OfTask>,
     endpoints: Endpoints,
     /// Tasks by their own network interfaces.
@@ -95,6 +97,7 @@ impl Builder {
             content: Content::new(config.hub.clone()),
             config: config.clone(),
             whole: true,
+            checked: cfg!(debug_assertions),
             tasks: HashMap::new(),
             endpoints: Endpoints::default(),
             attached: HashMap::new(),
@@ -138,18 +141,15 @@ impl Builder {
         let whole =
             std::mem::replace(&mut self.whole, true) || changes.iter().any(|change| EVERYWHERE.contains(&change.kind));
         if whole {
-            *self = Self::new(&self.config);
+            *self = Self { checked: self.checked, ..Self::new(&self.config) };
         }
         let marks = if whole { self.everything(tx)? } else { self.marks(tx, changes)? };
         self.make(tx, marks)?;
         self.whole = false;
-        #[cfg(debug_assertions)]
-        self.check(tx)?;
-        Ok(())
+        if self.checked { self.check(tx) } else { Ok(()) }
     }
 
     /// The same, made of everything, is the same.
-    #[cfg(debug_assertions)]
     fn check(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         let mut other = Self::new(&self.config);
         let marks = other.everything(tx)?;

@@ -1,6 +1,8 @@
 //! The life of each type on the services' own handlers: made, read back, changed, changed back, deleted.
 
 use super::{Made, Progress, Seen, Wanted, check_properties, find};
+use crate::ecs::reconcile::Reconciler;
+use crate::ecs::reconcile::jobs::Jobs;
 use crate::testing::World;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -63,7 +65,10 @@ impl Stage {
             if look(&self.world) == Progress::Done {
                 return;
             }
-            crate::servicediscovery::reconcile::pass(&self.world.platform, &self.world.operations).unwrap();
+            let (platform, operations) = (&self.world.platform, &self.world.operations);
+            crate::servicediscovery::reconcile::pass(platform, operations).unwrap();
+            let jobs = Jobs::inline(platform.clone(), operations.clone());
+            Reconciler::new(platform.clone(), operations.clone(), jobs).pass();
             self.world.door.advance(Duration::from_secs(1));
         }
         panic!("{kind} is never ready");

@@ -17,9 +17,10 @@ mod service;
 mod step;
 pub mod storage;
 mod task;
+mod verdict;
 
 #[cfg(test)]
-pub(crate) use service::SETTLED;
+pub(crate) use verdict::SETTLED;
 
 use crate::api::{Operations, Result, internally};
 use crate::platform::Platform;

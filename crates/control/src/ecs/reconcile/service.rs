@@ -8,6 +8,7 @@ use super::super::room::Room;
 use super::super::run_task::managed_tags;
 use super::super::tasks::{self, NewTask};
 use super::super::{daemon, deployments, events, registries, service_options as options};
+use super::verdict::{STARTED_WELL, settles_in};
 use super::{Reconciler, deployment};
 use crate::api::{Ctx, Result};
 use crate::elbv2::targets;
@@ -28,13 +29,6 @@ use std::time::Duration;
 
 /// How long an inactive service stays describable, in milliseconds.
 const KEPT_MS: i64 = 60 * 60 * 1000;
-
-/// A task of a service without target groups is taken to have come up well after this long.
-const STARTED_WELL: Duration = Duration::from_secs(10);
-
-/// A task that nobody checks counts as healthy after it has run for this long, so that one that exits at once never
-/// makes a deployment complete; [`STARTED_WELL`] once tasks of its deployment have failed.
-pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 
 /// Between attempts to place a task that fits nowhere.
 const PLACE_AGAIN: Duration = Duration::from_secs(5);
@@ -458,42 +452,6 @@ impl Reconciler {
         Ok(Seen { wanted, current, shift, hosts, tasks: seen, records, told, unhealthy })
     }
 
-    /// The verdict over all target groups: unhealthy in one is unhealthy. Without a target group a
-    /// running task is taken as healthy.
-    fn health(
-        &self,
-        tx: &Tx<'_>,
-        service: &Service,
-        task: &Task,
-        unhealthy: &mut Vec<(String, String, u16, String)>,
-    ) -> Result<Health> {
-        let mut verdict = match task.health() {
-            ContainerHealth::Unhealthy => return Ok(Health::Unhealthy),
-            ContainerHealth::Unknown if task.is_checked() => Health::Unknown,
-            ContainerHealth::Unknown | ContainerHealth::Healthy => Health::Healthy,
-        };
-        for target in &task.targets {
-            let state = targets::state(&self.platform, tx, &target.group_arn, &target.id, target.port)?;
-            match state.map(|(state, _)| state) {
-                // A group that no load balancer uses checks nothing, and neither does one that is gone.
-                Some(TargetState::Healthy | TargetState::Unused) => {}
-                None if service.load_balancers().is_empty() => {}
-                Some(TargetState::Unhealthy) => {
-                    let found = targets::active(tx, &target.group_arn)?;
-                    let found = found.iter().find(|t| t.id == target.id && t.port == target.port);
-                    let words = found.and_then(|t| targets::health(&self.platform, t, true).description);
-                    let words = words.unwrap_or_else(|| "Health checks failed".to_owned());
-                    unhealthy.push((task.id.clone(), target.group_arn.clone(), target.port, words));
-                    return Ok(Health::Unhealthy);
-                }
-                Some(TargetState::Initial | TargetState::Draining | TargetState::Unavailable) | None => {
-                    verdict = Health::Unknown;
-                }
-            }
-        }
-        Ok(verdict)
-    }
-
     fn deployment(&mut self, deployment: &Deployment, now: Duration) -> quarry_domain::service::Deployment {
         let failures = deployment.throttle.failures;
         let since = match self.throttled_since.get(&deployment.id) {
@@ -585,16 +543,6 @@ fn stop(ctx: &mut Ctx<'_>, service: &mut Service, seen: &Seen, id: &str, why: St
         deployment.failed_tasks += 1;
     }
     Ok(())
-}
-
-/// How long a task must run before it counts as healthy.
-fn settles_in(service: &Service, task: &Task) -> Duration {
-    if !task.targets.is_empty() || task.is_checked() {
-        return Duration::ZERO;
-    }
-    let of = task.service.as_ref().map(|(_, deployment)| deployment);
-    let failed = |d: &Deployment| Some(&d.id) == of && (d.failed_tasks > 0 || d.throttle.failures > 0);
-    if service.deployments.iter().any(failed) { STARTED_WELL } else { SETTLED }
 }
 
 /// Counts a task of a service that ended by itself without having come up well. `short`: so soon that

@@ -148,7 +148,7 @@ fn a_task_protects_itself_by_its_agent() {
     let state = |enabled, until: Value| json!({"protection": {"ExpirationDate": until, "ProtectionEnabled": enabled, "TaskArn": tasks[0].arn}});
     assert_eq!(ask(&tasks[0], &own, None), (200, state(false, Value::Null)));
     let body = r#"{"ProtectionEnabled":true,"ExpiresInMinutes":60}"#;
-    assert_eq!(ask(&tasks[0], &own, Some(body)), (200, state(true, "2023-11-14T23:13:20Z".into())));
+    assert_eq!(ask(&tasks[0], &own, Some(body)), (200, state(true, "2023-11-14T23:13:22Z".into())));
     assert_eq!(protected(&stage, &[tasks[0].id.clone(), tasks[1].id.clone()]), [true, false]);
     for wrong in ["", "{}", r#"{"ExpiresInMinutes":60}"#, r#"{"ProtectionEnabled":true,"ExpiresInMinutes":0}"#] {
         let (status, refused) = ask(&tasks[0], &own, Some(wrong));

@@ -138,3 +138,39 @@ fn tasks_leave_a_draining_instance_without_a_gap() {
     assert_eq!(tasks.len(), 2);
     assert!(tasks.iter().all(|task| task.container_instance_arn.as_deref() != Some(leaving.as_str())));
 }
+
+#[test]
+fn a_container_that_exits_at_once_never_completes_a_deployment() {
+    let mut stage = Stage::new();
+    let v1 = stage.define("api:v1");
+    stage.serve(&v1, 1, false);
+    stage.update(|input| {
+        let breaker = aws::DeploymentCircuitBreaker { enable: Some(true), rollback: Some(false) };
+        input.deployment_configuration =
+            Some(aws::DeploymentConfiguration { deployment_circuit_breaker: Some(breaker), ..Default::default() });
+    });
+    let state = |stage: &Stage| stage.service().deployments.unwrap()[0].rollout_state.clone().unwrap();
+    let (mut ran, mut lives) = (0, Duration::from_millis(1900));
+    for _ in 0..100 {
+        stage.runtime();
+        stage.reconciler.pass();
+        stage.reconciler.pass();
+        if state(&stage) == "FAILED" {
+            break;
+        }
+        let up: Vec<String> =
+            stage.tasks("RUNNING").iter().filter(|t| t.last_status.as_deref() == Some("RUNNING")).map(id).collect();
+        for task in &up {
+            stage.world.door.advance(lives);
+            stage.reconciler.pass();
+            assert_eq!(state(&stage), "IN_PROGRESS", "it runs, and has not run for long");
+            stage.ended(task, Some(1));
+            ran += 1;
+            // Once one has failed it takes longer until another counts.
+            lives = Duration::from_secs(9);
+        }
+        stage.world.door.advance(Duration::from_secs(1));
+    }
+    assert_eq!((state(&stage).as_str(), ran), ("FAILED", 3));
+    assert!(!stage.events().iter().any(|event| event.contains("steady state")), "{:?}", stage.events());
+}

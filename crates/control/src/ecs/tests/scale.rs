@@ -427,6 +427,7 @@ fn measure(services: usize) {
         large.platform.store.read_on(feed, |tx, changes| builder.follow(tx, &changes)).unwrap();
         builder.content().line(1)
     };
+    builder.checked = false;
     follow(&mut builder, &feed);
     for n in 0..20 {
         let update = json!({"cluster": "demo", "service": format!("service-{}", n * 7 % services),
