@@ -404,7 +404,7 @@ impl World {
                 attributes: BTreeMap::from([("ecs.availability-zone".into(), host.zone.into())]),
                 cpu: host.cpu,
                 memory: host.memory,
-                ports: BTreeSet::new(),
+                ports: Default::default(),
                 tasks_of_group: 0,
                 tasks: 0,
                 about: About::default(),

@@ -108,7 +108,13 @@ impl Jobs {
 
     /// Forgets what is known of a task.
     pub fn forget(&self, id: &str) {
-        self.states().retain(|(_, task), outcome| task != id || outcome.is_none());
+        let mut states = self.states();
+        for kind in [Kind::Launch, Kind::Remove] {
+            let key = (kind, id.to_owned());
+            if states.get(&key).is_some_and(Option::is_some) {
+                states.remove(&key);
+            }
+        }
     }
 
     /// Whether a job of the task is under way.

@@ -11,18 +11,15 @@ use super::super::{daemon, deployments, events, registries, service_options as o
 use super::verdict::{STARTED_WELL, settles_in};
 use super::{Reconciler, deployment};
 use crate::api::{Ctx, Result};
-use crate::elbv2::targets;
 use crate::store::Tx;
 use quarry_domain::arn::short_name;
 use quarry_domain::failpoint;
-use quarry_domain::link::TargetState;
 use quarry_domain::placement::NoPlace;
 use quarry_domain::service::blue_green::{self, Action as Step, Shift};
 use quarry_domain::service::{
     Action, Health, Host, Phase, Rollout, SeenTask, StopWhy, Wanted, Watch, plan, plan_daemon,
     throttle::ANNOUNCED_AFTER,
 };
-use quarry_domain::task::ContainerHealth;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

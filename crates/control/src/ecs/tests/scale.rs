@@ -363,6 +363,8 @@ impl Large {
 
 /// Processor time of this thread.
 fn cpu() -> Duration {
+    // The kernel counts when the thread gives way.
+    std::thread::yield_now();
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
