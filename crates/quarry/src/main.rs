@@ -178,6 +178,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 AuthMode::Off => Auth::Off,
             };
             let data_dir = data.path()?;
+            let mut all = quarry_control::Quotas::default();
+            quotas.iter().try_for_each(|given| all.set(given)).map_err(|error| anyhow::anyhow!("--quota: {error}"))?;
             roles::serve::run(roles::serve::ServeOptions {
                 data_dir,
                 listen,
@@ -186,7 +188,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 scaling_speed,
                 host_folders,
                 outside,
-                quotas,
+                quotas: all,
             })?;
         }
         Command::Env { command: Some(command), .. } => return quarry_cli::run_env(command, local),

@@ -47,8 +47,7 @@ pub struct ServeOptions {
     pub host_folders: Vec<PathBuf>,
     /// See `PlatformConfig::outside`.
     pub outside: Vec<AllowOutside>,
-    /// Quotas other than AWS's defaults, as `name=value`.
-    pub quotas: Vec<String>,
+    pub quotas: Quotas,
 }
 
 /// Runs until SIGINT (everything ends) or SIGTERM (tasks and load balancers go on).
@@ -60,8 +59,6 @@ pub fn run(options: ServeOptions) -> Result<()> {
         }
     }
     quarry_domain::outside::check(&options.outside).map_err(|error| anyhow!("--allow-outside: {error}"))?;
-    let mut quotas = Quotas::default();
-    options.quotas.iter().try_for_each(|given| quotas.set(given)).map_err(|error| anyhow!("--quota: {error}"))?;
     let installation = Installation::open_or_create(&options.data_dir, &door)?;
     let _lock = lock(&installation)?;
     // What a killed one left names an endpoint and a process that are gone.
@@ -108,7 +105,7 @@ async fn serve(options: ServeOptions, installation: Installation, door: Door) ->
             scaling_speed: options.scaling_speed,
             host_folders: host_folders(&options.host_folders)?,
             outside: options.outside,
-            quotas,
+            quotas: options.quotas,
         },
         door,
         tasks.clone(),
