@@ -1,7 +1,7 @@
 //! Starting one task: images, specification, runtime. Runs outside of transactions.
 
 use super::super::metadata;
-use super::super::records::{Task, TaskDefinition};
+use super::super::records::{LaunchType, Task, TaskDefinition};
 use super::super::tasks;
 use super::{execution_role, secrets};
 use crate::api::Operations;
@@ -12,7 +12,7 @@ use crate::servicediscovery;
 use crate::store::StoreError;
 use crate::xray::otlp;
 use quarry_domain::container::{self, Context, VolumeSource, lower};
-use quarry_domain::image::ResolvedImage;
+use quarry_domain::image::{PullError, ResolvedImage};
 use quarry_domain::isolation::Isolation;
 use quarry_domain::trace::daemon;
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
     let mut images: BTreeMap<String, ResolvedImage> = BTreeMap::new();
     for one in container::containers(definition) {
         let image = one.image.as_deref().unwrap_or_default();
-        let resolved = platform.images.resolve(image).map_err(|error| format!("CannotPullContainerError: {error}"))?;
+        let resolved = platform.images.resolve(image).map_err(|error| cannot_pull(&task, image, &error))?;
         images.insert(one.name.clone().unwrap_or_default(), resolved);
     }
     let mut spec = lower(
@@ -107,6 +107,16 @@ pub fn launch(platform: &Platform, operations: &Operations, id: &str) -> Result<
 
 /// Where X-Ray's SDKs send segments; given to a container that names no daemon of its own.
 const DAEMON: &str = "AWS_XRAY_DAEMON_ADDRESS";
+
+/// The stopped reason of a task whose image is not there, as Fargate's agent words it and as an instance's does.
+fn cannot_pull(task: &Task, image: &str, error: &PullError) -> String {
+    match task.launch_type {
+        LaunchType::Fargate => format!(
+            "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref {image}: {error}"
+        ),
+        LaunchType::Ec2 => format!("CannotPullContainerError: {error}"),
+    }
+}
 
 /// What every container finds in its environment, unless it sets it itself.
 fn environment(platform: &Platform, task: &Task) -> Vec<(String, String)> {

@@ -14,6 +14,7 @@ use quarry_wire::ServiceError;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// What is relayed to tasks, by the snapshot that the proxies would get.
 fn relays(stage: &Stage) -> Vec<Relay> {
@@ -238,6 +239,33 @@ fn fargate_is_bounded_by_the_machine() {
     let shown = stage.service();
     assert_eq!((shown.launch_type.as_deref(), shown.platform_version.as_deref()), (Some("FARGATE"), Some("LATEST")));
     assert_eq!(shown.network_configuration.unwrap().awsvpc_configuration.unwrap().subnets, Some(vpc.subnets.clone()));
+}
+
+#[test]
+fn a_fargate_task_without_its_image_stops_at_once_and_says_why() {
+    let (mut stage, vpc) = stage();
+    let definition = fargate(&stage);
+    stage.world.images.images.lock().unwrap().remove("api:v1");
+    let service = json!({
+        "cluster": "demo", "serviceName": "api", "taskDefinition": definition, "desiredCount": 1,
+        "launchType": "FARGATE", "networkConfiguration": configuration(&vpc),
+        "deploymentConfiguration": {"deploymentCircuitBreaker": {"enable": true, "rollback": false}},
+    });
+    stage.world.call::<op::CreateService>(serde_json::from_value(service).unwrap()).unwrap();
+    stage.settle();
+    let stopped = stage.tasks("STOPPED");
+    assert_eq!(stopped[0].stop_code.as_deref(), Some("TaskFailedToStart"));
+    let words =
+        "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref api:v1: ";
+    assert!(stopped[0].stopped_reason.as_ref().unwrap().starts_with(words), "{:?}", stopped[0].stopped_reason);
+    assert!(stage.events().iter().any(|event| event.contains(words)), "{:?}", stage.events());
+    assert!(stopped.len() <= 2, "it is tried again ever more slowly");
+    for _ in 0..5 {
+        stage.pass_time(Duration::from_secs(1));
+    }
+    let deployment = stage.service().deployments.unwrap().remove(0);
+    assert_eq!(deployment.rollout_state.as_deref(), Some("FAILED"));
+    assert_eq!(interfaces(&stage), [], "none is left over");
 }
 
 #[test]
