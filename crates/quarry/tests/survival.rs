@@ -15,6 +15,8 @@ use std::time::Instant;
 #[test]
 fn what_was_acknowledged_survives() {
     let mut stage = Stage::set();
+    // On the same stage, which takes longer to set than the whole trace to come.
+    traces::lead_from_the_balancer_to_the_databases(&stage);
     let aws = stage.platform.client().unwrap();
 
     // Writes, each acknowledged under a key of its own, while the task that takes them is killed.
