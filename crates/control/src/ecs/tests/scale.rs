@@ -433,7 +433,7 @@ fn measure(services: usize) {
     follow(&mut builder, &feed);
     for n in 0..20 {
         let update = json!({"cluster": "demo", "service": format!("service-{}", n * 7 % services),
-            "desiredCount": if n / services % 2 == 0 { TASKS + 1 } else { TASKS }});
+            "desiredCount": if (n / services).is_multiple_of(2) { TASKS + 1 } else { TASKS }});
         let (before, begun) = (cpu(), Instant::now());
         large.ask("ecs", "UpdateService", &update);
         large.settle(&mut reconciler);
