@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Requests are signed for this service.
-const SERVICE: &str = "quarry";
+pub(crate) const SERVICE: &str = "quarry";
 const PATH: &str = "/_quarry/v1/cuts";
 
 /// The cuts of one Quarry.

@@ -9,6 +9,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod access_logs;
 pub mod aws;
 mod call;
 mod credentials;

@@ -25,6 +25,15 @@ pub struct ListenerView {
     pub error: Option<String>,
 }
 
+/// Requests that a rule of a load balancer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// Since it was made; it never falls.
+    pub requests: u64,
+    /// Of the last 50 to 60 seconds.
+    pub last_minute: u64,
+}
+
 /// Answers of one operation since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answers {
@@ -54,6 +63,11 @@ pub async fn listeners(endpoint: &str) -> Result<Vec<ListenerView>, StatusError>
 /// The same of one behind TLS that is believed by the certificates of a file; without one by the system's.
 pub async fn listeners_trusting(endpoint: &str, bundle: Option<&Path>) -> Result<Vec<ListenerView>, StatusError> {
     ask(endpoint, Endpoint::trusting(endpoint, bundle)?, "/_quarry/v1/listeners").await
+}
+
+/// What each rule took that took anything, by ARN.
+pub async fn rules(endpoint: &str) -> Result<BTreeMap<String, RuleView>, StatusError> {
+    get(endpoint, "/_quarry/v1/rules").await
 }
 
 /// How often each operation was called that is not served, since the start: by service and operation.

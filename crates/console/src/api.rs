@@ -1,10 +1,12 @@
 //! The public APIs as the pages ask them: by operation, with inputs and answers in AWS's JSON form.
 
+use quarry_client::access_logs::{self, Lines};
 use quarry_client::cuts::{CutError, Cuts};
-use quarry_client::status::{self, ListenerView};
+use quarry_client::status::{self, ListenerView, RuleView};
 use quarry_client::{CallError, Client};
 use quarry_wire::{Operation, Timestamp, json};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Why there is nothing to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +61,16 @@ impl Api {
     /// Where load balancers listen on this machine.
     pub async fn listeners(&self) -> Told<Vec<ListenerView>> {
         status::listeners(&self.endpoint).await.map_err(|error| Trouble::Refused(error.to_string()))
+    }
+
+    /// What rules took, by ARN; those that took nothing are not in it.
+    pub async fn rules(&self) -> Told<BTreeMap<String, RuleView>> {
+        status::rules(&self.endpoint).await.map_err(|error| Trouble::Refused(error.to_string()))
+    }
+
+    /// The newest lines of a load balancer's access log.
+    pub async fn access_log(&self, balancer: &str, lines: usize) -> Told<Lines> {
+        access_logs::newest(&self.client, balancer, lines).await.map_err(refused)
     }
 }
 

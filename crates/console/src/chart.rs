@@ -43,7 +43,14 @@ pub fn chart(title: &str, unit: &str, lines: &[(&str, &Series)]) -> Markup {
             }
             svg.chart viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) width=(WIDTH) height=(HEIGHT) role="img" aria-label=(label) {
                 rect.frame x=(LEFT) y=(TOP) width=(WIDTH - LEFT - 8.0) height=(HEIGHT - TOP - BOTTOM) {}
+                @let half = (TOP + HEIGHT - BOTTOM) / 2.0;
+                path.frame d=(format!("M{LEFT},{half} H{}", WIDTH - 8.0)) {}
                 text x=(LEFT - 5.0) y=(TOP + 8.0) text-anchor="end" { (number(top)) }
+                text x=(LEFT - 5.0) y=(half + 4.0) text-anchor="end" { (number(top / 2.0)) }
+                @if let [(_, only)] = lines && let (Some(first), Some(last)) = (only.first(), only.last()) {
+                    @let ground = HEIGHT - BOTTOM;
+                    polygon.area points=(format!("{:.1},{ground} {} {:.1},{ground}", x(first.0), drawn(only), x(last.0))) {}
+                }
                 text x=(LEFT - 5.0) y=(HEIGHT - BOTTOM) text-anchor="end" { "0" }
                 text x=(LEFT) y=(HEIGHT - 6.0) { (clock(first)) }
                 text x=(WIDTH - 8.0) y=(HEIGHT - 6.0) text-anchor="end" { (clock(last)) " UTC · " (unit) }

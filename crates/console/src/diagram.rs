@@ -32,6 +32,8 @@ pub struct Rule {
     pub answers: String,
     /// ARNs of target groups, and their weights.
     pub groups: Vec<(String, i64)>,
+    /// Requests in a minute, where some were counted.
+    pub rate: Option<f64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -45,15 +47,15 @@ pub struct Group {
 }
 
 /// The columns' left edges and widths.
-const CLIENTS: (f64, f64) = (1.0, 70.0);
-const BALANCERS: (f64, f64) = (170.0, 140.0);
-const RULES: (f64, f64) = (365.0, 175.0);
-const GROUPS: (f64, f64) = (600.0, 140.0);
-const TASKS: (f64, f64) = (835.0, 165.0);
-const WIDTH: f64 = 1002.0;
+const CLIENTS: (f64, f64) = (1.0, 74.0);
+const BALANCERS: (f64, f64) = (155.0, 140.0);
+const RULES: (f64, f64) = (375.0, 178.0);
+const GROUPS: (f64, f64) = (623.0, 140.0);
+const TASKS: (f64, f64) = (843.0, 156.0);
+const WIDTH: f64 = 1000.0;
 /// Height of a box, and from one to the next.
-const BOX: f64 = 40.0;
-const STEP: f64 = 54.0;
+const BOX: f64 = 44.0;
+const STEP: f64 = 60.0;
 const TOP: f64 = 34.0;
 /// Characters that fit into a box.
 const FITS: usize = 25;
@@ -93,31 +95,33 @@ pub fn draw(drawing: &Drawing) -> Markup {
                 @for ((x, _), name) in [(CLIENTS, "Clients"), (BALANCERS, "Load balancers"), (RULES, "Rules"), (GROUPS, "Target groups"), (TASKS, "Tasks")] {
                     text.head x=(x) y="16" { (name) }
                 }
-                (boxed(CLIENTS, clients_y, None, "Clients", None))
+                (boxed(CLIENTS, clients_y, None, "Clients", None, ""))
                 @for (balancer, y, rule_ys) in &drawn {
-                    (arrow(CLIENTS, clients_y, BALANCERS, *y, balancer.rate, None))
-                    (boxed(BALANCERS, *y, Some(&path("/load-balancers", &balancer.name)), &balancer.name, Some(&balancer.listeners)))
+                    (arrow(CLIENTS, clients_y, BALANCERS, *y, balancer.rate, per_minute(balancer.rate)))
+                    (boxed(BALANCERS, *y, Some(&path("/load-balancers", &balancer.name)), &balancer.name, Some(&balancer.listeners), "balancer"))
                     @for (rule, rule_y) in balancer.rules.iter().zip(rule_ys) {
-                        (arrow(BALANCERS, *y, RULES, *rule_y, None, None))
+                        (arrow(BALANCERS, *y, RULES, *rule_y, rule.rate, per_minute(rule.rate)))
                         @let total: i64 = rule.groups.iter().map(|(_, weight)| weight).sum();
                         @for (arn, weight) in &rule.groups {
                             @if let Some(group_y) = group_y.get(arn) {
                                 @let share = (rule.groups.len() > 1 && total > 0).then(|| format!("{} %", weight * 100 / total.max(1)));
-                                (arrow(RULES, *rule_y, GROUPS, *group_y, None, share))
+                                @let rate = rule.rate.map(|rate| rate * *weight as f64 / total.max(1) as f64);
+                                (arrow(RULES, *rule_y, GROUPS, *group_y, rate, share))
                             }
                         }
-                        (boxed(RULES, *rule_y, Some(&format!("{}#rules", path("/load-balancers", &balancer.name))),
-                            &format!("{}  {}", rule.priority, rule.when), Some(rule.answers.as_str()).filter(|a| !a.is_empty())))
+                        @let page = format!("{}#rules", path("/load-balancers", &balancer.name));
+                        @let below = format!("{} {}", rule.priority, rule.answers);
+                        (boxed(RULES, *rule_y, Some(&page), &rule.when, Some(below.trim()), "rule"))
                     }
                 }
                 @for arn in &order {
                     @let (group, y) = (&drawing.groups[*arn], group_y[arn]);
-                    (arrow(GROUPS, y, TASKS, y, group.rate, None))
-                    (boxed(GROUPS, y, Some(&path("/target-groups", &group.name)), &group.name, Some(&health(group))))
+                    (arrow(GROUPS, y, TASKS, y, group.rate, per_minute(group.rate)))
+                    (boxed(GROUPS, y, Some(&path("/target-groups", &group.name)), &group.name, Some(&health(group)), well(group)))
                     @let page = group.service.as_ref().map(|(_, page)| page.as_str());
-                    (boxed(TASKS, y, page, group.service.as_ref().map_or("", |(name, _)| name), Some("")))
+                    (boxed(TASKS, y, page, group.service.as_ref().map_or("", |(name, _)| name), Some(""), "tasks"))
                     @for (i, state) in group.targets.iter().take(DOTS).enumerate() {
-                        circle class=(dot(state)) cx=(TASKS.0 + 14.0 + i as f64 * 12.0) cy=(y + 29.0) r="4.5" { title { (state) } }
+                        circle class=(dot(state)) cx=(TASKS.0 + 14.0 + i as f64 * 12.0) cy=(y + 31.0) r="4.5" { title { (state) } }
                     }
                     @if group.targets.len() > DOTS {
                         text.small x=(TASKS.0 + TASKS.1 - 4.0) y=(y + 14.0) text-anchor="end" { "+" (group.targets.len() - DOTS) }
@@ -149,30 +153,55 @@ fn dot(state: &str) -> &'static str {
     }
 }
 
-/// A box of one line or two; with a page it is a link.
-fn boxed((x, width): (f64, f64), y: f64, page: Option<&str>, name: &str, below: Option<&str>) -> Markup {
+/// How a group is, as the class of its box.
+fn well(group: &Group) -> &'static str {
+    let healthy = group.targets.iter().filter(|state| *state == "healthy").count();
+    match (healthy, group.targets.len()) {
+        (_, 0) => "quiet",
+        (0, _) => "bad",
+        (some, all) if some < all => "wait",
+        _ => "good",
+    }
+}
+
+/// A box of one line or two, with a mark of its kind at the left; with a page it is a link.
+fn boxed((x, width): (f64, f64), y: f64, page: Option<&str>, name: &str, below: Option<&str>, kind: &str) -> Markup {
+    let left = x + if kind.is_empty() { 10.0 } else { 14.0 };
     let inside = html! {
-        rect.box x=(x) y=(y) width=(width) height=(BOX) rx="6" {}
-        text.name x=(x + 9.0) y=(y + if below.is_some() { 17.0 } else { 25.0 }) { (fitted(name)) }
-        @if let Some(below) = below { text.small x=(x + 9.0) y=(y + 32.0) { (fitted(below)) } }
+        rect.box x=(x) y=(y) width=(width) height=(BOX) rx="8" {}
+        @if !kind.is_empty() { rect class={ "mark " (kind) } x=(x + 5.0) y=(y + 9.0) width="3" height=(BOX - 18.0) rx="1.5" {} }
+        text.name x=(left) y=(y + if below.is_some() { 19.0 } else { 26.5 }) { (fitted(name)) }
+        @if let Some(below) = below { text.small x=(left) y=(y + 34.5) { (fitted(below)) } }
     };
     html! {
         @if let Some(page) = page { a href=(page) { (inside) } } @else { g { (inside) } }
     }
 }
 
-/// From the right edge of one box to the left edge of another, with what passes on it.
-fn arrow(from: (f64, f64), from_y: f64, to: (f64, f64), to_y: f64, rate: Option<f64>, share: Option<String>) -> Markup {
+/// From the right edge of one box to the left edge of another, with what passes on it: the more a minute, the wider.
+fn arrow(from: (f64, f64), from_y: f64, to: (f64, f64), to_y: f64, rate: Option<f64>, said: Option<String>) -> Markup {
     let (x1, y1, x2, y2) = (from.0 + from.1, from_y + BOX / 2.0, to.0 - 7.0, to_y + BOX / 2.0);
     let middle = (x1 + x2) / 2.0;
-    let busy = rate.is_some_and(|rate| rate > 0.0);
-    let said = rate.map(|rate| format!("{}/min", number(rate))).or(share);
     html! {
-        path class=(if busy { "arrow busy" } else { "arrow" }) d=(format!("M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}")) {}
-        path.tip d=(format!("M{},{} l-7,-4 v8 z", x2 + 7.0, y2)) {}
+        path class={ "arrow " (busy(rate)) } d=(format!("M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}")) {}
+        path class={ "tip " (busy(rate)) } d=(format!("M{},{} l-8,-4.5 v9 z", x2 + 7.0, y2)) {}
         @if let Some(said) = said {
-            text.rate x=(middle) y=((y1 + y2) / 2.0 - 5.0) text-anchor="middle" { (said) }
+            text.rate x=(middle) y=((y1 + y2) / 2.0 - 6.0) text-anchor="middle" { (said) }
         }
+    }
+}
+
+fn per_minute(rate: Option<f64>) -> Option<String> {
+    rate.filter(|rate| *rate > 0.0).map(|rate| format!("{}/min", number(rate)))
+}
+
+/// The class of an arrow by its requests a minute.
+pub fn busy(rate: Option<f64>) -> &'static str {
+    match rate.unwrap_or_default() {
+        rate if rate >= 6000.0 => "busy most",
+        rate if rate >= 300.0 => "busy more",
+        rate if rate > 0.0 => "busy",
+        _ => "",
     }
 }
 
@@ -194,6 +223,7 @@ mod tests {
             when: when.into(),
             answers: String::new(),
             groups: groups.iter().map(|(arn, w)| ((*arn).to_owned(), *w)).collect(),
+            rate: Some(40.0),
         };
         let balancer = Balancer {
             name: "demo".into(),
@@ -218,6 +248,7 @@ mod tests {
             "href=\"/target-groups/users\"",
             "href=\"/clusters/demo/services/api\"",
             "120/min",
+            "40/min",
             "60/min",
             "90 %",
             "10 %",

@@ -40,22 +40,22 @@ pub struct Frame<'a> {
     pub version: Option<&'a str>,
 }
 
-/// The console's parts: name and path.
-const PARTS: [(&str, &str); 13] = [
-    ("Overview", "/"),
-    ("Clusters", "/clusters"),
-    ("Task definitions", "/task-definitions"),
-    ("Load balancers", "/load-balancers"),
-    ("Target groups", "/target-groups"),
-    ("Repositories", "/repositories"),
-    ("Stacks", "/stacks"),
-    ("Namespaces", "/namespaces"),
-    ("Roles", "/roles"),
-    ("Logs", "/logs"),
-    ("Alarms", "/alarms"),
-    ("Traces", "/traces"),
-    ("Cuts", "/cuts"),
+/// The console's parts by what they are for: name and path.
+const PARTS: [(&str, &[(&str, &str)]); 5] = [
+    ("", &[("Overview", "/")]),
+    ("Run", &[("Clusters", "/clusters"), ("Task definitions", "/task-definitions"), ("Repositories", "/repositories")]),
+    (
+        "Route",
+        &[("Load balancers", "/load-balancers"), ("Target groups", "/target-groups"), ("Namespaces", "/namespaces")],
+    ),
+    ("Change", &[("Cuts", "/cuts"), ("Stacks", "/stacks"), ("Roles", "/roles")]),
+    ("Watch", &[("Traces", "/traces"), ("Logs", "/logs"), ("Metrics", "/metrics"), ("Alarms", "/alarms")]),
 ];
+/// Stones, one upon the other.
+const MARK: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cg \
+                    fill='%230b5c6b'%3E%3Crect x='1' y='10.5' width='14' height='4.5' rx='1.2'/%3E%3Crect x='3' \
+                    y='5.5' width='9' height='4' rx='1.2'/%3E%3Crect x='6' y='1' width='6' height='3.5' \
+                    rx='1.2'/%3E%3C/g%3E%3C/svg%3E";
 
 /// A whole document.
 pub fn document(page: &Page, frame: &Frame<'_>) -> Markup {
@@ -65,30 +65,35 @@ pub fn document(page: &Page, frame: &Frame<'_>) -> Markup {
         &page.title,
         None,
         html! {
-            header.top {
-                a.brand href="/" { "Quarry" }
-                div.where {
-                    span { (frame.region) } " " span.who { (frame.who) }
-                    button #pause type="button" aria-pressed="false" hidden { "Pause updates" }
-                    form method="post" action="/sign-out" {
-                        input type="hidden" name="token" value=(frame.token);
-                        button type="submit" { "Sign out" }
+            div.framed {
+                header.top {
+                    a.brand href="/" { (mark()) "Quarry" }
+                    div.where {
+                        span { (frame.region) } " " span.who { (frame.who) }
+                        button #pause type="button" aria-pressed="false" hidden { "Pause updates" }
+                        form method="post" action="/sign-out" {
+                            input type="hidden" name="token" value=(frame.token);
+                            button type="submit" { "Sign out" }
+                        }
                     }
                 }
-            }
-            nav.parts aria-label="Parts" {
-                ul { @for (name, path) in PARTS { li { a href=(path) aria-current=[here(path)] { (name) } } } }
-            }
-            main #main tabindex="-1" data-version=[frame.version] {
-                @if !page.above.is_empty() {
-                    nav aria-label="Breadcrumb" { ol.crumbs {
-                        @for (name, path) in &page.above { li { a href=(path) { (name) } } }
-                        li { span aria-current="page" { (page.title) } }
-                    } }
+                nav.parts aria-label="Parts" {
+                    @for (group, parts) in PARTS {
+                        @if !group.is_empty() { span.group aria-hidden="true" { (group) } }
+                        ul { @for (name, path) in parts { li { a href=(path) aria-current=[here(path)] { (name) } } } }
+                    }
                 }
-                h1 { (page.title) }
-                @if let Some(said) = frame.said { p.said role="status" { (said) } }
-                (page.body)
+                main #main tabindex="-1" data-version=[frame.version] {
+                    @if !page.above.is_empty() {
+                        nav aria-label="Breadcrumb" { ol.crumbs {
+                            @for (name, path) in &page.above { li { a href=(path) { (name) } } }
+                            li { span aria-current="page" { (page.title) } }
+                        } }
+                    }
+                    h1 { (page.title) }
+                    @if let Some(said) = frame.said { p.said role="status" { (said) } }
+                    (page.body)
+                }
             }
         },
     )
@@ -100,10 +105,20 @@ pub fn bare(title: &str, forward: Option<&str>, body: Markup) -> Markup {
         title,
         forward,
         html! {
-            header.top { span.brand { "Quarry" } }
+            header.top { span.brand { (mark()) "Quarry" } }
             main #main tabindex="-1" { h1 { (title) } (body) }
         },
     )
+}
+
+fn mark() -> Markup {
+    html! {
+        svg.mark width="20" height="20" viewBox="0 0 16 16" aria-hidden="true" {
+            rect x="1" y="10.5" width="14" height="4.5" rx="1.2" {}
+            rect x="3" y="5.5" width="9" height="4" rx="1.2" {}
+            rect x="6" y="1" width="6" height="3.5" rx="1.2" {}
+        }
+    }
 }
 
 fn shell(title: &str, forward: Option<&str>, body: Markup) -> Markup {
@@ -116,7 +131,7 @@ fn shell(title: &str, forward: Option<&str>, body: Markup) -> Markup {
                 meta name="color-scheme" content="light dark";
                 @if let Some(to) = forward { meta http-equiv="refresh" content=(format!("0;url={to}")); }
                 title { (title) " · Quarry" }
-                link rel="icon" href="data:,";
+                link rel="icon" href=(MARK);
                 link rel="stylesheet" href=(crate::server::STYLE_PATH.as_str());
                 script src=(crate::server::SCRIPT_PATH.as_str()) defer {}
             }
@@ -172,6 +187,35 @@ pub fn table(caption: &str, columns: &[&str], rows: Vec<Vec<Markup>>) -> Markup 
                         @for (i, cell) in row.iter().enumerate() { td class=[number(i)] { (cell) } }
                     } } }
                 }
+            }
+        }
+    }
+}
+
+/// A number that is seen first.
+pub struct Figure {
+    name: &'static str,
+    value: String,
+    path: &'static str,
+    class: &'static str,
+}
+
+impl Figure {
+    /// `class`: `wait` or `bad` where it is not as it should be.
+    pub fn new(name: &'static str, value: impl std::fmt::Display, path: &'static str, class: &'static str) -> Self {
+        Self { name, value: value.to_string(), path, class }
+    }
+}
+
+/// Figures beside each other, brought up to date.
+pub fn figures(label: &str, figures: &[Figure]) -> Markup {
+    html! {
+        ul.figures #figures data-live aria-label=(label) {
+            @for figure in figures {
+                li { a href=(figure.path) {
+                    span.value class=[Some(figure.class).filter(|c| !c.is_empty())] { (figure.value) }
+                    span.caption { (figure.name) }
+                } }
             }
         }
     }
@@ -263,9 +307,14 @@ pub fn action(name: &str, token: &str, hidden: &[(&str, &str)], button: &str, fi
             input type="hidden" name="token" value=(token);
             @for (name, value) in hidden { input type="hidden" name=(name) value=(value); }
             (fields)
-            button type="submit" { (button) }
+            button type="submit" class=[takes_away(name).then_some("danger")] { (button) }
         }
     }
+}
+
+/// Actions after which something is gone.
+fn takes_away(action: &str) -> bool {
+    ["delete-", "deregister-", "stop-", "cut-abort"].iter().any(|word| action.starts_with(word))
 }
 
 /// A labelled field of one line.

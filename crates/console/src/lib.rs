@@ -4,17 +4,20 @@
 //! draw; what a person does (`actions`) is planned as the API calls it takes, shown as lines of the aws CLI, and done
 //! when confirmed. Every page can be read without a script; `live.js` only brings changes in as they happen.
 
+mod access_log;
 mod actions;
 mod api;
 mod chart;
 mod cli;
 mod diagram;
+mod follow;
 mod form;
 mod html;
 mod metrics;
 mod origin;
 mod pages;
 mod server;
+mod service_map;
 mod session;
 mod words;
 

@@ -43,11 +43,16 @@ impl Query {
 
 /// The last `minutes` of each, by minutes.
 pub async fn last(api: &Api, queries: &[Query], minutes: i64) -> Told<Vec<Series>> {
+    over(api, queries, minutes, PERIOD).await
+}
+
+/// The last `minutes` of each; a point is of `period` seconds.
+pub async fn over(api: &Api, queries: &[Query], minutes: i64, period: i64) -> Told<Vec<Series>> {
     let now = now();
     let mut all = Vec::with_capacity(queries.len());
     for chunk in queries.chunks(AT_ONCE) {
-        let asked: Vec<Value> = chunk.iter().enumerate().map(|(i, query)| one(i, query)).collect();
-        let input = json!({"MetricDataQueries": asked, "StartTime": now - minutes * PERIOD, "EndTime": now, "ScanBy": "TimestampAscending"});
+        let asked: Vec<Value> = chunk.iter().enumerate().map(|(i, query)| one(i, query, period)).collect();
+        let input = json!({"MetricDataQueries": asked, "StartTime": now - minutes * 60, "EndTime": now, "ScanBy": "TimestampAscending"});
         let results = api.all::<GetMetricData>(input, "MetricDataResults").await?;
         for i in 0..chunk.len() {
             let id = format!("m{i}");
@@ -80,11 +85,11 @@ pub fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn one(number: usize, query: &Query) -> Value {
+fn one(number: usize, query: &Query, period: i64) -> Value {
     let dimensions: Vec<Value> =
         query.dimensions.iter().map(|(name, value)| json!({"Name": name, "Value": value})).collect();
     let metric = json!({"Namespace": query.namespace, "MetricName": query.name, "Dimensions": dimensions});
-    let stat = json!({"Metric": metric, "Period": PERIOD, "Stat": query.statistic});
+    let stat = json!({"Metric": metric, "Period": period, "Stat": query.statistic});
     json!({"Id": format!("m{number}"), "MetricStat": stat, "ReturnData": true})
 }
 

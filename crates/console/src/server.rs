@@ -2,6 +2,7 @@
 
 use crate::actions;
 use crate::api::{Api, Trouble};
+use crate::follow::{Follower, Reader, Tail};
 use crate::form::{Form, segments};
 use crate::html::{self, Frame, Page};
 use crate::origin;
@@ -21,7 +22,7 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -38,11 +39,8 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 const FORM: usize = 256 << 10;
 /// How long a form may take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Pages that are kept up to date at a time, and how often each is looked at.
+/// Pages that are kept up to date at a time.
 const LIVE: usize = 24;
-const LOOK: Duration = Duration::from_secs(2);
-/// Looks between two signs of life where nothing changes.
-const BEAT: u32 = 8;
 
 /// What the console needs to know.
 #[derive(Debug)]
@@ -135,7 +133,10 @@ impl Console {
                 answer
             }
             Method::POST => self.act(&session, path, &form).await,
-            _ if path == "/live" => self.follow(session.clone(), cookie.or(fresh.clone()), &query),
+            _ if path == "/live" => {
+                let last = head.headers.get("last-event-id");
+                self.follow(session.clone(), cookie.or(fresh.clone()), &query, last)
+            }
             _ => show(&session, path, head.uri.query(), &query).await,
         };
         if let Some(id) = fresh {
@@ -233,8 +234,14 @@ impl Console {
         }
     }
 
-    /// Server-sent events: the page, again, each time it has changed.
-    fn follow(self: &Arc<Self>, session: Arc<Session>, cookie: Option<String>, query: &Form) -> Response<Body> {
+    /// Server-sent events: the page, again, each time it has changed; or what is added to the log that it shows.
+    fn follow(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        cookie: Option<String>,
+        query: &Form,
+        last: Option<&HeaderValue>,
+    ) -> Response<Body> {
         let Ok(place) = self.live.clone().try_acquire_owned() else {
             return trouble_page(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -242,63 +249,41 @@ impl Console {
                 "Too many pages are kept up to date already.",
             );
         };
-        let of = query.text("of").to_owned();
-        let follower = Follower {
-            console: self.clone(),
-            session,
-            cookie: cookie.unwrap_or_default(),
-            of,
-            version: query.text("version").to_owned(),
-            quiet: 0,
-            _place: place,
+        let (console, cookie) = (self.clone(), cookie.unwrap_or_default());
+        let alive = Box::new(move || console.sessions.find(&cookie).is_some());
+        let reader = Reader { session, alive, _place: place, of: query.text("of").to_owned() };
+        let body = match query.given("after") {
+            Some(after) => {
+                // After a break the browser says what came last.
+                let last = last.and_then(|last| last.to_str().ok());
+                let after = last.unwrap_or(after).parse().unwrap_or_default();
+                events(Tail::new(reader, after), |mut tail| async move { Some((tail.next().await?, tail)) })
+            }
+            None => {
+                let follower = Follower::new(reader, query.text("version"));
+                events(follower, |mut follower| async move { Some((follower.next().await?, follower)) })
+            }
         };
-        let events = stream::unfold(follower, |mut follower| async move {
-            let event = follower.next().await?;
-            Some((Ok(BodyFrame::data(Bytes::from(event))), follower))
-        });
-        let mut answer = Response::new(StreamBody::new(events).boxed_unsync());
+        let mut answer = Response::new(body);
         let kind = HeaderValue::from_static("text/event-stream");
         answer.headers_mut().insert(header::CONTENT_TYPE, kind);
         answer
     }
 }
 
+fn events<T, F>(from: T, next: impl Fn(T) -> F + Send + 'static) -> Body
+where
+    T: Send + 'static,
+    F: Future<Output = Option<(String, T)>> + Send + 'static,
+{
+    let events = stream::unfold((from, next), |(from, next)| async move {
+        let (event, from) = next(from).await?;
+        Some((Ok(BodyFrame::data(Bytes::from(event))), (from, next)))
+    });
+    StreamBody::new(events).boxed_unsync()
+}
+
 const SESSION_SECONDS: u32 = 12 * 3600;
-
-/// One page that is kept up to date.
-struct Follower {
-    console: Arc<Console>,
-    session: Arc<Session>,
-    cookie: String,
-    /// Path and query of the page.
-    of: String,
-    version: String,
-    quiet: u32,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Follower {
-    /// The next event, or nothing once the session has ended.
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            self.console.sessions.find(&self.cookie)?;
-            let (path, query) = self.of.split_once('?').unwrap_or((&self.of, ""));
-            let shown = make(&self.session, path, &Form::parse(query)).await.ok()?.body.into_string();
-            let version = version(&shown);
-            if version != self.version {
-                self.version = version;
-                self.quiet = 0;
-                return Some(format!("data: {}\n\n", json!(shown)));
-            }
-            self.quiet += 1;
-            if self.quiet == BEAT {
-                self.quiet = 0;
-                return Some(":\n\n".into());
-            }
-        }
-    }
-}
 
 async fn make(session: &Session, path: &str, query: &Form) -> Result<Page, Trouble> {
     let segments = segments(path);
@@ -373,7 +358,7 @@ where
 }
 
 /// Tells two versions of a text apart.
-fn version(text: &str) -> String {
+pub fn version(text: &str) -> String {
     quarry_wire::hash::sha256(text.as_bytes())[..16].to_owned()
 }
 

@@ -3,6 +3,7 @@
 //! Requests are authenticated first, decoded and checked against their model next, and only then
 //! reach a handler, inside a transaction of their own.
 
+use crate::access_logs;
 use crate::api::{AnyShape, Caller, Ctx, Operations, reads_only};
 use crate::audit::{self, Event, Origin, Parameters};
 use crate::authorization::{self, Acting, Circumstances, Who};
@@ -83,6 +84,7 @@ impl Endpoint {
         if head.method == http::Method::GET {
             match head.uri.path() {
                 crate::status::PATH => return crate::status::answer(&self.platform),
+                crate::status::RULES_PATH => return crate::status::rules(&self.platform),
                 CALLS_PATH => return json(&serde_json::json!(self.calls.told())),
                 UNSERVED_PATH => return json(&serde_json::json!(self.unserved.told())),
                 _ => {}
@@ -96,6 +98,15 @@ impl Endpoint {
         }
         if head.uri.path() == COLLECT_PATH {
             return self.collect(head, body, &request_id);
+        }
+        if let Some(balancer) = access_logs::balancer(head.uri.path()) {
+            return match self.by_the_owner(head, body) {
+                Ok(_) if head.method != http::Method::GET => {
+                    cut::api::failure(&ServiceError::new("MethodNotAllowed", "access logs are only read", 405))
+                }
+                Ok(_) => access_logs::answer(&self.platform, balancer, head.uri.query().unwrap_or_default()),
+                Err(error) => cut::api::failure(&error),
+            };
         }
         if cut::api::is_mine(head.uri.path()) {
             let sent = self.authentic(head, body, Protocol::Json, Some(cut::api::SERVICE), false);
@@ -230,6 +241,15 @@ impl Endpoint {
             None => None,
         };
         Ok((Box::new(output), tail))
+    }
+
+    /// Whether a request of Quarry's own API is signed by the installation's user.
+    fn by_the_owner(&self, head: &request::Parts, body: &[u8]) -> Result<Caller, ServiceError> {
+        let caller = self.authentic(head, body, Protocol::Json, Some(cut::api::SERVICE), false)?;
+        if caller.arn != self.platform.place().global_arn("iam", "root") {
+            return Err(ServiceError::new("AccessDenied", format!("{} may not do that", caller.arn), 403));
+        }
+        Ok(caller)
     }
 
     /// Removes at once what nobody needs any more of images: JSON of what it was.

@@ -1,6 +1,7 @@
 //! The doing of the control process: the store, the AWS operations (`<service>/<operation>.rs`) and
 //! the reconcilers that carry out what `quarry-domain` plans.
 
+pub mod access_logs;
 pub mod acm;
 pub mod api;
 pub mod applicationautoscaling;

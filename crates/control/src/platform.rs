@@ -7,6 +7,7 @@ use crate::cut::figures::Watching;
 use crate::ecs::exec::Sessions;
 use crate::ecs::stats::Samples;
 use crate::elbv2::limits::Quotas;
+use crate::link::hits::Hits;
 use crate::logs::live_tail;
 use crate::machine::Machine;
 use crate::store::{Store, StoreError};
@@ -104,6 +105,8 @@ pub struct Live {
     pub published_cuts: BTreeMap<String, (u64, u64)>,
     /// Proxies whose process lives, or may live, and that are not connected.
     pub silent_proxies: BTreeSet<String>,
+    /// How often rules were taken.
+    pub hits: Hits,
     /// By cut: how it goes.
     pub watched: BTreeMap<String, Watching>,
 }

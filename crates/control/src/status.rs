@@ -1,4 +1,4 @@
-//! What no AWS API tells: where the load balancers really listen on this machine.
+//! What no AWS API tells: where the load balancers really listen on this machine, and how often rules were taken.
 
 use crate::elbv2;
 use crate::platform::Platform;
@@ -6,6 +6,7 @@ use crate::store::StoreError;
 use bytes::Bytes;
 use http::Response;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Path of the answer on the endpoint. It needs no signature: whoever asks is on this machine.
@@ -22,6 +23,38 @@ pub struct ListenerView {
     /// Where it really listens: the load balancer's own address first, then the shared 127.0.0.1.
     pub bound: Vec<SocketAddr>,
     pub error: Option<String>,
+}
+
+/// Path of what rules took.
+pub const RULES_PATH: &str = "/_quarry/v1/rules";
+
+/// Requests that a rule took. Counts of a rule only rise, whichever process restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleView {
+    pub requests: u64,
+    /// Of the last 50 to 60 seconds.
+    pub last_minute: u64,
+}
+
+/// Every rule that took a request, by ARN, as JSON. Like [`answer`] it needs no signature.
+pub fn rules(platform: &Platform) -> Response<Bytes> {
+    let now = platform.now_ms();
+    let views = platform.store.read(|tx| -> Result<_, StoreError> {
+        let rules = tx.shared::<elbv2::records::Rule>()?;
+        let listeners = elbv2::all_listeners(tx)?;
+        let mut live = platform.live();
+        let of_rules = rules.iter().map(|rule| (rule.arn.clone(), rule.arn.clone()));
+        let of_defaults = listeners.into_iter().map(|(_, listener)| (listener.default_rule_arn, listener.arn));
+        let mut views = BTreeMap::new();
+        for (arn, counted) in of_rules.chain(of_defaults) {
+            let (requests, last_minute) = live.hits.of(&counted, now);
+            if requests > 0 {
+                views.insert(arn, RuleView { requests, last_minute });
+            }
+        }
+        Ok(views)
+    });
+    respond(views)
 }
 
 /// All listeners as JSON; those that no proxy has reported yet have no addresses.
@@ -42,6 +75,10 @@ pub fn answer(platform: &Platform) -> Response<Bytes> {
         }
         Ok(views)
     });
+    respond(views)
+}
+
+fn respond(views: Result<impl Serialize, StoreError>) -> Response<Bytes> {
     match views.map_err(|e| e.to_string()).and_then(|v| serde_json::to_vec(&v).map_err(|e| e.to_string())) {
         Ok(body) => Response::builder()
             .header("content-type", "application/json")

@@ -44,6 +44,9 @@ pub enum Up {
         #[serde(default)]
         cuts: BTreeMap<String, CutReport>,
     },
+    /// How many requests rules took since this proxy started, by rule ARN; the default rule's by its listener's ARN.
+    /// First on a connection all that took any (or none, if none did), then those whose count changed.
+    Hits { proxy: String, rules: BTreeMap<String, u64> },
     /// Segment documents of requests that were sampled.
     Segments { documents: Vec<String> },
 }

@@ -63,6 +63,8 @@ struct Control {
     /// The snapshot in force is on disk.
     saved: bool,
     serve: Option<mpsc::Sender<Up>>,
+    /// On this connection `serve` has heard how often rules were taken; from then on it hears what changes.
+    told_hits: bool,
     name_server: Option<NameServer>,
     daemon: Daemon,
     /// Another proxy has taken over: nothing listens here any more, and nothing is written.
@@ -143,6 +145,7 @@ pub fn run(config: ProxyConfig) -> Result<(), Error> {
             segments,
             saved: true,
             serve: None,
+            told_hits: false,
             name_server: None,
             daemon: Daemon::default(),
             retired: false,
@@ -306,6 +309,7 @@ impl Control {
     }
 
     fn greet(&mut self) {
+        self.told_hits = false;
         let version = self.snapshot.version;
         self.send(Up::Hello { proxy: self.id.clone(), pid: std::process::id(), version });
         if self.retired {
@@ -561,6 +565,11 @@ impl Control {
                 }
                 self.send(Up::Segments { documents });
             }
+        }
+        let rules = self.registry.hits(!self.told_hits);
+        if !rules.is_empty() || !self.told_hits {
+            self.told_hits = true;
+            self.send(Up::Hits { proxy: self.id.clone(), rules });
         }
         self.send(Up::Report {
             proxy: self.id.clone(),

@@ -18,6 +18,7 @@ mod front;
 pub mod fuzz;
 mod handover;
 mod health_file;
+mod hits;
 mod http;
 mod http2;
 mod io;

@@ -2,7 +2,7 @@
 
 use crate::target::{Balancer, Group, Target};
 use quarry_domain::snapshot::Snapshot;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -19,6 +19,13 @@ pub struct Registry {
 impl Registry {
     pub fn new(workers: usize, wake: Arc<Notify>) -> Self {
         Self { balancers: HashMap::new(), groups: HashMap::new(), targets: HashMap::new(), next_uid: 0, workers, wake }
+    }
+
+    /// How often rules were taken since they were told last, or with `all` since the start: totals by ARN.
+    pub fn hits(&self, all: bool) -> BTreeMap<String, u64> {
+        let mut hits = BTreeMap::new();
+        self.balancers.values().for_each(|balancer| balancer.hits.tell(all, &mut hits));
+        hits
     }
 
     /// Takes a snapshot's things in, forgets those that are gone, and closes every target that takes

@@ -5,6 +5,7 @@ use crate::connect::Speaks;
 use crate::cut::entry::CutEntry;
 use crate::cut::scope::Scope;
 use crate::front::{Edits, Front};
+use crate::hits::Slots;
 use crate::http::answer;
 use crate::logs::{Kind, Sink};
 use crate::slow_start::{Ramp, SlowStart};
@@ -64,6 +65,8 @@ pub struct ListenerEntry {
     /// Of each rule.
     pub actions: Vec<RuleAction>,
     pub default_action: ActionEntry,
+    /// Requests that the default rule took, by worker.
+    pub default_hits: Slots,
     /// The TLS settings of an HTTPS listener; `Some(None)` where they cannot be used.
     pub tls: Option<Option<Arc<ServerConfig>>>,
     /// The names of its certificates.
@@ -73,6 +76,8 @@ pub struct ListenerEntry {
 pub struct RuleAction {
     pub action: ActionEntry,
     pub priority: u32,
+    /// Requests that it took, by worker.
+    pub hits: Slots,
     /// The cut that owns the rule.
     pub cut: Option<Arc<CutEntry>>,
 }
@@ -164,6 +169,7 @@ impl Config {
             let shared = balancer(&lb.arn);
             let access_log = Sink::new(Kind::Access, lb.attributes.access_logs.as_ref(), lb, &shared);
             let connection_log = Sink::new(Kind::Connection, lb.attributes.connection_logs.as_ref(), lb, &shared);
+            shared.hits.keep(&lb.listeners);
             for listener in &lb.listeners {
                 by_arn.insert(listener.arn.clone(), listeners.len());
                 by_port.entry(listener.port).or_default().push(listeners.len());
@@ -198,10 +204,12 @@ impl Config {
                         .map(|rule| RuleAction {
                             action: ActionEntry::compile(&rule.action, &index),
                             priority: rule.priority,
+                            hits: shared.hits.of(&rule.arn),
                             cut: rule.cut.as_ref().map(|cut| CutEntry::compile(cut, scope(&cut.cut), &index).into()),
                         })
                         .collect(),
                     default_action: ActionEntry::compile(&listener.default_action, &index),
+                    default_hits: shared.hits.of(&listener.arn),
                     tls: listener.tls.as_ref().map(|settings| tls_settings(lb, listener, settings)),
                 });
             }

@@ -1,5 +1,6 @@
 //! What workers share about load balancers, target groups and targets, across snapshots.
 
+use crate::hits::Hits;
 use quarry_domain::link::{LoadBalancerCounters, TIME_BUCKETS, TargetGroupCounters, time_bucket};
 use quarry_domain::snapshot::Endpoint;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Balancer {
     counters: Box<[BalancerCounters]>,
     /// Counted by every thread, and rarely.
     log_lines_dropped: AtomicU64,
+    /// Of its rules.
+    pub hits: Hits,
 }
 
 /// A request in flight to a target; dropping it ends the flight.
@@ -177,7 +180,7 @@ impl Group {
 impl Balancer {
     pub fn new(workers: usize) -> Arc<Self> {
         let counters = (0..workers).map(|_| BalancerCounters::default()).collect();
-        Arc::new(Self { counters, log_lines_dropped: AtomicU64::new(0) })
+        Arc::new(Self { counters, log_lines_dropped: AtomicU64::new(0), hits: Hits::new(workers) })
     }
 
     pub fn log_lines_dropped(&self, lines: u64) {

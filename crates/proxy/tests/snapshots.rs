@@ -308,7 +308,7 @@ fn a_killed_proxy_comes_back_and_routes_without_serve() {
     let again = Serve::start(&dir.0);
     let version = again.wait(|up| match up {
         Up::Hello { version, .. } => Some(*version),
-        Up::Applied { .. } | Up::Report { .. } | Up::Retiring { .. } | Up::Segments { .. } => None,
+        Up::Applied { .. } | Up::Report { .. } | Up::Retiring { .. } | Up::Hits { .. } | Up::Segments { .. } => None,
     });
     assert_eq!(version, 1);
     rustix::process::kill_process(rustix::process::Pid::from_child(&second.0), rustix::process::Signal::TERM).unwrap();

@@ -3,6 +3,8 @@
 //! `CONSOLE_SCREENSHOTS=<directory>` keeps pictures. axe-core (npm) looks at each page where it is installed:
 //! `AXE_CORE=<path of axe.min.js>`, in `target/axe` (`npm install --prefix target/axe axe-core`), or in npm's global folder.
 
+#[path = "console/acts.rs"]
+mod acts;
 #[path = "console/axe.rs"]
 mod axe;
 #[path = "console/person.rs"]
@@ -14,10 +16,9 @@ use person::{Person, Visitor, ask, link};
 use quarry_aws::ecs::op as ecs;
 use quarry_aws::elbv2::op as elbv2;
 use quarry_testkit::browser::Browser;
-use quarry_testkit::{Platform, client_program, wait_for};
-use serde_json::{Value, json};
+use quarry_testkit::{Platform, wait_for};
+use serde_json::json;
 use site::{Site, get};
-use std::process::Command;
 
 const EXE: &str = env!("CARGO_BIN_EXE_quarry");
 /// The end of a trace's id.
@@ -86,39 +87,55 @@ fn only_whoever_has_a_link_or_a_key_sees_it() {
     assert!(get("/", &cookie).starts_with("HTTP/1.1 303"));
 }
 
+/// Tasks that have stopped, but one, are copies of it in the store.
+const TASKS: usize = 1000;
+
 #[test]
-fn many_tasks_are_shown_page_by_page() {
-    let site = Site::on(Platform::start(EXE).unwrap());
+fn a_thousand_tasks_are_shown_page_by_page_or_on_one() {
+    let mut site = Site::on(Platform::start(EXE).unwrap());
     let definition = site.define("missing", json!([{"name": "missing", "image": "127.0.0.1:1/missing:v1"}]), json!({}));
-    // As the machine has room for them.
-    let mut started = 0;
-    wait_for("sixty tasks were started", || {
-        let ran = site.call::<ecs::RunTask>(json!({
-            "cluster": "demo", "taskDefinition": definition, "launchType": "FARGATE", "count": 10.min(60 - started),
-            "networkConfiguration": site.network(),
-        }));
-        started += ran.tasks.unwrap_or_default().len();
-        (started == 60).then_some(())
+    let ran = site.call::<ecs::RunTask>(json!({
+        "cluster": "demo", "taskDefinition": definition, "launchType": "FARGATE", "networkConfiguration": site.network(),
+    }));
+    let task = ran.tasks.unwrap().remove(0).task_arn.unwrap().rsplit('/').next().unwrap().to_owned();
+    let stopped = |site: &Site| {
+        let stopped = site.call::<ecs::ListTasks>(json!({"cluster": "demo", "desiredStatus": "STOPPED"}));
+        stopped.task_arns.unwrap().len()
+    };
+    wait_for("it has stopped", || (stopped(&site) == 1).then_some(()));
+    site.without_serve(|site| {
+        let store = rusqlite::Connection::open(site.platform.data_dir().join("control.db")).unwrap();
+        let copied = "WITH RECURSIVE copy(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copy WHERE n < ?2)
+            INSERT INTO item (kind, key, parent, body, owner, version)
+            SELECT kind, printf('%032x', n), parent, replace(body, ?1, printf('%032x', n)), owner, version
+            FROM item, copy WHERE kind = 'ecs.stopped-task' AND key = ?1";
+        assert_eq!(store.execute(copied, (&task, TASKS - 1)).unwrap(), TASKS - 1);
     });
     let visitor = Visitor::signs_in(&site.platform);
     let rows = |page: &str| page.matches("/clusters/demo/tasks/").count();
-    wait_for("all have stopped", || {
-        let stopped = site.call::<ecs::ListTasks>(json!({"cluster": "demo", "desiredStatus": "STOPPED"}));
-        (stopped.task_arns.unwrap().len() == 60).then_some(())
-    });
     let first = visitor.get("/clusters/demo/tasks?status=STOPPED");
     assert_eq!(rows(&first), 50, "{first}");
-    let next = first
-        .split_once("rel=\"next\" href=\"")
-        .expect("more follow")
-        .1
-        .split('"')
-        .next()
-        .unwrap()
-        .replace("&amp;", "&");
     assert!(first.contains("CannotPullContainerError"));
-    let last = wait_for("the rest", || Some(visitor.get(&next)).filter(|page| rows(page) == 10));
-    assert!(last.contains("First page") && !last.contains("Next page"));
+    let next = |page: &str| -> Option<String> {
+        Some(page.split_once("rel=\"next\" href=\"")?.1.split('"').next()?.replace("&amp;", "&"))
+    };
+    let second = visitor.get(&next(&first).expect("more follow"));
+    assert!(rows(&second) == 50 && second.contains("First page"));
+    let all = visitor.get("/clusters/demo/tasks?status=STOPPED&show=1000");
+    assert_eq!((rows(&all), next(&all)), (TASKS, None));
+
+    // In a browser: painted soon, and one of them is found by some letters of its id.
+    let Some(browser) = Browser::start() else { return };
+    let person = Person::sits_down(&browser, &site.platform);
+    person.goes_to("/clusters/demo/tasks?status=STOPPED&show=1000");
+    let within = person.paints_within(5000);
+    person.types("[data-filter] input", "3e7");
+    let shown = "return [...document.querySelectorAll('#tasks tbody tr')].filter((row) => !row.hidden).length";
+    wait_for("one is found", || (browser.script(shown) == json!(1)).then_some(()));
+    person.looks("many-tasks", &["STOPPED"]);
+    person.leaves();
+    browser.quit();
+    assert!(within, "the first paint takes longer");
 }
 
 /// A service of two tasks behind a load balancer, a namespace's worth of everything else.
@@ -224,7 +241,7 @@ fn a_person_looks_at_every_page_and_does_what_the_tutorial_does() {
         (
             "/load-balancers/demo",
             "load-balancer",
-            &["path /api/users*", "forward to users", "default", "Response time"],
+            &["path /api/users*", "forward to users", "default", "Response time", "/min", "Recent requests"],
         ),
         ("/target-groups", "target-groups", &["peer", "2 of 2"]),
         ("/target-groups/peer", "target-group", &["healthy", "deregistration_delay.timeout_seconds"]),
@@ -238,6 +255,7 @@ fn a_person_looks_at_every_page_and_does_what_the_tutorial_does() {
         ("/roles/shop", "role", &["Trust policy", "sts:AssumeRole"]),
         ("/logs", "log-groups", &["stacked"]),
         ("/logs/stacked", "log-group", &["No line in this time"]),
+        ("/metrics?namespace=AWS%2FApplicationELB", "metrics", &["RequestCount", "LoadBalancer=app/demo/"]),
         ("/alarms", "alarms", &["busy", "CPUUtilization > 80"]),
         ("/alarms/busy", "alarm", &["ClusterName demo"]),
         ("/cuts", "cuts", &["Begin a cut"]),
@@ -246,120 +264,39 @@ fn a_person_looks_at_every_page_and_does_what_the_tutorial_does() {
         person.looks(name, expected);
     }
     person.goes_to("/traces?filter=responsetime+%3E%3D+1");
-    person.looks("traces", &["shop", "http://shop/slow"]);
+    person.looks("traces", &["shop", "http://shop/slow", "Service map"]);
+    let map = person.sees("#map svg");
+    assert!(map.contains("Clients") && map.contains("books") && map.contains("/min") && map.contains("ms"), "{map}");
     person.clicks(&format!("#traces a[href$='{TRACE}']"));
     wait_for("the trace", || person.sees("#spans").contains("books").then_some(()));
     person.looks("trace", &["shop", "GET http://shop/slow → 200"]);
-    acts(&site, &person);
+    follows_the_logs(&site, &person);
+    acts::all(&site, &person, front);
     person.leaves();
     browser.quit();
 }
 
-/// The tutorial's steps in the console.
-fn acts(site: &Site, person: &Person<'_>) {
-    let service = || {
-        let input = json!({"cluster": "demo", "services": ["shop"]});
-        site.call::<ecs::DescribeServices>(input).services.unwrap().remove(0)
+/// Lines come as they are written, those that a pattern leaves out do not, and the page is not loaded again.
+fn follows_the_logs(site: &Site, person: &Person<'_>) {
+    use quarry_aws::logs::op::{CreateLogStream, PutLogEvents};
+    let of = json!({"logGroupName": "stacked", "logStreamName": "a/b/0123456789"});
+    site.call::<CreateLogStream>(of.clone());
+    let write = |lines: &[&str]| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+        let events: Vec<_> = lines.iter().map(|line| json!({"timestamp": now, "message": line})).collect();
+        let mut input = of.clone();
+        input["logEvents"] = json!(events);
+        site.call::<PutLogEvents>(input);
     };
-    // One task more: the line that is shown does the same as the button.
-    person.goes_to("/clusters/demo/services/shop");
-    person.types("#update input[name=desired]", "3");
-    person.clicks("#update button");
-    let line = person.browser.text(".copy code");
-    assert_eq!(line, "aws ecs update-service --cluster demo --desired-count 3 --service shop");
-    assert_eq!(service().desired_count, Some(2), "nothing is done before it is confirmed");
-    person.looks("review", &["The same from a shell", "Confirm", "Cancel"]);
-    person.clicks("button.main");
-    wait_for("the service was updated", || (service().desired_count == Some(3)).then_some(()));
-    assert!(person.browser.text(".said").contains("shop is being updated"));
-    // The page shows the third task without being loaded again.
+    write(&["ERROR one", "all is well"]);
+    person.goes_to("/logs/stacked?filter=ERROR");
+    wait_for("the first line", || person.sees("#tail").contains("ERROR one").then_some(()));
     person.browser.script("window.same = true");
-    wait_for("three tasks run", || (service().running_count == Some(3)).then_some(()));
-    wait_for("the page follows", || person.sees("#service").contains("3 of 3 running").then_some(()));
+    write(&["ERROR two", "nothing new", "ERROR <b>three</b>"]);
+    wait_for("the lines that follow", || person.sees("#tail").contains("ERROR <b>three</b>").then_some(()));
+    let shown = person.sees("#tail");
+    assert!(shown.contains("ERROR two") && !shown.contains("well") && !shown.contains("nothing"), "{shown}");
+    assert_eq!(shown.matches("ERROR one").count(), 1, "{shown}");
     assert_eq!(person.browser.script("return window.same === true"), json!(true));
-    if let Some(aws) = client_program("aws") {
-        let words: Vec<&str> = line.split(' ').skip(1).map(|w| if w == "3" { "1" } else { w }).collect();
-        let mut command = Command::new(aws);
-        command.args(words).envs(site.platform.env().unwrap()).env_remove("AWS_PROFILE");
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(service().desired_count, Some(1));
-    }
-
-    // Rules in order: the second becomes the first; one more; that is deleted again.
-    let rules = || -> Vec<String> {
-        let found = site.call::<elbv2::DescribeLoadBalancers>(json!({})).load_balancers.unwrap().remove(0);
-        let input = json!({"LoadBalancerArn": found.load_balancer_arn});
-        let listener = site.call::<elbv2::DescribeListeners>(input).listeners.unwrap().remove(0);
-        let rules = site.call::<elbv2::DescribeRules>(json!({"ListenerArn": listener.listener_arn})).rules.unwrap();
-        let mut rules: Vec<Value> = rules.iter().map(|rule| serde_json::to_value(rule).unwrap()).collect();
-        rules.sort_by_key(|rule| rule["Priority"].as_str().unwrap().parse::<u32>().unwrap_or(u32::MAX));
-        rules.iter().filter_map(|rule| Some(rule["Conditions"][0]["Values"][0].as_str()?.to_owned())).collect()
-    };
-    assert_eq!(rules(), ["/api/users*", "/api/threads*"]);
-    person.goes_to("/load-balancers/demo");
-    person.clicks("#rules button[aria-label='Move rule 2 earlier']");
-    assert!(person.browser.text(".copy code").starts_with("aws elbv2 set-rule-priorities --rule-priorities '[{"));
-    person.clicks("button.main");
-    wait_for("the order is changed", || (rules() == ["/api/threads*", "/api/users*"]).then_some(()));
-    person.browser.script("document.querySelectorAll('details').forEach((d) => { d.open = true; })");
-    person.types("form[action='/do/create-rule'] input[name=paths]", "/new*");
-    person.clicks("form[action='/do/create-rule'] button");
-    person.clicks("button.main");
-    wait_for("a third rule", || (rules() == ["/api/threads*", "/api/users*", "/new*"]).then_some(()));
-    person.clicks("#rules tr:nth-of-type(3) form[action='/do/delete-rule'] button");
-    person.clicks("button.main");
-    wait_for("the third rule is gone", || (rules().len() == 2).then_some(()));
-
-    cuts(person);
-
-    // A repository in, the service gone, its definition too.
-    person.goes_to("/repositories");
-    person.types("input[name=name]", "fresh");
-    person.clicks("#create button");
-    person.clicks("button.main");
-    wait_for("the repository's page", || (person.sees("h1") == "fresh").then_some(()));
-    person.goes_to("/clusters/demo/services/shop");
-    person.clicks("#delete input[name=force]");
-    person.clicks("#delete button");
-    assert!(person.browser.text(".copy code").contains("--force"));
-    person.clicks("button.main");
-    wait_for("the service goes", || (service().status.as_deref() != Some("ACTIVE")).then_some(()));
-    person.goes_to("/task-definitions/shop/1");
-    person.clicks("#deregister button");
-    person.clicks("button.main");
-    wait_for("the definition is inactive", || {
-        let input = json!({"taskDefinition": "shop:1"});
-        let definition = site.call::<ecs::DescribeTaskDefinition>(input).task_definition.unwrap();
-        (definition.status.as_deref() == Some("INACTIVE")).then_some(())
-    });
-    // What is refused says why, in AWS's words.
-    person.goes_to("/target-groups/peer");
-    person.clicks("#delete button");
-    person.clicks("button.main");
-    assert!(person.browser.text("[role=alert]").contains("ResourceInUse"));
-}
-
-/// A path without data moves as far as the shadow, and back.
-fn cuts(person: &Person<'_>) {
-    person.goes_to("/cuts");
-    for (field, value) in [("scope", "env"), ("paths", "/env/*")] {
-        person.types(&format!("#run input[name={field}]"), value);
-    }
-    for (choice, value) in [("from", "demo/shop"), ("to", "demo/users"), ("data", "none"), ("until", "SHADOW")] {
-        person.clicks(&format!("#run select[name={choice}] option[value='{value}']"));
-    }
-    person.clicks("#run button");
-    let line = "quarry cut run env --from demo/shop --to demo/users --path '/env/*' --no-data --until shadow";
-    assert_eq!(person.browser.text(".copy code"), line);
-    person.looks("cut-plan", &["States to come", "SHADOW"]);
-    person.clicks("button.main");
-    person.clicks("#all table a");
-    wait_for("the cut waits", || person.sees("#cut").contains("Reached").then_some(()));
-    wait_for("there is something to decide", || person.sees("#decide").contains("Go on").then_some(()));
-    person.looks("cut", &["shop", "users", "Journal", "reads compared", "Go on", "Abort"]);
-    person.clicks("form[action='/do/cut-abort'] button");
-    assert!(person.browser.text(".copy code").starts_with("quarry cut abort cut-"));
-    person.clicks("button.main");
-    wait_for("the cut has ended", || person.sees("#cut").contains("ABORTED").then_some(()));
+    person.looks("log-tail", &["New lines appear", "01234567"]);
 }

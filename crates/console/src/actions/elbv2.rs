@@ -4,6 +4,7 @@ use super::{Call, Plan, Planned};
 use crate::form::{Form, encoded};
 use quarry_aws::elbv2::op::{
     CreateListener, CreateTargetGroup, DeleteListener, DeleteLoadBalancer, DeleteTargetGroup, DeregisterTargets,
+    ModifyLoadBalancerAttributes,
 };
 use serde_json::json;
 
@@ -33,6 +34,20 @@ pub fn delete_load_balancer(form: &Form) -> Planned {
     let title = format!("Delete the load balancer {name}");
     let plan = Plan::new(title, call, format!("{name} is deleted."), "/load-balancers");
     Ok(plan.warned("Its listeners and rules are deleted with it."))
+}
+
+pub fn access_log(form: &Form) -> Planned {
+    let on = form.text("enabled") == "true";
+    let mut attributes = vec![json!({"Key": "access_logs.s3.enabled", "Value": on.to_string()})];
+    if on {
+        let bucket = form.needed("bucket", "The bucket")?;
+        attributes.push(json!({"Key": "access_logs.s3.bucket", "Value": bucket}));
+    }
+    let input = json!({"LoadBalancerArn": form.needed("arn", "The load balancer")?, "Attributes": attributes});
+    let then = format!("/load-balancers/{}/requests", encoded(form.text("balancer")));
+    let word = if on { "on" } else { "off" };
+    let call = Call::of::<ModifyLoadBalancerAttributes>(input);
+    Ok(Plan::new(format!("Turn the access log {word}"), call, format!("The access log is {word}."), then))
 }
 
 pub fn create_target_group(form: &Form) -> Planned {

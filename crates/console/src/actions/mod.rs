@@ -105,6 +105,7 @@ pub async fn plan(name: &str, api: &Api, form: &Form) -> Option<Planned> {
         "create-listener" => elbv2::create_listener(form),
         "delete-listener" => elbv2::delete_listener(form),
         "delete-load-balancer" => elbv2::delete_load_balancer(form),
+        "access-log" => elbv2::access_log(form),
         "create-target-group" => elbv2::create_target_group(form),
         "delete-target-group" => elbv2::delete_target_group(form),
         "deregister-target" => elbv2::deregister_target(form),

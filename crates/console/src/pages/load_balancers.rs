@@ -1,6 +1,6 @@
 //! Load balancers: where they listen, their rules, how they do.
 
-use super::{Ctx, clusters::MINUTES, rules};
+use super::{Ctx, clusters::MINUTES, requests, rules};
 use crate::api::{Api, Data, Told, Trouble};
 use crate::chart::chart;
 use crate::html::{self, Page, live, part, section, table, text};
@@ -59,6 +59,7 @@ pub async fn one(ctx: &Ctx<'_>, name: &str) -> Told<Page> {
         (live("balancer", "Load balancer", html! {
             (facts)
             @for listener in &listeners { (where_it_listens(listener, &bound)) }
+            p { a href=(requests::path(name)) { "Recent requests" } ", each with its trace" }
         }))
         (rules)
         (live("charts", "Traffic", part(&charts, |all| draw(all))))
@@ -67,6 +68,11 @@ pub async fn one(ctx: &Ctx<'_>, name: &str) -> Told<Page> {
         )))
     };
     Ok(Page::new(name, body).under("Load balancers", "/load-balancers"))
+}
+
+/// The path of a load balancer's page.
+pub fn path(name: &str) -> String {
+    format!("/load-balancers/{}", crate::form::encoded(name))
 }
 
 fn where_it_listens(listener: &Value, bound: &[ListenerView]) -> Markup {

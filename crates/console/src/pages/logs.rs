@@ -1,8 +1,8 @@
 //! What containers wrote, from CloudWatch Logs.
 
 use super::{Ctx, services};
-use crate::api::{Api, Data, Told, short};
-use crate::form::encoded;
+use crate::api::{Api, Data, Told, Trouble, short};
+use crate::form::{encoded, segments};
 use crate::html::{self, Page, live, part, section, table, text};
 use futures_util::future::try_join_all;
 use maud::{Markup, html};
@@ -16,6 +16,8 @@ const LINES: usize = 300;
 /// Pages of events that are read at most for them.
 const PAGES: usize = 20;
 const MINUTES: i64 = 15;
+/// Filter patterns that explain themselves.
+const EXAMPLES: [&str; 4] = ["ERROR", "\"not found\" -debug", "{ $.status = 500 }", "%time=[0-9]+%"];
 const CHOICES: [i64; 5] = [5, 15, 60, 360, 1440];
 
 pub async fn groups(ctx: &Ctx<'_>) -> Told<Page> {
@@ -33,26 +35,20 @@ pub async fn groups(ctx: &Ctx<'_>) -> Told<Page> {
 }
 
 pub async fn group(ctx: &Ctx<'_>, name: &str) -> Told<Page> {
-    let source = Source { group: name.to_owned(), prefix: ctx.query.text("prefix").to_owned() };
-    let lines = read(ctx, &[source]).await;
+    let lines = read(ctx, &[of_group(ctx, name)], since(ctx)).await;
     let fields = html::field("prefix", "Streams beginning with", ctx.query.text("prefix"), "text");
     let body = html! {
         (section("which", "Which", choose(ctx, fields)))
-        (live("lines", "Lines", part(&lines, |lines| draw(lines))))
+        (section("lines", "Lines", part(&lines, |lines| draw(lines))))
     };
     Ok(Page::new(name, body).under("Logs", "/logs"))
 }
 
 pub async fn of_service(ctx: &Ctx<'_>, cluster: &str, service: &str) -> Told<Page> {
-    let described = services::describe(ctx.api, cluster, service).await?;
-    let mut sources = sources(ctx.api, described.text("taskDefinition")).await?;
-    // A stream is named prefix/container/task.
-    if let Some(task) = ctx.query.given("task") {
-        sources.iter_mut().for_each(|source| source.prefix = format!("{}{task}", source.prefix));
-    }
+    let sources = of_tasks(ctx, cluster, service).await?;
     let lines = match sources.is_empty() {
         true => Ok(Vec::new()),
-        false => read(ctx, &sources).await,
+        false => read(ctx, &sources, since(ctx)).await,
     };
     let groups: Vec<&str> = sources.iter().map(|source| source.group.as_str()).collect();
     let body = html! {
@@ -60,7 +56,7 @@ pub async fn of_service(ctx: &Ctx<'_>, cluster: &str, service: &str) -> Told<Pag
             p { "Its containers do not use the log driver awslogs: nothing of what they write is kept here." }
         } @else {
             (section("which", "Which", choose(ctx, html::field("task", "Of the task", ctx.query.text("task"), "text"))))
-            (live("lines", "Lines", part(&lines, |lines| draw(lines))))
+            (section("lines", "Lines", part(&lines, |lines| draw(lines))))
             p.none { "Log groups: " @for group in &groups { (html::link_in("/logs", group)) " " } }
         }
     };
@@ -70,9 +66,35 @@ pub async fn of_service(ctx: &Ctx<'_>, cluster: &str, service: &str) -> Told<Pag
 }
 
 /// A log group, and what the names of streams in it begin with.
-struct Source {
+#[derive(Clone, Debug)]
+pub struct Source {
     group: String,
     prefix: String,
+}
+
+/// What the page at the context's path shows lines of.
+pub async fn sources_of(ctx: &Ctx<'_>) -> Told<Vec<Source>> {
+    let segments = segments(ctx.path);
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match segments[..] {
+        ["logs", group] => Ok(vec![of_group(ctx, group)]),
+        ["clusters", cluster, "services", service, "logs"] => of_tasks(ctx, cluster, service).await,
+        _ => Err(Trouble::Missing(format!("log at {}", ctx.path))),
+    }
+}
+
+fn of_group(ctx: &Ctx<'_>, name: &str) -> Source {
+    Source { group: name.to_owned(), prefix: ctx.query.text("prefix").to_owned() }
+}
+
+async fn of_tasks(ctx: &Ctx<'_>, cluster: &str, service: &str) -> Told<Vec<Source>> {
+    let described = services::describe(ctx.api, cluster, service).await?;
+    let mut sources = sources(ctx.api, described.text("taskDefinition")).await?;
+    // A stream is named prefix/container/task.
+    if let Some(task) = ctx.query.given("task") {
+        sources.iter_mut().for_each(|source| source.prefix = format!("{}{task}", source.prefix));
+    }
+    Ok(sources)
 }
 
 async fn sources(api: &Api, definition: &str) -> Told<Vec<Source>> {
@@ -102,13 +124,20 @@ fn choose(ctx: &Ctx<'_>, more: Markup) -> Markup {
             (more)
             button type="submit" { "Show" }
         }
+        p.none { "Patterns of CloudWatch Logs, such as " @for (i, example) in EXAMPLES.iter().enumerate() {
+            @if i > 0 { ", " } code { (example) }
+        } "." }
     }
 }
 
-/// The newest lines of the sources, in the order of time.
-async fn read(ctx: &Ctx<'_>, sources: &[Source]) -> Told<Vec<Value>> {
+/// The beginning of the time that is asked for, in milliseconds.
+fn since(ctx: &Ctx<'_>) -> i64 {
     let minutes = ctx.query.given("minutes").and_then(|m| m.parse::<i64>().ok()).unwrap_or(MINUTES).clamp(1, 10_080);
-    let since = (crate::metrics::now() - minutes * 60) * 1000;
+    (crate::metrics::now() - minutes * 60) * 1000
+}
+
+/// The newest lines of the sources since a time in milliseconds, in the order of time.
+pub async fn read(ctx: &Ctx<'_>, sources: &[Source], since: i64) -> Told<Vec<Value>> {
     let all = try_join_all(sources.iter().map(|source| async move {
         let mut wanted = json!({"logGroupName": source.group, "startTime": since});
         for (member, value) in
@@ -136,18 +165,31 @@ async fn read(ctx: &Ctx<'_>, sources: &[Source]) -> Told<Vec<Value>> {
     Ok(lines)
 }
 
+/// Lines, to which the script adds those that come.
 fn draw(lines: &[Value]) -> Markup {
+    let newest = lines.iter().map(|line| line.whole("timestamp")).max().unwrap_or(crate::metrics::now() * 1000);
     html! {
-        @if lines.is_empty() { p.none { "No line in this time." } } @else {
-            pre.logs tabindex="0" role="group" aria-label="Lines" {
-                @for line in lines {
-                    @let iso = Timestamp::from_millis(line.whole("timestamp")).to_string();
-                    time datetime=(iso) { (iso.get(11..23).unwrap_or_default().trim_end_matches('Z')) } " "
-                    span.quiet { (short_stream(line.text("logStreamName"))) } " " (line.text("message")) "\n"
+        p.none #no-lines hidden[!lines.is_empty()] { "No line in this time." }
+        pre.logs #tail tabindex="0" role="log" aria-label="Lines" data-tail=(newest) hidden[lines.is_empty()] {
+            @for line in lines.iter().map(shown) {
+                div data-id=(line.text("id")) {
+                    time { (line.text("at")) } " " span.quiet { (line.text("stream")) } " " (line.text("text"))
                 }
             }
         }
+        p.none #following hidden { span.dot aria-hidden="true" {} " New lines appear as they are written." }
     }
+}
+
+/// A line as it is drawn: its id, time, stream and text.
+pub fn shown(line: &Value) -> Value {
+    let iso = Timestamp::from_millis(line.whole("timestamp")).to_string();
+    json!({
+        "id": line.text("eventId"),
+        "at": iso.get(11..23).unwrap_or_default().trim_end_matches('Z'),
+        "stream": short_stream(line.text("logStreamName")),
+        "text": line.text("message"),
+    })
 }
 
 /// The first characters of the task's id that ends a stream's name.

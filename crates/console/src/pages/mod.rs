@@ -5,10 +5,12 @@ mod clusters;
 mod create_service;
 mod cuts;
 mod load_balancers;
-mod logs;
+pub mod logs;
+mod metrics;
 mod namespaces;
 mod overview;
 mod repositories;
+mod requests;
 mod roles;
 mod rules;
 mod services;
@@ -49,6 +51,7 @@ pub async fn page(ctx: &Ctx<'_>, segments: &[&str]) -> Told<Page> {
         ["task-definitions", family, revision] => Box::pin(task_definitions::revision(ctx, family, revision)),
         ["load-balancers"] => Box::pin(load_balancers::list(ctx)),
         ["load-balancers", name] => Box::pin(load_balancers::one(ctx, name)),
+        ["load-balancers", name, "requests"] => Box::pin(requests::page(ctx, name)),
         ["target-groups"] => Box::pin(target_groups::list(ctx)),
         ["target-groups", name] => Box::pin(target_groups::one(ctx, name)),
         ["repositories"] => Box::pin(repositories::list(ctx)),
@@ -61,6 +64,8 @@ pub async fn page(ctx: &Ctx<'_>, segments: &[&str]) -> Told<Page> {
         ["roles", name] => Box::pin(roles::one(ctx, name)),
         ["logs"] => Box::pin(logs::groups(ctx)),
         ["logs", group] => Box::pin(logs::group(ctx, group)),
+        ["metrics"] => Box::pin(metrics::list(ctx)),
+        ["metrics", "chart"] => Box::pin(metrics::one(ctx)),
         ["alarms"] => Box::pin(alarms::list(ctx)),
         ["alarms", name] => Box::pin(alarms::one(ctx, name)),
         ["traces"] => Box::pin(traces::list(ctx)),

@@ -2,18 +2,21 @@
 
 use super::Ctx;
 use crate::api::{Api, Data, Told, short};
+use crate::chart::number;
 use crate::diagram::{self, Balancer, Drawing, Group, Rule};
 use crate::form::encoded;
-use crate::html::{self, Page, live, part, table, text};
+use crate::html::{self, Figure, Page, live, part, table, text};
 use crate::metrics::{self, Query, dimension};
 use crate::words;
-use futures_util::future::{join, join_all, try_join, try_join_all};
+use futures_util::future::{join, join_all, join3, try_join, try_join_all};
 use maud::{Markup, html};
 use quarry_aws::cloudformation::op::DescribeStacks;
+use quarry_aws::cloudwatch::op::DescribeAlarms;
 use quarry_aws::ecs::op::{DescribeServices, ListClusters, ListServices};
 use quarry_aws::elbv2::op::{
     DescribeListeners, DescribeLoadBalancers, DescribeRules, DescribeTargetGroups, DescribeTargetHealth,
 };
+use quarry_client::status::RuleView;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -21,9 +24,10 @@ use std::collections::BTreeMap;
 const AT_ONCE: usize = 10;
 
 pub async fn page(ctx: &Ctx<'_>) -> Told<Page> {
-    let (services, stacks) = join(services(ctx.api), stacks(ctx.api)).await;
+    let (services, stacks, watched) = join3(services(ctx.api), stacks(ctx.api), watched(ctx.api)).await;
     let drawing = drawing(ctx.api, services.as_deref().unwrap_or_default()).await;
     let body = html! {
+        (html::figures("At a glance", &glance(services.as_deref().unwrap_or_default(), drawing.as_ref().ok(), watched)))
         (live("architecture", "Architecture", part(&drawing, diagram::draw)))
         (live("services", "Services", part(&services, |all| services_table(all))))
         (live("stacks", "Stacks", part(&stacks, |all| stacks_table(all))))
@@ -33,6 +37,39 @@ pub async fn page(ctx: &Ctx<'_>) -> Told<Page> {
         }))
     };
     Ok(Page::new("Overview", body))
+}
+
+/// Alarms that ring, and cuts that have not ended.
+async fn watched(api: &Api) -> (usize, usize) {
+    let ringing = api.all::<DescribeAlarms>(json!({"StateValue": "ALARM"}), "MetricAlarms");
+    let cuts = api.cuts();
+    let (alarms, cuts) = join(ringing, cuts.list()).await;
+    let going = |cuts: &Value| cuts.list("cuts").iter().filter(|cut| cut.at("ended_ms").is_null()).count();
+    (alarms.map_or(0, |all| all.len()), cuts.map_or(0, |all| going(&all)))
+}
+
+/// Numbers for one look, each with where more is told.
+fn glance(services: &[Value], drawing: Option<&Drawing>, (alarms, cuts): (usize, usize)) -> Vec<Figure> {
+    let sum = |member: &str| services.iter().map(|service| service.whole(member)).sum::<i64>();
+    let (running, desired) = (sum("runningCount"), sum("desiredCount"));
+    let groups = || drawing.into_iter().flat_map(|drawing| drawing.groups.values());
+    let targets = || groups().flat_map(|group| &group.targets);
+    let (healthy, targets) = (targets().filter(|state| *state == "healthy").count(), targets().count());
+    let rate: f64 = drawing.into_iter().flat_map(|drawing| &drawing.balancers).filter_map(|one| one.rate).sum();
+    let fault = |is: bool, word: &'static str| if is { word } else { "" };
+    vec![
+        Figure::new("Requests per minute", number(rate), "/load-balancers", ""),
+        Figure::new("Services", services.len(), "/clusters", ""),
+        Figure::new("Tasks running", format!("{running} of {desired}"), "/clusters", fault(running < desired, "wait")),
+        Figure::new(
+            "Targets healthy",
+            format!("{healthy} of {targets}"),
+            "/target-groups",
+            fault(healthy < targets, "wait"),
+        ),
+        Figure::new("Alarms", alarms, "/alarms", fault(alarms > 0, "bad")),
+        Figure::new("Cuts under way", cuts, "/cuts", fault(cuts > 0, "wait")),
+    ]
 }
 
 /// All services of all clusters, as ECS describes them.
@@ -76,7 +113,9 @@ async fn drawing(api: &Api, services: &[Value]) -> Told<Drawing> {
         let states = health.list("TargetHealthDescriptions").iter();
         Told::Ok((arn.to_owned(), states.map(|d| d.text("TargetHealth.State").to_owned()).collect::<Vec<_>>()))
     });
-    let (health, rules) = join(try_join_all(health), try_join_all(balancers.iter().map(|b| rules(api, b)))).await;
+    let rules = try_join_all(balancers.iter().map(|b| rules(api, b)));
+    let (health, rules, hits) = join3(try_join_all(health), rules, api.rules()).await;
+    let hits = hits.unwrap_or_default();
     let health: BTreeMap<String, Vec<String>> = health?.into_iter().collect();
     let mut drawing = Drawing::default();
     let mut queries = Vec::new();
@@ -108,19 +147,28 @@ async fn drawing(api: &Api, services: &[Value]) -> Told<Drawing> {
     for (arn, group) in &mut drawing.groups {
         group.rate = rates.get(arn.as_str()).copied();
     }
-    for (balancer, (listeners, rules)) in balancers.iter().zip(rules?) {
+    for (balancer, (listeners, mut rules)) in balancers.iter().zip(rules?) {
+        // As they come; CloudWatch tells whole minutes that are over.
+        let taken: u64 = rules.iter_mut().map(|(arn, rule)| count(rule, hits.get(arn))).sum();
         drawing.balancers.push(Balancer {
             name: balancer.text("LoadBalancerName").to_owned(),
             listeners,
-            rules,
-            rate: rates.get(balancer.text("LoadBalancerArn")).copied(),
+            rules: rules.into_iter().map(|(_, rule)| rule).collect(),
+            rate: Some(taken as f64).filter(|n| *n > 0.0).or(rates.get(balancer.text("LoadBalancerArn")).copied()),
         });
     }
     Ok(drawing)
 }
 
-/// A load balancer's listeners in words, and their rules in order.
-async fn rules(api: &Api, balancer: &Value) -> Told<(String, Vec<Rule>)> {
+/// Puts on a rule what it took in the last minute.
+fn count(rule: &mut Rule, hits: Option<&RuleView>) -> u64 {
+    let taken = hits.map_or(0, |hits| hits.last_minute);
+    rule.rate = hits.map(|_| taken as f64);
+    taken
+}
+
+/// A load balancer's listeners in words, and their rules in order, each with its ARN.
+async fn rules(api: &Api, balancer: &Value) -> Told<(String, Vec<(String, Rule)>)> {
     let arn = balancer.text("LoadBalancerArn");
     let listeners = api.all::<DescribeListeners>(json!({"LoadBalancerArn": arn}), "Listeners").await?;
     let names: Vec<String> = listeners.iter().map(|l| format!("{} {}", l.text("Protocol"), l.whole("Port"))).collect();
@@ -130,7 +178,7 @@ async fn rules(api: &Api, balancer: &Value) -> Told<(String, Vec<Rule>)> {
         let conditions = words::conditions(&rule);
         let actions = rule.list("Actions");
         let groups: Vec<_> = actions.iter().flat_map(words::groups).collect();
-        all.push(Rule {
+        let drawn = Rule {
             priority: rule.text("Priority").to_owned(),
             when: if conditions.is_empty() { "always".into() } else { conditions.join(" and ") },
             answers: match groups.is_empty() {
@@ -138,7 +186,9 @@ async fn rules(api: &Api, balancer: &Value) -> Told<(String, Vec<Rule>)> {
                 false => String::new(),
             },
             groups,
-        });
+            rate: None,
+        };
+        all.push((rule.text("RuleArn").to_owned(), drawn));
     }
     Ok((names.join(", "), all))
 }

@@ -1,13 +1,15 @@
 //! The rules of a load balancer's listeners, in the order in which they are tried, and their forms.
 
 use super::Ctx;
-use crate::api::{Data, Told};
+use crate::api::{Data, Told, short};
 use crate::html::{self, table, text};
 use crate::words;
-use futures_util::future::{join, try_join_all};
+use futures_util::future::{join3, try_join_all};
 use maud::{Markup, html};
 use quarry_aws::elbv2::op::{DescribeRules, DescribeTargetGroups};
+use quarry_client::status::RuleView;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The section of all listeners' rules.
 pub async fn part(ctx: &Ctx<'_>, balancer: &str, arn: &str, listeners: &[Value]) -> Markup {
@@ -16,7 +18,8 @@ pub async fn part(ctx: &Ctx<'_>, balancer: &str, arn: &str, listeners: &[Value])
         ctx.api.all::<DescribeRules>(json!({"ListenerArn": arn}), "Rules").await.map(words::in_order)
     });
     let groups = ctx.api.all::<DescribeTargetGroups>(json!({}), "TargetGroups");
-    let (rules, groups): (Told<Vec<Vec<Value>>>, _) = join(try_join_all(of), groups).await;
+    let (rules, groups, hits): (Told<Vec<Vec<Value>>>, _, _) = join3(try_join_all(of), groups, ctx.api.rules()).await;
+    let hits = hits.unwrap_or_default();
     let groups: Vec<(String, String)> = groups
         .unwrap_or_default()
         .iter()
@@ -32,7 +35,7 @@ pub async fn part(ctx: &Ctx<'_>, balancer: &str, arn: &str, listeners: &[Value])
         html! {
             @if listeners.is_empty() { p.none { "It has no listener." } }
             (html::folded("Add a listener", add_listener(ctx, balancer, arn, &groups)))
-            @for (listener, rules) in listeners.iter().zip(&rules) { (of_listener(ctx, balancer, listener, rules, &groups)) }
+            @for (listener, rules) in listeners.iter().zip(&rules) { (of_listener(ctx, balancer, listener, rules, &groups, &hits)) }
         },
     )
 }
@@ -43,7 +46,9 @@ fn of_listener(
     listener: &Value,
     rules: &[Value],
     groups: &[(String, String)],
+    hits: &BTreeMap<String, RuleView>,
 ) -> Markup {
+    let all: u64 = rules.iter().filter_map(|rule| hits.get(rule.text("RuleArn"))).map(|hits| hits.requests).sum();
     let name = format!("{} {}", listener.text("Protocol"), listener.whole("Port"));
     let listener_arn = listener.text("ListenerArn");
     let place = |i: usize| i.checked_sub(1).and_then(|i| rules.get(i)).filter(|r| !r.flag("IsDefault"));
@@ -65,16 +70,32 @@ fn of_listener(
             text(rule.text("Priority")),
             text(if conditions.is_empty() { "always".into() } else { conditions.join(" and ") }),
             text(actions.join(", then ")),
+            taken(arn, hits.get(arn).copied().unwrap_or_default(), all),
             edit,
         ]
     });
     let caption = format!("Rules of {name}, in order");
     html! {
         h3 { (name) }
-        (table(&caption, &["Priority", "If", "Then", "Actions"], rows.collect()))
+        (table(&caption, &["Priority", "If", "Then", "#Requests", "Actions"], rows.collect()))
         (html::folded(&format!("Add a rule to {name}"), add(ctx, balancer, listener_arn, rules, groups)))
         (html::action("delete-listener", ctx.token, &[("balancer", balancer), ("listener", listener_arn)],
             &format!("Delete the listener {name}"), html! {}))
+    }
+}
+
+/// What a rule took, and which part of all that its listener got; brought up to date by itself, the forms beside it are not.
+fn taken(arn: &str, hits: RuleView, all: u64) -> Markup {
+    let share = hits.requests as f64 / all.max(1) as f64 * 100.0;
+    html! {
+        div #{ "hits-" (short(arn)) } data-live {
+            strong { (hits.requests) }
+            @if hits.last_minute > 0 { span.rate { " " (hits.last_minute) "/min" } }
+            svg.share viewBox="0 0 100 4" preserveAspectRatio="none" role="img" aria-label=(format!("{share:.0} % of the listener's requests")) {
+                rect.ground width="100" height="4" {}
+                rect.part width=(format!("{share:.1}")) height="4" {}
+            }
+        }
     }
 }
 

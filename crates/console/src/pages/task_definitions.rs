@@ -4,11 +4,14 @@ use super::Ctx;
 use crate::api::{Data, Told, Trouble, short};
 use crate::form::encoded;
 use crate::html::{self, Page, more, section, table, text};
+use futures_util::future::join_all;
 use maud::{Markup, html};
 use quarry_aws::ecs::op::{DescribeTaskDefinition, ListTaskDefinitionFamilies, ListTaskDefinitions};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Families whose newest revision is looked at.
+const DESCRIBED: usize = 100;
 /// Revisions on one page.
 const SHOWN: i64 = 50;
 /// What a revision says of itself and not of its tasks.
@@ -36,9 +39,21 @@ pub fn link(name: &str) -> Markup {
 
 pub async fn families(ctx: &Ctx<'_>) -> Told<Page> {
     let families = ctx.api.all::<ListTaskDefinitionFamilies>(json!({"status": "ACTIVE"}), "families").await?;
-    let names = families.iter().filter_map(Value::as_str);
-    let rows = names.map(|family| vec![html::link_in("/task-definitions", family)]);
-    let body = section("families", "Families", table("Families with an active revision", &["Family"], rows.collect()));
+    let names: Vec<&str> = families.iter().filter_map(Value::as_str).collect();
+    let newest = join_all(names.iter().take(DESCRIBED).map(|family| describe(ctx, family))).await;
+    let rows = names.iter().enumerate().map(|(i, family)| {
+        let newest = newest.get(i).and_then(|found| found.as_ref().ok()).unwrap_or(&Value::Null);
+        let images = newest.list("containerDefinitions").iter().map(|container| container.text("image"));
+        let revision = newest.at("revision").as_i64().map_or_else(String::new, |number| format!("{family}:{number}"));
+        vec![
+            html::link_in("/task-definitions", family),
+            if revision.is_empty() { Markup::default() } else { link(&revision) },
+            html! { @for image in images { code { (image) } " " } },
+            html::when(newest.time("registeredAt")),
+        ]
+    });
+    let columns = ["Family", "Newest revision", "Images", "Registered"];
+    let body = section("families", "Families", table("Families with an active revision", &columns, rows.collect()));
     Ok(Page::new("Task definitions", body))
 }
 

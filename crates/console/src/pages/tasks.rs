@@ -4,12 +4,17 @@ use super::{Ctx, clusters, task_definitions};
 use crate::api::{Api, Data, Told, Trouble, short};
 use crate::form::encoded;
 use crate::html::{self, Page, live, more, section, table, text, with_query};
+use futures_util::future::try_join_all;
 use maud::{Markup, html};
 use quarry_aws::ecs::op::{DescribeTasks, ListTasks};
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 
-/// Tasks on one page.
-const SHOWN: i64 = 50;
+/// Tasks on one page, unless more are asked for.
+const SHOWN: usize = 50;
+const CHOICES: [usize; 3] = [50, 200, 1000];
+/// Tasks that one call lists at most.
+const LISTED: usize = 100;
 const STATES: [&str; 2] = ["RUNNING", "STOPPED"];
 
 /// The tasks of one page of a listing, and the token of the next one.
@@ -24,20 +29,47 @@ pub async fn some(api: &Api, cluster: &str, mut wanted: Value) -> Told<(Vec<Valu
     debug_assert!(arns.len() <= clusters::AT_ONCE);
     let described = api.ask::<DescribeTasks>(json!({"cluster": cluster, "tasks": arns})).await?;
     let mut tasks = described.list("tasks").to_vec();
-    let newest = |task: &Value| task.time("stoppedAt").or(task.time("createdAt")).map(|at| at.millis());
-    tasks.sort_by_key(|task| std::cmp::Reverse(newest(task)));
+    tasks.sort_by_key(newest_first);
     Ok((tasks, next))
+}
+
+/// As many tasks as are wanted, from as many listings as that takes, and the token of what follows.
+async fn many(api: &Api, cluster: &str, mut wanted: Value, count: usize) -> Told<(Vec<Value>, String)> {
+    let mut arns: Vec<Value> = Vec::new();
+    wanted["cluster"] = json!(cluster);
+    let next = loop {
+        wanted["maxResults"] = json!((count - arns.len()).min(LISTED));
+        let listed = api.ask::<ListTasks>(wanted.clone()).await?;
+        arns.extend(listed.list("taskArns").iter().cloned());
+        let next = listed.text("nextToken").to_owned();
+        if next.is_empty() || arns.len() >= count {
+            break next;
+        }
+        wanted["nextToken"] = json!(next);
+    };
+    let described = arns.chunks(clusters::AT_ONCE).map(|chunk| async move {
+        let answer = api.ask::<DescribeTasks>(json!({"cluster": cluster, "tasks": chunk})).await?;
+        Told::Ok(answer.list("tasks").to_vec())
+    });
+    let mut tasks: Vec<Value> = try_join_all(described).await?.into_iter().flatten().collect();
+    tasks.sort_by_key(newest_first);
+    Ok((tasks, next))
+}
+
+fn newest_first(task: &Value) -> Reverse<Option<i64>> {
+    Reverse(task.time("stoppedAt").or(task.time("createdAt")).map(|at| at.millis()))
 }
 
 pub async fn list(ctx: &Ctx<'_>, cluster: &str) -> Told<Page> {
     let status = ctx.query.given("status").unwrap_or(STATES[0]);
-    let mut wanted = json!({"desiredStatus": status, "maxResults": SHOWN});
+    let count = ctx.query.text("show").parse().ok().filter(|count| CHOICES.contains(count)).unwrap_or(SHOWN);
+    let mut wanted = json!({"desiredStatus": status});
     for (name, member) in [("service", "serviceName"), ("family", "family"), ("after", "nextToken")] {
         if let Some(value) = ctx.query.given(name) {
             wanted[member] = json!(value);
         }
     }
-    let (tasks, next) = some(ctx.api, cluster, wanted).await?;
+    let (tasks, next) = many(ctx.api, cluster, wanted, count).await?;
     let of = ctx.query.given("service").map(|service| format!(" of {service}")).unwrap_or_default();
     let body = html! {
         p { @for (i, one) in STATES.iter().enumerate() {
@@ -46,6 +78,14 @@ pub async fn list(ctx: &Ctx<'_>, cluster: &str) -> Told<Page> {
                 "Desired status " (one)
             }
         } }
+        (section("choose", "Which", html! {
+            p { "On one page: " @for (i, one) in CHOICES.iter().enumerate() {
+                @if i > 0 { " · " }
+                a href=(with_query(ctx.path, ctx.query, "show", &one.to_string())) aria-current=[(*one == count).then_some("true")] { (one) }
+            } }
+            // The script alone can do this; it shows the field.
+            label.field data-filter="tasks-live" hidden { span { "Of these, only those with" } input type="search" autocomplete="off"; }
+        }))
         (live("tasks", "Tasks", html! { (listing(cluster, &tasks)) (more(ctx.path, ctx.query, &next)) }))
     };
     let own = format!("/clusters/{}", encoded(cluster));

@@ -5,6 +5,7 @@ use crate::api::{Data, Told, Trouble};
 use crate::chart::number;
 use crate::html::{self, Page, live, part, section, table, text};
 use crate::metrics;
+use crate::service_map;
 use futures_util::future::join;
 use maud::{Markup, html};
 use quarry_aws::xray::op::{BatchGetTraces, GetServiceGraph, GetTraceSummaries};
@@ -37,15 +38,23 @@ pub async fn list(ctx: &Ctx<'_>) -> Told<Page> {
     )
     .await;
     let options = CHOICES.map(|minutes| (minutes.to_string(), format!("{minutes} minutes")));
+    let examples = ["fault", "error", "responsetime > 0.5", "http.status = 404"];
     let body = html! {
         (section("which", "Which", html! {
             form.action method="get" {
                 (html::choice("minutes", "Of the last", &options, &minutes.to_string()))
-                (html::field("filter", "Filter expression, such as fault or responsetime > 1", ctx.query.text("filter"), "text"))
+                (html::field("filter", "Filter expression", ctx.query.text("filter"), "text"))
                 button type="submit" { "Show" }
             }
+            p.none { "Such as " @for (i, example) in examples.iter().enumerate() {
+                @if i > 0 { ", " }
+                a href={ "?minutes=" (minutes) "&filter=" (crate::form::encoded(example)) } { code { (example) } }
+            } "." }
         }))
-        (live("services", "Services", part(&services, |all| services_table(all))))
+        (live("map", "Service map", part(&services, |all| html! {
+            @if all.is_empty() { p.none { "No trace in this time." } } @else { (service_map::draw(all, minutes, "/traces")) }
+            (html::folded("The same as a table", services_table(all)))
+        })))
         (live("traces", "Traces", part(&traces, |all| traces_table(all))))
     };
     Ok(Page::new("Traces", body))
@@ -68,10 +77,11 @@ fn services_table(services: &[Value]) -> Markup {
             text(statistics.whole("ErrorStatistics.TotalCount")),
             text(statistics.whole("FaultStatistics.TotalCount")),
             text(average.map_or_else(String::new, |seconds| number(seconds * 1000.0 / total as f64))),
+            text(service_map::slow(service).unwrap_or_default()),
             text(calls.collect::<Vec<_>>().join(", ")),
         ]
     });
-    let columns = ["Service", "Type", "#Requests", "#Errors", "#Faults", "#Average in ms", "Calls"];
+    let columns = ["Service", "Type", "#Requests", "#Errors", "#Faults", "#Average in ms", "#95 % within ms", "Calls"];
     table("Services and whom they call", &columns, rows.collect())
 }
 

@@ -4,6 +4,7 @@
 //! - [`builder`]: which parts differ by what was written; [`content`]: the parts as text.
 //! - [`publish`]: its version, which rises only with its content and never goes back.
 //! - [`server`]: the socket, any number of proxies.
+//! - [`hits`]: how often rules were taken.
 //! - [`drain`]: when a draining target is gone.
 //! - [`proxies`]: which proxies there are, connected or not.
 
@@ -11,6 +12,7 @@ pub mod builder;
 pub mod content;
 pub mod drain;
 pub mod endpoints;
+pub mod hits;
 pub mod proxies;
 pub mod publish;
 pub mod server;

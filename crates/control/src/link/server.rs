@@ -69,6 +69,8 @@ struct Proxy {
     /// The version as of which it reported last.
     reported: Option<u64>,
     targets: HashMap<(String, u64), TargetReport>,
+    /// It told how often rules were taken before.
+    told_hits: bool,
 }
 
 /// Starts listening and the link's threads. They end when `Platform`'s wakes are stopped.
@@ -78,6 +80,7 @@ pub fn start(platform: Arc<Platform>, operations: Arc<Operations>) -> std::io::R
     let outgoing = Wake::default();
     let shared = Arc::new(Shared { platform, operations, path, state: Mutex::default(), outgoing });
     super::proxies::look(&shared.platform);
+    super::hits::load(&shared.platform).map_err(std::io::Error::other)?;
     let publisher = Publisher::open(&shared.platform).map_err(std::io::Error::other)?;
     let mut threads = Vec::new();
     let mut spawn = |name: &str, body: Box<dyn FnOnce(Arc<Shared>) + Send>| -> std::io::Result<()> {
@@ -230,6 +233,12 @@ impl Shared {
                     self.platform.seen.signal();
                 }
             }
+            Up::Hits { proxy: name, rules } => {
+                let first = !std::mem::replace(&mut proxy.told_hits, true);
+                drop(state);
+                let now = self.platform.now_ms();
+                self.platform.live().hits.tell(&name, rules, first, now);
+            }
             Up::Segments { documents } => {
                 drop(state);
                 crate::xray::receive(&self.platform, documents);
@@ -369,6 +378,7 @@ fn drain(shared: &Shared) {
     let mut level = shared.platform.seen.level();
     loop {
         super::proxies::look(&shared.platform);
+        save_hits(shared, false);
         let next = match drainer.once(shared) {
             Ok(next) => {
                 let silent = !shared.platform.live().silent_proxies.is_empty();
@@ -381,8 +391,15 @@ fn drain(shared: &Shared) {
             }
         };
         if shared.platform.seen.wait(&mut level, next) == Woken::Stop || stopped(&shared.outgoing) {
+            save_hits(shared, true);
             return;
         }
+    }
+}
+
+fn save_hits(shared: &Shared, at_end: bool) {
+    if let Err(error) = super::hits::save(&shared.platform, at_end) {
+        tracing::error!("what rules took was not written down: {error}");
     }
 }
 

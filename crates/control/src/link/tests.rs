@@ -396,3 +396,35 @@ fn it_starts_with_ecss_endpoints_and_says_why_it_cannot() {
     let error = super::start(world.platform.clone(), world.operations.clone()).unwrap_err();
     assert!(error.to_string().contains("control.sock"), "{error}");
 }
+
+#[test]
+fn what_rules_took_is_told_by_their_arns_and_outlives_proxies() {
+    let world = World::new(|_| {});
+    demo(&world);
+    let link = link(&world);
+    let mut first = FakeProxy::connect(&world, "p1", 0);
+    let snapshot = first.apply_until(|snapshot| !snapshot.load_balancers.is_empty());
+    let listener = &snapshot.load_balancers[0].listeners[0];
+    let told = |proxy: &mut FakeProxy, counts: &[(&str, u64)]| {
+        let rules = counts.iter().map(|(arn, count)| ((*arn).to_owned(), *count)).collect();
+        proxy.say(&Up::Hits { proxy: proxy.name.clone(), rules });
+    };
+    let shown = || -> BTreeMap<String, crate::status::RuleView> {
+        serde_json::from_slice(crate::status::rules(&world.platform).body()).unwrap()
+    };
+    let input = aws::DescribeRulesInput { listener_arn: Some(listener.arn.clone()), ..Default::default() };
+    let rules = world.call::<op::DescribeRules>(input).unwrap().rules.unwrap();
+    let default = rules.iter().find(|rule| rule.is_default == Some(true)).unwrap().rule_arn.clone().unwrap();
+    let rule = listener.rules[0].arn.as_str();
+    told(&mut first, &[]);
+    told(&mut first, &[(rule, 4), (&listener.arn, 2), ("gone", 1)]);
+    eventually("the counts", || shown().len() == 2);
+    assert_eq!((shown()[rule].requests, shown()[rule].last_minute), (4, 4));
+    assert_eq!(shown()[&default].requests, 2);
+    drop(first);
+    let mut second = FakeProxy::connect(&world, "p2", snapshot.version);
+    told(&mut second, &[(rule, 1)]);
+    eventually("the sum", || shown()[rule].requests == 5);
+    assert_eq!(shown()[rule].last_minute, 4, "what a proxy tells first is not of now");
+    stop(&world, link);
+}

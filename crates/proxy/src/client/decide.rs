@@ -128,6 +128,10 @@ impl Conn {
             target::add(&listener.front.balancer.counters(self.worker.id).rule_evaluations, evaluated);
         }
         let rule = rule.map(|rule| &listener.actions[rule]);
+        if !again {
+            let hits = rule.map_or(&listener.default_hits, |rule| &rule.hits);
+            target::add(&hits[self.worker.id].0, 1);
+        }
         self.note(|entry| entry.rule = Some(rule.map_or(0, |rule| rule.priority)));
         let cut = rule.and_then(|rule| rule.cut.as_ref());
         let routed = Routed { table: &table, listener, cut, keep_alive, close_both, again };

@@ -11,7 +11,7 @@ use quarry_control::ecs::exec;
 use quarry_control::ecs::metadata::{self, Asker};
 use quarry_control::endpoint::{Auth, CALLS_PATH, Endpoint, Source, UNSERVED_PATH, check_origin};
 use quarry_control::logs::live_tail::LiveTail;
-use quarry_control::status::PATH as STATUS_PATH;
+use quarry_control::status::{PATH as STATUS_PATH, RULES_PATH};
 use quarry_domain::address;
 use quarry_domain::image::RegistryAuth;
 use quarry_registry::Registry;
@@ -48,7 +48,7 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 const METRICS: &str = "/metrics";
 
 /// What is for programs of the host alone, which ask without a signature or as a person: not for tasks.
-const OF_THE_HOST: [&str; 5] = [metadata::PATH, STATUS_PATH, CALLS_PATH, UNSERVED_PATH, METRICS];
+const OF_THE_HOST: [&str; 6] = [metadata::PATH, STATUS_PATH, RULES_PATH, CALLS_PATH, UNSERVED_PATH, METRICS];
 
 /// What a program must send to be told what is not an AWS operation.
 pub struct Key {

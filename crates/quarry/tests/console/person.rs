@@ -2,11 +2,12 @@
 
 use crate::axe::{self, Axe};
 use quarry_testkit::browser::Browser;
-use quarry_testkit::{Platform, wait_for};
+use quarry_testkit::{Platform, client_program, wait_for};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 
 /// Where pictures are kept.
 const PICTURES: &str = "CONSOLE_SCREENSHOTS";
@@ -17,6 +18,8 @@ pub struct Person<'a> {
     axe: Option<String>,
     /// What axe has found on the pages so far.
     faults: RefCell<Vec<String>>,
+    /// The lines of a shell that were shown.
+    lines: RefCell<Vec<String>>,
 }
 
 impl<'a> Person<'a> {
@@ -24,7 +27,8 @@ impl<'a> Person<'a> {
     pub fn sits_down(browser: &'a Browser, platform: &Platform) -> Self {
         let console = platform.serving().unwrap()["console"].as_str().unwrap().to_owned();
         browser.open(&link(platform));
-        let person = Self { browser, console, axe: axe::source(), faults: RefCell::default() };
+        let person =
+            Self { browser, console, axe: axe::source(), faults: RefCell::default(), lines: RefCell::default() };
         wait_for("the overview", || (person.sees("h1") == "Overview").then_some(()));
         person
     }
@@ -82,13 +86,58 @@ impl<'a> Person<'a> {
         };
         let mut times: Vec<f64> = (0..6).map(|_| paint()).collect();
         times.sort_by(f64::total_cmp);
-        println!("first paint of the overview: {:.0} ms at best, {:.0} ms in the middle", times[0], times[3]);
+        println!("first paint of {}: {:.0} ms at best, {:.0} ms in the middle", self.sees("h1"), times[0], times[3]);
         times[0] <= ms as f64
     }
 
     pub fn clicks(&self, selector: &str) {
         let element = self.browser.one(selector);
         self.browser.click(&element);
+    }
+
+    /// Asks for what a button does, by the first form of an action on the page.
+    pub fn asks(&self, action: &str) {
+        self.clicks(&format!("form[action='/do/{action}'] button[type=submit]"));
+    }
+
+    /// The page shows this line of a shell, and is confirmed.
+    pub fn confirms(&self, line: &str) {
+        self.confirms_what(|shown| assert_eq!(shown, line));
+    }
+
+    /// The same for a line that is not known whole.
+    pub fn confirms_what(&self, is_right: impl FnOnce(&str)) {
+        let shown = wait_for("a line to confirm", || self.browser.texts(".copy code").into_iter().next());
+        assert!(self.sees("main").contains("The same from a shell"), "{}", self.sees("main"));
+        is_right(&shown);
+        self.lines.borrow_mut().push(shown);
+        self.clicks("button.main");
+        wait_for("it is done", || {
+            assert!(self.browser.texts("[role=alert]").is_empty(), "{}", self.sees("main"));
+            (!self.sees(".said").is_empty()).then_some(())
+        });
+    }
+
+    pub fn chooses(&self, field: &str, value: &str) {
+        self.clicks(&format!("{field} option[value={}]", json!(value)));
+    }
+
+    /// Every line of the aws CLI that was shown, once more: the CLI itself finds nothing wrong with it, and makes no call.
+    pub fn checks_lines(&self, platform: &Platform) {
+        if client_program("aws").is_none() {
+            return;
+        }
+        let lines = self.lines.borrow();
+        let checked = lines
+            .iter()
+            .filter(|line| line.starts_with("aws "))
+            .map(|line| format!("{line} --generate-cli-skeleton output > /dev/null || echo {}", quoted(line)));
+        let script = checked.collect::<Vec<_>>().join("\n");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).envs(platform.env().unwrap()).env_remove("AWS_PROFILE");
+        let output = shell.output().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert_eq!(said, [String::new(), String::new()], "{said:?}");
     }
 
     /// Types into a field in place of what is there.
@@ -107,6 +156,11 @@ impl<'a> Person<'a> {
         let cookies = self.browser.command("GET", "cookie", Value::Null).unwrap();
         assert_eq!(cookies, json!([]));
     }
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Somebody without a browser.

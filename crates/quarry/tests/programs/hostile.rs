@@ -479,6 +479,7 @@ fn control() {
     for path in [
         "/_quarry/v1/tasks/v4/x",
         "/_quarry/v1/listeners",
+        "/_quarry/v1/rules",
         "/_quarry/v1/calls",
         "/_quarry/v1/unserved",
         "/_quarry/v1/cuts",
