@@ -51,7 +51,7 @@ const CLIENTS: (f64, f64) = (1.0, 74.0);
 const BALANCERS: (f64, f64) = (155.0, 140.0);
 const RULES: (f64, f64) = (375.0, 178.0);
 const GROUPS: (f64, f64) = (623.0, 140.0);
-const TASKS: (f64, f64) = (843.0, 156.0);
+const TASKS: (f64, f64) = (843.0, 155.0);
 const WIDTH: f64 = 1000.0;
 /// Height of a box, and from one to the next.
 const BOX: f64 = 44.0;
@@ -192,7 +192,11 @@ fn arrow(from: (f64, f64), from_y: f64, to: (f64, f64), to_y: f64, rate: Option<
 }
 
 fn per_minute(rate: Option<f64>) -> Option<String> {
-    rate.filter(|rate| *rate > 0.0).map(|rate| format!("{}/min", number(rate)))
+    match rate? {
+        rate if rate <= 0.0 => None,
+        rate if rate < 1.0 => Some("<1/min".into()),
+        rate => Some(format!("{}/min", number(rate))),
+    }
 }
 
 /// The class of an arrow by its requests a minute.

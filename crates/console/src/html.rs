@@ -221,11 +221,14 @@ pub fn figures(label: &str, figures: &[Figure]) -> Markup {
     }
 }
 
+/// Facts that take a line of their own.
+const WHOLE: [&str; 2] = ["ARN", "Id"];
+
 /// Names and what they stand for; those without a value are left out.
 pub fn facts(pairs: Vec<(&str, Markup)>) -> Markup {
     html! {
         dl.facts { @for (name, value) in pairs.iter().filter(|(_, value)| !value.0.is_empty()) {
-            div { dt { (name) } dd { (value) } }
+            div class=[WHOLE.contains(name).then_some("whole")] { dt { (name) } dd { (value) } }
         } }
     }
 }

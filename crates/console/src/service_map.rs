@@ -154,7 +154,10 @@ fn in_words(seen: &Seen, minutes: i64) -> String {
 }
 
 fn rate(seen: &Seen, minutes: i64) -> String {
-    format!("{}/min", number(seen.total as f64 / minutes.max(1) as f64))
+    match seen.total as f64 / minutes.max(1) as f64 {
+        rate if rate < 1.0 => format!("{} in {minutes} min", seen.total),
+        rate => format!("{}/min", number(rate)),
+    }
 }
 
 fn average(seen: &Seen) -> String {

@@ -103,8 +103,13 @@ fn a_thousand_tasks_are_shown_page_by_page_or_on_one() {
         stopped.task_arns.unwrap().len()
     };
     wait_for("it has stopped", || (stopped(&site) == 1).then_some(()));
+    let open = |site: &Site| rusqlite::Connection::open(site.platform.data_dir().join("control.db")).unwrap();
+    wait_for("it is kept as one that has stopped", || {
+        let count = "SELECT count(*) FROM item WHERE kind = 'ecs.stopped-task'";
+        (open(&site).query_row(count, [], |row| row.get::<_, i64>(0)) == Ok(1)).then_some(())
+    });
     site.without_serve(|site| {
-        let store = rusqlite::Connection::open(site.platform.data_dir().join("control.db")).unwrap();
+        let store = open(site);
         let copied = "WITH RECURSIVE copy(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copy WHERE n < ?2)
             INSERT INTO item (kind, key, parent, body, owner, version)
             SELECT kind, printf('%032x', n), parent, replace(body, ?1, printf('%032x', n)), owner, version
@@ -266,7 +271,10 @@ fn a_person_looks_at_every_page_and_does_what_the_tutorial_does() {
     person.goes_to("/traces?filter=responsetime+%3E%3D+1");
     person.looks("traces", &["shop", "http://shop/slow", "Service map"]);
     let map = person.sees("#map svg");
-    assert!(map.contains("Clients") && map.contains("books") && map.contains("/min") && map.contains("ms"), "{map}");
+    assert!(
+        map.contains("Clients") && map.contains("books") && map.contains("1 in 15 min") && map.contains("1000 ms"),
+        "{map}"
+    );
     person.clicks(&format!("#traces a[href$='{TRACE}']"));
     wait_for("the trace", || person.sees("#spans").contains("books").then_some(()));
     person.looks("trace", &["shop", "GET http://shop/slow → 200"]);

@@ -32,6 +32,7 @@ pub async fn run(api: &Api, form: &Form) -> Planned {
     let request = request(form)?;
     let dry = CutRequest { dry_run: true, ..request.clone() };
     let notes = match api.cuts().create(&dry).await {
+        Ok(plan) if plan.flag("refused") => return Err(refusals(&plan)),
         Ok(plan) => findings(&plan),
         Err(CutError::Planned { message, plan }) => {
             let all: Vec<String> = plan.findings.iter().map(|f| format!("{}: {}", f.what, f.message)).collect();
@@ -79,6 +80,13 @@ fn line(request: &CutRequest) -> String {
     words.extend(request.until.as_ref().map(|until| format!("--until {}", until.to_lowercase())));
     words.extend(request.allow_empty.then(|| "--allow-empty".to_owned()));
     words.join(" ")
+}
+
+/// What stands in the way.
+fn refusals(plan: &Value) -> String {
+    let all = plan.list("findings").iter().filter(|finding| finding.text("severity") == "refusal");
+    let all: Vec<String> = all.map(|f| format!("{}: {}.", f.text("what"), f.text("message"))).collect();
+    format!("This cut cannot be made. {}", all.join(" "))
 }
 
 fn findings(plan: &Value) -> Markup {

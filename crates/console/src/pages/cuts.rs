@@ -106,7 +106,7 @@ fn decide(ctx: &Ctx<'_>, cut: &Value) -> Markup {
     let id = [("cut", cut.text("id"))];
     let (watch, waits) = (cut.text("state") == "WATCH", !cut.at("stopped").is_null());
     let new_owns = cut.text("owner") == "destination";
-    html! {
+    html! { div.buttons {
         @if waits || watch && !new_owns {
             (html::action("cut-resume", ctx.token, &id, "Go on", html! {
                 @if cut.text("stopped.code") == "Differences" { (html::tick("accept_differences", "the differences are all right")) }
@@ -118,7 +118,7 @@ fn decide(ctx: &Ctx<'_>, cut: &Value) -> Markup {
             (html::action("cut-finish", ctx.token, &id, "Finish", html! {}))
         }
         @if !watch || !new_owns { (html::action("cut-abort", ctx.token, &id, "Abort", html! {})) }
-    }
+    } }
 }
 
 fn progress(cut: &Value) -> Markup {

@@ -90,9 +90,9 @@ fn draw(requests: &[Request], read: usize) -> Markup {
             ),
             html! {
                 @if request.group.is_empty() { (request.action) }
-                @else { (html::link_in("/target-groups", &request.group)) " " span.quiet { (request.target) } }
+                @else { (html::link_in("/target-groups", &request.group)) br; span.address { (request.target) } }
             },
-            html! { span.quiet { (request.client) } },
+            html! { span.address { (request.client.rsplit_once(':').map_or("", |(address, _)| address)) } },
             trace(request),
         ]
     });

@@ -127,9 +127,9 @@ fn update(ctx: &Ctx<'_>, service: &Value, revisions: &Value) -> Markup {
 fn deployments(service: &Value) -> Markup {
     let rows = service.list("deployments").iter().map(|one| {
         vec![
-            html::code(one.text("id")),
+            html::code(short(one.text("id"))),
             html::state(one.text("status")),
-            html! { (html::state(one.text("rolloutState"))) @if !one.text("rolloutStateReason").is_empty() { br; (one.text("rolloutStateReason")) } },
+            html! { (html::state(one.text("rolloutState"))) @if one.text("rolloutState") != "COMPLETED" { br; (one.text("rolloutStateReason")) } },
             task_definitions::link(short(one.text("taskDefinition"))),
             text(one.whole("desiredCount")),
             text(one.whole("runningCount")),

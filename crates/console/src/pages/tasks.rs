@@ -99,7 +99,10 @@ pub fn listing(cluster: &str, tasks: &[Value]) -> Markup {
         vec![
             html::link_in(&folder, short(task.text("taskArn"))),
             text(task.text("group").strip_prefix("service:").unwrap_or(task.text("group"))),
-            html! { (html::state(task.text("lastStatus"))) " " (html::state(task.text("healthStatus"))) },
+            html! {
+                (html::state(task.text("lastStatus")))
+                @if task.text("healthStatus") != "UNKNOWN" { " " (html::state(task.text("healthStatus"))) }
+            },
             task_definitions::link(short(task.text("taskDefinitionArn"))),
             html::when(task.time("startedAt").or(task.time("createdAt"))),
             text(task.text("stoppedReason")),

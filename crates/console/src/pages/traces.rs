@@ -20,9 +20,11 @@ const CHOICES: [i64; 4] = [5, 15, 60, 360];
 /// Spans that are drawn of one trace.
 const SPANS: usize = 400;
 /// The waterfall: width of names and of bars, height of a row.
-const NAMES: f64 = 300.0;
-const BARS: f64 = 660.0;
-const ROW: f64 = 22.0;
+const NAMES: f64 = 210.0;
+const BARS: f64 = 520.0;
+const ROW: f64 = 24.0;
+/// Room for the scale above.
+const SCALE: f64 = 20.0;
 
 pub async fn list(ctx: &Ctx<'_>) -> Told<Page> {
     let minutes = ctx.query.given("minutes").and_then(|m| m.parse::<i64>().ok()).unwrap_or(MINUTES).clamp(1, 360);
@@ -211,16 +213,21 @@ fn waterfall(spans: &[Span]) -> Markup {
     let last = spans.iter().map(|span| span.end).fold(f64::NEG_INFINITY, f64::max);
     let whole = (last - first).max(1e-6);
     let x = |at: f64| NAMES + (at - first) / whole * BARS;
-    let height = spans.len() as f64 * ROW + 4.0;
+    let height = SCALE + spans.len() as f64 * ROW + 4.0;
     let width = NAMES + BARS + 70.0;
     html! {
         div.drawing tabindex="0" role="group" aria-label="Waterfall of the trace" {
             svg width=(width) height=(height) viewBox=(format!("0 0 {width} {height}")) role="img" aria-label="Bars from when each segment began to when it ended; the table below says the same" {
+                @if whole.is_finite() { @for quarter in 0..=4 {
+                    @let (x, part) = (NAMES + BARS / 4.0 * f64::from(quarter), whole / 4.0 * f64::from(quarter));
+                    text.small x=(x) y="11" text-anchor="middle" { (service_map::milliseconds(part)) }
+                    path.grid d=(format!("M{x},{SCALE} V{height}")) {}
+                } }
                 @for (i, span) in spans.iter().enumerate() {
-                    @let y = i as f64 * ROW;
+                    @let y = SCALE + i as f64 * ROW;
                     @let bar = ((span.end - span.start) / whole * BARS).max(2.0);
                     text x=(4.0 + span.depth.min(12) as f64 * 12.0) y=(y + 15.0) { (fitted(&span.name)) }
-                    rect class=(if span.outcome == "OK" { "bar" } else { "bar bad" }) x=(x(span.start)) y=(y + 4.0) width=(bar) height=(ROW - 8.0) rx="3" {}
+                    rect class=(if span.outcome == "OK" { "bar" } else { "bar bad" }) x=(x(span.start)) y=(y + 5.0) width=(bar) height=(ROW - 10.0) rx="3" {}
                     text.small x=(x(span.start) + bar + 5.0) y=(y + 15.0) { (number(span.milliseconds())) " ms" }
                 }
             }

@@ -6,7 +6,7 @@ use quarry_testkit::{Platform, client_program, wait_for};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 /// Where pictures are kept.
@@ -122,22 +122,32 @@ impl<'a> Person<'a> {
         self.clicks(&format!("{field} option[value={}]", json!(value)));
     }
 
-    /// Every line of the aws CLI that was shown, once more: the CLI itself finds nothing wrong with it, and makes no call.
+    /// The aws CLI makes a call of every line of its that was shown: it finds nothing wrong with them. Who hears the calls
+    /// refuses them.
     pub fn checks_lines(&self, platform: &Platform) {
         if client_program("aws").is_none() {
             return;
         }
         let lines = self.lines.borrow();
-        let checked = lines
-            .iter()
-            .filter(|line| line.starts_with("aws "))
-            .map(|line| format!("{line} --generate-cli-skeleton output > /dev/null || echo {}", quoted(line)));
-        let script = checked.collect::<Vec<_>>().join("\n");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).envs(platform.env().unwrap()).env_remove("AWS_PROFILE");
-        let output = shell.output().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert_eq!(said, [String::new(), String::new()], "{said:?}");
+        let lines: Vec<&str> = lines.iter().map(String::as_str).filter(|line| line.starts_with("aws ")).collect();
+        let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", endpoint.local_addr().unwrap());
+        let heard = std::thread::spawn({
+            let expected = lines.len();
+            move || endpoint.incoming().take(expected).map(|stream| refuse(stream.unwrap())).count()
+        });
+        for line in &lines {
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", line])
+                .envs(platform.env().unwrap())
+                .env_remove("AWS_PROFILE")
+                .env("AWS_ENDPOINT_URL", &url);
+            let output = shell.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("(418)") && said.contains("when calling the"), "{line}: {said}");
+        }
+        assert_eq!(heard.join().unwrap(), lines.len());
     }
 
     /// Types into a field in place of what is there.
@@ -158,9 +168,24 @@ impl<'a> Person<'a> {
     }
 }
 
-/// As one word of a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+/// Hears a request and refuses it.
+fn refuse(mut stream: TcpStream) {
+    let mut heard = Vec::new();
+    let mut buffer = [0; 4096];
+    let head = |heard: &[u8]| heard.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4);
+    let length = |head: &[u8]| -> usize {
+        let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+        let value =
+            text.lines().find_map(|line| line.strip_prefix("content-length:").map(str::trim).map(str::to_owned));
+        value.map_or(0, |value| value.parse().unwrap())
+    };
+    while head(&heard).is_none_or(|end| heard.len() < end + length(&heard[..end])) {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            n => heard.extend_from_slice(&buffer[..n]),
+        }
+    }
+    stream.write_all(b"HTTP/1.1 418 Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
 }
 
 /// Somebody without a browser.
