@@ -148,21 +148,6 @@ fn a_redirect_to_more_than_eight_kilobytes_is_not_made() {
         }
         _ => None,
     });
-    // Each rule's own, the default one's by its listener; totals, told when they change, and whole on a new connection.
-    let took = [("rule/1", 1), ("rule/2", 2), ("rule/3", 1), ("rule/4", 1), ("listener/lb", 1)];
-    for (rule, requests) in took {
-        proxy.serve.wait(|up| match up {
-            Up::Hits { rules, .. } => (rules.get(rule) == Some(&requests)).then_some(()),
-            _ => None,
-        });
-    }
-    let again = Serve::start(&proxy.dir.0);
-    proxy.serve.disconnect();
-    let told = again.wait(|up| match up {
-        Up::Hits { rules, .. } => Some(rules.clone()),
-        _ => None,
-    });
-    assert_eq!(told, took.map(|(rule, requests)| (rule.to_owned(), requests)).into());
 }
 
 #[test]
@@ -231,4 +216,19 @@ fn what_cloudwatch_counts_is_counted() {
         }
         _ => None,
     });
+    // Each rule's own, the default one's by its listener; totals, told when they change, and whole on a new connection.
+    let took = [("rule/1", 1), ("rule/2", 2), ("rule/3", 1), ("rule/4", 1), ("listener/lb", 1)];
+    for (rule, requests) in took {
+        proxy.serve.wait(|up| match up {
+            Up::Hits { rules, .. } => (rules.get(rule) == Some(&requests)).then_some(()),
+            _ => None,
+        });
+    }
+    let again = Serve::start(&proxy.dir.0);
+    proxy.serve.disconnect();
+    let told = again.wait(|up| match up {
+        Up::Hits { rules, .. } => Some(rules.clone()),
+        _ => None,
+    });
+    assert_eq!(told, took.map(|(rule, requests)| (rule.to_owned(), requests)).into());
 }
