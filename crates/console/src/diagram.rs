@@ -121,7 +121,7 @@ pub fn draw(drawing: &Drawing) -> Markup {
                     @let page = group.service.as_ref().map(|(_, page)| page.as_str());
                     (boxed(TASKS, y, page, group.service.as_ref().map_or("", |(name, _)| name), Some(""), "tasks"))
                     @for (i, state) in group.targets.iter().take(DOTS).enumerate() {
-                        circle class=(dot(state)) cx=(TASKS.0 + 14.0 + i as f64 * 12.0) cy=(y + 31.0) r="4.5" { title { (state) } }
+                        circle class=(dot(state)) cx=(TASKS.0 + 18.5 + i as f64 * 11.5) cy=(y + 31.0) r="4.5" { title { (state) } }
                     }
                     @if group.targets.len() > DOTS {
                         text.small x=(TASKS.0 + TASKS.1 - 4.0) y=(y + 14.0) text-anchor="end" { "+" (group.targets.len() - DOTS) }

@@ -58,7 +58,7 @@ fn glance(services: &[Value], drawing: Option<&Drawing>, (alarms, cuts): (usize,
     let rate: f64 = drawing.into_iter().flat_map(|drawing| &drawing.balancers).filter_map(|one| one.rate).sum();
     let fault = |is: bool, word: &'static str| if is { word } else { "" };
     vec![
-        Figure::new("Requests per minute", number(rate), "/load-balancers", ""),
+        Figure::new("Requests / min", number(rate), "/load-balancers", ""),
         Figure::new("Services", services.len(), "/clusters", ""),
         Figure::new("Tasks running", format!("{running} of {desired}"), "/clusters", fault(running < desired, "wait")),
         Figure::new(
@@ -68,7 +68,7 @@ fn glance(services: &[Value], drawing: Option<&Drawing>, (alarms, cuts): (usize,
             fault(healthy < targets, "wait"),
         ),
         Figure::new("Alarms", alarms, "/alarms", fault(alarms > 0, "bad")),
-        Figure::new("Cuts under way", cuts, "/cuts", fault(cuts > 0, "wait")),
+        Figure::new("Open cuts", cuts, "/cuts", fault(cuts > 0, "wait")),
     ]
 }
 

@@ -181,7 +181,6 @@ pub fn save(platform: &Platform, at_end: bool) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::elbv2::tests as elb;
-    use crate::testing::World;
     use quarry_aws::elbv2::op;
 
     fn counts(pairs: &[(&str, u64)]) -> Counts {
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_ended_proxies_counted_is_kept_and_what_deleted_rules_took_is_not() {
-        let world = World::new(|_| {});
+        let world = elb::world();
         let platform = &world.platform;
         let balancer = elb::balancer(&world, "demo");
         let group = elb::group(&world, "api");

@@ -399,7 +399,7 @@ fn it_starts_with_ecss_endpoints_and_says_why_it_cannot() {
 
 #[test]
 fn what_rules_took_is_told_by_their_arns_and_outlives_proxies() {
-    let world = World::new(|_| {});
+    let world = elb::world();
     demo(&world);
     let link = link(&world);
     let mut first = FakeProxy::connect(&world, "p1", 0);
