@@ -286,7 +286,9 @@ fn a_person_looks_at_every_page_and_does_what_the_tutorial_does() {
 
 /// Lines come as they are written, those that a pattern leaves out do not, and the page is not loaded again.
 fn follows_the_logs(site: &Site, person: &Person<'_>) {
-    use quarry_aws::logs::op::{CreateLogStream, PutLogEvents};
+    use quarry_aws::logs::op::{CreateLogStream, DescribeLogGroups, PutLogEvents};
+    // A connection that was kept all the while may have been closed.
+    wait_for("an answer", || site.answered::<DescribeLogGroups>(json!({})));
     let of = json!({"logGroupName": "stacked", "logStreamName": "a/b/0123456789"});
     site.call::<CreateLogStream>(of.clone());
     let write = |lines: &[&str]| {

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 pub fn all(site: &Site, person: &Person<'_>, front: SocketAddr) {
+    wait_for("an answer", || site.answered::<ecs::ListClusters>(json!({})));
     update(site, person);
     rules(site, person);
     requests(person, front);
