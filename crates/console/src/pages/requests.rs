@@ -138,7 +138,7 @@ fn trace(request: &Request) -> Markup {
     let short = request.trace.get(request.trace.len().saturating_sub(8)..).unwrap_or_default();
     html! {
         @if request.sampled {
-            a href={ "/traces/" (encoded(&request.trace)) } aria-label={ "Trace " (request.trace) } { "Trace " (short) }
+            a href={ "/traces/" (encoded(&request.trace)) } title=(request.trace) { "Trace " (short) }
         } @else if !request.trace.is_empty() { span.quiet title=(request.trace) { "not recorded" } }
     }
 }
