@@ -180,7 +180,7 @@ fn what_cloudwatch_counts_is_counted() {
     let mut open = group("open", &[echo.endpoint()]);
     open.health_check.matcher = "404".into();
     let groups = vec![group("g", &[echo.endpoint()]), sticky, tls, open];
-    let proxy = Proxy::start();
+    let mut proxy = Proxy::start();
     proxy.serve.apply(&snapshot(1, vec![lb], groups));
     use quarry_domain::link::TargetState::{Healthy, Unavailable, Unhealthy};
     proxy.serve.wait_targets(1, |targets| {
@@ -226,7 +226,8 @@ fn what_cloudwatch_counts_is_counted() {
     }
     let again = Serve::start(&proxy.dir.0);
     proxy.serve.disconnect();
-    let told = again.wait(|up| match up {
+    proxy.serve = again;
+    let told = proxy.serve.wait(|up| match up {
         Up::Hits { rules, .. } => Some(rules.clone()),
         _ => None,
     });
