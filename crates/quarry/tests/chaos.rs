@@ -282,7 +282,8 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
             };
             block_on(aws.call::<CreateService>(create)).unwrap();
             let mut killed = BTreeSet::new();
-            wait_for("young shims are killed", || {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while killed.len() < 4 {
                 for (task, pids) in shims(stage.platform.data_dir()) {
                     if !known.contains_key(&task) && killed.len() < 4 && killed.insert(task) {
                         std::thread::sleep(Duration::from_millis(dice.below(15)));
@@ -291,8 +292,11 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                         pids.into_iter().for_each(try_kill);
                     }
                 }
-                (killed.len() == 4).then_some(())
-            });
+                if Instant::now() > deadline {
+                    panic!("round {round}: only {killed:?} came; {}", told(stage, &differences(stage)));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
             ledger.lock().unwrap().services.insert(name.clone(), Some(3));
             converge(stage, "after the deaths of young shims");
             block_on(aws.call::<DeleteService>(delete_service(&stage.cluster, &name))).unwrap();

@@ -25,19 +25,22 @@ pub fn converge(stage: &Stage, when: &str) {
         match differences(stage) {
             found if found.is_empty() => return,
             found => {
-                let log = stage.platform.log();
-                let from = log.len().saturating_sub(3000);
-                assert!(
-                    Instant::now() < deadline,
-                    "{when}: not as wanted after {} s:\n{}\n{}",
-                    CONVERGES.as_secs(),
-                    found.join("\n"),
-                    log.get(from..).unwrap_or_default()
-                );
+                let late = CONVERGES.as_secs();
+                assert!(Instant::now() < deadline, "{when}: not as wanted after {late} s:\n{}", told(stage, &found));
             }
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Differences, and the last lines of the log.
+pub fn told(stage: &Stage, differences: &[String]) -> String {
+    let log = stage.platform.log();
+    let mut from = log.len().saturating_sub(6000);
+    while !log.is_char_boundary(from) {
+        from += 1;
+    }
+    format!("{}\n{}", differences.join("\n"), &log[from..])
 }
 
 pub fn differences(stage: &Stage) -> Vec<String> {
