@@ -120,6 +120,8 @@ fn every_process_may_be_killed_at_any_moment() {
     while let Some(fault) = deck.pop() {
         if deck.is_empty() && KILLED.load(Ordering::Relaxed) < kills {
             deck = shuffled_deck(&mut dice);
+            // Room for the next ones.
+            ledger.lock().unwrap().end_services(&aws, &stage.cluster);
         }
         round += 1;
         load.phase(format!("{round} {fault:?}"));

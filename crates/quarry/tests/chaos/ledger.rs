@@ -14,6 +14,14 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Deletes the services that there are.
+    pub fn end_services(&mut self, aws: &Client, cluster: &str) {
+        for (name, wanted) in self.services.iter_mut().filter(|(_, wanted)| wanted.is_some()) {
+            block_on(aws.call::<DeleteService>(delete_service(cluster, name))).unwrap();
+            *wanted = None;
+        }
+    }
+
     pub fn check(&self, stage: &Stage) {
         let aws = stage.platform.client().unwrap();
         let active: BTreeMap<_, _> =

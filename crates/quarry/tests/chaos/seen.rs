@@ -8,13 +8,15 @@ pub fn services(aws: &Client, cluster: &str) -> Vec<Service> {
     );
     let names: Vec<String> =
         listed.unwrap().into_iter().flat_map(|page| page.service_arns.unwrap_or_default()).collect();
-    let described = block_on(aws.call::<DescribeServices>(DescribeServicesRequest {
-        cluster: Some(cluster.into()),
-        services: Some(names),
-        ..Default::default()
-    }));
-    let services = described.unwrap().services.unwrap_or_default();
-    services.into_iter().filter(|s| s.status.as_deref() == Some("ACTIVE")).collect()
+    let described = names.chunks(10).flat_map(|names| {
+        let described = block_on(aws.call::<DescribeServices>(DescribeServicesRequest {
+            cluster: Some(cluster.into()),
+            services: Some(names.to_vec()),
+            ..Default::default()
+        }));
+        described.unwrap().services.unwrap_or_default()
+    });
+    described.filter(|s| s.status.as_deref() == Some("ACTIVE")).collect()
 }
 
 /// Waits until everything is as wanted: the API, the runtime's directories, processes, control groups
