@@ -1,6 +1,6 @@
 //! A program for an image made from scratch: one of several tasks that try to reach each other.
 //!
-//! `peer` answers HTTP on $PORT (3000):
+//! `peer` answers HTTP on $PORT (3000), and on $ALSO if that is set:
 //! - `/` with `peer <host name>`;
 //! - `/connect/<address>` with what that address says, or `refused` and why;
 //! - `/send/<address>/<bytes>` with the whole answer of that address to these bytes, in hexadecimal digits;
@@ -90,8 +90,15 @@ fn talk() {
 }
 
 fn serve() {
-    let listener = TcpListener::bind(("0.0.0.0", port())).expect("the port is free");
-    println!("answers on {}", port());
+    if let Ok(also) = std::env::var("ALSO") {
+        std::thread::spawn(move || serve_on(also.parse().expect("a port")));
+    }
+    serve_on(port());
+}
+
+fn serve_on(port: u16) {
+    let listener = TcpListener::bind(("0.0.0.0", port)).expect("the port is free");
+    println!("answers on {port}");
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
         std::thread::spawn(move || {

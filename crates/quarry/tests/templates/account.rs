@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The image of every service: a program that answers on port 8080.
-const DOCKERFILE: &str = "FROM scratch\nCOPY peer /peer\nENV PORT=8080\nENTRYPOINT [\"/peer\"]\n";
+/// The image of every service: a program that answers on the ports 8080 and 8081.
+const DOCKERFILE: &str = "FROM scratch\nCOPY peer /peer\nENV PORT=8080 ALSO=8081\nENTRYPOINT [\"/peer\"]\n";
 
 /// An account that is bootstrapped for the CDK, with the image `app:latest`.
 pub struct Account {
