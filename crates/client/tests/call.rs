@@ -1,19 +1,21 @@
 //! Signed calls against a server made of the same codecs.
 
 mod common;
+#[path = "common/signed.rs"]
+mod signed;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use bytes::Bytes;
 use common::{Received, serve};
 use http::Response;
 use http_body_util::Full;
 use quarry_aws::{ecs, elbv2};
 use quarry_client::{CallError, Client, Credentials};
 use quarry_wire::server::{self, Reply};
-use quarry_wire::{ServiceError, Timestamp, sigv4};
+use quarry_wire::{ServiceError, sigv4};
+use signed::{authentic, http};
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
@@ -22,32 +24,8 @@ fn client(address: std::net::SocketAddr, secret: &str) -> Client {
     Client::new(&format!("http://{address}"), "us-east-1", credentials).expect("an endpoint")
 }
 
-fn http(reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = Response::builder().status(reply.status);
-    for (name, value) in reply.headers {
-        response = response.header(name, value);
-    }
-    response.body(Full::new(Bytes::from(reply.body))).expect("a response")
-}
-
 /// Verifies, and answers ListClusters in pages of one and DescribeRules with one rule.
 fn answer(received: &Received) -> Reply {
-    let call =
-        server::identify(quarry_aws::SERVICES, &received.method, &received.uri, &received.headers, &received.body);
-    let call = match call {
-        Ok(call) => call,
-        Err(refusal) => return refusal.reply("r"),
-    };
-    let request = sigv4::Request {
-        method: received.method.as_str(),
-        path: received.uri.path(),
-        query: received.uri.query().unwrap_or_default(),
-        headers: &received.headers,
-        body: &received.body,
-    };
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    let now = Timestamp::from_millis(i64::try_from(millis).expect("in range"));
-    let expected = sigv4::Expected { region: Some("us-east-1"), service: Some(call.service.signing_name) };
     let keys = |id: &str| {
         (id == "AKIDEXAMPLE").then(|| sigv4::Credentials {
             access_key_id: id.to_owned(),
@@ -55,9 +33,10 @@ fn answer(received: &Received) -> Reply {
             session_token: Some("session/token".to_owned()),
         })
     };
-    if let Err(failure) = sigv4::verify(&request, now, expected, keys) {
-        return server::reply_error(call.protocol, call.service, &failure.error(call.protocol), "r");
-    }
+    let call = match authentic(received, "us-east-1", keys) {
+        Ok(call) => call,
+        Err(refusal) => return refusal,
+    };
     if call.is::<ecs::op::ListClusters>() {
         let input: ecs::ListClustersRequest = call.input().expect("an input");
         let page: usize = input.next_token.map_or(0, |t| t.parse().expect("our token"));

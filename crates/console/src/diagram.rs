@@ -170,8 +170,8 @@ fn boxed((x, width): (f64, f64), y: f64, page: Option<&str>, name: &str, below: 
     let inside = html! {
         rect.box x=(x) y=(y) width=(width) height=(BOX) rx="8" {}
         @if !kind.is_empty() { rect class={ "mark " (kind) } x=(x + 5.0) y=(y + 9.0) width="3" height=(BOX - 18.0) rx="1.5" {} }
-        text.name x=(left) y=(y + if below.is_some() { 19.0 } else { 26.5 }) { (fitted(name)) }
-        @if let Some(below) = below { text.small x=(left) y=(y + 34.5) { (fitted(below)) } }
+        text.name x=(left) y=(y + if below.is_some() { 19.0 } else { 26.5 }) { (fitted(name, FITS)) }
+        @if let Some(below) = below { text.small x=(left) y=(y + 34.5) { (fitted(below, FITS)) } }
     };
     html! {
         @if let Some(page) = page { a href=(page) { (inside) } } @else { g { (inside) } }
@@ -199,6 +199,14 @@ fn per_minute(rate: Option<f64>) -> Option<String> {
     }
 }
 
+/// A text in so many characters: a longer one is cut, and says so.
+pub fn fitted(text: &str, characters: usize) -> String {
+    if text.chars().count() <= characters {
+        return text.to_owned();
+    }
+    text.chars().take(characters - 1).chain(['…']).collect()
+}
+
 /// The class of an arrow by its requests a minute.
 pub fn busy(rate: Option<f64>) -> &'static str {
     match rate.unwrap_or_default() {
@@ -207,13 +215,6 @@ pub fn busy(rate: Option<f64>) -> &'static str {
         rate if rate > 0.0 => "busy",
         _ => "",
     }
-}
-
-fn fitted(text: &str) -> String {
-    if text.chars().count() <= FITS {
-        return text.to_owned();
-    }
-    text.chars().take(FITS - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::api::Data;
 use crate::chart::number;
-use crate::diagram::busy;
+use crate::diagram::{busy, fitted};
 use crate::form::encoded;
 use maud::{Markup, html};
 use serde_json::Value;
@@ -87,8 +87,8 @@ fn service(x: f64, y: f64, node: &Node, minutes: i64) -> Markup {
     let bars = [("dot-good", 0.0, well), ("dot-wait", well, errors), ("dot-bad", well + errors, faults)];
     html! {
         rect.box x=(x) y=(y) width=(BOX.0) height=(BOX.1) rx="8" {}
-        text.name x=(x + 10.0) y=(y + 19.0) { (fitted(&node.name)) }
-        text.small x=(x + 10.0) y=(y + 34.0) { (fitted(kind(&node.kind))) }
+        text.name x=(x + 10.0) y=(y + 19.0) { (fitted(&node.name, FITS)) }
+        text.small x=(x + 10.0) y=(y + 34.0) { (fitted(kind(&node.kind), FITS)) }
         @if seen.total > 0 {
             text.small x=(x + 10.0) y=(y + 50.0) { (rate(seen, minutes)) " · " (average(seen)) }
             @for (class, from, width) in bars {
@@ -314,13 +314,6 @@ impl Map {
         open.remove(&node);
         done.insert(node);
     }
-}
-
-fn fitted(text: &str) -> String {
-    if text.chars().count() <= FITS {
-        return text.to_owned();
-    }
-    text.chars().take(FITS - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod foreign;
 mod stage;
 
 use clap::Parser;
-use cutting::{Dice, FEATURES, Moves};
+use cutting::{Dice, FEATURES, Moves, percentile};
 use quarry_load::{Account, Load, LoadConfig, LoadHandle, Pace, PathSpec, Verdict};
 use stage::Stage;
 use std::time::{Duration, Instant};
@@ -311,13 +311,6 @@ fn reads(stage: &Stage, rate: u32) -> LoadHandle {
 
 fn ms(micros: u64) -> f64 {
     micros as f64 / 1e3
-}
-
-fn percentile(values: &[u64], share: f64) -> u64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    let index = (sorted.len() as f64 * share) as usize;
-    sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
 fn spread(values: &[u64]) -> String {

@@ -2,41 +2,24 @@
 
 use super::tests::{choice, settings};
 use super::*;
-use bytes::Bytes;
-use http::Response;
-use http_body_util::Full;
 use quarry_aws::{ecs, iam};
 use quarry_wire::server::{self, Reply};
-use quarry_wire::{ServiceError, Timestamp, sigv4};
-use std::time::{SystemTime, UNIX_EPOCH};
+use quarry_wire::{ServiceError, sigv4};
 
 #[allow(dead_code, reason = "it is the other tests' server, and they look at more of a request")]
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../../tests/common/signed.rs"]
+mod signed;
 #[path = "../../../testkit/src/tls.rs"]
 mod tls;
 
 use common::{Received, serve};
+use signed::{authentic, http};
 use tls::Relay;
 
 /// Knows the key `P`, gives the key `T` to who assumes a role with it, and takes `T` for ECS.
 fn answer(received: &Received) -> Reply {
-    let call =
-        server::identify(quarry_aws::SERVICES, &received.method, &received.uri, &received.headers, &received.body);
-    let call = match call {
-        Ok(call) => call,
-        Err(refusal) => return refusal.reply("r"),
-    };
-    let request = sigv4::Request {
-        method: received.method.as_str(),
-        path: received.uri.path(),
-        query: received.uri.query().unwrap_or_default(),
-        headers: &received.headers,
-        body: &received.body,
-    };
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
-    let now = Timestamp::from_millis(i64::try_from(millis).expect("in range"));
-    let expected = sigv4::Expected { region: Some("eu-west-1"), service: Some(call.service.signing_name) };
     let keys = |id: &str| {
         let token = match id {
             "P" => None,
@@ -45,9 +28,10 @@ fn answer(received: &Received) -> Reply {
         };
         Some(sigv4::Credentials { access_key_id: id.into(), secret_access_key: "s".into(), session_token: token })
     };
-    if let Err(failure) = sigv4::verify(&request, now, expected, keys) {
-        return server::reply_error(call.protocol, call.service, &failure.error(call.protocol), "r");
-    }
+    let call = match authentic(received, "eu-west-1", keys) {
+        Ok(call) => call,
+        Err(refusal) => return refusal,
+    };
     if call.is::<sts::op::AssumeRole>() {
         let input: sts::AssumeRoleRequest = call.input().expect("an input");
         assert_eq!((input.role_session_name.as_deref(), input.external_id.as_deref()), (Some("quarry"), Some("ext")));
@@ -65,14 +49,6 @@ fn answer(received: &Received) -> Reply {
         return server::reply(call.protocol, call.service, call.operation, &output, "r");
     }
     server::reply_error(call.protocol, call.service, &ServiceError::new("Other", "", 400), "r")
-}
-
-fn http(reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = Response::builder().status(reply.status);
-    for (name, value) in reply.headers {
-        response = response.header(name, value);
-    }
-    response.body(Full::new(Bytes::from(reply.body))).expect("a response")
 }
 
 const FILES: (&str, &str) = (

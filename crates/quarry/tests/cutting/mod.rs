@@ -58,6 +58,14 @@ impl Dice {
     }
 }
 
+/// The value that this share of all lie below; 0 of none.
+pub fn percentile(values: &[u64], share: f64) -> u64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let index = (sorted.len() as f64 * share) as usize;
+    sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
 impl Moves {
     pub fn add(&mut self, other: Moves) {
         self.holds.extend(other.holds);
@@ -92,9 +100,7 @@ impl Moves {
     /// Milliseconds in each state of the holds: median / 99th percentile.
     pub fn lasted(&self) -> String {
         let lasted = self.states.iter().map(|(state, ms)| {
-            let mut sorted = ms.clone();
-            sorted.sort_unstable();
-            let [p50, p99] = [sorted.len() / 2, sorted.len() * 99 / 100].map(|at| sorted.get(at).copied().unwrap_or(0));
+            let [p50, p99] = [0.5, 0.99].map(|share| percentile(ms, share));
             format!("{state} {p50} / {p99}")
         });
         lasted.collect::<Vec<_>>().join(", ")
