@@ -24,6 +24,8 @@ mod tree;
 mod usage;
 mod watch;
 
+#[doc(hidden)]
+pub use cgroup::begins_in;
 pub use holder::{HUB_ADDRESS, holder_main};
 pub use image::{LayerStore, UnpackError, UnpackLimits};
 pub use leftovers::leftovers;

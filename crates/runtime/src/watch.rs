@@ -2,8 +2,9 @@
 
 use crate::layout::Layout;
 use crate::record::{self, Record};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
 use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags};
 use std::collections::{BTreeSet, HashMap};
@@ -103,43 +104,87 @@ impl Shared {
             wake();
         }
     }
+}
 
-    /// A descriptor per living shim. Its process id is its own as long as its lock is held.
-    fn follow_shims(&self, shims: &mut HashMap<String, OwnedFd>) {
-        for entry in std::fs::read_dir(self.layout.tasks()).into_iter().flatten().flatten() {
-            let Ok(id) = entry.file_name().into_string() else { continue };
-            if id.starts_with('.') || shims.contains_key(&id) {
-                continue;
-            }
-            let directory = entry.path();
-            let Ok(Some(state)) = record::read::<Record>(&directory.join("state.json")) else { continue };
-            let Some(pid) = Pid::from_raw(state.shim as i32) else { continue };
-            let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
-            if record::is_locked(&directory.join("lock")).unwrap_or(false) {
-                shims.insert(id, pidfd);
+/// The ends of living shims.
+struct Shims {
+    ends: OwnedFd,
+    /// By the number that its end is told with.
+    known: HashMap<u64, (String, OwnedFd)>,
+    numbers: HashMap<String, u64>,
+    next: u64,
+}
+
+/// The number of the watches' news.
+const CHANGES: u64 = 0;
+
+impl Shims {
+    fn new(changes: &OwnedFd) -> io::Result<Self> {
+        let ends = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&ends, changes, epoll::EventData::new_u64(CHANGES), epoll::EventFlags::IN)?;
+        Ok(Self { ends, known: HashMap::new(), numbers: HashMap::new(), next: CHANGES + 1 })
+    }
+
+    /// Follows those of all tasks that are not followed yet.
+    fn follow_all(&mut self, layout: &Layout) {
+        for entry in std::fs::read_dir(layout.tasks()).into_iter().flatten().flatten() {
+            if let Ok(id) = entry.file_name().into_string() {
+                self.follow(layout, &id);
             }
         }
+    }
+
+    /// Follows the shim of a task, if it lives. Its process id is its own as long as its lock is held.
+    fn follow(&mut self, layout: &Layout, id: &str) {
+        if id.starts_with('.') || self.numbers.contains_key(id) {
+            return;
+        }
+        let directory = layout.task(id);
+        let Ok(Some(state)) = record::read::<Record>(&directory.join("state.json")) else { return };
+        let Some(pid) = Pid::from_raw(state.shim as i32) else { return };
+        let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+        let number = epoll::EventData::new_u64(self.next);
+        if record::is_locked(&directory.join("lock")).unwrap_or(false)
+            && epoll::add(&self.ends, &pidfd, number, epoll::EventFlags::IN).is_ok()
+        {
+            self.known.insert(self.next, (id.to_owned(), pidfd));
+            self.numbers.insert(id.to_owned(), self.next);
+            self.next += 1;
+        }
+    }
+
+    /// The task whose shim has ended.
+    fn ended(&mut self, number: u64) -> Option<String> {
+        let (id, _) = self.known.remove(&number)?;
+        self.numbers.remove(&id);
+        Some(id)
     }
 }
 
 fn run(weak: &Weak<Shared>) {
-    let mut shims: HashMap<String, OwnedFd> = HashMap::new();
     let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
+    let Some(mut shims) = weak.upgrade().and_then(|shared| Shims::new(&shared.changes).ok()) else {
+        tracing::error!("the ends of tasks are not followed: no epoll instance");
+        return;
+    };
+    let (mut seen, mut all) = (BTreeSet::<String>::new(), true);
     loop {
         let Some(shared) = weak.upgrade() else { return };
-        shared.follow_shims(&mut shims);
-        let ids: Vec<String> = shims.keys().cloned().collect();
-        let ready = {
-            let mut set = vec![PollFd::new(&shared.changes, PollFlags::IN)];
-            set.extend(ids.iter().map(|id| PollFd::from_borrowed_fd(shims[id].as_fd(), PollFlags::IN)));
-            // Wakes now and then to see whether anybody still wants to know.
-            let _ = rustix::event::poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
-            set.iter().map(|p| !p.revents().is_empty()).collect::<Vec<_>>()
-        };
+        match std::mem::take(&mut all) {
+            true => shims.follow_all(&shared.layout),
+            false => seen.iter().for_each(|id| shims.follow(&shared.layout, id)),
+        }
+        seen.clear();
+        let mut events = Vec::with_capacity(64);
+        // Wakes now and then to see whether anybody still wants to know.
+        let pause = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let _ = epoll::wait(&shims.ends, spare_capacity(&mut events), Some(&pause));
+        let events: Vec<u64> = events.iter().map(|event: &epoll::Event| ({ event.data }).u64()).collect();
+        all |= events.is_empty();
         let mut changed = shared.blind.load(Ordering::Relaxed);
         let mut news = shared.news();
         news.any |= changed;
-        if ready[0] {
+        if events.contains(&CHANGES) {
             let mut reader = inotify::Reader::new(&shared.changes, &mut buffer);
             while let Ok(event) = reader.next() {
                 changed = true;
@@ -149,21 +194,24 @@ fn run(weak: &Weak<Shared>) {
                         news.tasks.remove(&event.wd());
                         news.changed.insert(id);
                     }
-                    (Some(id), _) => drop(news.changed.insert(id)),
+                    (Some(id), _) => {
+                        seen.insert(id.clone());
+                        news.changed.insert(id);
+                    }
                     // Of the directory of all tasks.
                     (None, Some(id)) if !id.starts_with('.') => drop(news.changed.insert(id)),
                     (None, Some(_)) => {}
                     // Events were lost, or it is a watch of before.
-                    (None, None) => news.any = true,
+                    (None, None) => {
+                        all = true;
+                        news.any = true;
+                    }
                 }
             }
         }
-        for (id, ready) in ids.iter().zip(&ready[1..]) {
-            if *ready {
-                shims.remove(id);
-                news.changed.insert(id.clone());
-                changed = true;
-            }
+        for id in events.iter().filter_map(|number| shims.ended(*number)) {
+            news.changed.insert(id);
+            changed = true;
         }
         drop(news);
         if changed {

@@ -484,3 +484,23 @@ fn the_inside_of_a_container() {
         assert!(log.lines().any(|l| l == line), "{line} is missing in\n{log}");
     }
 }
+
+/// Where version 2 is mounted, in whatever use: nothing is moved into a group of it.
+#[test]
+fn a_child_begins_in_the_group_of_version_two() {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let Some(line) = mounts.lines().find(|line| line.contains(" - cgroup2 ")) else {
+        println!("skipped: control groups of version 2 not found");
+        return;
+    };
+    let root = std::path::Path::new(line.split(' ').nth(4).unwrap());
+    let name = format!("quarry-test-{}", std::process::id());
+    if let Err(error) = std::fs::create_dir(root.join(&name)) {
+        println!("skipped: permission to make control groups not found ({error})");
+        return;
+    }
+    let harness = std::process::Command::new(env!("CARGO_BIN_EXE_quarry-runtime-harness"));
+    let ran = { harness }.arg("begins-in").arg(root).arg(&name).status();
+    std::fs::remove_dir(root.join(&name)).unwrap();
+    assert!(ran.unwrap().success());
+}

@@ -14,7 +14,7 @@ use crate::contract::{
     Changes, ChangesQuery, Chunk, Code, Event, Key, MAX_LIMIT, Op, Problem, Row, Snapshot, SnapshotQuery, Value,
 };
 use crate::digest::Sum;
-use crate::scope::{Scope, relation};
+use crate::scope::{Scope, literal, relation};
 
 const LIMIT: u32 = 1_000;
 /// A chunk that lies between two commits in the log, but not in the order of visibility, is read again.
@@ -137,8 +137,8 @@ impl Postgres {
     /// `GET /changes`, without waiting: the caller asks again.
     pub async fn changes_now(&self, query: &ChangesQuery) -> Result<Changes> {
         let scope = self.scope(&query.scope)?;
-        let client = self.client().await?;
-        let (fence, now) = tokio::try_join!(biased; store::fence(&client, &scope.name), now(&client, scope))?;
+        let client = self.lend().await?;
+        let (fence, now) = tokio::try_join!(biased; store::fence(&*client, &scope.name), now(&*client, scope))?;
         let (feed, shapes) = now.prepared(scope, &fence)?;
         let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
         let log = self.log(&client, &scope.name, &fence, Part::After(query.after, limit)).await?;
@@ -147,7 +147,7 @@ impl Postgres {
             return Err(Problem::new(Code::Gap, message).at(log.confirmed));
         }
         // A commit may be in the log before others see it; a chunk that is read afterwards has to have it.
-        let visible = Visible::now(&client).await?;
+        let visible = Visible::now(&*client).await?;
         let (mut to, mut whole) = (query.after, true);
         let (mut events, mut count) = (Vec::new(), 0);
         for transaction in log.transactions.iter().filter(|t| t.end > query.after) {
@@ -165,15 +165,23 @@ impl Postgres {
             to = to.max(log.read.min(query.until.unwrap_or(u64::MAX)));
         }
         let digest = sum_at(scope, &fence, &shapes, &log, to).map(|sum| sum.digest());
-        // What the other side has safe may be forgotten, once the digest up to there is stored; not while somebody reads
-        // the rows and needs the log from before. The server reads its log anew for it: not at every call.
-        let old = query.after > log.confirmed && self.is_due(&scope.name, log.transactions.len());
-        if old && self.may_forget(&client, &scope.name, Hold::Alone).await? {
-            let sum = sum_at(scope, &fence, &shapes, &log, query.after);
+        drop(client);
+        // The server reads its log anew for it: not at every call.
+        if query.after > log.confirmed && self.is_due(&scope.name, log.transactions.len(), query.wait_ms.is_some()) {
+            self.forget(scope, &fence, &shapes, &log, query.after).await?;
+        }
+        let head = log.read.max(to);
+        Ok(Changes { src: feed, from: query.after, to, head, counted: false, events, digest })
+    }
+
+    /// What the other side has safe may be forgotten, once the digest up to there is stored; not while somebody reads the rows
+    /// and needs the log from before.
+    async fn forget(&self, scope: &Scope, fence: &Fence, shapes: &[Shape], log: &Log, after: u64) -> Result<()> {
+        let client = self.client().await?;
+        if self.may_forget(&client, &scope.name, Hold::Alone).await? {
+            let sum = sum_at(scope, fence, shapes, log, after);
             let stored = match sum.filter(|_| fence.owner) {
-                Some(sum) if query.after > fence.digest_position => {
-                    store::keep(&client, &scope.name, &sum, query.after).await?
-                }
+                Some(sum) if after > fence.digest_position => store::keep(&client, &scope.name, &sum, after).await?,
                 Some(_) => true,
                 // Where another call has stored and forgotten more meanwhile, this one leaves it.
                 None if fence.owner => fence.digest.is_none(),
@@ -184,17 +192,16 @@ impl Postgres {
                 }
             };
             if stored {
-                let _reading = self.reading.lock().await;
                 let sql = "SELECT pg_replication_slot_advance($1::text::name, ($2::text)::pg_lsn)::text";
+                let mut reading = self.reading.lock().await;
+                let reader = self.reader(&mut reading).await?;
                 // Another task may read the slot at this moment: the next call does it.
-                let after = lsn(query.after);
-                let _ = client.query_typed(sql, &[(&fence.slot, Type::TEXT), (&after, Type::TEXT)]).await;
+                let _ = reader.query_typed(sql, &[(&fence.slot, Type::TEXT), (&lsn(after), Type::TEXT)]).await;
             }
             self.may_forget(&client, &scope.name, Hold::Over).await?;
         }
         self.put_back(client);
-        let head = log.read.max(to);
-        Ok(Changes { src: feed, from: query.after, to, head, counted: false, events, digest })
+        Ok(())
     }
 
     /// A lock of the database, with the connection's life at most: who reads rows shares it, who forgets log has it alone.
@@ -210,10 +217,11 @@ impl Postgres {
         Ok(row.get(0))
     }
 
-    /// Whether it is time to forget log again.
-    fn is_due(&self, scope: &str, transactions: usize) -> bool {
+    /// Whether it is time to forget log again. Who does not wait for changes is in a hurry, and leaves it to who does.
+    fn is_due(&self, scope: &str, transactions: usize, waits: bool) -> bool {
+        let (every, many) = if waits { (FORGET_EVERY, MANY) } else { (FORGET_EVERY * 5, MANY * 5) };
         let mut forgot = self.forgot.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = transactions >= MANY || forgot.get(scope).is_none_or(|at| at.elapsed() >= FORGET_EVERY);
+        let due = transactions >= many || forgot.get(scope).is_none_or(|at| at.elapsed() >= every);
         if due {
             forgot.insert(scope.to_owned(), Instant::now());
         }
@@ -222,7 +230,22 @@ impl Postgres {
 
     /// Reads the log from the confirmed position on.
     pub(super) async fn log(&self, client: &Client, scope: &str, fence: &Fence, part: Part) -> Result<Log> {
-        let _reading = self.reading.lock().await;
+        let mut reading = self.reading.lock().await;
+        let reader = self.reader(&mut reading).await?;
+        self.read(reader, client, scope, fence, part).await
+    }
+
+    /// The connection that reads slots.
+    async fn reader<'a>(&self, reading: &'a mut Option<Client>) -> Result<&'a Client> {
+        let open = reading.take().filter(|reader| !reader.is_closed());
+        let reader = match open {
+            Some(reader) => reader,
+            None => self.target.connect().await.map_err(failed)?,
+        };
+        Ok(reading.insert(reader))
+    }
+
+    async fn read(&self, reader: &Client, client: &Client, scope: &str, fence: &Fence, part: Part) -> Result<Log> {
         if matches!(part, Part::Committed) {
             let sql = "SELECT pg_logical_emit_message(true, 'cut', '')::text";
             client.query_typed(sql, &[]).await.map_err(failed)?;
@@ -244,8 +267,11 @@ impl Postgres {
             let mut tries = 0;
             let (rows, confirmed) = loop {
                 // Asked for afterwards: whoever moves the slot on meanwhile shows as a gap.
-                let read = async { client.query_typed(sql, &parameters).await.map_err(failed) };
-                match tokio::try_join!(biased; read, confirmed(client, fence)) {
+                let read = async {
+                    let rows = reader.query_typed(sql, &parameters).await.map_err(failed)?;
+                    Ok::<_, Problem>((rows, confirmed(client, fence).await?))
+                };
+                match read.await {
                     // Another task of the service reads it.
                     Err(problem) if problem.code == Code::Busy && tries < 40 => {
                         tries += 1;
@@ -293,18 +319,20 @@ pub fn publication(scope: &str) -> String {
     format!("cut_{scope}")
 }
 
+/// On how many tables of a scope what a cut needs is: names of the tables, the scope, the publication.
+pub(super) const PREPARE: &str = "PREPARE cut_counts (text[], text, text) AS \
+    WITH t AS (SELECT to_regclass(name)::oid AS oid FROM unnest($1) AS name) \
+    SELECT (SELECT count(*) FROM pg_class JOIN t USING (oid) WHERE relreplident = 'f'), \
+    (SELECT count(DISTINCT tgrelid) FROM pg_trigger WHERE tgname LIKE 'cut\\_' || $2 || '.%' AND tgenabled = 'A'), \
+    (SELECT count(*) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN t ON t.oid = r.prrelid \
+    WHERE p.pubname = $3)";
+
 /// Looks at the tables, in one exchange.
 pub async fn now(client: &impl GenericClient, scope: &Scope) -> Result<Now> {
-    let names: Vec<String> = scope.tables.iter().map(|t| relation(&t.name)).collect();
-    let sql = "WITH t AS (SELECT to_regclass(name)::oid AS oid FROM unnest($1) AS name) \
-               SELECT (SELECT count(*) FROM pg_class JOIN t USING (oid) WHERE relreplident = 'f'), \
-               (SELECT count(DISTINCT tgrelid) FROM pg_trigger WHERE tgname LIKE 'cut\\_' || $2::text || '.%' AND tgenabled = 'A'), \
-               (SELECT count(*) FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN t ON t.oid = r.prrelid \
-               WHERE p.pubname = $3)";
-    let publication = publication(&scope.name);
-    let parameters: [Typed<'_>; 3] =
-        [(&names, Type::TEXT_ARRAY), (&scope.name, Type::TEXT), (&publication, Type::TEXT)];
-    let counts = async { client.query_typed_one(sql, &parameters).await.map_err(failed) };
+    let names = scope.tables.iter().map(|t| literal(&relation(&t.name))).collect::<Vec<_>>().join(", ");
+    let (scope_name, publication) = (literal(&scope.name), literal(&publication(&scope.name)));
+    let sql = format!("EXECUTE cut_counts (ARRAY[{names}]::text[], {scope_name}, {publication})");
+    let counts = async { client.query_typed_one(&sql, &[]).await.map_err(failed) };
     let (shapes, row) = tokio::try_join!(biased; shape::shapes(client, scope), counts)?;
     Ok(Now { shapes, identities: row.get(0), guarded: row.get(1), published: row.get(2) })
 }

@@ -53,8 +53,9 @@ pub struct Postgres {
     /// Whether rows can be applied without the table's own triggers and foreign keys.
     replica: bool,
     idle: Mutex<Vec<Client>>,
-    /// One at a time may read a slot.
-    reading: tokio::sync::Mutex<()>,
+    /// One at a time may read a slot, on a connection for nothing else: to decode the log makes the server forget all that
+    /// its session knew of tables and plans, and the next question on it takes milliseconds.
+    reading: tokio::sync::Mutex<Option<Client>>,
     /// When log was last forgotten, by scope.
     forgot: Mutex<HashMap<String, Instant>>,
 }
@@ -62,6 +63,28 @@ pub struct Postgres {
 type Result<T> = std::result::Result<T, Problem>;
 /// A parameter with its type: a statement with such ones needs no question to the server before.
 type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A connection that goes back by itself.
+struct Lent<'a> {
+    kit: &'a Postgres,
+    client: Option<Client>,
+}
+
+impl std::ops::Deref for Lent<'_> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.client.as_ref().expect("it is there until it goes back")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            self.kit.put_back(client);
+        }
+    }
+}
 
 impl Postgres {
     /// Connects, and makes the kit's own tables. A scope that the database does not know yet is owned here, unless it is
@@ -73,10 +96,10 @@ impl Postgres {
             return Err(bad(format!("{unknown} is none of this application's scopes")));
         }
         let target = target(url)?;
-        let mut client = target.connect().await.map_err(failed)?;
+        let mut client = connect(&target).await?;
         let (schema, database, replica) = store::install(&mut client, &scopes, destinations).await?;
         let idle = Mutex::new(vec![client]);
-        let reading = tokio::sync::Mutex::new(());
+        let reading = tokio::sync::Mutex::default();
         let forgot = Mutex::default();
         Ok(Postgres { target, schema, database, scopes, replica, idle, reading, forgot })
     }
@@ -116,10 +139,9 @@ impl Postgres {
                     return Ok(changes);
                 }
                 tokio::time::sleep(pause.min(deadline - now)).await;
-                let client = self.client().await?;
+                let client = self.lend().await?;
                 let row =
                     client.query_typed_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.map_err(failed)?;
-                self.put_back(client);
                 if parse_lsn(row.get(0)) > changes.to {
                     break;
                 }
@@ -139,9 +161,15 @@ impl Postgres {
             match idle {
                 Some(client) if client.is_closed() => {}
                 Some(client) => return Ok(client),
-                None => return self.target.connect().await.map_err(failed),
+                None => return connect(&self.target).await,
             }
         }
+    }
+
+    /// A connection for what only reads, without a transaction and without locks: who gives the call up breaks nothing, so
+    /// that it is kept.
+    async fn lend(&self) -> Result<Lent<'_>> {
+        Ok(Lent { kit: self, client: Some(self.client().await?) })
     }
 
     /// Begins what every command on a scope begins with, in one exchange with `more`: a transaction that is on disk when it
@@ -180,6 +208,13 @@ fn target(url: &str) -> Result<Target> {
         "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1",
     );
     Ok(target)
+}
+
+/// A connection that has planned what is asked at every call.
+async fn connect(target: &Target) -> Result<Client> {
+    let client = target.connect().await.map_err(failed)?;
+    client.batch_execute(&format!("{}; {}", shape::PREPARE, feed::PREPARE)).await.map_err(failed)?;
+    Ok(client)
 }
 
 /// What a URL leads to, without the password and whatever else it says: `postgres://user@host:port/database`. Refused where

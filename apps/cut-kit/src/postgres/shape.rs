@@ -3,7 +3,6 @@
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::GenericClient;
-use tokio_postgres::types::Type;
 
 use super::{Result, failed};
 use crate::contract::{Column, Key, Row, Value};
@@ -31,24 +30,27 @@ pub async fn shapes(client: &impl GenericClient, scope: &Scope) -> Result<Vec<Op
     try_join_all(scope.tables.iter().map(|table| shape(client, table))).await
 }
 
+/// Planned once by connection (see [`super::connect`]): this is asked at every call, and planning takes longer than the answer.
+pub const PREPARE: &str = "PREPARE cut_shape (text) AS \
+    WITH key AS (SELECT a.attname::text AS name, k.place FROM pg_index i, \
+    unnest(i.indkey::int2[]) WITH ORDINALITY AS k (num, place), pg_attribute a \
+    WHERE i.indrelid = to_regclass($1) AND i.indisprimary AND a.attrelid = i.indrelid AND a.attnum = k.num) \
+    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
+    quote_ident(n.nspname) || '.' || quote_ident(t.typname), a.attnotnull, \
+    CASE WHEN a.attcollation <> 0 THEN c.collname::text || ' ' || d.datcollate::text END, \
+    ARRAY(SELECT name FROM key ORDER BY place), \
+    (SELECT pg_get_serial_sequence($1, name) FROM key WHERE place = 1), \
+    (SELECT nspname::text FROM pg_namespace WHERE oid = r.relnamespace) \
+    FROM pg_class r JOIN pg_attribute a ON a.attrelid = r.oid \
+    JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
+    LEFT JOIN pg_collation c ON c.oid = a.attcollation \
+    JOIN pg_database d ON d.datname = current_database() \
+    WHERE r.oid = to_regclass($1) AND r.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped \
+    AND a.attgenerated = '' ORDER BY a.attname::text COLLATE \"C\"";
+
 async fn shape(client: &impl GenericClient, table: &Tables) -> Result<Option<Shape>> {
-    // One question for everything: this is asked at every call.
-    let sql = "WITH key AS (SELECT a.attname::text AS name, k.place FROM pg_index i, \
-               unnest(i.indkey::int2[]) WITH ORDINALITY AS k (num, place), pg_attribute a \
-               WHERE i.indrelid = to_regclass($1) AND i.indisprimary AND a.attrelid = i.indrelid AND a.attnum = k.num) \
-               SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
-               quote_ident(n.nspname) || '.' || quote_ident(t.typname), a.attnotnull, \
-               CASE WHEN a.attcollation <> 0 THEN c.collname::text || ' ' || d.datcollate::text END, \
-               ARRAY(SELECT name FROM key ORDER BY place), \
-               (SELECT pg_get_serial_sequence($1, name) FROM key WHERE place = 1), \
-               (SELECT nspname::text FROM pg_namespace WHERE oid = r.relnamespace) \
-               FROM pg_class r JOIN pg_attribute a ON a.attrelid = r.oid \
-               JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace \
-               LEFT JOIN pg_collation c ON c.oid = a.attcollation \
-               JOIN pg_database d ON d.datname = current_database() \
-               WHERE r.oid = to_regclass($1) AND r.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped \
-               AND a.attgenerated = '' ORDER BY a.attname::text COLLATE \"C\"";
-    let rows = client.query_typed(sql, &[(&relation(&table.name), Type::TEXT)]).await.map_err(failed)?;
+    let sql = format!("EXECUTE cut_shape ({})", literal(&relation(&table.name)));
+    let rows = client.query_typed(&sql, &[]).await.map_err(failed)?;
     let Some(first) = rows.first() else { return Ok(None) };
     let (key, sequence, schema) = (first.get(5), first.get(6), first.get(7));
     let (mut columns, mut casts) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! What a database is like before a cut, without a trace of the question in it.
 
 use super::shape::{self, Shape};
-use super::{Result, failed, findings, store, target};
+use super::{Result, connect, failed, findings, store, target};
 use crate::contract::{Code, Finding, Problem, Role, ScopeState, Severity, Table};
 use crate::scope::{Scope, check_names};
 
@@ -21,7 +21,7 @@ pub struct Survey {
 /// tables are made.
 pub async fn survey(url: &str, scope: &Scope, role: Role) -> Result<Survey> {
     check_names(std::slice::from_ref(scope), true).map_err(|message| Problem::new(Code::BadRequest, message))?;
-    let mut client = target(url)?.connect().await.map_err(failed)?;
+    let mut client = connect(&target(url)?).await?;
     let tx = client.transaction().await.map_err(failed)?;
     let replica = tx.batch_execute("SET LOCAL session_replication_role = replica").await.is_ok();
     tx.rollback().await.map_err(failed)?;

@@ -28,6 +28,8 @@ pub struct ContractPair {
     source: End,
     destination: End,
     known: RefCell<Known>,
+    /// Held while changes are applied.
+    applying: tokio::sync::Mutex<()>,
 }
 
 /// What was last seen: names of feeds, and positions that only this platform moves.
@@ -48,7 +50,7 @@ fn index(side: Side) -> usize {
 
 impl ContractPair {
     pub fn new(scope: &str, source: End, destination: End) -> Self {
-        Self { scope: scope.to_owned(), source, destination, known: RefCell::default() }
+        Self { scope: scope.to_owned(), source, destination, known: RefCell::default(), applying: Default::default() }
     }
 
     fn end(&self, side: Side) -> &End {
@@ -174,6 +176,7 @@ impl ContractPair {
             events: changes.events,
             chunk: None,
         };
+        let _applying = self.applying.lock().await;
         let applied: Applied = match self.end(to).apply(&request, QUICK).await {
             Ok(applied) => applied,
             Err(failure) => {
@@ -292,6 +295,13 @@ impl Pair for ContractPair {
                 Some(position) => self.pass_on(from, position, wait, None).await,
                 None => Err(Trouble::new(format!("the {} follows nothing yet", from.other().name()))),
             }
+        })
+    }
+
+    fn settle(&self) -> Later<'_, ()> {
+        Box::pin(async {
+            drop(self.applying.lock().await);
+            Ok(())
         })
     }
 

@@ -208,7 +208,11 @@ impl Driver {
                 }
             }
             Step::Act(actions) => {
-                follower.want(eyes, &actions);
+                match progress.state {
+                    // Here it is done in turn with the fence's commands: two that read one log only wait for each other.
+                    State::Fence | State::CatchUp => follower.end(eyes).await,
+                    _ => follower.want(eyes, &actions),
+                }
                 let mut moved = false;
                 for action in actions {
                     moved |= self.act(cut, eyes, action).await;
@@ -243,7 +247,7 @@ impl Driver {
                 }
                 None => false,
             },
-            // A task of its own does it; in the hold it is done here too, so that nothing waits for a poll.
+            // A task of its own does it; once the fence is closed it is done here, so that nothing waits for a poll.
             Action::Follow { from } => match state {
                 State::Fence | State::CatchUp => eyes.follow_now(from, &pair).await,
                 _ => false,
@@ -255,11 +259,7 @@ impl Driver {
                 }
                 None => false,
             },
-            Action::GiveUp { side, epoch } => {
-                let done = eyes.fenced(side, pair.give_up(side, epoch)).await;
-                eyes.follow_now(side, &pair).await;
-                done
-            }
+            Action::GiveUp { side, epoch } => eyes.fenced(side, pair.give_up(side, epoch)).await,
             Action::Take { side, epoch, expect } => eyes.fenced(side, pair.take(side, epoch, expect)).await,
             Action::Retire { owner } => {
                 let fate = if owner == Side::Source { Fate::Clear } else { cut.fate };
@@ -317,6 +317,14 @@ impl Follower {
                 }
             });
             self.running = Some((from, task));
+        }
+    }
+
+    /// Stops between two batches.
+    async fn end(&mut self, eyes: &Eyes) {
+        if let (Some(_), Some(pair)) = (&self.running, &eyes.pair) {
+            let _ = pair.settle().await;
+            self.stop();
         }
     }
 

@@ -75,6 +75,10 @@ pub trait Pair {
     fn copy(&self, from: Side) -> Later<'_, Copied>;
     /// Applies what there is; waits for so long for the first change.
     fn follow(&self, from: Side, wait: Duration) -> Later<'_, Followed>;
+    /// Waits while changes are being applied: then a [`Pair::follow`] that waits for some can be given up without harm.
+    fn settle(&self) -> Later<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     fn verify(&self, owner: Side) -> Later<'_, Verified>;
     fn give_up(&self, side: Side, epoch: u64) -> Later<'_, Fenced>;
     fn take(&self, side: Side, epoch: u64, expect: Option<(u64, String)>) -> Later<'_, Fenced>;

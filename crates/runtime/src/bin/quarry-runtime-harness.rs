@@ -2,7 +2,7 @@
 //! holder and probe. `quarry` plays the same parts through the same function.
 //!
 //! `drive <data dir> <spec.json>` launches a task and then waits to be killed: the "daemon" that
-//! dies in the tests of adoption.
+//! dies in the tests of adoption. `begins-in <root> <name>` ends with 0 if a child begins in that control group.
 
 use quarry_domain::task::TaskRuntime;
 use std::path::PathBuf;
@@ -14,8 +14,14 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "drive", data, spec] => drive(PathBuf::from(data), PathBuf::from(spec)),
+        [_, "begins-in", root, name] => {
+            let begins = quarry_runtime::begins_in(root.as_ref(), name).expect("the child is made");
+            std::process::exit(i32::from(!begins));
+        }
         _ => {
-            eprintln!("usage: quarry-runtime-harness shim|holder|probe <dir> | drive <data dir> <spec.json>");
+            eprintln!(
+                "usage: quarry-runtime-harness shim|holder|probe <dir> | drive <data dir> <spec.json> | begins-in <root> <name>"
+            );
             std::process::exit(2);
         }
     }

@@ -6,7 +6,7 @@ use super::limits;
 use super::rootfs::{DEVICES, Files, Mounts, Volume};
 use super::sandbox::{Sandbox, context};
 use super::seccomp::Filters;
-use crate::cgroup::Group;
+use crate::cgroup::{self, Group};
 use crate::sys::{self, Forked, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use quarry_domain::task::ContainerSpec;
 use rustix::fd::{AsFd, OwnedFd};
@@ -55,7 +55,7 @@ pub fn start(spec: &ContainerSpec, around: Surroundings) -> Result<Running, Fail
         ranged: around.sandbox.ranged,
         rehearsal: around.rehearsal,
     };
-    let middle = match sys::fork(0).map_err(|e| context("fork", e))? {
+    let middle = match cgroup::fork_into(around.group.as_ref()).map_err(|e| context("fork", e))? {
         Forked::Child => {
             drop(ours);
             let mut shim = Some(theirs);

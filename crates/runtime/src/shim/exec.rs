@@ -7,6 +7,7 @@ use super::limits;
 use super::sandbox::{Sandbox, context};
 use super::seccomp::Filters;
 use crate::broker;
+use crate::cgroup;
 use crate::sys::{self, Forked};
 use quarry_domain::link::ExecReply;
 use quarry_domain::task::ContainerSpec;
@@ -138,7 +139,7 @@ impl Session {
 
 /// Runs a command in a container of namespaces, as its user and with no more rights than its program.
 pub fn run(place: &Place<'_>, command: &[String], streams: Streams<'_>) -> io::Result<(i32, OwnedFd)> {
-    match sys::fork(0)? {
+    match cgroup::fork_into(place.container.group.as_ref())? {
         Forked::Child => {
             let run = || between(place, command, streams);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));

@@ -41,9 +41,9 @@ pub fn connect(
     if let (Some((namespace, address, gateway)), Some(mut hub_link)) = (hub, hub_link) {
         let peer = peer_name(id);
         link.make_veth("eth0", &peer, namespace).map_err(|e| context("making eth0", e))?;
-        // The hub speaks IPv4 only; lo keeps ::1.
-        let _ = std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1");
         let index = link.link_index("eth0")?;
+        // The hub speaks IPv4 only; lo keeps ::1. A kernel without IPv6 refuses.
+        let _ = link.without_ipv6_address(index);
         link.add_address(index, address).map_err(|e| context("giving eth0 its address", e))?;
         link.up(index)?;
         let peer_index = hub_link.link_index(&peer)?;

@@ -13,7 +13,7 @@ use super::inside::{self, Failure};
 use super::limits;
 use super::sandbox::context;
 use super::seccomp::Filters;
-use crate::cgroup::Group;
+use crate::cgroup::{self, Group};
 use crate::sys::{self, Forked};
 use quarry_domain::task::{ContainerSpec, Mount, TaskSpec};
 use rustix::fd::OwnedFd;
@@ -123,7 +123,7 @@ pub fn start(
     }
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let pid = match sys::fork(0)? {
+    let pid = match cgroup::fork_into(group.as_ref())? {
         Forked::Child => {
             drop(ours);
             let mut shim = Some(theirs);

@@ -5,6 +5,8 @@ mod bad_input;
 mod blue_green;
 mod daemon;
 mod deployments;
+// The points are there in debug builds only.
+#[cfg(debug_assertions)]
 mod failpoints;
 mod instances;
 mod life;
