@@ -65,6 +65,8 @@ pub(crate) mod tests;
 mod tests_attributes;
 #[cfg(test)]
 mod tests_https;
+#[cfg(test)]
+mod tests_targets;
 
 use crate::api::Operations;
 use crate::store::{StoreError, Tx};
