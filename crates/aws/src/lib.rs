@@ -13,6 +13,8 @@ pub mod autoscaling;
 #[rustfmt::skip]
 pub mod cloudformation;
 #[rustfmt::skip]
+pub mod cloudtrail;
+#[rustfmt::skip]
 pub mod cloudwatch;
 #[rustfmt::skip]
 pub mod ec2;
@@ -45,6 +47,7 @@ pub static SERVICES: &[&ServiceModel] = &[
     &application_autoscaling::SERVICE,
     &autoscaling::SERVICE,
     &cloudformation::SERVICE,
+    &cloudtrail::SERVICE,
     &cloudwatch::SERVICE,
     &ec2::SERVICE,
     &ecr::SERVICE,

@@ -10,6 +10,7 @@ pub mod authorization;
 pub mod autoscaling;
 pub mod calls;
 pub mod cloudformation;
+pub mod cloudtrail;
 pub mod cloudwatch;
 pub mod cut;
 pub mod ec2;

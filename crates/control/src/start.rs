@@ -4,8 +4,8 @@ use crate::api::Operations;
 use crate::endpoint::Auth;
 use crate::platform::Platform;
 use crate::{
-    acm, applicationautoscaling, autoscaling, cloudformation, cloudwatch, cut, ec2, ecr, ecs, elbv2, iam, link, logs,
-    secretsmanager, servicediscovery, ssm, sts, xray,
+    acm, applicationautoscaling, autoscaling, cloudformation, cloudtrail, cloudwatch, cut, ec2, ecr, ecs, elbv2, iam,
+    link, logs, secretsmanager, servicediscovery, ssm, sts, xray,
 };
 use quarry_domain::image::{RegistryAccess, RegistryAuth, RegistryUse};
 use std::io;
@@ -46,6 +46,7 @@ pub fn operations() -> Operations {
     applicationautoscaling::register(&mut operations);
     autoscaling::register(&mut operations);
     cloudformation::register(&mut operations);
+    cloudtrail::register(&mut operations);
     cloudwatch::register(&mut operations);
     ec2::register(&mut operations);
     ecr::register(&mut operations);

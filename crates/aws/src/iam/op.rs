@@ -21,6 +21,32 @@ pub(crate) static ADD_ROLE_TO_INSTANCE_PROFILE: OperationModel = OperationModel 
     paginator: None,
 };
 
+operation!(AddUserToGroup, ADD_USER_TO_GROUP, shapes::AddUserToGroupRequest, Empty);
+pub(crate) static ADD_USER_TO_GROUP: OperationModel = OperationModel {
+    name: "AddUserToGroup",
+    new_input: boxed::<shapes::AddUserToGroupRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::AddUserToGroupRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(AttachGroupPolicy, ATTACH_GROUP_POLICY, shapes::AttachGroupPolicyRequest, Empty);
+pub(crate) static ATTACH_GROUP_POLICY: OperationModel = OperationModel {
+    name: "AttachGroupPolicy",
+    new_input: boxed::<shapes::AttachGroupPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::AttachGroupPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::POLICY_NOT_ATTACHABLE_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(AttachRolePolicy, ATTACH_ROLE_POLICY, shapes::AttachRolePolicyRequest, Empty);
 pub(crate) static ATTACH_ROLE_POLICY: OperationModel = OperationModel {
     name: "AttachRolePolicy",
@@ -57,6 +83,19 @@ pub(crate) static CREATE_ACCESS_KEY: OperationModel = OperationModel {
     has_output: true,
     result_wrapper: "CreateAccessKeyResult",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(CreateGroup, CREATE_GROUP, shapes::CreateGroupRequest, shapes::CreateGroupResponse);
+pub(crate) static CREATE_GROUP: OperationModel = OperationModel {
+    name: "CreateGroup",
+    new_input: boxed::<shapes::CreateGroupRequest>,
+    new_output: boxed::<shapes::CreateGroupResponse>,
+    input: <shapes::CreateGroupRequest as Shape>::SCHEMA,
+    output: <shapes::CreateGroupResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "CreateGroupResult",
+    errors: &[&error::LIMIT_EXCEEDED_EXCEPTION, &error::ENTITY_ALREADY_EXISTS_EXCEPTION, &error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };
 
@@ -144,6 +183,32 @@ pub(crate) static DELETE_ACCESS_KEY: OperationModel = OperationModel {
     new_input: boxed::<shapes::DeleteAccessKeyRequest>,
     new_output: boxed::<Empty>,
     input: <shapes::DeleteAccessKeyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DeleteGroup, DELETE_GROUP, shapes::DeleteGroupRequest, Empty);
+pub(crate) static DELETE_GROUP: OperationModel = OperationModel {
+    name: "DeleteGroup",
+    new_input: boxed::<shapes::DeleteGroupRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteGroupRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::DELETE_CONFLICT_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(DeleteGroupPolicy, DELETE_GROUP_POLICY, shapes::DeleteGroupPolicyRequest, Empty);
+pub(crate) static DELETE_GROUP_POLICY: OperationModel = OperationModel {
+    name: "DeleteGroupPolicy",
+    new_input: boxed::<shapes::DeleteGroupPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DeleteGroupPolicyRequest as Shape>::SCHEMA,
     output: <Empty as Shape>::SCHEMA,
     has_output: false,
     result_wrapper: "",
@@ -281,6 +346,19 @@ pub(crate) static DELETE_USER_POLICY: OperationModel = OperationModel {
     paginator: None,
 };
 
+operation!(DetachGroupPolicy, DETACH_GROUP_POLICY, shapes::DetachGroupPolicyRequest, Empty);
+pub(crate) static DETACH_GROUP_POLICY: OperationModel = OperationModel {
+    name: "DetachGroupPolicy",
+    new_input: boxed::<shapes::DetachGroupPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::DetachGroupPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(DetachRolePolicy, DETACH_ROLE_POLICY, shapes::DetachRolePolicyRequest, Empty);
 pub(crate) static DETACH_ROLE_POLICY: OperationModel = OperationModel {
     name: "DetachRolePolicy",
@@ -343,6 +421,32 @@ pub(crate) static GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY: OperationModel = Operat
     has_output: true,
     result_wrapper: "GetContextKeysForPrincipalPolicyResult",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION],
+    paginator: None,
+};
+
+operation!(GetGroup, GET_GROUP, shapes::GetGroupRequest, shapes::GetGroupResponse);
+pub(crate) static GET_GROUP: OperationModel = OperationModel {
+    name: "GetGroup",
+    new_input: boxed::<shapes::GetGroupRequest>,
+    new_output: boxed::<shapes::GetGroupResponse>,
+    input: <shapes::GetGroupRequest as Shape>::SCHEMA,
+    output: <shapes::GetGroupResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "GetGroupResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Users"], more_results: "IsTruncated" }),
+};
+
+operation!(GetGroupPolicy, GET_GROUP_POLICY, shapes::GetGroupPolicyRequest, shapes::GetGroupPolicyResponse);
+pub(crate) static GET_GROUP_POLICY: OperationModel = OperationModel {
+    name: "GetGroupPolicy",
+    new_input: boxed::<shapes::GetGroupPolicyRequest>,
+    new_output: boxed::<shapes::GetGroupPolicyResponse>,
+    input: <shapes::GetGroupPolicyRequest as Shape>::SCHEMA,
+    output: <shapes::GetGroupPolicyResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "GetGroupPolicyResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };
 
@@ -476,6 +580,19 @@ pub(crate) static LIST_ACCOUNT_ALIASES: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["AccountAliases"], more_results: "IsTruncated" }),
 };
 
+operation!(ListAttachedGroupPolicies, LIST_ATTACHED_GROUP_POLICIES, shapes::ListAttachedGroupPoliciesRequest, shapes::ListAttachedGroupPoliciesResponse);
+pub(crate) static LIST_ATTACHED_GROUP_POLICIES: OperationModel = OperationModel {
+    name: "ListAttachedGroupPolicies",
+    new_input: boxed::<shapes::ListAttachedGroupPoliciesRequest>,
+    new_output: boxed::<shapes::ListAttachedGroupPoliciesResponse>,
+    input: <shapes::ListAttachedGroupPoliciesRequest as Shape>::SCHEMA,
+    output: <shapes::ListAttachedGroupPoliciesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListAttachedGroupPoliciesResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["AttachedPolicies"], more_results: "IsTruncated" }),
+};
+
 operation!(ListAttachedRolePolicies, LIST_ATTACHED_ROLE_POLICIES, shapes::ListAttachedRolePoliciesRequest, shapes::ListAttachedRolePoliciesResponse);
 pub(crate) static LIST_ATTACHED_ROLE_POLICIES: OperationModel = OperationModel {
     name: "ListAttachedRolePolicies",
@@ -513,6 +630,32 @@ pub(crate) static LIST_ENTITIES_FOR_POLICY: OperationModel = OperationModel {
     result_wrapper: "ListEntitiesForPolicyResult",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::INVALID_INPUT_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["PolicyGroups", "PolicyUsers", "PolicyRoles"], more_results: "IsTruncated" }),
+};
+
+operation!(ListGroupPolicies, LIST_GROUP_POLICIES, shapes::ListGroupPoliciesRequest, shapes::ListGroupPoliciesResponse);
+pub(crate) static LIST_GROUP_POLICIES: OperationModel = OperationModel {
+    name: "ListGroupPolicies",
+    new_input: boxed::<shapes::ListGroupPoliciesRequest>,
+    new_output: boxed::<shapes::ListGroupPoliciesResponse>,
+    input: <shapes::ListGroupPoliciesRequest as Shape>::SCHEMA,
+    output: <shapes::ListGroupPoliciesResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListGroupPoliciesResult",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["PolicyNames"], more_results: "IsTruncated" }),
+};
+
+operation!(ListGroups, LIST_GROUPS, shapes::ListGroupsRequest, shapes::ListGroupsResponse);
+pub(crate) static LIST_GROUPS: OperationModel = OperationModel {
+    name: "ListGroups",
+    new_input: boxed::<shapes::ListGroupsRequest>,
+    new_output: boxed::<shapes::ListGroupsResponse>,
+    input: <shapes::ListGroupsRequest as Shape>::SCHEMA,
+    output: <shapes::ListGroupsResponse as Shape>::SCHEMA,
+    has_output: true,
+    result_wrapper: "ListGroupsResult",
+    errors: &[&error::SERVICE_FAILURE_EXCEPTION],
+    paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Groups"], more_results: "IsTruncated" }),
 };
 
 operation!(ListGroupsForUser, LIST_GROUPS_FOR_USER, shapes::ListGroupsForUserRequest, shapes::ListGroupsForUserResponse);
@@ -684,6 +827,19 @@ pub(crate) static LIST_USERS: OperationModel = OperationModel {
     paginator: Some(Paginator { input_token: &["Marker"], output_token: &["Marker"], limit_key: "MaxItems", result_key: &["Users"], more_results: "IsTruncated" }),
 };
 
+operation!(PutGroupPolicy, PUT_GROUP_POLICY, shapes::PutGroupPolicyRequest, Empty);
+pub(crate) static PUT_GROUP_POLICY: OperationModel = OperationModel {
+    name: "PutGroupPolicy",
+    new_input: boxed::<shapes::PutGroupPolicyRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::PutGroupPolicyRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::LIMIT_EXCEEDED_EXCEPTION, &error::MALFORMED_POLICY_DOCUMENT_EXCEPTION, &error::NO_SUCH_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
 operation!(PutRolePermissionsBoundary, PUT_ROLE_PERMISSIONS_BOUNDARY, shapes::PutRolePermissionsBoundaryRequest, Empty);
 pub(crate) static PUT_ROLE_PERMISSIONS_BOUNDARY: OperationModel = OperationModel {
     name: "PutRolePermissionsBoundary",
@@ -746,6 +902,19 @@ pub(crate) static REMOVE_ROLE_FROM_INSTANCE_PROFILE: OperationModel = OperationM
     has_output: false,
     result_wrapper: "",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(RemoveUserFromGroup, REMOVE_USER_FROM_GROUP, shapes::RemoveUserFromGroupRequest, Empty);
+pub(crate) static REMOVE_USER_FROM_GROUP: OperationModel = OperationModel {
+    name: "RemoveUserFromGroup",
+    new_input: boxed::<shapes::RemoveUserFromGroupRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::RemoveUserFromGroupRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };
 
@@ -915,6 +1084,19 @@ pub(crate) static UPDATE_ASSUME_ROLE_POLICY: OperationModel = OperationModel {
     has_output: false,
     result_wrapper: "",
     errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::MALFORMED_POLICY_DOCUMENT_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::UNMODIFIABLE_ENTITY_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
+    paginator: None,
+};
+
+operation!(UpdateGroup, UPDATE_GROUP, shapes::UpdateGroupRequest, Empty);
+pub(crate) static UPDATE_GROUP: OperationModel = OperationModel {
+    name: "UpdateGroup",
+    new_input: boxed::<shapes::UpdateGroupRequest>,
+    new_output: boxed::<Empty>,
+    input: <shapes::UpdateGroupRequest as Shape>::SCHEMA,
+    output: <Empty as Shape>::SCHEMA,
+    has_output: false,
+    result_wrapper: "",
+    errors: &[&error::NO_SUCH_ENTITY_EXCEPTION, &error::ENTITY_ALREADY_EXISTS_EXCEPTION, &error::LIMIT_EXCEEDED_EXCEPTION, &error::SERVICE_FAILURE_EXCEPTION],
     paginator: None,
 };
 

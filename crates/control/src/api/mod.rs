@@ -190,6 +190,7 @@ pub fn reads_only(operation: &str) -> bool {
             "BatchGet",
             "Validate",
             "Filter",
+            "Lookup",
             "Discover",
             "Simulate",
             "Test",

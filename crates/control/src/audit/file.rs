@@ -1,5 +1,6 @@
 //! The file: appended to by one thread, turned at a size, and bounded in number.
 
+use super::{Backwards, Position};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -58,6 +59,12 @@ impl Trail {
     /// The files, the newest first.
     pub fn files(&self) -> Vec<PathBuf> {
         (0..=OLDER).map(|age| self.path(age)).filter(|path| path.exists()).collect()
+    }
+
+    /// All records, those that were just added too, the newest first; see [`Backwards::new`] for `from`.
+    pub fn backwards(&self, from: Option<Position>) -> io::Result<Backwards> {
+        self.flush();
+        Backwards::new((0..=OLDER).map(|age| self.path(age)).collect(), from)
     }
 
     fn send(&self, message: Message) {

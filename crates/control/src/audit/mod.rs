@@ -5,12 +5,14 @@
 //! writes; calls only hand over. As CloudTrail does by itself, it leaves out the calls that only carry data, such as
 //! log events and metrics, unless they were refused.
 
+mod backwards;
 mod file;
 pub mod parameters;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use backwards::{Backwards, Position};
 pub use file::Trail;
 pub use parameters::Parameters;
 

@@ -11,11 +11,12 @@ use crate::{ec2, secretsmanager, ssm};
 use quarry_domain::arn::{resource_part, short_name};
 
 /// Functions of templates, see `models/actions.toml`.
-pub const FUNCTIONS: [&str; 21] = [
+pub const FUNCTIONS: [&str; 22] = [
     "name",
     "role",
     "user",
     "userboundary",
+    "iamgroup",
     "profile",
     "profilerole",
     "boundary",
@@ -48,6 +49,7 @@ pub fn call(platform: &Platform, tx: &Tx<'_>, function: &str, value: String) -> 
         // Path and name.
         "role" => one(iam::role_path(tx, short_name(&value))?.unwrap_or_else(|| format!("/{}", short_name(&value)))),
         "user" => one(iam::user_path(tx, &value)?.unwrap_or_else(|| format!("/{value}"))),
+        "iamgroup" => one(iam::group_path(tx, &value)?.unwrap_or_else(|| format!("/{value}"))),
         "userboundary" => Ok(iam::user_boundary(tx, &value)?.into_iter().collect()),
         "profile" => one(iam::profile_path(tx, &value)?.unwrap_or_else(|| format!("/{value}"))),
         "profilerole" => Ok(iam::profile_role(tx, short_name(&value))?.into_iter().collect()),

@@ -1,13 +1,21 @@
 //! Dynamic references: `{{resolve:ssm:…}}` and `{{resolve:secretsmanager:…}}`, whose values are read
 //! when a resource is made or changed and are kept nowhere.
+//!
+//! An attribute that is a secret takes the same form, `{{resolve:sealed:…}}`, with the value sealed: so it goes through
+//! properties and outputs, and is opened where it is used and where the owner is shown it. Templates cannot write one.
 
 use super::resource::call::{call, refused};
 use crate::api::{Ctx, Result};
+use crate::platform::Platform;
+use crate::vault::Sealed;
 use quarry_aws::{secretsmanager, ssm};
 use quarry_wire::ServiceError;
 use serde_json::{Map, Value, json};
 
 const OPENING: &str = "{{resolve:";
+const SEALED: &str = "{{resolve:sealed:";
+/// Under which attributes are sealed.
+const CONTEXT: &str = "cloudformation attribute";
 /// Most references in one template, as AWS has it.
 const MOST: usize = 60;
 
@@ -22,6 +30,36 @@ pub fn resolve(ctx: &mut Ctx<'_>, type_name: &str, properties: &Map<String, Valu
     Ok(resolved)
 }
 
+/// A secret as an attribute, an output or a property keeps it.
+pub fn sealed(ctx: &Ctx<'_>, secret: &str) -> String {
+    format!("{SEALED}{}}}}}", ctx.platform.vault.seal(CONTEXT, secret.as_bytes()))
+}
+
+/// Whether a secret is in the text.
+pub fn is_sealed(text: &str) -> bool {
+    text.contains(SEALED)
+}
+
+/// A text with the secrets in it opened.
+pub fn opened(platform: &Platform, text: &str) -> Result<String> {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, inner)) = rest.split_once(SEALED) {
+        let Some((sealed, after)) = inner.split_once("}}") else { break };
+        out.push_str(before);
+        out.push_str(&open(platform, sealed)?);
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn open(platform: &Platform, sealed: &str) -> Result<String> {
+    let sealed: Option<Sealed> = serde_json::from_value(sealed.into()).ok();
+    let clear = sealed.and_then(|sealed| platform.vault.open_sealed(CONTEXT, &sealed).ok());
+    let text = clear.and_then(|clear| clear.into_text().ok());
+    text.ok_or_else(|| refused("Could not parse the dynamic reference to a sealed value"))
+}
+
 /// Checks the form of every reference in a template, and that there are not too many.
 pub fn check<'a>(values: impl Iterator<Item = (String, &'a Value)>) -> Result<(), String> {
     let mut count = 0;
@@ -30,8 +68,10 @@ pub fn check<'a>(values: impl Iterator<Item = (String, &'a Value)>) -> Result<()
         texts(value, &mut |text| {
             for reference in references(text) {
                 count += 1;
-                if let Err(error) = Reference::parse(reference, &place) {
-                    found = Err(error);
+                match Reference::parse(reference, &place) {
+                    Ok(Reference::Sealed(_)) => found = Err(unparsable(reference)),
+                    Ok(_) => {}
+                    Err(error) => found = Err(error),
                 }
             }
         });
@@ -57,12 +97,13 @@ enum Reference<'a> {
         stage: &'a str,
         version: &'a str,
     },
+    Sealed(&'a str),
 }
 
 impl<'a> Reference<'a> {
     /// `text` is what stands between `{{resolve:` and `}}`.
     fn parse(text: &'a str, place: &str) -> Result<Self, String> {
-        let wrong = || format!("Could not parse the dynamic reference {OPENING}{text}}}}}");
+        let wrong = || unparsable(text);
         let (service, rest) = text.split_once(':').ok_or_else(wrong)?;
         match service {
             "ssm" => {
@@ -96,12 +137,14 @@ impl<'a> Reference<'a> {
                 }
                 Ok(Self::Secret { id, key, stage, version })
             }
+            "sealed" => Ok(Self::Sealed(rest)),
             _ => Err(wrong()),
         }
     }
 
     fn value(&self, ctx: &mut Ctx<'_>) -> Result<String> {
         match self {
+            Self::Sealed(sealed) => open(ctx.platform, sealed),
             Self::Parameter { name, version } => {
                 let full = version.map_or_else(|| (*name).to_owned(), |version| format!("{name}:{version}"));
                 let output = call::<ssm::op::GetParameter>(ctx, json!({"Name": full}))
@@ -135,6 +178,10 @@ impl<'a> Reference<'a> {
             }
         }
     }
+}
+
+fn unparsable(reference: &str) -> String {
+    format!("Could not parse the dynamic reference {OPENING}{reference}}}}}")
 }
 
 fn unread(error: ServiceError, message: String) -> ServiceError {

@@ -99,6 +99,9 @@ mod tests;
 mod tests_drift;
 
 #[cfg(test)]
+mod tests_identity;
+
+#[cfg(test)]
 mod tests_real;
 
 #[cfg(test)]

@@ -1,19 +1,24 @@
 //! Records as the API shows them.
 
+use super::dynamic;
 use super::records::{Stack, StackDrift, StackResource};
 use super::template::{Resolved, Template};
+use crate::api::Result;
+use crate::platform::Platform;
 use quarry_aws::cloudformation as shape;
 use quarry_wire::Timestamp;
 use std::collections::BTreeMap;
 
-pub fn stack(stack: &Stack) -> shape::Stack {
-    let output = |o: &super::records::StackOutput| shape::Output {
-        output_key: Some(o.key.clone()),
-        output_value: Some(o.value.clone()),
-        description: o.description.clone(),
-        export_name: o.export.clone(),
+pub fn stack(platform: &Platform, stack: &Stack) -> Result<shape::Stack> {
+    let output = |o: &super::records::StackOutput| -> Result<shape::Output> {
+        Ok(shape::Output {
+            output_key: Some(o.key.clone()),
+            output_value: Some(dynamic::opened(platform, &o.value)?),
+            description: o.description.clone(),
+            export_name: o.export.clone(),
+        })
     };
-    shape::Stack {
+    Ok(shape::Stack {
         stack_id: Some(stack.id.clone()),
         stack_name: Some(stack.name.clone()),
         change_set_id: stack.change_set_id.clone(),
@@ -28,14 +33,14 @@ pub fn stack(stack: &Stack) -> shape::Stack {
         notification_arns: Some(stack.revision.notification_arns.clone()),
         timeout_in_minutes: stack.timeout_minutes,
         capabilities: some(stack.revision.capabilities.clone()),
-        outputs: some(stack.revision.outputs.iter().map(output).collect()),
+        outputs: some(stack.revision.outputs.iter().map(output).collect::<Result<_>>()?),
         role_arn: stack.role_arn.clone(),
         tags: Some(tags(&stack.revision.tags)),
         enable_termination_protection: Some(stack.termination_protection),
         rollback_configuration: Some(shape::RollbackConfiguration::default()),
         drift_information: Some(drift(stack)),
         ..Default::default()
-    }
+    })
 }
 
 /// What is known of a stack's drift.

@@ -1,4 +1,4 @@
-//! What users and roles have in common: their own policies, and the managed ones that are attached to them.
+//! What users, groups and roles have in common: their own policies, and the managed ones that are attached to them.
 
 use super::document::{self, Use};
 use super::entity::{Page, page};
@@ -8,7 +8,7 @@ use quarry_aws::iam::{AttachedPolicy, error};
 use quarry_domain::arn::short_name;
 use std::collections::BTreeMap;
 
-/// Managed policies that a user or role may have.
+/// Managed policies that a user, a group or a role may have.
 const ATTACHED: usize = 10;
 
 /// Puts an inline policy. `most`: characters of all of them together, white space aside; `whose`: as messages say it,
@@ -25,7 +25,7 @@ pub fn put(inline: &mut BTreeMap<String, String>, name: String, text: String, mo
     Ok(())
 }
 
-/// Attaches a managed policy; one that is attached already changes nothing. `kind`: `Role` or `User`.
+/// Attaches a managed policy; one that is attached already changes nothing. `kind`: `Role`, `User` or `Group`.
 pub fn attach(ctx: &Ctx<'_>, attached: &mut Vec<String>, arn: String, kind: &str) -> Result<()> {
     policy::attachable(ctx, &arn, "Policy")?;
     if attached.contains(&arn) {

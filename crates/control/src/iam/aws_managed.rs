@@ -455,6 +455,7 @@ const POLICIES: &[Managed] = &[
             "cloudformation:Get*",
             "cloudformation:List*",
             "cloudformation:ValidateTemplate",
+            "cloudtrail:LookupEvents",
             "cloudwatch:Describe*",
             "cloudwatch:Get*",
             "cloudwatch:List*",

@@ -1,6 +1,7 @@
 //! What the evaluation of policies reads of IAM's records.
 
 use super::aws_managed::Managed;
+use super::group::{self, GroupRecord};
 use super::instance_profile::ProfileRecord;
 use super::policy::PolicyRecord;
 use super::role::RoleRecord;
@@ -11,22 +12,22 @@ use quarry_domain::arn::{resource_part, short_name};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a role or user may do, as documents.
+/// What a role, a user or a group may do, as documents.
 #[derive(Debug)]
 pub struct Policies {
     pub arn: String,
-    /// `AROA…` or `AIDA…`.
+    /// `AROA…`, `AIDA…` or `AGPA…`.
     pub id: String,
-    /// Inline and managed. A managed policy of AWS whose document is not here allows nothing.
+    /// Inline and managed, a user's with those of his groups. A managed policy of AWS whose document is not here allows nothing.
     pub attached: Vec<Attached>,
     pub boundary: Option<String>,
     pub tags: Vec<(String, String)>,
 }
 
-/// A policy of a role or user.
+/// A policy of a role, user or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// As the simulator names it: `role_<role>_<policy>`, `user_<user>_<policy>`, or the name of a managed policy.
+    /// As the simulator names it: `role_<role>_<policy>`, `user_<user>_<policy>`, `group_<group>_<policy>`, or the name of a managed policy.
     pub id: String,
     pub document: String,
 }
@@ -59,15 +60,40 @@ pub fn policies_of_role(tx: &Tx<'_>, name: &str) -> Result<Option<Policies>, Sto
     }))
 }
 
+/// A user's own policies, and those of the groups he is in.
 pub fn policies_of_user(tx: &Tx<'_>, name: &str) -> Result<Option<Policies>, StoreError> {
     let Some(record) = user::look(tx, name)? else { return Ok(None) };
+    let mut held = attached(tx, &format!("user_{}", record.name()), &record.inline, &record.attached)?;
+    for group in group::of(tx, &record)? {
+        for policy in of_group(tx, &group)? {
+            // A managed policy that came before is the same one.
+            if !held.contains(&policy) {
+                held.push(policy);
+            }
+        }
+    }
     Ok(Some(Policies {
-        attached: attached(tx, &format!("user_{}", record.name()), &record.inline, &record.attached)?,
+        attached: held,
         boundary: bounding(tx, record.boundary())?,
         arn: record.user.arn.unwrap_or_default(),
         id: record.user.user_id.unwrap_or_default(),
         tags: pairs(record.user.tags),
     }))
+}
+
+pub fn policies_of_group(tx: &Tx<'_>, name: &str) -> Result<Option<Policies>, StoreError> {
+    let Some(record) = group::look(tx, name)? else { return Ok(None) };
+    Ok(Some(Policies {
+        attached: of_group(tx, &record)?,
+        boundary: None,
+        arn: record.group.arn.unwrap_or_default(),
+        id: record.group.group_id.unwrap_or_default(),
+        tags: Vec::new(),
+    }))
+}
+
+fn of_group(tx: &Tx<'_>, record: &GroupRecord) -> Result<Vec<Attached>, StoreError> {
+    attached(tx, &format!("group_{}", record.name()), &record.inline, &record.attached)
 }
 
 /// Inline and managed policies. `whose`: how ids of inline ones begin.
@@ -116,6 +142,11 @@ pub fn role_path(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> 
 /// `/team/ada` of a user with this name.
 pub fn user_path(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
     Ok(user::look(tx, name)?.and_then(|record| path(&record.user.arn?, "user")))
+}
+
+/// `/team/admins` of a group with this name.
+pub fn group_path(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
+    Ok(group::look(tx, name)?.and_then(|record| path(&record.group.arn?, "group")))
 }
 
 /// `/team/web` of an instance profile with this name.

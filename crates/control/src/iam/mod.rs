@@ -1,4 +1,4 @@
-//! AWS Identity and Access Management: users with their keys, roles, the policies of both, managed policies and instance
+//! AWS Identity and Access Management: users with their keys, groups, roles, the policies of all three, managed policies and instance
 //! profiles. One file per resource. What the policies allow is evaluated by [`crate::authorization`].
 
 mod access_key;
@@ -7,6 +7,8 @@ mod attached;
 mod aws_managed;
 pub mod document;
 mod entity;
+mod group;
+mod group_policy;
 mod instance_profile;
 mod lookup;
 mod policy;
@@ -23,8 +25,8 @@ mod tests;
 
 pub use access_key::{KeyUse, Usable, usable as usable_key};
 pub use lookup::{
-    Policies, RoleUse, boundary, document_of_policy, policies_of_role, policies_of_user, profile_path, profile_role,
-    role_path, user_boundary, user_path,
+    Policies, RoleUse, boundary, document_of_policy, group_path, policies_of_role, policies_of_user, profile_path,
+    profile_role, role_path, user_boundary, user_path,
 };
 
 use crate::api::Operations;
@@ -92,7 +94,6 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<TagUser>(user::tag);
     operations.serve::<UntagUser>(user::untag);
     operations.serve::<ListUserTags>(user::list_tags);
-    operations.serve::<ListGroupsForUser>(user::list_groups);
     operations.serve::<PutUserPolicy>(user_policy::put);
     operations.serve::<GetUserPolicy>(user_policy::get);
     operations.serve::<DeleteUserPolicy>(user_policy::delete);
@@ -100,6 +101,21 @@ pub fn register(operations: &mut Operations) {
     operations.serve::<AttachUserPolicy>(user_policy::attach);
     operations.serve::<DetachUserPolicy>(user_policy::detach);
     operations.serve::<ListAttachedUserPolicies>(user_policy::list_attached);
+    operations.serve::<CreateGroup>(group::create);
+    operations.serve::<GetGroup>(group::get);
+    operations.serve::<ListGroups>(group::list);
+    operations.serve::<ListGroupsForUser>(group::list_for_user);
+    operations.serve::<UpdateGroup>(group::update);
+    operations.serve::<DeleteGroup>(group::delete);
+    operations.serve::<AddUserToGroup>(group::add_user);
+    operations.serve::<RemoveUserFromGroup>(group::remove_user);
+    operations.serve::<PutGroupPolicy>(group_policy::put);
+    operations.serve::<GetGroupPolicy>(group_policy::get);
+    operations.serve::<DeleteGroupPolicy>(group_policy::delete);
+    operations.serve::<ListGroupPolicies>(group_policy::list);
+    operations.serve::<AttachGroupPolicy>(group_policy::attach);
+    operations.serve::<DetachGroupPolicy>(group_policy::detach);
+    operations.serve::<ListAttachedGroupPolicies>(group_policy::list_attached);
     operations.serve::<CreateAccessKey>(access_key::create);
     operations.serve::<ListAccessKeys>(access_key::list);
     operations.serve::<UpdateAccessKey>(access_key::update);

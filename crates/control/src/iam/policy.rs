@@ -3,6 +3,7 @@
 use super::aws_managed::{self, Managed};
 use super::document::{self, Use};
 use super::entity::{self, name, page, path, required, room, unique_id};
+use super::group::GroupRecord;
 use super::role::RoleRecord;
 use super::user::UserRecord;
 use crate::api::{Ctx, Result};
@@ -10,7 +11,7 @@ use crate::store::Item;
 use quarry_aws::iam::{
     CreatePolicyRequest, CreatePolicyResponse, DeletePolicyRequest, GetPolicyRequest, GetPolicyResponse,
     ListEntitiesForPolicyRequest, ListEntitiesForPolicyResponse, ListPoliciesRequest, ListPoliciesResponse,
-    ListPolicyTagsRequest, ListPolicyTagsResponse, Policy, PolicyRole, PolicyUser, TagPolicyRequest,
+    ListPolicyTagsRequest, ListPolicyTagsResponse, Policy, PolicyGroup, PolicyRole, PolicyUser, TagPolicyRequest,
     UntagPolicyRequest, error,
 };
 use quarry_wire::{Empty, ServiceError, Timestamp};
@@ -41,7 +42,7 @@ pub struct Version {
     pub created: i64,
 }
 
-/// Roles that a policy is attached to.
+/// How many a policy is attached to, and bounds.
 #[derive(Clone, Copy, Default)]
 struct Usage {
     permissions: i32,
@@ -157,7 +158,7 @@ pub fn list(ctx: &mut Ctx<'_>, input: ListPoliciesRequest) -> Result<ListPolicie
     Ok(ListPoliciesResponse { policies: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
 }
 
-/// The roles and users that hold a policy or are bounded by it: there are no groups.
+/// The roles, users and groups that hold a policy, and the roles and users that are bounded by it.
 pub fn list_entities(ctx: &mut Ctx<'_>, input: ListEntitiesForPolicyRequest) -> Result<ListEntitiesForPolicyResponse> {
     let arn = required(input.policy_arn, "policyArn")?;
     if !exists(ctx, &arn)? {
@@ -182,16 +183,23 @@ pub fn list_entities(ctx: &mut Ctx<'_>, input: ListEntitiesForPolicyRequest) -> 
             entities.push(Entity::User(PolicyUser { user_id: record.user.user_id, user_name: record.user.user_name }));
         }
     }
+    for record in ctx.tx.all::<GroupRecord>()?.into_iter().filter(|_| asked("Group")) {
+        if uses(&record.attached, None) && below(&record.group.path) {
+            let GroupRecord { group, .. } = record;
+            entities.push(Entity::Group(PolicyGroup { group_id: group.group_id, group_name: group.group_name }));
+        }
+    }
     let page = page(entities, Entity::key, input.marker, input.max_items)?;
-    let (mut roles, mut users) = (Vec::new(), Vec::new());
+    let (mut roles, mut users, mut groups) = (Vec::new(), Vec::new(), Vec::new());
     for entity in page.items {
         match entity {
             Entity::Role(role) => roles.push(role),
             Entity::User(user) => users.push(user),
+            Entity::Group(group) => groups.push(group),
         }
     }
     Ok(ListEntitiesForPolicyResponse {
-        policy_groups: Some(Vec::new()),
+        policy_groups: Some(groups),
         policy_users: Some(users),
         policy_roles: Some(roles),
         is_truncated: page.is_truncated,
@@ -299,6 +307,7 @@ fn counted(policy: Policy, usage: Usage) -> Policy {
 enum Entity {
     Role(PolicyRole),
     User(PolicyUser),
+    Group(PolicyGroup),
 }
 
 impl Entity {
@@ -306,6 +315,7 @@ impl Entity {
         match self {
             Self::Role(role) => format!("role/{}", role.role_name.as_deref().unwrap_or_default()),
             Self::User(user) => format!("user/{}", user.user_name.as_deref().unwrap_or_default()),
+            Self::Group(group) => format!("group/{}", group.group_name.as_deref().unwrap_or_default()),
         }
     }
 }
@@ -315,7 +325,8 @@ fn usages(ctx: &Ctx<'_>) -> Result<BTreeMap<String, Usage>> {
     let mut usages = BTreeMap::<String, Usage>::new();
     let roles = ctx.tx.all::<RoleRecord>()?.into_iter().map(|role| (role.boundary().cloned(), role.attached));
     let users = ctx.tx.all::<UserRecord>()?.into_iter().map(|user| (user.boundary().cloned(), user.attached));
-    for (boundary, attached) in roles.chain(users) {
+    let groups = ctx.tx.all::<GroupRecord>()?.into_iter().map(|group| (None, group.attached));
+    for (boundary, attached) in roles.chain(users).chain(groups) {
         if let Some(arn) = boundary {
             usages.entry(arn).or_default().boundary += 1;
         }

@@ -27,7 +27,7 @@ struct Simulation {
     principal: Principal,
 }
 
-/// The policies of a role or user, and those of the request over them.
+/// The policies of a role, user or group, and those of the request over them.
 pub fn principal(ctx: &mut Ctx<'_>, input: SimulatePrincipalPolicyRequest) -> Result<SimulatePolicyResponse> {
     let arn = required(input.policy_source_arn, "policySourceArn")?;
     let mut held = policies(ctx, &arn)?;
@@ -94,11 +94,12 @@ fn keys(attached: Vec<Attached>) -> Result<GetContextKeysForPolicyResponse> {
     Ok(GetContextKeysForPolicyResponse { context_key_names: Some(names.into_iter().collect()) })
 }
 
-/// Roles and users have policies here.
+/// Roles, users and groups have policies.
 fn policies(ctx: &Ctx<'_>, arn: &str) -> Result<lookup::Policies> {
     let found = match resource_part(arn).split('/').next() {
         Some("role") => lookup::policies_of_role(ctx.tx, short_name(arn))?,
         Some("user") => lookup::policies_of_user(ctx.tx, short_name(arn))?,
+        Some("group") => lookup::policies_of_group(ctx.tx, short_name(arn))?,
         _ => None,
     };
     found

@@ -7,13 +7,12 @@ use crate::api::{Ctx, Result};
 use crate::store::{Item, StoreError, Tx};
 use quarry_aws::iam::{
     CreateUserRequest, CreateUserResponse, DeleteUserPermissionsBoundaryRequest, DeleteUserRequest, GetUserRequest,
-    GetUserResponse, ListGroupsForUserRequest, ListGroupsForUserResponse, ListUserTagsRequest, ListUserTagsResponse,
-    ListUsersRequest, ListUsersResponse, PutUserPermissionsBoundaryRequest, TagUserRequest, UntagUserRequest,
-    UpdateUserRequest, User, error,
+    GetUserResponse, ListUserTagsRequest, ListUserTagsResponse, ListUsersRequest, ListUsersResponse,
+    PutUserPermissionsBoundaryRequest, TagUserRequest, UntagUserRequest, UpdateUserRequest, User, error,
 };
 use quarry_wire::{Empty, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::UNIX_EPOCH;
 
 /// Users of an account.
@@ -27,6 +26,9 @@ pub struct UserRecord {
     pub inline: BTreeMap<String, String>,
     /// ARNs of the managed policies, in the order of attaching.
     pub attached: Vec<String>,
+    /// Keys of the groups he is in.
+    #[serde(default)]
+    pub groups: BTreeSet<String>,
 }
 
 impl Item for UserRecord {
@@ -84,7 +86,7 @@ pub fn create(ctx: &mut Ctx<'_>, input: CreateUserRequest) -> Result<CreateUserR
         tags: tags.filter(|tags| !tags.is_empty()),
         ..Default::default()
     };
-    let record = UserRecord { user, inline: BTreeMap::new(), attached: Vec::new() };
+    let record = UserRecord { user, inline: BTreeMap::new(), attached: Vec::new(), groups: BTreeSet::new() };
     ctx.tx.put(&record)?;
     Ok(CreateUserResponse { user: Some(record.user) })
 }
@@ -168,7 +170,9 @@ pub fn update(ctx: &mut Ctx<'_>, input: UpdateUserRequest) -> Result<Empty> {
 pub fn delete(ctx: &mut Ctx<'_>, input: DeleteUserRequest) -> Result<Empty> {
     let record = find(ctx, &required(input.user_name, "userName")?)?;
     let keys: Vec<AccessKey> = access_key::of(ctx.tx, record.name())?;
-    let obstacle = if !keys.is_empty() {
+    let obstacle = if !record.groups.is_empty() {
+        Some("Cannot delete entity, must remove users from group first.")
+    } else if !keys.is_empty() {
         Some("Cannot delete entity, must delete access keys first.")
     } else if !record.attached.is_empty() {
         Some("Cannot delete entity, must detach all policies first.")
@@ -219,10 +223,4 @@ pub fn list_tags(ctx: &mut Ctx<'_>, input: ListUserTagsRequest) -> Result<ListUs
     let tags = record.user.tags.unwrap_or_default();
     let page = page(tags, |tag| tag.key.clone().unwrap_or_default(), input.marker, input.max_items)?;
     Ok(ListUserTagsResponse { tags: Some(page.items), is_truncated: page.is_truncated, marker: page.marker })
-}
-
-/// None: groups cannot be made here.
-pub fn list_groups(ctx: &mut Ctx<'_>, input: ListGroupsForUserRequest) -> Result<ListGroupsForUserResponse> {
-    find(ctx, &required(input.user_name, "userName")?)?;
-    Ok(ListGroupsForUserResponse { groups: Some(Vec::new()), is_truncated: Some(false), marker: None })
 }

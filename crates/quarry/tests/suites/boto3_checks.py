@@ -112,6 +112,30 @@ def _():
     assert [r["RoleName"] for r in items] == [f"page-{i}" for i in range(3)] and count >= 3
 
 
+@check("iam", "ListGroups and GetGroup pages")
+def _():
+    iam = boto3.client("iam")
+    for i in range(3):
+        iam.create_group(GroupName=f"page-{i}", Path="/page/")
+        iam.create_user(UserName=f"page-{i}")
+        iam.add_user_to_group(GroupName="page-0", UserName=f"page-{i}")
+    items, count = pages(iam, "list_groups", "Groups", 1, PathPrefix="/page/")
+    assert [g["GroupName"] for g in items] == [f"page-{i}" for i in range(3)] and count >= 3
+    items, count = pages(iam, "get_group", "Users", 2, GroupName="page-0")
+    assert [u["UserName"] for u in items] == [f"page-{i}" for i in range(3)] and count >= 2
+
+
+@check("cloudtrail", "LookupEvents pages")
+def _():
+    ec2, begun = boto3.client("ec2"), datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    made = [ec2.create_vpc(CidrBlock=f"10.{60 + i}.0.0/16")["Vpc"]["VpcId"] for i in range(3)]
+    by = [{"AttributeKey": "ResourceType", "AttributeValue": "AWS::EC2::VPC"}]
+    items, count = pages(boto3.client("cloudtrail"), "lookup_events", "Events", 2, LookupAttributes=by, StartTime=begun)
+    seen = [r["ResourceName"] for e in items for r in e["Resources"] if e["EventName"] == "CreateVpc"]
+    # The newest first; other checks may have made some in the same second.
+    assert [vpc for vpc in seen if vpc in made] == made[::-1] and count >= 2, (seen, made)
+
+
 @check("ssm", "GetParametersByPath pages")
 def _():
     ssm = boto3.client("ssm")
@@ -233,9 +257,9 @@ def _():
     assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-@check("iam", "CreateGroup (not served)")
+@check("iam", "CreateLoginProfile (not served)")
 def _():
-    refused("InvalidAction", boto3.client("iam").create_group, GroupName="g")
+    refused("InvalidAction", boto3.client("iam").create_login_profile, UserName="u", Password="p")
 
 
 @check("ec2", "RunScheduledInstances (not served)")

@@ -135,6 +135,53 @@ def _(aws):
     aws.refused("NoSuchEntity", iam.GetUser, UserName="renamed")
 
 
+@step("a group, its users and policies")
+def _(aws):
+    iam = aws.iam
+    group = iam.CreateGroup(GroupName="suite", Path="/team/")["Group"]
+    assert group["Arn"].endswith(":group/team/suite"), group
+    assert [g["GroupName"] for g in iam.ListGroups(PathPrefix="/team/")["Groups"]] == ["suite"]
+    iam.PutGroupPolicy(GroupName="suite", PolicyName="inline", PolicyDocument=READ)
+    assert iam.GetGroupPolicy(GroupName="suite", PolicyName="inline")["PolicyDocument"] == json.loads(READ)
+    assert iam.ListGroupPolicies(GroupName="suite")["PolicyNames"] == ["inline"]
+    iam.AttachGroupPolicy(GroupName="suite", PolicyArn=MANAGED)
+    attached = iam.ListAttachedGroupPolicies(GroupName="suite")["AttachedPolicies"]
+    assert [p["PolicyArn"] for p in attached] == [MANAGED], attached
+    iam.CreateUser(UserName="member")
+    iam.AddUserToGroup(GroupName="suite", UserName="member")
+    assert [u["UserName"] for u in iam.GetGroup(GroupName="suite")["Users"]] == ["member"]
+    iam.UpdateGroup(GroupName="suite", NewGroupName="renamed")
+    assert [g["GroupName"] for g in iam.ListGroupsForUser(UserName="member")["Groups"]] == ["renamed"]
+    aws.refused("DeleteConflict", iam.DeleteUser, UserName="member")
+    aws.refused("DeleteConflict", iam.DeleteGroup, GroupName="renamed")
+    iam.RemoveUserFromGroup(GroupName="renamed", UserName="member")
+    iam.DeleteUser(UserName="member")
+    iam.DetachGroupPolicy(GroupName="renamed", PolicyArn=MANAGED)
+    iam.DeleteGroupPolicy(GroupName="renamed", PolicyName="inline")
+    iam.DeleteGroup(GroupName="renamed")
+    aws.refused("NoSuchEntity", iam.GetGroup, GroupName="renamed")
+
+
+@step("the event history")
+def _(aws):
+    aws.iam.CreateUser(UserName="looked-up")
+    aws.iam.DeleteUser(UserName="looked-up")
+    by = lambda key, value: [{"AttributeKey": key, "AttributeValue": value}]
+    found = aws.cloudtrail.LookupEvents(LookupAttributes=by("ResourceName", "looked-up"))["Events"]
+    # The newest first; others may have done the same before.
+    assert [event["EventName"] for event in found[:2]] == ["DeleteUser", "CreateUser"], found
+    event = found[1]
+    assert (event["Username"], event["ReadOnly"], event["EventSource"]) == ("root", "false", "iam.amazonaws.com"), event
+    assert event["Resources"] == [{"ResourceType": "AWS::IAM::User", "ResourceName": "looked-up"}], event
+    record = json.loads(event["CloudTrailEvent"])
+    assert (record["eventID"], record["requestParameters"]) == (event["EventId"], {"userName": "looked-up"}), record
+    same = aws.cloudtrail.LookupEvents(LookupAttributes=by("EventId", event["EventId"]))["Events"]
+    assert [e["EventId"] for e in same] == [event["EventId"]], same
+    aws.refused("InvalidTimeRangeException", aws.cloudtrail.LookupEvents, StartTime=2000, EndTime=1000)
+    two = by("EventName", "CreateUser") + by("Username", "root")
+    aws.refused("InvalidLookupAttributesException", aws.cloudtrail.LookupEvents, LookupAttributes=two)
+
+
 @step("roles are assumed")
 def _(aws):
     account = aws.sts.GetCallerIdentity()["Account"]

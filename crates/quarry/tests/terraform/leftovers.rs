@@ -84,6 +84,8 @@ async fn all(client: &Client) -> BTreeSet<(&'static str, String)> {
         // Made by AWS on first use, and kept.
         i.role_name.filter(|name| !name.starts_with("AWSServiceRoleFor"))
     });
+    each!(c, seen, iam::op::ListUsers, users, |i: iam::User| i.user_name);
+    each!(c, seen, iam::op::ListGroups, groups, |i: iam::Group| i.group_name);
     each!(c, seen, iam::op::ListInstanceProfiles, instance_profiles, |i: iam::InstanceProfile| {
         i.instance_profile_name
     });

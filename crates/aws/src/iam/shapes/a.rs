@@ -66,6 +66,28 @@ pub(crate) static ADD_ROLE_TO_INSTANCE_PROFILE_REQUEST: Schema = Schema::new("Ad
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct AddUserToGroupRequest {
+    pub group_name: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(AddUserToGroupRequest, ADD_USER_TO_GROUP_REQUEST; 0 group_name, 1 user_name);
+pub(crate) static ADD_USER_TO_GROUP_REQUEST: Schema = Schema::new("AddUserToGroupRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct AttachGroupPolicyRequest {
+    pub group_name: Option<String>,
+    pub policy_arn: Option<String>,
+}
+shape!(AttachGroupPolicyRequest, ATTACH_GROUP_POLICY_REQUEST; 0 group_name, 1 policy_arn);
+pub(crate) static ATTACH_GROUP_POLICY_REQUEST: Schema = Schema::new("AttachGroupPolicyRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct AttachRolePolicyRequest {
     pub policy_arn: Option<String>,
     pub role_name: Option<String>,

@@ -41,6 +41,26 @@ pub(crate) static CREATE_ACCESS_KEY_RESPONSE: Schema = Schema::new("CreateAccess
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct CreateGroupRequest {
+    pub group_name: Option<String>,
+    pub path: Option<String>,
+}
+shape!(CreateGroupRequest, CREATE_GROUP_REQUEST; 0 group_name, 1 path);
+pub(crate) static CREATE_GROUP_REQUEST: Schema = Schema::new("CreateGroupRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("Path", &t::PATH_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct CreateGroupResponse {
+    pub group: Option<Group>,
+}
+shape!(CreateGroupResponse, CREATE_GROUP_RESPONSE; 0 group);
+pub(crate) static CREATE_GROUP_RESPONSE: Schema = Schema::new("CreateGroupResponse", &[
+    Member::new("Group", &t::GROUP).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct CreateInstanceProfileRequest {
     pub instance_profile_name: Option<String>,
     pub path: Option<String>,

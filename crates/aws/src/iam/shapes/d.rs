@@ -21,6 +21,26 @@ pub(crate) static DELETE_ACCESS_KEY_REQUEST: Schema = Schema::new("DeleteAccessK
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct DeleteGroupPolicyRequest {
+    pub group_name: Option<String>,
+    pub policy_name: Option<String>,
+}
+shape!(DeleteGroupPolicyRequest, DELETE_GROUP_POLICY_REQUEST; 0 group_name, 1 policy_name);
+pub(crate) static DELETE_GROUP_POLICY_REQUEST: Schema = Schema::new("DeleteGroupPolicyRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DeleteGroupRequest {
+    pub group_name: Option<String>,
+}
+shape!(DeleteGroupRequest, DELETE_GROUP_REQUEST; 0 group_name);
+pub(crate) static DELETE_GROUP_REQUEST: Schema = Schema::new("DeleteGroupRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct DeleteInstanceProfileRequest {
     pub instance_profile_name: Option<String>,
 }
@@ -134,6 +154,17 @@ shape!(DeletionTaskFailureReasonType, DELETION_TASK_FAILURE_REASON_TYPE; 0 reaso
 pub(crate) static DELETION_TASK_FAILURE_REASON_TYPE: Schema = Schema::new("DeletionTaskFailureReasonType", &[
     Member::new("Reason", &t::REASON_TYPE),
     Member::new("RoleUsageList", &t::ROLE_USAGE_LIST_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct DetachGroupPolicyRequest {
+    pub group_name: Option<String>,
+    pub policy_arn: Option<String>,
+}
+shape!(DetachGroupPolicyRequest, DETACH_GROUP_POLICY_REQUEST; 0 group_name, 1 policy_arn);
+pub(crate) static DETACH_GROUP_POLICY_REQUEST: Schema = Schema::new("DetachGroupPolicyRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("PolicyArn", &t::ARN_TYPE).required(),
 ]);
 
 #[derive(Clone, Default, PartialEq)]

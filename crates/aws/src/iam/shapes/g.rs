@@ -59,6 +59,58 @@ pub(crate) static GET_CONTEXT_KEYS_FOR_PRINCIPAL_POLICY_REQUEST: Schema = Schema
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct GetGroupPolicyRequest {
+    pub group_name: Option<String>,
+    pub policy_name: Option<String>,
+}
+shape!(GetGroupPolicyRequest, GET_GROUP_POLICY_REQUEST; 0 group_name, 1 policy_name);
+pub(crate) static GET_GROUP_POLICY_REQUEST: Schema = Schema::new("GetGroupPolicyRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetGroupPolicyResponse {
+    pub group_name: Option<String>,
+    pub policy_document: Option<String>,
+    pub policy_name: Option<String>,
+}
+shape!(GetGroupPolicyResponse, GET_GROUP_POLICY_RESPONSE; 0 group_name, 1 policy_document, 2 policy_name);
+pub(crate) static GET_GROUP_POLICY_RESPONSE: Schema = Schema::new("GetGroupPolicyResponse", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &t::POLICY_DOCUMENT_TYPE).required(),
+    Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetGroupRequest {
+    pub group_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+shape!(GetGroupRequest, GET_GROUP_REQUEST; 0 group_name, 1 marker, 2 max_items);
+pub(crate) static GET_GROUP_REQUEST: Schema = Schema::new("GetGroupRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct GetGroupResponse {
+    pub group: Option<Group>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub users: Option<Vec<User>>,
+}
+shape!(GetGroupResponse, GET_GROUP_RESPONSE; 0 group, 1 is_truncated, 2 marker, 3 users);
+pub(crate) static GET_GROUP_RESPONSE: Schema = Schema::new("GetGroupResponse", &[
+    Member::new("Group", &t::GROUP).required(),
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+    Member::new("Users", &t::USER_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct GetInstanceProfileRequest {
     pub instance_profile_name: Option<String>,
 }

@@ -60,6 +60,34 @@ pub(crate) static LIST_ACCOUNT_ALIASES_RESPONSE: Schema = Schema::new("ListAccou
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ListAttachedGroupPoliciesRequest {
+    pub group_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub path_prefix: Option<String>,
+}
+shape!(ListAttachedGroupPoliciesRequest, LIST_ATTACHED_GROUP_POLICIES_REQUEST; 0 group_name, 1 marker, 2 max_items, 3 path_prefix);
+pub(crate) static LIST_ATTACHED_GROUP_POLICIES_REQUEST: Schema = Schema::new("ListAttachedGroupPoliciesRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("PathPrefix", &t::POLICY_PATH_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListAttachedGroupPoliciesResponse {
+    pub attached_policies: Option<Vec<AttachedPolicy>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+shape!(ListAttachedGroupPoliciesResponse, LIST_ATTACHED_GROUP_POLICIES_RESPONSE; 0 attached_policies, 1 is_truncated, 2 marker);
+pub(crate) static LIST_ATTACHED_GROUP_POLICIES_RESPONSE: Schema = Schema::new("ListAttachedGroupPoliciesResponse", &[
+    Member::new("AttachedPolicies", &t::ATTACHED_POLICIES_LIST_TYPE),
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ListAttachedRolePoliciesRequest {
     pub marker: Option<String>,
     pub max_items: Option<i32>,
@@ -152,6 +180,32 @@ pub(crate) static LIST_ENTITIES_FOR_POLICY_RESPONSE: Schema = Schema::new("ListE
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct ListGroupPoliciesRequest {
+    pub group_name: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+}
+shape!(ListGroupPoliciesRequest, LIST_GROUP_POLICIES_REQUEST; 0 group_name, 1 marker, 2 max_items);
+pub(crate) static LIST_GROUP_POLICIES_REQUEST: Schema = Schema::new("ListGroupPoliciesRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListGroupPoliciesResponse {
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+    pub policy_names: Option<Vec<String>>,
+}
+shape!(ListGroupPoliciesResponse, LIST_GROUP_POLICIES_RESPONSE; 0 is_truncated, 1 marker, 2 policy_names);
+pub(crate) static LIST_GROUP_POLICIES_RESPONSE: Schema = Schema::new("ListGroupPoliciesResponse", &[
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+    Member::new("PolicyNames", &t::POLICY_NAME_LIST_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ListGroupsForUserRequest {
     pub marker: Option<String>,
     pub max_items: Option<i32>,
@@ -172,6 +226,32 @@ pub struct ListGroupsForUserResponse {
 }
 shape!(ListGroupsForUserResponse, LIST_GROUPS_FOR_USER_RESPONSE; 0 groups, 1 is_truncated, 2 marker);
 pub(crate) static LIST_GROUPS_FOR_USER_RESPONSE: Schema = Schema::new("ListGroupsForUserResponse", &[
+    Member::new("Groups", &t::GROUP_LIST_TYPE).required(),
+    Member::new("IsTruncated", &s::BOOLEAN),
+    Member::new("Marker", &s::STRING),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListGroupsRequest {
+    pub marker: Option<String>,
+    pub max_items: Option<i32>,
+    pub path_prefix: Option<String>,
+}
+shape!(ListGroupsRequest, LIST_GROUPS_REQUEST; 0 marker, 1 max_items, 2 path_prefix);
+pub(crate) static LIST_GROUPS_REQUEST: Schema = Schema::new("ListGroupsRequest", &[
+    Member::new("Marker", &t::MARKER_TYPE),
+    Member::new("MaxItems", &t::MAX_ITEMS_TYPE),
+    Member::new("PathPrefix", &t::PATH_PREFIX_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
+pub struct ListGroupsResponse {
+    pub groups: Option<Vec<Group>>,
+    pub is_truncated: Option<bool>,
+    pub marker: Option<String>,
+}
+shape!(ListGroupsResponse, LIST_GROUPS_RESPONSE; 0 groups, 1 is_truncated, 2 marker);
+pub(crate) static LIST_GROUPS_RESPONSE: Schema = Schema::new("ListGroupsResponse", &[
     Member::new("Groups", &t::GROUP_LIST_TYPE).required(),
     Member::new("IsTruncated", &s::BOOLEAN),
     Member::new("Marker", &s::STRING),

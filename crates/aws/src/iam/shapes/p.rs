@@ -109,6 +109,19 @@ pub(crate) static POSITION: Schema = Schema::new("Position", &[
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct PutGroupPolicyRequest {
+    pub group_name: Option<String>,
+    pub policy_document: Option<String>,
+    pub policy_name: Option<String>,
+}
+shape!(PutGroupPolicyRequest, PUT_GROUP_POLICY_REQUEST; 0 group_name, 1 policy_document, 2 policy_name);
+pub(crate) static PUT_GROUP_POLICY_REQUEST: Schema = Schema::new("PutGroupPolicyRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("PolicyDocument", &t::POLICY_DOCUMENT_TYPE).required(),
+    Member::new("PolicyName", &t::POLICY_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct PutRolePermissionsBoundaryRequest {
     pub permissions_boundary: Option<String>,
     pub role_name: Option<String>,

@@ -21,6 +21,17 @@ pub(crate) static REMOVE_ROLE_FROM_INSTANCE_PROFILE_REQUEST: Schema = Schema::ne
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct RemoveUserFromGroupRequest {
+    pub group_name: Option<String>,
+    pub user_name: Option<String>,
+}
+shape!(RemoveUserFromGroupRequest, REMOVE_USER_FROM_GROUP_REQUEST; 0 group_name, 1 user_name);
+pub(crate) static REMOVE_USER_FROM_GROUP_REQUEST: Schema = Schema::new("RemoveUserFromGroupRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("UserName", &t::EXISTING_USER_NAME_TYPE).required(),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct ResourceSpecificResult {
     pub eval_decision_details: Option<BTreeMap<String, String>>,
     pub eval_resource_decision: Option<String>,

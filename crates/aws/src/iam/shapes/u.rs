@@ -78,6 +78,19 @@ pub(crate) static UPDATE_ASSUME_ROLE_POLICY_REQUEST: Schema = Schema::new("Updat
 ]);
 
 #[derive(Clone, Default, PartialEq)]
+pub struct UpdateGroupRequest {
+    pub group_name: Option<String>,
+    pub new_group_name: Option<String>,
+    pub new_path: Option<String>,
+}
+shape!(UpdateGroupRequest, UPDATE_GROUP_REQUEST; 0 group_name, 1 new_group_name, 2 new_path);
+pub(crate) static UPDATE_GROUP_REQUEST: Schema = Schema::new("UpdateGroupRequest", &[
+    Member::new("GroupName", &t::GROUP_NAME_TYPE).required(),
+    Member::new("NewGroupName", &t::GROUP_NAME_TYPE),
+    Member::new("NewPath", &t::PATH_TYPE),
+]);
+
+#[derive(Clone, Default, PartialEq)]
 pub struct UpdateRoleDescriptionRequest {
     pub description: Option<String>,
     pub role_name: Option<String>,

@@ -1,13 +1,14 @@
-//! IAM policies: inline ones of roles, and managed ones.
+//! IAM policies: inline ones of groups, roles and users, and managed ones.
 
 use super::call::{call, text};
 use super::change::{Change, retag};
+use super::iam_holder::{HOLDERS, Holder};
 use super::{Made, Progress, ResourceType, Wanted, deleted, document, is_absent, members};
 use crate::api::{Ctx, Result};
 use quarry_aws::iam::op;
 use serde_json::{Map, Value, json};
 
-/// `AWS::IAM::Policy`: one document as an inline policy of several roles.
+/// `AWS::IAM::Policy`: one document as an inline policy of several groups, roles and users.
 pub struct Policy;
 
 impl ResourceType for Policy {
@@ -16,7 +17,7 @@ impl ResourceType for Policy {
     }
 
     fn properties(&self) -> &'static [&'static str] {
-        &["PolicyDocument", "PolicyName", "Roles"]
+        &["Groups", "PolicyDocument", "PolicyName", "Roles", "Users"]
     }
 
     fn required(&self) -> &'static [&'static str] {
@@ -47,49 +48,70 @@ impl ResourceType for Policy {
 
     fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
         put(ctx, &new.properties)?;
-        let (_, went) = Change { made, old, new }.list("Roles");
         let renamed = new.differs(old, "PolicyName");
-        for role in if renamed { roles(&old.properties) } else { went } {
-            remove(ctx, &role, &old.properties)?;
+        for holder in HOLDERS {
+            let (_, went) = Change { made, old, new }.list(holder.list());
+            for name in if renamed { holder.listed(&old.properties) } else { went } {
+                holder.remove(ctx, &name, &old.properties["PolicyName"])?;
+            }
         }
         Ok(made.clone())
     }
 
     fn look(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
-        let mut holders = Vec::new();
-        for role in roles(properties) {
-            let input = json!({"RoleName": role, "PolicyName": properties.get("PolicyName")});
-            match call::<op::GetRolePolicy>(ctx, input) {
-                Ok(_) => holders.push(role),
-                Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(error),
+        let mut seen = Map::new();
+        for holder in HOLDERS.into_iter().filter(|holder| properties.contains_key(holder.list())) {
+            let mut names = Vec::new();
+            for name in holder.listed(properties) {
+                match holder.inline(ctx, &name, &properties["PolicyName"]) {
+                    Ok(_) => names.push(name),
+                    Err(error) if is_absent(&error) => {}
+                    Err(error) => return Err(error),
+                }
             }
+            seen.insert(holder.list().to_owned(), names.into());
         }
-        Ok(Map::from_iter([("Roles".to_owned(), holders.into())]))
+        Ok(seen)
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Progress> {
-        for role in roles(properties) {
-            remove(ctx, &role, properties)?;
+        for holder in HOLDERS {
+            for name in holder.listed(properties) {
+                holder.remove(ctx, &name, &properties["PolicyName"])?;
+            }
         }
         Ok(Progress::Done)
     }
 }
 
-/// `AWS::IAM::RolePolicy`: an inline policy of one role.
-pub struct RolePolicy;
+/// `AWS::IAM::GroupPolicy`, `AWS::IAM::RolePolicy`, `AWS::IAM::UserPolicy`: an inline policy of one.
+pub struct InlinePolicy(pub Holder);
 
-impl ResourceType for RolePolicy {
+impl InlinePolicy {
+    fn put(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<()> {
+        self.0.put(ctx, &wanted.properties[self.0.member()], &Value::Object(wanted.properties.clone()))
+    }
+}
+
+impl ResourceType for InlinePolicy {
     fn name(&self) -> &'static str {
-        "AWS::IAM::RolePolicy"
+        match self.0 {
+            Holder::Group => "AWS::IAM::GroupPolicy",
+            Holder::Role => "AWS::IAM::RolePolicy",
+            Holder::User => "AWS::IAM::UserPolicy",
+        }
     }
 
     fn properties(&self) -> &'static [&'static str] {
-        &["PolicyDocument", "PolicyName", "RoleName"]
+        match self.0 {
+            Holder::Group => &["GroupName", "PolicyDocument", "PolicyName"],
+            Holder::Role => &["PolicyDocument", "PolicyName", "RoleName"],
+            Holder::User => &["PolicyDocument", "PolicyName", "UserName"],
+        }
     }
 
     fn required(&self) -> &'static [&'static str] {
-        &["PolicyDocument", "PolicyName", "RoleName"]
+        self.properties()
     }
 
     fn iam_name(&self) -> Option<&'static str> {
@@ -105,23 +127,22 @@ impl ResourceType for RolePolicy {
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
-        put_on(ctx, &wanted.properties["RoleName"], &wanted.properties)?;
-        Ok(Made::new(format!("{}|{}", wanted.needed("PolicyName")?, wanted.needed("RoleName")?)))
+        self.put(ctx, wanted)?;
+        Ok(Made::new(format!("{}|{}", wanted.needed("PolicyName")?, wanted.needed(self.0.member())?)))
     }
 
     fn update(&self, ctx: &mut Ctx<'_>, made: &Made, _old: &Wanted, new: &Wanted) -> Result<Made> {
-        put_on(ctx, &new.properties["RoleName"], &new.properties)?;
+        self.put(ctx, new)?;
         Ok(made.clone())
     }
 
     fn look(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Map<String, Value>> {
-        let named = members(&Value::Object(properties.clone()), &["RoleName", "PolicyName"]);
-        let output = call::<op::GetRolePolicy>(ctx, named.into())?;
-        Ok(members(&output, &["RoleName", "PolicyName"]))
+        let output = self.0.inline(ctx, &properties[self.0.member()], &properties["PolicyName"])?;
+        Ok(members(&output, &[self.0.member(), "PolicyName"]))
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, _made: &Made, properties: &Map<String, Value>) -> Result<Progress> {
-        remove(ctx, &properties["RoleName"], properties)?;
+        self.0.remove(ctx, &properties[self.0.member()], &properties["PolicyName"])?;
         Ok(Progress::Done)
     }
 }
@@ -135,7 +156,7 @@ impl ResourceType for ManagedPolicy {
     }
 
     fn properties(&self) -> &'static [&'static str] {
-        &["Description", "ManagedPolicyName", "Path", "PolicyDocument", "Roles", "Tags"]
+        &["Description", "Groups", "ManagedPolicyName", "Path", "PolicyDocument", "Roles", "Tags", "Users"]
     }
 
     fn required(&self) -> &'static [&'static str] {
@@ -151,7 +172,7 @@ impl ResourceType for ManagedPolicy {
     }
 
     fn mutable(&self) -> &'static [&'static str] {
-        &["PolicyDocument", "Roles", "Tags"]
+        &["Groups", "PolicyDocument", "Roles", "Tags", "Users"]
     }
 
     fn create(&self, ctx: &mut Ctx<'_>, wanted: &Wanted) -> Result<Made> {
@@ -161,8 +182,10 @@ impl ResourceType for ManagedPolicy {
         input.insert("Tags".into(), wanted.own_tags().into());
         let output = call::<op::CreatePolicy>(ctx, input.into())?;
         let arn = text(&output, "/Policy/Arn")?;
-        for role in roles(&wanted.properties) {
-            call::<op::AttachRolePolicy>(ctx, json!({"RoleName": role, "PolicyArn": arn}))?;
+        for holder in HOLDERS {
+            for name in holder.listed(&wanted.properties) {
+                holder.attach(ctx, &name, &arn.as_str().into())?;
+            }
         }
         Ok(Made::new(&arn)
             .with("PolicyArn", arn)
@@ -183,12 +206,15 @@ impl ResourceType for ManagedPolicy {
             let output = call::<op::CreatePolicyVersion>(ctx, input)?;
             changed = changed.with("DefaultVersionId", text(&output, "/PolicyVersion/VersionId")?);
         }
-        let (came, went) = change.list("Roles");
-        for role in went {
-            call::<op::DetachRolePolicy>(ctx, json!({"RoleName": role, "PolicyArn": made.physical_id}))?;
-        }
-        for role in came {
-            call::<op::AttachRolePolicy>(ctx, json!({"RoleName": role, "PolicyArn": made.physical_id}))?;
+        let arn = Value::from(made.physical_id.as_str());
+        for holder in HOLDERS {
+            let (came, went) = change.list(holder.list());
+            for name in went {
+                holder.detach(ctx, &name, &arn)?;
+            }
+            for name in came {
+                holder.attach(ctx, &name, &arn)?;
+            }
         }
         retag::<op::TagPolicy, op::UntagPolicy>(ctx, &change, &json!({"PolicyArn": made.physical_id}))?;
         Ok(changed)
@@ -203,8 +229,10 @@ impl ResourceType for ManagedPolicy {
 
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, properties: &Map<String, Value>) -> Result<Progress> {
         let arn = json!({"PolicyArn": made.physical_id});
-        for role in roles(properties) {
-            deleted(call::<op::DetachRolePolicy>(ctx, json!({"RoleName": role, "PolicyArn": made.physical_id})))?;
+        for holder in HOLDERS {
+            for name in holder.listed(properties) {
+                holder.detach(ctx, &name, &arn["PolicyArn"])?;
+            }
         }
         let versions = match call::<op::ListPolicyVersions>(ctx, arn.clone()) {
             Err(error) if is_absent(&error) => return Ok(Progress::Done),
@@ -236,26 +264,12 @@ fn make_room(ctx: &mut Ctx<'_>, arn: &str) -> Result<()> {
     Ok(())
 }
 
-fn roles(properties: &Map<String, Value>) -> Vec<Value> {
-    properties.get("Roles").and_then(Value::as_array).cloned().unwrap_or_default()
-}
-
 fn put(ctx: &mut Ctx<'_>, properties: &Map<String, Value>) -> Result<()> {
-    roles(properties).iter().try_for_each(|role| put_on(ctx, role, properties))
-}
-
-fn put_on(ctx: &mut Ctx<'_>, role: &Value, properties: &Map<String, Value>) -> Result<()> {
-    let input = json!({
-        "RoleName": role,
-        "PolicyName": properties["PolicyName"],
-        "PolicyDocument": document(&properties["PolicyDocument"]),
-    });
-    call::<op::PutRolePolicy>(ctx, input)?;
-    Ok(())
-}
-
-fn remove(ctx: &mut Ctx<'_>, role: &Value, properties: &Map<String, Value>) -> Result<()> {
-    let input = json!({"RoleName": role, "PolicyName": properties["PolicyName"]});
-    deleted(call::<op::DeleteRolePolicy>(ctx, input))?;
+    let policy = Value::Object(properties.clone());
+    for holder in HOLDERS {
+        for name in holder.listed(properties) {
+            holder.put(ctx, &name, &policy)?;
+        }
+    }
     Ok(())
 }

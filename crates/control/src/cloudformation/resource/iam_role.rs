@@ -2,6 +2,7 @@
 
 use super::call::{call, text};
 use super::change::{Change, retag};
+use super::iam_holder::Holder::Role as Roles;
 use super::{Made, Progress, ResourceType, Wanted, deleted, document, members};
 use crate::api::{Ctx, Result};
 use quarry_aws::iam::op;
@@ -61,27 +62,14 @@ impl ResourceType for Role {
             .insert("AssumeRolePolicyDocument".into(), document(&wanted.properties["AssumeRolePolicyDocument"]).into());
         input.insert("Tags".into(), wanted.own_tags().into());
         let output = call::<op::CreateRole>(ctx, input.into())?;
-        if let Some(Value::Array(arns)) = wanted.properties.get("ManagedPolicyArns") {
-            for arn in arns {
-                call::<op::AttachRolePolicy>(ctx, json!({"RoleName": name, "PolicyArn": arn}))?;
-            }
-        }
-        if let Some(Value::Array(policies)) = wanted.properties.get("Policies") {
-            for policy in policies {
-                put_policy(ctx, &name, policy)?;
-            }
-        }
+        Roles.give(ctx, &name.clone().into(), &wanted.properties)?;
         Ok(Made::new(name).with("Arn", text(&output, "/Role/Arn")?).with("RoleId", text(&output, "/Role/RoleId")?))
     }
 
     fn update(&self, ctx: &mut Ctx<'_>, made: &Made, old: &Wanted, new: &Wanted) -> Result<Made> {
         let change = Change { made, old, new };
         let name = json!({"RoleName": made.physical_id});
-        let with = |more: Value| {
-            let mut input = more;
-            input["RoleName"] = made.physical_id.clone().into();
-            input
-        };
+        let with = |more: Value| Roles.named(&name["RoleName"], more);
         if let Some(trust) = change.kept("AssumeRolePolicyDocument")? {
             call::<op::UpdateAssumeRolePolicy>(ctx, with(json!({"PolicyDocument": document(&trust)})))?;
         }
@@ -101,22 +89,7 @@ impl ResourceType for Role {
                 call::<op::PutRolePermissionsBoundary>(ctx, with(json!({"PermissionsBoundary": arn})))?;
             }
         }
-        let (came, went) = change.list("ManagedPolicyArns");
-        for arn in went {
-            call::<op::DetachRolePolicy>(ctx, with(json!({"PolicyArn": arn})))?;
-        }
-        for arn in came {
-            call::<op::AttachRolePolicy>(ctx, with(json!({"PolicyArn": arn})))?;
-        }
-        let (came, went) = change.list("Policies");
-        for policy in &went {
-            if came.iter().all(|other| other["PolicyName"] != policy["PolicyName"]) {
-                call::<op::DeleteRolePolicy>(ctx, with(json!({"PolicyName": policy["PolicyName"]})))?;
-            }
-        }
-        for policy in came {
-            put_policy(ctx, &made.physical_id, &policy)?;
-        }
+        Roles.change(ctx, &name["RoleName"], &change)?;
         retag::<op::TagRole, op::UntagRole>(ctx, &change, &name)?;
         Ok(made.clone())
     }
@@ -131,34 +104,15 @@ impl ResourceType for Role {
                 .remove("PermissionsBoundaryArn")
                 .map(|arn| ("PermissionsBoundary".to_owned(), arn)),
         );
-        let attached = call::<op::ListAttachedRolePolicies>(ctx, name)?;
-        let attached = attached["AttachedPolicies"].as_array().into_iter().flatten();
-        seen.insert("ManagedPolicyArns".into(), attached.map(|policy| policy["PolicyArn"].clone()).collect());
+        seen.insert("ManagedPolicyArns".into(), Roles.attached(ctx, &name["RoleName"])?.into());
         Ok(seen)
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {
         let name = json!({"RoleName": made.physical_id});
-        let attached = match call::<op::ListAttachedRolePolicies>(ctx, name.clone()) {
-            Err(error) if super::is_absent(&error) => return Ok(Progress::Done),
-            other => other?,
-        };
-        for policy in attached["AttachedPolicies"].as_array().into_iter().flatten() {
-            let input = json!({"RoleName": made.physical_id, "PolicyArn": policy["PolicyArn"]});
-            call::<op::DetachRolePolicy>(ctx, input)?;
-        }
-        let inline = call::<op::ListRolePolicies>(ctx, name.clone())?;
-        for policy in inline["PolicyNames"].as_array().into_iter().flatten() {
-            call::<op::DeleteRolePolicy>(ctx, json!({"RoleName": made.physical_id, "PolicyName": policy}))?;
+        if !Roles.strip(ctx, &name["RoleName"])? {
+            return Ok(Progress::Done);
         }
         deleted(call::<op::DeleteRole>(ctx, name))
     }
-}
-
-/// Puts an inline policy of the property `Policies`.
-fn put_policy(ctx: &mut Ctx<'_>, role: &str, policy: &Value) -> Result<()> {
-    let text = document(&policy["PolicyDocument"]);
-    let input = json!({"RoleName": role, "PolicyName": policy["PolicyName"], "PolicyDocument": text});
-    call::<op::PutRolePolicy>(ctx, input)?;
-    Ok(())
 }

@@ -27,10 +27,13 @@ pub mod ecs_task_definition;
 pub mod elb_listener;
 pub mod elb_load_balancer;
 pub mod elb_target_group;
+pub mod iam_group;
+pub mod iam_holder;
 pub mod iam_instance_profile;
 pub mod iam_policy;
 pub mod iam_role;
 pub mod iam_service_linked_role;
+pub mod iam_user;
 pub mod launch_configuration;
 pub mod log_group;
 pub mod log_stream;
@@ -47,6 +50,7 @@ mod tests;
 
 use crate::api::{Ctx, Result};
 use call::refused;
+use iam_holder::Holder;
 use quarry_wire::ServiceError;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -263,12 +267,18 @@ static TYPES: &[&dyn ResourceType] = &[
     &elb_listener::ListenerCertificate,
     &elb_load_balancer::LoadBalancer,
     &elb_target_group::TargetGroup,
+    &iam_group::Group,
+    &iam_group::UserToGroupAddition,
     &iam_instance_profile::InstanceProfile,
     &iam_policy::ManagedPolicy,
     &iam_policy::Policy,
-    &iam_policy::RolePolicy,
+    &iam_policy::InlinePolicy(Holder::Group),
+    &iam_policy::InlinePolicy(Holder::Role),
+    &iam_policy::InlinePolicy(Holder::User),
     &iam_role::Role,
     &iam_service_linked_role::ServiceLinkedRole,
+    &iam_user::AccessKey,
+    &iam_user::User,
     &log_group::LogGroup,
     &log_stream::LogStream,
     &scaling::ScalableTarget,

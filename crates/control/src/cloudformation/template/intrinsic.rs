@@ -2,6 +2,7 @@
 
 use super::graph::{self, get_att};
 use super::{Template, TemplateError, text_of};
+use crate::cloudformation::dynamic::is_sealed;
 use base64::Engine as _;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -201,6 +202,9 @@ impl<'a> Evaluator<'a> {
             }
             "Fn::Base64" => {
                 let text = self.value(argument)?.as_ref().and_then(text_of).ok_or_else(|| usage(name))?;
+                if is_sealed(&text) {
+                    return Err(wrong("Fn::Base64 cannot encode an attribute that is a secret"));
+                }
                 bounded(base64::engine::general_purpose::STANDARD.encode(text))?
             }
             "Fn::GetAZs" => {

@@ -1,5 +1,6 @@
 //! Roles, policies and instance profiles through the operations.
 
+mod group;
 mod policy;
 mod role;
 mod service_linked_role;

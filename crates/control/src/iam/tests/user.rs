@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 const ADA: &str = "arn:aws:iam::000000000000:user/team/ada";
 
 /// Asks as the account itself; it must be answered.
-fn done(stage: &Stage, operation: &str, input: Value) -> String {
+pub fn done(stage: &Stage, operation: &str, input: Value) -> String {
     let (status, body) = stage.call(Some(&stage.root), "iam", operation, input);
     assert_eq!(status, 200, "{operation}: {body}");
     body
 }
 
 /// Why it is refused.
-fn refused(stage: &Stage, by: &Credentials, service: &str, operation: &str, input: Value) -> (u16, String, String) {
+pub fn refused(stage: &Stage, by: &Credentials, service: &str, operation: &str, input: Value) -> (u16, String, String) {
     let (status, body) = stage.call(Some(by), service, operation, input);
     assert!(status >= 400, "{operation}: {body}");
     let (code, message) = match serde_json::from_str::<Value>(&body) {
@@ -28,12 +28,12 @@ fn refused(stage: &Stage, by: &Credentials, service: &str, operation: &str, inpu
     (status, code, message)
 }
 
-fn between(body: &str, name: &str) -> String {
+pub fn between(body: &str, name: &str) -> String {
     let after = body.split(&format!("<{name}>")).nth(1).unwrap_or_else(|| panic!("no {name} in {body}"));
     after.split('<').next().unwrap().to_owned()
 }
 
-fn key(body: &str) -> Credentials {
+pub fn key(body: &str) -> Credentials {
     Credentials {
         access_key_id: between(body, "AccessKeyId"),
         secret_access_key: between(body, "SecretAccessKey"),

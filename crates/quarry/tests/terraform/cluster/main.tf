@@ -1,4 +1,4 @@
-# A cluster on instances, and what belongs around it: roles, an Auto Scaling group as capacity provider, a repository,
+# A cluster on instances, and what belongs around it: roles, users, an Auto Scaling group as capacity provider, a repository,
 # parameters, secrets, a certificate, namespaces.
 
 terraform {
@@ -319,6 +319,12 @@ output "imports" {
     "aws_iam_role_policy_attachment.read"               = "${aws_iam_role.tasks.name}/${aws_iam_policy.read.arn}"
     "aws_iam_policy.read"                               = aws_iam_policy.read.arn
     "aws_iam_instance_profile.instances"                = aws_iam_instance_profile.instances.name
+    "aws_iam_user.deployer"                             = aws_iam_user.deployer.name
+    "aws_iam_group.deployers"                           = aws_iam_group.deployers.name
+    "aws_iam_group_policy.deploy"                       = aws_iam_group_policy.deploy.id
+    "aws_iam_group_policy_attachment.read"              = "${aws_iam_group.deployers.name}/${aws_iam_policy.read.arn}"
+    "aws_iam_user_group_membership.reader"              = "${aws_iam_user.reader.name}/${aws_iam_group.readers.name}"
+    "aws_iam_user_policy.reader"                        = aws_iam_user_policy.reader.id
     "aws_ecs_cluster.main"                              = aws_ecs_cluster.main.name
     "aws_ecs_capacity_provider.instances"               = aws_ecs_capacity_provider.instances.arn
     "aws_ecs_cluster_capacity_providers.main"           = aws_ecs_cluster.main.name
