@@ -4,7 +4,10 @@ use crate::Target;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use quarry_control::cloudformation::template::{Template, graph};
 use quarry_control::iam::document::{self, Use};
+use quarry_deploy_kit::compose::{At, convert};
 use quarry_deploy_kit::dockerfile::Dockerfile;
+use quarry_deploy_kit::manifest::{self, Problems, Reading};
+use quarry_deploy_kit::template::{self, Deployed};
 use quarry_dns::{Names, Transport};
 use quarry_domain::image::LayerBlob;
 use quarry_domain::log_pattern::Pattern;
@@ -44,10 +47,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "spans", run: quarry_control::xray::otlp::check },
     Target { name: "log_pattern", run: log_pattern },
     Target { name: "xml", run: answer },
-    Target { name: "template", run: template },
+    Target { name: "template", run: stack_template },
     Target { name: "policy", run: policy },
     Target { name: "dockerfile", run: dockerfile },
-    Target { name: "manifest", run: manifest },
+    Target { name: "compose", run: compose },
+    Target { name: "copilot", run: copilot },
+    Target { name: "aws_files", run: aws_files },
+    Target { name: "manifest", run: image_manifest },
     Target { name: "layer", run: layer },
     Target { name: "dns_packet", run: dns_packet },
 ];
@@ -291,7 +297,7 @@ fn answer(bytes: &[u8]) {
     }
 }
 
-fn template(bytes: &[u8]) {
+fn stack_template(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(template) = Template::parse(text) {
         let needs = graph::dependencies(&template).expect("a template that was taken");
@@ -308,7 +314,67 @@ fn dockerfile(bytes: &[u8]) {
     }
 }
 
-fn manifest(bytes: &[u8]) {
+/// A Compose file becomes manifests of services with names of their own, or is refused by its lines.
+fn compose(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let lines = 1..=text.lines().count() + 1;
+    match convert(text, At { file: "compose.yaml", dir: "stack", has_root: false }) {
+        Ok(composed) => {
+            assert!(!composed.services.is_empty(), "nothing of {text:?}");
+            assert!(composed.notes.iter().all(|note| lines.contains(&note.line)), "{:?}", composed.notes);
+            for (i, service) in composed.services.iter().enumerate() {
+                assert!(composed.services[..i].iter().all(|other| other.name != service.name), "two {}", service.name);
+                let kind = manifest::kind_of("", &service.manifest);
+                assert_eq!(kind.as_deref(), Ok(service.kind.name()), "{}", service.manifest);
+            }
+        }
+        Err(problems) => refused(&problems, "compose.yaml", text),
+    }
+}
+
+/// What is read of a manifest becomes a template that CloudFormation reads, and the rest is refused by its lines.
+fn copilot(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let shell = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
+    let reading = Reading { app: "app".into(), environment: "test".into(), shell };
+    let whole = |template: String| {
+        let parsed = Template::parse(&template);
+        assert!(parsed.is_ok(), "{}\n{template}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
+    };
+    match manifest::Service::read("manifest.yml", text, &reading) {
+        Ok(service) => {
+            let deployed =
+                Deployed { app: "app".into(), environment: "test".into(), https: true, ..Deployed::default() };
+            // A rule of taskdef_overrides may name a place that is not there.
+            if let Ok(template) = template::service(&service, &deployed) {
+                whole(template);
+            }
+        }
+        Err(problems) => refused(&problems, "manifest.yml", text),
+    }
+    match manifest::Environment::read("manifest.yml", text, &reading) {
+        Ok(environment) => whole(template::environment("app", &environment)),
+        Err(problems) => refused(&problems, "manifest.yml", text),
+    }
+}
+
+/// There is a reason, and each is of the file and of a line that it has.
+fn refused(problems: &Problems, file: &str, text: &str) {
+    let lines = 0..=text.lines().count() + 1;
+    assert!(!problems.0.is_empty(), "refused without a reason: {text:?}");
+    for problem in &problems.0 {
+        assert!(problem.file == file && lines.contains(&problem.line), "{problem:?} of {text:?}");
+    }
+}
+
+/// The config file, a line of dashes, the credentials file.
+fn aws_files(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (config, credentials) = text.split_once("\n---\n").unwrap_or((text, ""));
+    quarry_client::aws::check(config, credentials);
+}
+
+fn image_manifest(bytes: &[u8]) {
     quarry_registry::is_manifest(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = quarry_registry::ImageReference::parse(text);

@@ -37,6 +37,11 @@ impl Files {
         self.profiles.get(name)
     }
 
+    /// All profiles, by name.
+    pub fn profiles(&self) -> impl Iterator<Item = (&str, &Values)> {
+        self.profiles.iter().map(|(name, values)| (name.as_str(), values))
+    }
+
     /// Endpoints that a profile names by a section `services`: by service.
     pub fn endpoints(&self, profile: &Values) -> Values {
         let section = profile.get("services").and_then(|name| self.services.get(name));

@@ -80,6 +80,28 @@ impl Aws {
     }
 }
 
+/// For fuzzing: whatever stands in the two files, their profiles can be written down as one file of credentials that says
+/// the same, and each comes to a key or to why it does not.
+pub fn check(config: &str, credentials: &str) {
+    let files = Files::parse(config, credentials);
+    let mut written = String::new();
+    for (name, values) in files.profiles() {
+        written.push_str(&format!("[{name}]\n"));
+        values.iter().for_each(|(key, value)| written.push_str(&format!("{key}={value}\n")));
+    }
+    let again = Files::parse("", &written);
+    assert!(again.profiles().eq(files.profiles()), "{written:?}: {again:?}, but it was {files:?}");
+    let settings = Settings { variables: BTreeMap::new(), files };
+    for (name, _) in again.profiles() {
+        let choice = Choice { profile: Some(name.to_owned()), ..Choice::default() };
+        match settings.source(&choice) {
+            Ok((_, profile)) => assert_eq!(profile.as_deref(), Some(name)),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+        let _ = (settings.region(&choice), settings.instead(&choice));
+    }
+}
+
 /// The environment and the shared files.
 struct Settings {
     variables: BTreeMap<String, String>,
