@@ -37,6 +37,7 @@ pub mod iam_user;
 pub mod launch_configuration;
 pub mod log_group;
 pub mod log_stream;
+pub mod metric_filter;
 pub mod scaling;
 pub mod secret;
 pub mod service_discovery;
@@ -281,6 +282,7 @@ static TYPES: &[&dyn ResourceType] = &[
     &iam_user::User,
     &log_group::LogGroup,
     &log_stream::LogStream,
+    &metric_filter::MetricFilter,
     &scaling::ScalableTarget,
     &scaling::ScalingPolicy,
     &secret::ResourcePolicy,

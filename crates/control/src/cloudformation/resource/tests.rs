@@ -431,6 +431,19 @@ fn logs_parameters_secrets_and_repositories() {
     let group = stage.reference("AWS::Logs::LogGroup", json!({}));
     let stream = json!({"LogGroupName": group});
     stage.life("AWS::Logs::LogStream", stream.clone(), stream);
+    let filter = |pattern: &str, transformation: Value| {
+        let transformations = json!([transformation]);
+        json!({"LogGroupName": group, "FilterPattern": pattern, "MetricTransformations": transformations})
+    };
+    let of_status = json!([{"Key": "Status", "Value": "$.status"}, {"Key": "Path", "Value": "$.path"}]);
+    stage.life(
+        "AWS::Logs::MetricFilter",
+        filter("ERROR", json!({"MetricName": "Errors", "MetricNamespace": "Shop", "MetricValue": "1", "DefaultValue": 0})),
+        filter(
+            "{ $.status = * && $.path = * }",
+            json!({"MetricName": "Time", "MetricNamespace": "Shop", "MetricValue": "$.time", "Unit": "Seconds", "Dimensions": of_status}),
+        ),
+    );
     let parameter =
         |value: &str| json!({"Name": "/demo/colour", "Type": "String", "Value": value, "Tags": {"Name": value}});
     stage.life("AWS::SSM::Parameter", parameter("green"), parameter("blue"));
