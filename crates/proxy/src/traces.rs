@@ -12,7 +12,10 @@ use arc_swap::ArcSwapOption;
 use quarry_domain::snapshot::Snapshot;
 use quarry_domain::trace::header::TraceHeader;
 use quarry_domain::trace::sampling::{Asked, Sampler};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -95,7 +98,9 @@ impl Traces {
     /// Hands the segment of a request over that has ended.
     pub fn end(&self, traced: &Traced, entry: &Entry) {
         let Some(front) = &entry.front else { return };
-        self.offer(document(traced, entry, front).to_string());
+        if let Some(document) = document(traced, entry, front) {
+            self.offer(document);
+        }
     }
 
     /// Hands a segment over. Where too much waits, it is lost.
@@ -115,56 +120,169 @@ impl Traces {
     }
 }
 
-fn document(traced: &Traced, entry: &Entry, front: &Front) -> Value {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let start = entry.began.unix_millis as f64 / 1000.0;
+/// A segment document (AWS's documentation, "X-Ray segment documents"), borrowed from what was noted of the request.
+#[derive(Serialize)]
+struct Document<'a> {
+    id: Cow<'a, str>,
+    trace_id: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_id: Option<Cow<'a, str>>,
+    name: &'a str,
+    start_time: f64,
+    end_time: f64,
+    origin: &'static str,
+    #[serde(skip_serializing_if = "is_false")]
+    error: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    throttle: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    fault: bool,
+    http: Http<'a>,
+    aws: Resource<'a>,
+    annotations: Annotations<'a>,
+    metadata: Metadata,
+}
+
+#[derive(Serialize)]
+struct Http<'a> {
+    request: Request<'a>,
+    response: Response,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    method: &'a str,
+    url: &'a str,
+    client_ip: IpAddr,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user_agent: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct Response {
+    status: u16,
+    content_length: u64,
+}
+
+#[derive(Serialize)]
+struct Resource<'a> {
+    resource_arn: &'a str,
+}
+
+#[derive(Serialize)]
+struct Annotations<'a> {
+    rule: Shown<Rule>,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Shown<Target<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_group: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    default: Said,
+}
+
+/// What X-Ray has no place for.
+#[derive(Serialize)]
+struct Said {
+    target_status_code: Option<u16>,
+    #[serde(flatten)]
+    times: Option<Times>,
+}
+
+/// As in the access log, in seconds.
+#[derive(Serialize)]
+struct Times {
+    request_processing_time: f64,
+    target_processing_time: f64,
+    response_processing_time: f64,
+}
+
+/// What is written as text by its `Display`, without a string in between.
+struct Shown<T>(T);
+
+/// A rule's priority, as the access log has it.
+struct Rule(Option<u32>);
+
+/// A target's id and port.
+struct Target<'a>(&'a str, u16);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Display for Rule {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("-"),
+            Some(0) => f.write_str("default"),
+            Some(priority) => priority.fmt(f),
+        }
+    }
+}
+
+impl Display for Target<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0, self.1)
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Most documents fit into this beside what the client has sent.
+const USUAL_LENGTH: usize = 1024;
+
+fn document(traced: &Traced, entry: &Entry, front: &Front) -> Option<String> {
+    let start_time = entry.began.unix_millis as f64 / 1000.0;
     // As the access log has it: method, URL, version.
-    let line = text(&entry.request);
+    let line = String::from_utf8_lossy(&entry.request);
     let mut words = line.split(' ');
     let (method, url) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let rule =
-        entry.rule.map_or_else(|| "-".to_owned(), |rule| if rule == 0 { "default".into() } else { rule.to_string() });
-    let mut segment = json!({
-        "id": text(&traced.marks.id),
-        "trace_id": text(&traced.marks.root),
-        "name": front.name,
-        "start_time": start,
-        "end_time": start + entry.began.at.elapsed().as_secs_f64(),
-        "origin": ORIGIN,
-        "http": {
-            "request": {"method": method, "url": url, "client_ip": entry.began.peer.ip().to_canonical().to_string()},
-            "response": {"status": entry.status, "content_length": entry.sent},
+    let document = Document {
+        id: String::from_utf8_lossy(&traced.marks.id),
+        trace_id: String::from_utf8_lossy(&traced.marks.root),
+        parent_id: traced.parent.as_ref().map(|parent| String::from_utf8_lossy(parent)),
+        name: &front.name,
+        start_time,
+        end_time: start_time + entry.began.at.elapsed().as_secs_f64(),
+        origin: ORIGIN,
+        error: (400..500).contains(&entry.status),
+        throttle: entry.status == 429,
+        fault: (500..600).contains(&entry.status),
+        http: Http {
+            request: Request {
+                method,
+                url,
+                client_ip: entry.began.peer.ip().to_canonical(),
+                user_agent: String::from_utf8_lossy(&entry.user_agent),
+            },
+            response: Response { status: entry.status, content_length: entry.sent },
         },
-        "aws": {"resource_arn": front.arn},
-        "annotations": {"rule": rule, "action": entry.action},
-    });
-    if !entry.user_agent.is_empty() {
-        segment["http"]["request"]["user_agent"] = text(&entry.user_agent).into();
-    }
-    if let Some(parent) = &traced.parent {
-        segment["parent_id"] = text(parent).into();
-    }
-    if let Some((id, port)) = &entry.target {
-        segment["annotations"]["target"] = format!("{id}:{port}").into();
-    }
-    if let Some(group) = &entry.group {
-        segment["annotations"]["target_group"] = quarry_domain::arn::resource_part(&group.arn).into();
-    }
-    let flags: &[&str] = match entry.status {
-        429 => &["error", "throttle"],
-        400..=499 => &["error"],
-        500..=599 => &["fault"],
-        _ => &[],
+        aws: Resource { resource_arn: &front.arn },
+        annotations: Annotations {
+            rule: Shown(Rule(entry.rule)),
+            action: entry.action,
+            target: entry.target.as_ref().map(|(id, port)| Shown(Target(id, *port))),
+            target_group: entry.group.as_ref().map(|group| quarry_domain::arn::resource_part(&group.arn)),
+        },
+        metadata: Metadata {
+            default: Said {
+                target_status_code: entry.target_status,
+                times: entry.times.map(|(request, target, response)| Times {
+                    request_processing_time: request.as_secs_f64(),
+                    target_processing_time: target.as_secs_f64(),
+                    response_processing_time: response.as_secs_f64(),
+                }),
+            },
+        },
     };
-    for flag in flags {
-        segment[*flag] = true.into();
-    }
-    let mut said = json!({"target_status_code": entry.target_status});
-    if let Some((request, target, response)) = entry.times {
-        said["request_processing_time"] = request.as_secs_f64().into();
-        said["target_processing_time"] = target.as_secs_f64().into();
-        said["response_processing_time"] = response.as_secs_f64().into();
-    }
-    segment["metadata"] = json!({"default": said});
-    segment
+    let mut out = Vec::with_capacity(USUAL_LENGTH + entry.request.len() + entry.user_agent.len());
+    serde_json::to_writer(&mut out, &document).ok()?;
+    String::from_utf8(out).ok()
 }

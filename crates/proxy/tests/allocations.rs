@@ -117,5 +117,5 @@ fn a_request_that_is_not_recorded_allocates_nothing_more() {
     }
     let (each, time) = cost(&format!("{head}\r\n"), 0, rule(1.0));
     println!("recorded: {each:.1} allocations per request, {time:.1} µs");
-    assert!(each >= 1.0, "a segment is made");
+    assert!((1.0..16.0).contains(&each), "a segment is made, of a few pieces of memory: {each}");
 }
