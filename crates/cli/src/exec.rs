@@ -119,7 +119,7 @@ impl Drop for Raw {
 }
 
 /// The task that is meant, or the first of the service that takes commands.
-async fn find(aws: &Client, request: &Request) -> Result<Task> {
+pub async fn find(aws: &Client, request: &Request) -> Result<Task> {
     let clusters = match &request.cluster {
         Some(cluster) => vec![cluster.clone()],
         None => {

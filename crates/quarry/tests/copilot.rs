@@ -238,15 +238,54 @@ fn an_environment_on_aws_is_confirmed_first_and_gets_the_same_templates() {
     let status: Value = serde_json::from_str(&run("svc status --env prod --json")).unwrap();
     assert_eq!(status["running"], 1, "{status}");
     assert!(run("svc logs --env prod").contains("listening on 3000"));
-    let error = project.run("svc exec --env prod --command ls").unwrap_err();
-    assert!(error.contains("aws ecs execute-command --region eu-west-1 --profile work --cluster"), "{error}");
+    assert_eq!(run("svc logs --env prod --filter nobody"), "");
     let shown: Value = serde_json::from_str(&run("svc show --name web --json")).unwrap();
     assert_eq!(shown["deployed"].as_array().map(Vec::len), Some(2), "{shown}");
+    commands_run_by_the_aws_cli(&mut project, &relay.url());
+    let run = |line: &str| project.run(line).unwrap_or_else(|said| panic!("quarry {line}: {said}\n{}", project.log()));
     run("svc delete --name web --env prod --yes");
     project.answers(&project.url_in("test", "web"), "/x", "web /x");
     run("app delete --yes");
     assert_eq!(project.left_over(), Vec::<String>::new());
     assert_eq!(left_over(&cloud), Vec::<String>::new());
+}
+
+/// `svc exec` on AWS. A program that tells how it was called stands for the aws CLI.
+fn commands_run_by_the_aws_cli(project: &mut Project, endpoint: &str) {
+    let line = "svc exec --env prod --command \"/bin/ls /data\"";
+    let bin = project.root().join("bin");
+    let called = |told: &str| {
+        let words: Vec<&str> = told.lines().next().unwrap_or_default().split(' ').collect();
+        let after = |option: &str| words.iter().position(|word| *word == option).map(|at| words[at + 1].to_owned());
+        ["--cluster", "--task"].map(|option| after(option).unwrap_or_else(|| panic!("{option}: {told}")))
+    };
+    for (program, missing) in [("none", "aws"), ("aws", "session-manager-plugin")] {
+        let telling = "#!/bin/sh\necho \"$@\"\necho \"endpoint=$AWS_ENDPOINT_URL for=$AWS_ENDPOINT_URL_ECS\"\nexit 7\n";
+        project.program(&bin.join(program), telling);
+        project.export("PATH", bin.display().to_string());
+        let error = project.run(line).unwrap_err();
+        assert!(error.contains(&format!("and {missing} is not here: install it (https://docs.aws.")), "{error}");
+        let words = format!("aws ecs execute-command --region eu-west-1 --profile work --endpoint-url {endpoint} --cluster ");
+        assert!(error.contains(&words) && error.contains("--interactive --command '/bin/ls /data'"), "{error}");
+    }
+    project.program(&bin.join("session-manager-plugin"), "#!/bin/sh\n");
+    // What leads to this machine's Quarry is not handed on; the program's exit code is.
+    project.export("AWS_ENDPOINT_URL_ECS", project.endpoint());
+    let told = project.run(line).unwrap_err();
+    assert!(told.contains("exit status: 7") && told.contains(&format!("endpoint={endpoint} for=\n")), "{told}");
+    let told = told.split_once('\n').unwrap().1;
+    let [cluster, task] = called(told);
+    let words = format!(
+        "ecs execute-command --region eu-west-1 --profile work --endpoint-url {endpoint} --cluster {cluster} --task {task} \
+         --container web --interactive --command /bin/ls /data"
+    );
+    assert_eq!(told.lines().next(), Some(words.as_str()));
+    let named = project.run(&format!("{line} --task-id {}", &task[..6])).unwrap_err();
+    assert_eq!(called(named.split_once('\n').unwrap().1), [cluster, task]);
+    let error = project.run(&format!("{line} --task-id nobody")).unwrap_err();
+    assert!(error.contains("web has no task nobody"), "{error}");
+    project.export("AWS_ENDPOINT_URL_ECS", "");
+    project.export("PATH", std::env::var("PATH").unwrap());
 }
 
 const COMPOSE: &str = "services:\n  web:\n    build: ./web\n    ports: [\"8080:3000\"]\n    environment: {BACK: \"back:3000\"}\n    \

@@ -101,6 +101,19 @@ impl Session {
         }
     }
 
+    /// What stands for AWS's own endpoints, if anything.
+    pub fn endpoint(&self) -> Option<&str> {
+        match &self.place {
+            Place::Aws { endpoint, .. } => endpoint.as_deref(),
+            Place::Quarry => None,
+        }
+    }
+
+    /// The address of this machine's Quarry, wherever the command works.
+    pub fn home_endpoint(&self) -> &str {
+        &self.home.endpoint
+    }
+
     pub fn is_aws(&self) -> bool {
         matches!(self.place, Place::Aws { .. })
     }

@@ -46,6 +46,18 @@ impl Project {
         self.shell.push((name.to_owned(), value.into()));
     }
 
+    /// The address of this project's Quarry.
+    pub fn endpoint(&self) -> &str {
+        &self.platform.endpoint
+    }
+
+    /// Writes a program of the shell.
+    pub fn program(&self, path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
     pub fn log(&self) -> String {
         self.platform.log()
     }

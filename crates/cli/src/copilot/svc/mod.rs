@@ -8,6 +8,7 @@ mod init;
 mod package;
 mod pause;
 mod priority;
+mod remote;
 mod run;
 mod show;
 
@@ -52,8 +53,12 @@ pub enum SvcCommand {
         /// Go on showing new lines until interrupted.
         #[arg(long)]
         follow: bool,
+        /// Only lines that match a filter pattern of CloudWatch Logs: `ERROR`, `{ $.status >= 500 }`.
+        #[arg(long, value_name = "PATTERN")]
+        filter: Option<String>,
     },
-    /// Run a command in a container of a service; its manifest must say `exec: true`.
+    /// Run a command in a container of a service; its manifest must say `exec: true`. On AWS the aws CLI runs it, with
+    /// its session-manager-plugin.
     #[command(after_help = "Example:\n  quarry svc exec --name posts --env test --command \"/bin/ls /data\"")]
     Exec {
         #[command(flatten)]
@@ -112,7 +117,7 @@ pub async fn run(command: SvcCommand, local: Local<'_>) -> Result<ExitCode> {
         SvcCommand::Ls { app, local: here, common } => show::ls(app.as_deref(), here, &common, local).await?,
         SvcCommand::Show(of) => show::show(&of, local).await?,
         SvcCommand::Status(of) => show::status(&of, local).await?,
-        SvcCommand::Logs { of, follow } => run::logs(&of, follow, local).await?,
+        SvcCommand::Logs { of, follow, filter } => run::logs(&of, follow, filter, local).await?,
         SvcCommand::Exec { of, command, container, task_id } => {
             return run::exec(&of, &command, container, task_id, local).await;
         }

@@ -1,6 +1,6 @@
 //! `quarry svc logs` and `exec`, for a service by its manifest's name.
 
-use super::Of;
+use super::{Of, remote};
 use crate::copilot::Local;
 use crate::{exec, logs};
 use anyhow::{Result, bail};
@@ -8,13 +8,13 @@ use quarry_aws::ecs::ListTasksRequest;
 use quarry_aws::ecs::op::ListTasks;
 use std::process::ExitCode;
 
-pub async fn logs(of: &Of, follow: bool, local: Local<'_>) -> Result<()> {
+pub async fn logs(of: &Of, follow: bool, filter: Option<String>, local: Local<'_>) -> Result<()> {
     let (session, deployed) = of.deployed(local).await?;
     let request = logs::Request {
         service: deployed.service,
         cluster: Some(deployed.cluster),
         follow,
-        filter: None,
+        filter,
         json: session.say.json,
     };
     logs::run(&session.aws, &request).await
@@ -28,17 +28,6 @@ pub async fn exec(
     local: Local<'_>,
 ) -> Result<ExitCode> {
     let (session, deployed) = of.deployed(local).await?;
-    if session.is_aws() {
-        let profile = session.profile().map(|profile| format!(" --profile {profile}")).unwrap_or_default();
-        bail!(
-            "on AWS this is the aws CLI's, with its session-manager-plugin:\n  aws ecs execute-command --region \
-             {}{profile} --cluster {} --task {} --container {} --interactive --command {command:?}",
-            session.region(),
-            deployed.cluster,
-            task.as_deref().unwrap_or("TASK"),
-            container.as_deref().unwrap_or(&deployed.name)
-        );
-    }
     let of = match task {
         None => deployed.service.clone(),
         Some(beginning) => {
@@ -58,8 +47,14 @@ pub async fn exec(
             }
         }
     };
+    let container = container.unwrap_or_else(|| deployed.name.clone());
     // One text, as Copilot takes it: what a shell would make words of.
-    let command = command.split_whitespace().map(str::to_owned).collect();
-    let container = container.or_else(|| Some(deployed.name.clone()));
-    exec::run(&session.aws, &exec::Request { of, cluster: Some(deployed.cluster), container, command }).await
+    let words = command.split_whitespace().map(str::to_owned).collect();
+    let request =
+        exec::Request { of, cluster: Some(deployed.cluster), container: Some(container.clone()), command: words };
+    if session.is_aws() {
+        let task = exec::find(&session.aws, &request).await?;
+        return Err(remote::exec(&session, &task, &container, command));
+    }
+    exec::run(&session.aws, &request).await
 }
