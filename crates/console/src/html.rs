@@ -151,7 +151,7 @@ pub fn section(id: &str, title: &str, body: Markup) -> Markup {
     }
 }
 
-/// A section whose content is brought up to date while the page is open. What was typed into a form in it is lost then.
+/// A section whose content is brought up to date while the page is open. The focus, and what was typed or ticked in it, stay.
 pub fn live(id: &str, title: &str, body: Markup) -> Markup {
     section(id, title, html! { div #{ (id) "-live" } data-live { (body) } })
 }

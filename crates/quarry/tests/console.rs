@@ -7,6 +7,8 @@
 mod acts;
 #[path = "console/axe.rs"]
 mod axe;
+#[path = "console/keyboard.rs"]
+mod keyboard;
 #[path = "console/person.rs"]
 mod person;
 #[path = "network/site.rs"]
@@ -275,17 +277,21 @@ fn a_person_looks_at_every_page_and_does_what_the_tutorial_does() {
         map.contains("Clients") && map.contains("books") && map.contains("1 in 15 min") && map.contains("1000 ms"),
         "{map}"
     );
-    person.clicks(&format!("#traces a[href$='{TRACE}']"));
+    let trace = format!("#traces a[href$='{TRACE}']");
+    let path = person.browser.script(&format!("return document.querySelector({}).getAttribute('href')", json!(trace)));
+    person.clicks(&trace);
     wait_for("the trace", || person.sees("#spans").contains("books").then_some(()));
     person.looks("trace", &["shop", "GET http://shop/slow → 200"]);
-    follows_the_logs(&site, &person);
+    follows_the_logs(&site, &person, path.as_str().unwrap());
+    keyboard::alone(&site, &person);
     acts::all(&site, &person, front);
     person.leaves();
     browser.quit();
 }
 
-/// Lines come as they are written, those that a pattern leaves out do not, and the page is not loaded again.
-fn follows_the_logs(site: &Site, person: &Person<'_>) {
+/// Lines come as they are written, those that a pattern leaves out do not, and the page is not loaded again; a line that
+/// names a trace leads to it. `trace`: the path of a trace's page.
+fn follows_the_logs(site: &Site, person: &Person<'_>, trace: &str) {
     use quarry_aws::logs::op::{CreateLogStream, DescribeLogGroups, PutLogEvents};
     // A connection that was kept all the while may have been closed.
     wait_for("an answer", || site.answered::<DescribeLogGroups>(json!({})));
@@ -298,15 +304,21 @@ fn follows_the_logs(site: &Site, person: &Person<'_>) {
         input["logEvents"] = json!(events);
         site.call::<PutLogEvents>(input);
     };
-    write(&["ERROR one", "all is well"]);
+    let of_trace = format!("ERROR {{\"trace\":\"Root={};Sampled=1\"}}", trace.rsplit('/').next().unwrap());
+    write(&["ERROR one", &of_trace, "all is well"]);
     person.goes_to("/logs/stacked?filter=ERROR");
     wait_for("the first line", || person.sees("#tail").contains("ERROR one").then_some(()));
     person.browser.script("window.same = true");
-    write(&["ERROR two", "nothing new", "ERROR <b>three</b>"]);
+    write(&["ERROR two", "nothing new", &of_trace, "ERROR <b>three</b>"]);
     wait_for("the lines that follow", || person.sees("#tail").contains("ERROR <b>three</b>").then_some(()));
     let shown = person.sees("#tail");
     assert!(shown.contains("ERROR two") && !shown.contains("well") && !shown.contains("nothing"), "{shown}");
     assert_eq!(shown.matches("ERROR one").count(), 1, "{shown}");
     assert_eq!(person.browser.script("return window.same === true"), json!(true));
     person.looks("log-tail", &["New lines appear", "01234567"]);
+    // Of the line that was there, and of the one that came.
+    let link = format!("#tail a[href='{trace}']");
+    assert_eq!(person.browser.texts(&link), ["Trace", "Trace"]);
+    person.clicks(&format!("#tail div.fresh a[href='{trace}']"));
+    wait_for("the trace of the line", || person.sees("#spans").contains("books").then_some(()));
 }

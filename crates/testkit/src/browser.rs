@@ -14,6 +14,11 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Whatever Chromium starts inherits this variable; by it everything is found again at the end.
 const MARK: &str = "QUARRY_BROWSER_TEST";
 
+/// Keys as WebDriver names them.
+pub const TAB: char = '\u{e004}';
+pub const ENTER: char = '\u{e007}';
+pub const ESCAPE: char = '\u{e00c}';
+
 /// One browser window.
 pub struct Browser {
     driver: Child,
@@ -150,6 +155,14 @@ impl Browser {
     pub fn press(&self, selector: &str, keys: &str) {
         let element = self.one(selector);
         self.command("POST", &format!("element/{}/value", element.0), json!({"text": keys})).unwrap();
+    }
+
+    /// Types on the keyboard, wherever the focus is; [`TAB`] and others are keys, too.
+    pub fn types(&self, keys: impl IntoIterator<Item = char>) {
+        let strokes = |key: char| ["keyDown", "keyUp"].map(|stroke| json!({"type": stroke, "value": key}));
+        let strokes: Vec<Value> = keys.into_iter().flat_map(strokes).collect();
+        let keyboard = json!({"type": "key", "id": "keyboard", "actions": strokes});
+        self.command("POST", "actions", json!({"actions": [keyboard]})).unwrap();
     }
 
     /// What a script answers in the page.

@@ -31,19 +31,33 @@
     filter(label);
   }
 
-  const key = (element) => element.id || element.getAttribute("href") || element.getAttribute("aria-label");
+  // By what an element is found again in another version of its part.
+  const FOUND = "a, button, summary, input, select, [tabindex]";
+  const key = (element) =>
+    element.id || element.getAttribute("href") || element.getAttribute("aria-label") ||
+    [element.form?.getAttribute("action"), ...hiddenOf(element.form), element.name, element.textContent].join(" ");
+  const hiddenOf = (form) => [...(form?.querySelectorAll("input[type=hidden]") ?? [])].map((e) => e.value);
+  // What somebody has typed or ticked.
+  const given = (within) =>
+    [...within.querySelectorAll("input:not([type=hidden])")]
+      .filter((e) => e.value !== e.defaultValue || e.checked !== e.defaultChecked)
+      .map((e) => [key(e), e.value, e.checked]);
   const opened = (within) => [...within.querySelectorAll("details")];
 
   function replace(old, fresh) {
     if (old.innerHTML === fresh.innerHTML) return;
     const selection = getSelection();
     if (!selection.isCollapsed && old.contains(selection.anchorNode)) return;
+    // Nor under somebody who writes.
+    if (old.contains(document.activeElement) && document.activeElement.matches("input, select")) return;
     const focused = old.contains(document.activeElement) ? key(document.activeElement) : null;
     const scrolled = [...old.querySelectorAll(".scroll, .drawing")].map((e) => [key(e), e.scrollLeft]);
     const open = opened(old).map((details) => details.open);
+    const typed = given(old);
     opened(fresh).forEach((details, i) => (details.open = open[i] || details.open));
     old.replaceChildren(...fresh.childNodes);
-    const find = (wanted) => [...old.querySelectorAll("a, button, [tabindex]")].find((e) => key(e) === wanted);
+    const find = (wanted) => [...old.querySelectorAll(FOUND)].find((e) => key(e) === wanted);
+    for (const [wanted, value, checked] of typed) if (find(wanted)) Object.assign(find(wanted), { value, checked });
     for (const [wanted, left] of scrolled) if (left && find(wanted)) find(wanted).scrollLeft = left;
     if (focused && find(focused)) find(focused).focus({ preventScroll: true });
     filters.filter((label) => label.dataset.filter === old.id).forEach(filter);
@@ -72,6 +86,12 @@
       stream.className = "quiet";
       stream.textContent = line.stream;
       row.append(time, " ", stream, " ", line.text);
+      if (line.trace) {
+        const trace = document.createElement("a");
+        trace.href = `/traces/${line.trace}`;
+        trace.textContent = "Trace";
+        row.append(" ", trace);
+      }
       tail.append(row);
     }
     while (tail.children.length > LINES) tail.firstElementChild.remove();

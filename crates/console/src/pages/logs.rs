@@ -174,6 +174,7 @@ fn draw(lines: &[Value]) -> Markup {
             @for line in lines.iter().map(shown) {
                 div data-id=(line.text("id")) {
                     time { (line.text("at")) } " " span.quiet { (line.text("stream")) } " " (line.text("text"))
+                    @if !line.text("trace").is_empty() { " " a href={ "/traces/" (line.text("trace")) } { "Trace" } }
                 }
             }
         }
@@ -181,7 +182,7 @@ fn draw(lines: &[Value]) -> Markup {
     }
 }
 
-/// A line as it is drawn: its id, time, stream and text.
+/// A line as it is drawn: its id, time, stream and text, and the id of the trace that it names.
 pub fn shown(line: &Value) -> Value {
     let iso = Timestamp::from_millis(line.whole("timestamp")).to_string();
     json!({
@@ -189,6 +190,19 @@ pub fn shown(line: &Value) -> Value {
         "at": iso.get(11..23).unwrap_or_default().trim_end_matches('Z'),
         "stream": short_stream(line.text("logStreamName")),
         "text": line.text("message"),
+        "trace": trace(line.text("message")),
+    })
+}
+
+/// The first id of a trace in a text, in X-Ray's form: `1-<8 hexadecimal digits>-<24>`.
+fn trace(text: &str) -> Option<&str> {
+    text.match_indices("1-").find_map(|(at, _)| {
+        let id = text.get(at..at + 35)?;
+        let is_word = |c: char| c.is_ascii_alphanumeric();
+        let apart = !text[..at].ends_with(is_word) && !text[at + 35..].starts_with(is_word);
+        let bytes = id.as_bytes();
+        let is_id = bytes[10] == b'-' && bytes[2..10].iter().chain(&bytes[11..]).all(u8::is_ascii_hexdigit);
+        (apart && is_id).then_some(id)
     })
 }
 
@@ -196,4 +210,25 @@ pub fn shown(line: &Value) -> Value {
 fn short_stream(name: &str) -> &str {
     let last = short(name);
     last.get(..8).unwrap_or(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trace;
+
+    #[test]
+    fn lines_name_their_traces() {
+        const ID: &str = "1-58337262-36d228ad5d99923122bbe354";
+        for line in [
+            ID.to_owned(),
+            format!(r#"{{"trace":"Root={ID};Parent=00f067aa0ba902b7;Sampled=1"}}"#),
+            format!("1-2-3 ü1- x {ID}."),
+        ] {
+            assert_eq!(trace(&line), Some(ID), "{line}");
+        }
+        for line in ["", "1-", "1-58337262-36d228ad5d99923122bbe35", "21-58337262-36d228ad5d99923122bbe354", "1-58337262-36d228ad5d99923122bbe3541", "1-58337262-36d228ad5d99923122bbé35", "1-58337262x36d228ad5d99923122bbe354"]
+        {
+            assert_eq!(trace(line), None, "{line}");
+        }
+    }
 }

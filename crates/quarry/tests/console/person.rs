@@ -42,7 +42,8 @@ impl<'a> Person<'a> {
         self.browser.texts(selector).into_iter().next().unwrap_or_default()
     }
 
-    /// The page shows these and fits a telephone; axe looks at it, and pictures of it are kept.
+    /// The page shows these, is gone through by the keyboard and fits a telephone; axe looks at it, and pictures of it are
+    /// kept.
     pub fn looks(&self, name: &str, expected: &[&str]) {
         let shown = self.browser.script("return document.querySelector('main').textContent");
         let fields =
@@ -52,6 +53,7 @@ impl<'a> Person<'a> {
             assert!(shown.contains(text), "{name} does not show {text}: {shown}");
         }
         assert!(!shown.contains("Not known"), "{name}: {shown}");
+        self.tabs_through(name);
         self.browser.screenshot(PICTURES, name);
         let axe = self.axe.as_deref().map(|axe| Axe::of(self.browser, axe));
         let faultless = |options: &str| {
