@@ -385,7 +385,7 @@ impl Making<'_> {
             self.leave("service.networkConfiguration", why);
         }
         if service.launch_type.as_deref() == Some("EC2") || filled(&service.placement_constraints) {
-            self.leave("service.launchType", "EC2: a manifest's services run on Fargate, each task with its own size");
+            self.leave("service.launchType", "EC2: write launch_type: EC2 into the manifest, and container_instances into the environment's, to have that again");
         }
     }
 }

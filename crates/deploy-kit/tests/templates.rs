@@ -42,6 +42,17 @@ fn certain() -> Environment {
     }
 }
 
+/// On container instances, of a size that Fargate has not.
+const ON_INSTANCES: &str = "name: heavy\ntype: Backend Service\nimage: {location: 'heavy:1', port: 80}\nlaunch_type: EC2\n\
+                            cpu: 300\nmemory: 700\nnetwork: {vpc: {placement: private}}\n";
+const WITH_INSTANCES: &str =
+    "name: test\ntype: Environment\ncontainer_instances: {type: t3.large, range: {min: 0, max: 4}}\n";
+
+fn with_instances() -> String {
+    let environment = Environment::read("manifest.yml", WITH_INSTANCES, &reading());
+    template::environment("shop", &environment.unwrap_or_else(|problems| panic!("{problems}")))
+}
+
 /// All templates by name.
 fn templates() -> Vec<(&'static str, String)> {
     let words = ["run".to_owned()];
@@ -50,7 +61,9 @@ fn templates() -> Vec<(&'static str, String)> {
         ("plain", plain()),
         ("everything", service(EVERYTHING, true)),
         ("backend", service(BACKEND, false)),
+        ("instances", service(ON_INSTANCES, false)),
         ("environment", template::environment("shop", &Environment::new("test"))),
+        ("environment-instances", with_instances()),
         ("environment-https", template::environment("shop", &certain())),
         ("application", template::application("shop", &["posts".into(), "front-proxy".into()])),
         ("application-empty", template::application("shop", &[])),
@@ -120,6 +133,33 @@ fn a_template_says_what_the_manifest_wanted() {
     assert!(
         backend["Resources"].get("TargetGroup").is_none() && backend["Resources"].get("DiscoveryService").is_none()
     );
+}
+
+#[test]
+fn tasks_run_on_the_environments_instances_where_the_manifest_says_so() {
+    let heavy = parsed(&service(ON_INSTANCES, false));
+    let (task, service) = (&heavy["Resources"]["TaskDefinition"], &heavy["Resources"]["Service"]["Properties"]);
+    assert_eq!(task["Properties"]["RequiresCompatibilities"], parsed("[EC2]"));
+    assert_eq!((&task["Properties"]["Cpu"], &task["Properties"]["Memory"]), (&"300".into(), &"700".into()));
+    assert!(service.get("LaunchType").is_none() && service["CapacityProviderStrategy"][0]["Weight"] == 1, "{service:?}");
+    let network = &service["NetworkConfiguration"]["AwsvpcConfiguration"];
+    assert!(network.get("AssignPublicIp").is_none() && network.get("Subnets").is_some(), "{network:?}");
+    let environment = parsed(&with_instances());
+    let group = &environment["Resources"]["Instances"]["Properties"];
+    assert_eq!((&group["MinSize"], &group["MaxSize"]), (&"0".into(), &"4".into()));
+    assert!(environment["Outputs"].get("ContainerInstances").is_some());
+    assert!(parsed(&template::environment("shop", &Environment::new("test")))["Parameters"].get("InstanceImage").is_none());
+    for (change, said) in [
+        ("network: {vpc: {placement: public}}", "manifest.yml:4: launch_type: tasks on container instances have no public"),
+        ("network: {vpc: {placement: private}}\ncount: {spot: 1}", "count: Spot is Fargate's"),
+        ("network: {vpc: {placement: private}}\nstorage: {ephemeral: 30}", "storage: ephemeral is Fargate's"),
+    ] {
+        let text = ON_INSTANCES.replace("network: {vpc: {placement: private}}", change);
+        let error = Service::read("manifest.yml", &text, &reading()).expect_err(change).to_string();
+        assert!(error.contains(said), "{said} is not in\n{error}");
+    }
+    let error = Environment::read("manifest.yml", "name: test\ntype: Environment\ncontainer_instances: {type: a}\n", &reading());
+    assert!(error.expect_err("no range").to_string().contains(":3: container_instances.range: is missing"));
 }
 
 /// Rules that name what is not there are told by file and line, and not left out.

@@ -288,6 +288,31 @@ fn commands_run_by_the_aws_cli(project: &mut Project, endpoint: &str) {
     project.export("PATH", std::env::var("PATH").unwrap());
 }
 
+/// The launch type EC2: container instances come with the environment, and the service's tasks are on them.
+#[test]
+fn tasks_run_on_container_instances() {
+    let project = Project::with(&["web"]);
+    let run = |line: &str| project.run(line).unwrap_or_else(|said| panic!("quarry {line}: {said}\n{}", project.log()));
+    run("app init shop");
+    run("env init --name test");
+    run("svc init --name web --dockerfile web/Dockerfile --svc-type \"Load Balanced Web Service\"");
+    project.edit("web", "cpu: 256", "launch_type: EC2\ncpu: 200");
+    let error = project.run("svc deploy --env test").unwrap_err();
+    assert!(error.contains("launch_type: tasks on container instances have no public addresses"), "{error}");
+    project.edit("web", "launch_type: EC2", "launch_type: EC2\nnetwork: {vpc: {placement: private}}");
+    let error = project.run("svc deploy --env test").unwrap_err();
+    assert!(error.contains("the environment test has no container instances"), "{error}");
+    project.edit("environments/test", "type: Environment", "type: Environment\ncontainer_instances: {range: 1-2}");
+    run("env deploy --name test");
+    run("svc deploy --env test");
+    project.answers(&project.url("web"), "/x", "web /x");
+    let listed: Value = serde_json::from_str(&run("ls --json")).unwrap();
+    let instances = listed["container_instances"].as_array().cloned().unwrap_or_default();
+    assert!(instances.iter().any(|instance| instance["running_tasks"] == 1), "{listed}");
+    run("app delete --yes");
+    assert_eq!(project.left_over(), Vec::<String>::new());
+}
+
 const COMPOSE: &str = "services:\n  web:\n    build: ./web\n    ports: [\"8080:3000\"]\n    environment: {BACK: \"back:3000\"}\n    \
     depends_on: [back]\n    stop_grace_period: 2s\n  back:\n    build: {context: back}\n    expose: [\"3000\"]\n    \
     volumes: [\"data:/data\"]\nvolumes: {data: }\n";

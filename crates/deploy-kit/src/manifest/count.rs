@@ -90,7 +90,7 @@ impl Count {
 }
 
 /// `1-10`, or a map of `min`, `max`, `spot_from`.
-fn range(parent: &Section<'_>) -> Option<Range> {
+pub(super) fn range(parent: &Section<'_>) -> Option<Range> {
     let node = parent.node("range")?;
     let range = match &node.kind {
         Kind::Scalar { text, .. } => {

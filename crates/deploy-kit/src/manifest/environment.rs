@@ -1,5 +1,6 @@
 //! An environment's manifest.
 
+use super::count::range;
 use super::section::{Faults, Section};
 use super::yaml::Node;
 use super::{Problems, Reading, prepared};
@@ -17,6 +18,18 @@ pub struct Environment {
     /// Blocks from which the load balancer is reached; empty for any.
     pub source_ips: Vec<String>,
     pub container_insights: bool,
+    /// `container_instances`, which Copilot's manifests do not have.
+    pub instances: Option<Instances>,
+}
+
+/// Container instances, for services with the launch type EC2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instances {
+    /// `t3.medium`
+    pub kind: String,
+    /// How many there are: as many as the tasks need, within these.
+    pub min: u64,
+    pub max: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +52,7 @@ impl Environment {
             ssl_policy: None,
             source_ips: Vec::new(),
             container_insights: false,
+            instances: None,
         }
     }
 
@@ -95,6 +109,18 @@ fn top(faults: &Faults, node: &Node) -> Option<Environment> {
         environment.container_insights = observability.flag("container_insights").unwrap_or(false);
         observability.finish();
     }
+    environment.instances = section.section("container_instances").and_then(|inner| {
+        let (kind, range) = (inner.text("type").unwrap_or_else(|| "t3.medium".into()), range(&inner));
+        if inner.node("range").is_none() {
+            inner.faults.add(inner.line, &inner.at("range"), "is missing: between which numbers of instances, as 1-3");
+        }
+        if range.as_ref().is_some_and(|range| range.spot_from.is_some()) {
+            inner.fault("range", "spot_from is of tasks");
+        }
+        inner.finish();
+        let range = range?;
+        Some(Instances { kind, min: range.min, max: range.max })
+    });
     section.finish();
     Some(environment)
 }

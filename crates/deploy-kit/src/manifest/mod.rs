@@ -20,11 +20,11 @@ mod yaml;
 pub use container::{Build, Check, Condition, Container, Image, Mount, Secret, Value};
 pub use count::{Cooldown, Count, Goal, Range, Scaling};
 pub use deployment::{Alarms, Deployment};
-pub use environment::{Environment, Subnet};
+pub use environment::{Environment, Instances, Subnet};
 pub use http::{Http, Protocol, Rule, TargetCheck};
 pub use network::{Connect, Network, Placement};
 pub use overrides::{Override, Step, Tree};
-pub use service::{Kind, Platform, Service, variables_of_file};
+pub use service::{Kind, LaunchType, Platform, Service, variables_of_file};
 pub use storage::{Storage, Volume};
 pub use write::{NewImage, NewService, new_environment, new_service};
 

@@ -6,7 +6,7 @@ use super::container::{
 use super::overrides::{Override, overrides};
 use super::section::{Faults, Section};
 use super::yaml::{Kind as Yaml, Node};
-use super::{Container, Count, Deployment, Http, Image, Network, Problems, Reading, Storage, prepared};
+use super::{Container, Count, Deployment, Http, Image, Network, Placement, Problems, Reading, Storage, prepared};
 use std::collections::BTreeMap;
 
 /// A service as its manifest wants it in one environment.
@@ -24,6 +24,8 @@ pub struct Service {
     /// Whether commands can be run in its containers.
     pub exec: bool,
     pub platform: Platform,
+    /// `launch_type`, which Copilot's manifests do not have.
+    pub launch_type: LaunchType,
     pub storage: Storage,
     pub network: Network,
     pub deployment: Deployment,
@@ -43,6 +45,14 @@ pub enum Kind {
 pub enum Platform {
     X86,
     Arm,
+}
+
+/// Where tasks run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchType {
+    Fargate,
+    /// On the environment's container instances.
+    Ec2,
 }
 
 /// The sizes that CloudWatch Logs keeps logs for, in days.
@@ -101,6 +111,16 @@ impl Platform {
         match self {
             Self::X86 => "X86_64",
             Self::Arm => "ARM64",
+        }
+    }
+}
+
+impl LaunchType {
+    /// As ECS has it.
+    pub fn ecs(self) -> &'static str {
+        match self {
+            Self::Fargate => "FARGATE",
+            Self::Ec2 => "EC2",
         }
     }
 }
@@ -229,9 +249,17 @@ fn top(faults: &Faults, node: &Node) -> Option<Service> {
             );
         }
     }
-    let (cpu, memory) = (section.number("cpu", 256..=16_384).unwrap_or(256), section.number("memory", 512..=122_880));
+    let launch_type = match section.word("launch_type", &["FARGATE", "EC2"]) {
+        Some("EC2") => LaunchType::Ec2,
+        _ => LaunchType::Fargate,
+    };
+    let (of_cpu, of_memory) = match launch_type {
+        LaunchType::Fargate => (256..=16_384, 512..=122_880),
+        LaunchType::Ec2 => (128..=196_608, 6..=1_048_576),
+    };
+    let (cpu, memory) = (section.number("cpu", of_cpu).unwrap_or(256), section.number("memory", of_memory));
     let memory = memory.unwrap_or(512);
-    if !fits(cpu, memory) {
+    if launch_type == LaunchType::Fargate && !fits(cpu, memory) {
         section.fault("memory", format!("Fargate has no size of cpu {cpu} and memory {memory}: {}", sizes(cpu)));
     }
     let count = Count::read(&section);
@@ -240,8 +268,22 @@ fn top(faults: &Faults, node: &Node) -> Option<Service> {
             .fault("count", "requests and response_time are measured by a load balancer, which this service has not");
     }
     let platform = platform(&section);
-    if platform == Platform::Arm && (matches!(count, Count::Spot(_)) || spot_from(&count)) {
+    let on_spot = matches!(count, Count::Spot(_)) || spot_from(&count);
+    if platform == Platform::Arm && on_spot {
         section.fault("count", "Fargate Spot has no ARM machines");
+    }
+    let network = Network::read(&section);
+    if launch_type == LaunchType::Ec2 {
+        if on_spot {
+            section.fault("count", "Spot is Fargate's here, and launch_type is EC2: give a number, or a range");
+        }
+        if storage.ephemeral.is_some() {
+            section.fault("storage", "ephemeral is Fargate's: a task on a container instance has the instance's room");
+        }
+        if network.placement == Placement::Public {
+            let why = "tasks on container instances have no public addresses: say placement: private under network.vpc";
+            section.fault("launch_type", why);
+        }
     }
     let service = Service {
         name,
@@ -254,8 +296,9 @@ fn top(faults: &Faults, node: &Node) -> Option<Service> {
         count,
         exec: section.flag("exec").unwrap_or(false),
         platform,
+        launch_type,
         storage,
-        network: Network::read(&section),
+        network,
         deployment: Deployment::read(&section),
         log_retention: retention(&section),
         overrides: overrides(&section),

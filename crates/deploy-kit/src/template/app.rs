@@ -1,6 +1,6 @@
 //! What belongs to an application as a whole in a region, and what a task group has.
 
-use super::task::task_trust;
+use super::task::{TASKS, trust};
 use super::yaml::{Out, attribute, list, map, reference, sub};
 
 /// The template of an application's regional resources: a repository for each service and built sidecar.
@@ -43,7 +43,7 @@ pub fn task_group(
     };
     let role = |properties: Out| condition(map! {"Type" => "AWS::IAM::Role", "Properties" => properties});
     let mut execution = map! {
-        "AssumeRolePolicyDocument" => task_trust(),
+        "AssumeRolePolicyDocument" => trust(TASKS),
         "ManagedPolicyArns" => list![sub(
             "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
         )],
@@ -108,7 +108,7 @@ pub fn task_group(
             }},
             "LogGroup" => log_group,
             "ExecutionRole" => role(execution),
-            "TaskRole" => role(map! {"AssumeRolePolicyDocument" => task_trust()}),
+            "TaskRole" => role(map! {"AssumeRolePolicyDocument" => trust(TASKS)}),
             "TaskDefinition" => definition,
         },
     }

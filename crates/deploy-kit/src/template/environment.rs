@@ -1,7 +1,8 @@
 //! An environment's stack: network, cluster, namespace, and the load balancer of its services.
 
+use super::task::trust;
 use super::yaml::{Out, attribute, list, map, reference, sub};
-use crate::manifest::{Environment, Subnet};
+use crate::manifest::{Environment, Instances, Subnet};
 
 /// The template of an environment. `ALBWorkloads` and `NATWorkloads` name the services that need the load balancer
 /// and a way out of the private subnets; without any, there is none, and nothing to pay for.
@@ -24,6 +25,9 @@ pub fn environment(app: &str, environment: &Environment) -> String {
         .set("AmongTasks", ingress("EnvironmentSecurityGroup", "EnvironmentSecurityGroup", "Tasks reach each other"));
     balancer(environment, &mut resources);
     cluster(environment, &mut resources);
+    if let Some(wanted) = &environment.instances {
+        instances(environment, wanted, &mut resources);
+    }
     let mut document = map! {
         "AWSTemplateFormatVersion" => "2010-09-09",
         "Description" => format!("The environment {} of {app}", environment.name),
@@ -45,6 +49,13 @@ pub fn environment(app: &str, environment: &Environment) -> String {
         },
         "Resources" => resources,
     };
+    if environment.instances.is_some() {
+        let image = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id";
+        let kind = "AWS::SSM::Parameter::Value<AWS::EC2::Image::Id>";
+        if let Some(parameters) = document.field("Parameters", || map! {}) {
+            parameters.set("InstanceImage", map! {"Type" => kind, "Default" => image});
+        }
+    }
     document.set("Outputs", outputs(environment));
     document.document()
 }
@@ -324,6 +335,63 @@ fn cluster(environment: &Environment, resources: &mut Out) {
     );
 }
 
+/// Container instances in an Auto Scaling group, as many as the tasks need.
+fn instances(environment: &Environment, wanted: &Instances, resources: &mut Out) {
+    let policy = "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role";
+    resources.explain(
+        "Container instances, for services with launch_type: EC2.",
+        "InstanceRole",
+        resource(
+            "AWS::IAM::Role",
+            map! {"AssumeRolePolicyDocument" => trust("ec2.amazonaws.com"), "ManagedPolicyArns" => list![sub(policy)]},
+        ),
+    );
+    let profile = map! {"Roles" => list![reference("InstanceRole")]};
+    resources.set("InstanceProfile", resource("AWS::IAM::InstanceProfile", profile));
+    let joins = sub("#!/bin/bash\necho ECS_CLUSTER=${Cluster} >> /etc/ecs/ecs.config\n");
+    let data = map! {
+        "ImageId" => reference("InstanceImage"),
+        "InstanceType" => &wanted.kind,
+        "IamInstanceProfile" => map! {"Arn" => attribute("InstanceProfile.Arn")},
+        "SecurityGroupIds" => list![attribute("EnvironmentSecurityGroup.GroupId")],
+        "UserData" => map! {"Fn::Base64" => joins},
+    };
+    resources
+        .set("InstanceTemplate", resource("AWS::EC2::LaunchTemplate", map! {"LaunchTemplateData" => data}));
+    let template = map! {
+        "LaunchTemplateId" => reference("InstanceTemplate"),
+        "Version" => attribute("InstanceTemplate.LatestVersionNumber"),
+    };
+    let subnets: Out = (1..=environment.public.len()).map(|i| reference(&format!("PublicSubnet{i}"))).collect();
+    resources.set(
+        "Instances",
+        map! {
+            "Type" => "AWS::AutoScaling::AutoScalingGroup",
+            "DependsOn" => "DefaultPublicRoute",
+            "Properties" => map! {
+                "VPCZoneIdentifier" => subnets,
+                "LaunchTemplate" => template,
+                "MinSize" => wanted.min.to_string(),
+                "MaxSize" => wanted.max.to_string(),
+            },
+        },
+    );
+    let provider = map! {
+        "AutoScalingGroupArn" => attribute("Instances.AutoScalingGroupARN"),
+        "ManagedScaling" => map! {"Status" => "ENABLED", "TargetCapacity" => 100u64},
+        "ManagedTerminationProtection" => "DISABLED",
+    };
+    let provider = map! {"AutoScalingGroupProvider" => provider};
+    resources.set("ContainerInstances", resource("AWS::ECS::CapacityProvider", provider));
+    let associations = map! {
+        "Cluster" => reference("Cluster"),
+        "CapacityProviders" => list!["FARGATE", "FARGATE_SPOT", reference("ContainerInstances")],
+        "DefaultCapacityProviderStrategy" => Out::List(Vec::new()),
+    };
+    let associations = resource("AWS::ECS::ClusterCapacityProviderAssociations", associations);
+    resources.set("CapacityProviders", associations);
+}
+
 /// What services import.
 fn outputs(environment: &Environment) -> Out {
     let mut out = map! {};
@@ -350,6 +418,9 @@ fn outputs(environment: &Environment) -> Out {
     export("HTTPListenerArn", reference("HTTPListener"), balanced);
     if !environment.certificates.is_empty() {
         export("HTTPSListenerArn", reference("HTTPSListener"), balanced);
+    }
+    if environment.instances.is_some() {
+        export("ContainerInstances", reference("ContainerInstances"), None);
     }
     out
 }

@@ -2,7 +2,7 @@
 
 use super::yaml::{Out, attribute, import, list, map, no_value, reference, sub, when};
 use super::{Misplaced, routing, scaling, task};
-use crate::manifest::{Count, Image, Placement, Service};
+use crate::manifest::{Count, Image, LaunchType, Placement, Service};
 use std::collections::BTreeMap;
 
 /// What a template needs to know besides the manifest.
@@ -205,6 +205,10 @@ fn ecs_service(making: &Making<'_>, waits_for: Out) -> Out {
             let own = map! {"CapacityProvider" => "FARGATE", "Base" => base, "Weight" => 0u64};
             properties.set("CapacityProviderStrategy", if base == 0 { list![spot] } else { list![own, spot] });
         }
+        _ if service.launch_type == LaunchType::Ec2 => {
+            let own = map! {"CapacityProvider" => import("ContainerInstances"), "Weight" => 1u64};
+            properties.set("CapacityProviderStrategy", list![own]);
+        }
         _ => properties.set("LaunchType", "FARGATE"),
     }
     properties.set("NetworkConfiguration", network(service));
@@ -255,11 +259,14 @@ fn network(service: &Service) -> Out {
     };
     let mut groups = list![import("EnvironmentSecurityGroup")];
     service.network.security_groups.iter().for_each(|group| groups.push(group));
-    map! {"AwsvpcConfiguration" => map! {
-        "AssignPublicIp" => public,
-        "Subnets" => map! {"Fn::Split" => list![",", import(subnets)]},
-        "SecurityGroups" => groups,
-    }}
+    let mut out = map! {};
+    // On container instances there is no choice.
+    if service.launch_type == LaunchType::Fargate {
+        out.set("AssignPublicIp", public);
+    }
+    out.set("Subnets", map! {"Fn::Split" => list![",", import(subnets)]});
+    out.set("SecurityGroups", groups);
+    map! {"AwsvpcConfiguration" => out}
 }
 
 fn deployment(service: &Service) -> Out {

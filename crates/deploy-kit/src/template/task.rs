@@ -6,13 +6,16 @@ use super::yaml::{Out, attribute, import, list, map, reference, sub};
 use crate::manifest::{Check, Container, Secret, Service, Value};
 use std::collections::BTreeMap;
 
+/// Whom the roles of tasks trust.
+pub(super) const TASKS: &str = "ecs-tasks.amazonaws.com";
+
 pub(super) fn definition(making: &Making<'_>) -> Result<Out, Misplaced> {
     let service = making.service;
     let containers: Out = service.containers().map(|c| container(making, c)).collect();
     let mut properties = map! {
         "Family" => sub("${AppName}-${EnvName}-${WorkloadName}"),
         "NetworkMode" => "awsvpc",
-        "RequiresCompatibilities" => list!["FARGATE"],
+        "RequiresCompatibilities" => list![service.launch_type.ecs()],
         "RuntimePlatform" => map! {"OperatingSystemFamily" => "LINUX", "CpuArchitecture" => service.platform.ecs()},
         "Cpu" => service.cpu.to_string(),
         "Memory" => service.memory.to_string(),
@@ -163,12 +166,13 @@ fn health_check(check: &Check) -> Out {
     }
 }
 
-fn trust() -> Out {
+/// The trust of a role of a service's, such as `ecs-tasks.amazonaws.com`.
+pub(super) fn trust(service: &str) -> Out {
     map! {
         "Version" => "2012-10-17",
         "Statement" => list![map! {
             "Effect" => "Allow",
-            "Principal" => map! {"Service" => "ecs-tasks.amazonaws.com"},
+            "Principal" => map! {"Service" => service},
             "Action" => "sts:AssumeRole",
         }],
     }
@@ -177,7 +181,7 @@ fn trust() -> Out {
 /// The role by which ECS pulls images, writes logs and reads the secrets of this service, and of no other.
 pub(super) fn execution_role(making: &Making<'_>) -> Out {
     let mut properties = map! {
-        "AssumeRolePolicyDocument" => trust(),
+        "AssumeRolePolicyDocument" => trust(TASKS),
         "ManagedPolicyArns" => list![sub(
             "arn:${AWS::Partition}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
         )],
@@ -231,7 +235,7 @@ pub(super) fn execution_role(making: &Making<'_>) -> Out {
 
 /// The role that the containers themselves have.
 pub(super) fn task_role(making: &Making<'_>) -> Out {
-    let mut properties = map! {"AssumeRolePolicyDocument" => trust()};
+    let mut properties = map! {"AssumeRolePolicyDocument" => trust(TASKS)};
     if making.service.exec {
         let actions = list![
             "ssmmessages:CreateControlChannel",
@@ -250,9 +254,4 @@ pub(super) fn policy(name: &str, statements: Out) -> Out {
         "PolicyName" => name,
         "PolicyDocument" => map! {"Version" => "2012-10-17", "Statement" => statements},
     }
-}
-
-/// The trust of a role of ECS tasks, for others that need it.
-pub(super) fn task_trust() -> Out {
-    trust()
 }

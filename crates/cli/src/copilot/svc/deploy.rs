@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use quarry_aws::cloudformation::Stack;
 use quarry_aws::ecs::op::{DescribeTasks, ListTasks, UpdateService};
 use quarry_aws::ecs::{DescribeTasksRequest, ListTasksRequest, UpdateServiceRequest};
-use quarry_deploy_kit::manifest::{Image, Kind, Placement, Service, variables_of_file};
+use quarry_deploy_kit::manifest::{Image, Kind, LaunchType, Placement, Service, variables_of_file};
 use quarry_deploy_kit::template::{self, Deployed};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -82,6 +82,7 @@ pub async fn deploy(
 ) -> Result<serde_json::Value> {
     let service = workspace.service(name, &record.app, &record.name)?;
     let env_files = env_files(workspace, &service)?;
+    check_instances(session, record, &service).await?;
     let state = session.state();
     if state.services(&record.app).await?.iter().all(|known| known.name != name) {
         // A manifest of somebody else's workspace: it is made known by its first deployment.
@@ -184,6 +185,24 @@ async fn stopped(session: &Session, environment: &Stack, family: &str) -> Vec<St
         }
     }
     said.into_iter().take(8).collect()
+}
+
+/// Tasks of the launch type EC2 need container instances.
+async fn check_instances(session: &Session, record: &EnvironmentRecord, service: &Service) -> Result<()> {
+    if service.launch_type == LaunchType::Fargate {
+        return Ok(());
+    }
+    let cloud = Cloud { aws: &session.aws, say: session.say };
+    let environment = cloud.stack(&environment_stack(&record.app, &record.name)).await?;
+    if environment.is_some_and(|stack| output(&stack, "ContainerInstances").is_some()) {
+        return Ok(());
+    }
+    bail!(
+        "copilot/{}/manifest.yml: launch_type: the environment {1} has no container instances: write \
+         `container_instances: {{range: 1-3}}` into copilot/environments/{1}/manifest.yml and run `quarry env deploy --name {1}`",
+        service.name,
+        record.name
+    )
 }
 
 /// Names that only HTTPS serves need a certificate.
