@@ -141,16 +141,24 @@ fn tasks_run_on_the_environments_instances_where_the_manifest_says_so() {
     let (task, service) = (&heavy["Resources"]["TaskDefinition"], &heavy["Resources"]["Service"]["Properties"]);
     assert_eq!(task["Properties"]["RequiresCompatibilities"], parsed("[EC2]"));
     assert_eq!((&task["Properties"]["Cpu"], &task["Properties"]["Memory"]), (&"300".into(), &"700".into()));
-    assert!(service.get("LaunchType").is_none() && service["CapacityProviderStrategy"][0]["Weight"] == 1, "{service:?}");
+    assert!(
+        service.get("LaunchType").is_none() && service["CapacityProviderStrategy"][0]["Weight"] == 1,
+        "{service:?}"
+    );
     let network = &service["NetworkConfiguration"]["AwsvpcConfiguration"];
     assert!(network.get("AssignPublicIp").is_none() && network.get("Subnets").is_some(), "{network:?}");
     let environment = parsed(&with_instances());
     let group = &environment["Resources"]["Instances"]["Properties"];
     assert_eq!((&group["MinSize"], &group["MaxSize"]), (&"0".into(), &"4".into()));
     assert!(environment["Outputs"].get("ContainerInstances").is_some());
-    assert!(parsed(&template::environment("shop", &Environment::new("test")))["Parameters"].get("InstanceImage").is_none());
+    assert!(
+        parsed(&template::environment("shop", &Environment::new("test")))["Parameters"].get("InstanceImage").is_none()
+    );
     for (change, said) in [
-        ("network: {vpc: {placement: public}}", "manifest.yml:4: launch_type: tasks on container instances have no public"),
+        (
+            "network: {vpc: {placement: public}}",
+            "manifest.yml:4: launch_type: tasks on container instances have no public",
+        ),
         ("network: {vpc: {placement: private}}\ncount: {spot: 1}", "count: Spot is Fargate's"),
         ("network: {vpc: {placement: private}}\nstorage: {ephemeral: 30}", "storage: ephemeral is Fargate's"),
     ] {
@@ -158,7 +166,11 @@ fn tasks_run_on_the_environments_instances_where_the_manifest_says_so() {
         let error = Service::read("manifest.yml", &text, &reading()).expect_err(change).to_string();
         assert!(error.contains(said), "{said} is not in\n{error}");
     }
-    let error = Environment::read("manifest.yml", "name: test\ntype: Environment\ncontainer_instances: {type: a}\n", &reading());
+    let error = Environment::read(
+        "manifest.yml",
+        "name: test\ntype: Environment\ncontainer_instances: {type: a}\n",
+        &reading(),
+    );
     assert!(error.expect_err("no range").to_string().contains(":3: container_instances.range: is missing"));
 }
 

@@ -265,7 +265,8 @@ fn commands_run_by_the_aws_cli(project: &mut Project, endpoint: &str) {
         project.export("PATH", bin.display().to_string());
         let error = project.run(line).unwrap_err();
         assert!(error.contains(&format!("and {missing} is not here: install it (https://docs.aws.")), "{error}");
-        let words = format!("aws ecs execute-command --region eu-west-1 --profile work --endpoint-url {endpoint} --cluster ");
+        let words =
+            format!("aws ecs execute-command --region eu-west-1 --profile work --endpoint-url {endpoint} --cluster ");
         assert!(error.contains(&words) && error.contains("--interactive --command '/bin/ls /data'"), "{error}");
     }
     project.program(&bin.join("session-manager-plugin"), "#!/bin/sh\n");

@@ -356,8 +356,7 @@ fn instances(environment: &Environment, wanted: &Instances, resources: &mut Out)
         "SecurityGroupIds" => list![attribute("EnvironmentSecurityGroup.GroupId")],
         "UserData" => map! {"Fn::Base64" => joins},
     };
-    resources
-        .set("InstanceTemplate", resource("AWS::EC2::LaunchTemplate", map! {"LaunchTemplateData" => data}));
+    resources.set("InstanceTemplate", resource("AWS::EC2::LaunchTemplate", map! {"LaunchTemplateData" => data}));
     let template = map! {
         "LaunchTemplateId" => reference("InstanceTemplate"),
         "Version" => attribute("InstanceTemplate.LatestVersionNumber"),
