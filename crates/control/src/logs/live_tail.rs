@@ -61,13 +61,14 @@ pub enum Next {
     Ends(Bytes),
 }
 
-/// Sessions at a time, as CloudWatch Logs has it for an account.
+/// Sessions at a time of an account (AWS General Reference, "Amazon CloudWatch Logs endpoints and quotas": Live Tail
+/// concurrent sessions limit).
 const MAX_SESSIONS: usize = 15;
 /// Events of an update.
 const MAX_EVENTS: usize = 500;
 /// How often a session is told what is new.
 pub const EVERY: Duration = Duration::from_secs(1);
-/// Updates that wait for a slow client; then the oldest are left out.
+/// Updates that wait for a slow client, 5,000 events in all; then the oldest are left out.
 pub const MAX_WAITING: usize = 10;
 /// How long a session lasts.
 const LASTS: Duration = Duration::from_secs(3 * 60 * 60);

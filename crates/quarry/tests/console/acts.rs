@@ -41,11 +41,13 @@ fn update(site: &Site, person: &Person<'_>) {
     person.confirms(line);
     assert_eq!(service().desired_count, Some(3));
     assert!(person.sees(".said").contains("shop is being updated"));
-    // The page shows the third task without being loaded again.
-    person.browser.script("window.same = true");
+    // The page shows the third task without being loaded again, or taking the focus away.
+    let focused = "#service a[href^='/target-groups/']";
+    person.browser.script(&format!("window.same = true; document.querySelector({}).focus()", json!(focused)));
     wait_for("three tasks run", || (service().running_count == Some(3)).then_some(()));
     wait_for("the page follows", || person.sees("#service").contains("3 of 3 running").then_some(()));
-    assert_eq!(person.browser.script("return window.same === true"), json!(true));
+    let same = format!("return window.same === true && document.activeElement.matches({})", json!(focused));
+    assert_eq!(person.browser.script(&same), json!(true));
     if let Some(aws) = client_program("aws") {
         let words: Vec<&str> = line.split(' ').skip(1).map(|w| if w == "3" { "1" } else { w }).collect();
         let mut command = Command::new(aws);
