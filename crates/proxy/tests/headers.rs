@@ -3,8 +3,10 @@
 mod common;
 
 use common::*;
+use quarry_domain::link::Up;
 use quarry_domain::snapshot::*;
 use quarry_domain::trace::sampling::SamplingRule;
+use quarry_domain::trace::{Annotation, Segment};
 
 fn with(attributes: ListenerAttributes) -> (Proxy, Upstream, u16) {
     let target = Upstream::start(|mut peer| {
@@ -127,4 +129,39 @@ fn both_trace_headers_are_understood_and_told() {
         open.starts_with("Self=1-") && open.contains(&format!(";Root={ROOT}")) && open.ends_with(";Sampled=0"),
         "{open}"
     );
+}
+
+#[test]
+fn a_recorded_request_becomes_a_segment() {
+    const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
+    let (port, target) = (free_port(), Upstream::echo("t"));
+    let routes = Snapshot { traces: vec![SamplingRule::default()], ..simple(port, &[target.endpoint()]) };
+    let proxy = Proxy::serving(&routes);
+    let said = format!("X-Amzn-Trace-Id: Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1\r\nUser-Agent: \"a\"\\é\r\n");
+    Peer::local(port).send(&format!("GET /a?b=\"c\" HTTP/1.1\r\nHost: a.example\r\n{said}\r\n"));
+    let document = proxy.serve.wait(|up| match up {
+        Up::Segments { documents } => documents.first().cloned(),
+        Up::Hello { .. } | Up::Applied { .. } | Up::Report { .. } | Up::Retiring { .. } | Up::Hits { .. } => None,
+    });
+    let segment = Segment::parse(&document).unwrap_or_else(|invalid| panic!("{invalid}: {document}"));
+    assert_eq!((segment.trace_id.as_str(), segment.parent_id.as_deref()), (ROOT, Some("53995c3f42cd8ad8")));
+    assert_eq!(segment.origin.as_deref(), Some("AWS::ElasticLoadBalancingV2::LoadBalancer"));
+    let http = &segment.http;
+    assert_eq!((http.method.as_deref(), http.status), (Some("GET"), Some(200)));
+    // What is not plain is escaped as in the access log.
+    let url = http.url.as_deref().unwrap();
+    assert!(url.starts_with("http://a.example:") && url.ends_with("/a?b=\\x22c\\x22"), "{url}");
+    assert_eq!(http.user_agent.as_deref(), Some("\\x22a\\x22\\x5C\\xC3\\xA9"));
+    assert_eq!(http.client_ip.as_deref(), Some("127.0.0.1"));
+    assert!(!segment.error && !segment.fault && segment.duration().is_some());
+    let text = |name: &str| match &segment.annotations[name] {
+        Annotation::Text(text) => text.clone(),
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!((text("rule").as_str(), text("action").as_str()), ("default", "forward"));
+    assert!(text("target").contains(':') && text("target_group").contains('g'), "{document}");
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let times = &document["metadata"]["default"];
+    assert_eq!(times["target_status_code"], 200);
+    assert!(times["target_processing_time"].as_f64().is_some_and(|seconds| seconds >= 0.0), "{document}");
 }
