@@ -39,7 +39,7 @@ pub fn exec(session: &Session, task: &Task, container: &str, command: &str) -> E
 }
 
 fn words(session: &Session, task: &Task, container: &str, command: &str) -> Vec<String> {
-    let mut words: Vec<String> = ["aws", "ecs", "execute-command", "--region", session.region()].map(Into::into).into();
+    let mut words = ["aws", "ecs", "execute-command", "--region", session.region()].map(str::to_owned).to_vec();
     for (option, value) in [("--profile", session.profile()), ("--endpoint-url", session.endpoint())] {
         words.extend(value.map(|value| [option.to_owned(), value.to_owned()]).into_iter().flatten());
     }
