@@ -82,7 +82,7 @@ impl Aws {
 
 /// For fuzzing: whatever stands in the two files, their profiles can be written down as one file of credentials that says
 /// the same, and each comes to a key or to why it does not.
-pub fn check(config: &str, credentials: &str) {
+pub fn check_files(config: &str, credentials: &str) {
     let files = Files::parse(config, credentials);
     let mut written = String::new();
     for (name, values) in files.profiles() {
