@@ -338,7 +338,7 @@ fn copilot(bytes: &[u8]) {
     let reading = Reading { app: "app".into(), environment: "test".into(), shell };
     let whole = |template: String| {
         let parsed = Template::parse(&template);
-        assert!(parsed.is_ok(), "{}\n{template}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
+        assert!(parsed.is_ok(), "{:?} of {text:?}", parsed.err());
     };
     match manifest::Service::read("manifest.yml", text, &reading) {
         Ok(service) => {

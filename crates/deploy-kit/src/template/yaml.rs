@@ -231,11 +231,14 @@ fn scalar(text: &str) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    if text.chars().any(char::is_control) {
-        // A text of JSON is a text of YAML.
-        return serde_json::Value::from(text).to_string();
+    let is_plain =
+        |c: char| !c.is_control() && !['\u{2028}', '\u{2029}', '\u{feff}', '\u{fffe}', '\u{ffff}'].contains(&c);
+    if text.chars().all(is_plain) {
+        return format!("'{}'", text.replace('\'', "''"));
     }
-    format!("'{}'", text.replace('\'', "''"))
+    // A text of JSON is a text of YAML, but for what JSON leaves as it is.
+    let escaped = |c: char| if is_plain(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) };
+    serde_json::Value::from(text).to_string().chars().map(escaped).collect()
 }
 
 #[cfg(test)]
@@ -248,10 +251,12 @@ mod tests {
         doc.explain("why\nso", "D", map! {"e" => Out::Map(vec![]), "f" => "it's", "g" => "no", "h" => "1.5"});
         doc.set("I", list![list!["a", "b"]]);
         doc.set("J", "two\nlines");
+        doc.set("K", "\u{7f}\u{85}\u{2028}");
         assert_eq!(
             doc.document(),
             "A: 1\nB:\n  - 'x y'\n  - !Ref C\n  - k: v\n    l:\n      - true\n# why\n# so\nD:\n  e: {}\n  \
-             f: 'it''s'\n  g: 'no'\n  h: '1.5'\nI:\n  - - a\n    - b\nJ: \"two\\nlines\"\n"
+             f: 'it''s'\n  g: 'no'\n  h: '1.5'\nI:\n  - - a\n    - b\nJ: \"two\\nlines\"\n\
+             K: \"\\u007f\\u0085\\u2028\"\n"
         );
     }
 }
