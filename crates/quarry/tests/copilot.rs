@@ -271,7 +271,8 @@ fn commands_run_by_the_aws_cli(project: &mut Project, endpoint: &str) {
     }
     project.program(&bin.join("session-manager-plugin"), "#!/bin/sh\n");
     // What leads to this machine's Quarry is not handed on; the program's exit code is.
-    project.export("AWS_ENDPOINT_URL_ECS", project.endpoint());
+    let own = project.endpoint().to_owned();
+    project.export("AWS_ENDPOINT_URL_ECS", own);
     let told = project.run(line).unwrap_err();
     assert!(told.contains("exit status: 7") && told.contains(&format!("endpoint={endpoint} for=\n")), "{told}");
     let told = told.split_once('\n').unwrap().1;
@@ -300,7 +301,7 @@ fn tasks_run_on_container_instances() {
     project.edit("web", "cpu: 256", "launch_type: EC2\ncpu: 200");
     let error = project.run("svc deploy --env test").unwrap_err();
     assert!(error.contains("launch_type: tasks on container instances have no public addresses"), "{error}");
-    project.edit("web", "launch_type: EC2", "launch_type: EC2\nnetwork: {vpc: {placement: private}}");
+    project.edit("web", "  connect: true", "  connect: true\n  vpc: {placement: private}");
     let error = project.run("svc deploy --env test").unwrap_err();
     assert!(error.contains("the environment test has no container instances"), "{error}");
     project.edit("environments/test", "type: Environment", "type: Environment\ncontainer_instances: {range: 1-2}");

@@ -141,9 +141,15 @@ impl Browser {
         self.try_text(&self.one(selector)).unwrap()
     }
 
-    /// What a person sees of each.
+    /// What a person sees of each, asked all at once; of nothing while another page comes.
     pub fn texts(&self, selector: &str) -> Vec<String> {
-        self.all(selector).iter().filter_map(|e| self.try_text(e)).collect()
+        let script = format!(
+            "return [...document.querySelectorAll({})].map((e) => e.checkVisibility() ? e.innerText ?? e.textContent : '')",
+            json!(selector)
+        );
+        let told = self.command("POST", "execute/sync", json!({"script": script, "args": []})).unwrap_or_default();
+        let texts = told.as_array().into_iter().flatten().filter_map(Value::as_str);
+        texts.map(|text| text.trim().to_owned()).collect()
     }
 
     /// Clicks on an element.
