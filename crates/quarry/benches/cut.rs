@@ -147,14 +147,13 @@ fn main() {
         let before = quiet.acknowledged + shadowed.acknowledged + calm_sum.acknowledged;
         let mut all = Moves::default();
         loop {
-            all.add(cutting::to_and_fro(
-                stage,
-                "posts",
-                arguments.moves_with_kills.max(10),
-                arguments.kills,
-                &mut dice,
-            ));
-            if all.moves >= arguments.moves_with_kills && before + acknowledged() >= arguments.writes {
+            all.add(cutting::to_and_fro(stage, "posts", 10, arguments.kills, &mut dice));
+            let writes = before + acknowledged();
+            eprintln!(
+                "{} of {} moves with kills, {writes} of {} writes",
+                all.moves, arguments.moves_with_kills, arguments.writes
+            );
+            if all.moves >= arguments.moves_with_kills && writes >= arguments.writes {
                 return all;
             }
         }
