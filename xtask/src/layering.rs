@@ -57,6 +57,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "quarry-domain",
             "quarry-control",
             "quarry-proxy",
+            "quarry-client",
             "quarry-dns",
             "quarry-registry",
             "quarry-runtime",
