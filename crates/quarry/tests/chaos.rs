@@ -341,6 +341,11 @@ fn inflict(fault: Fault, stage: &mut Stage, dice: &mut Dice, ledger: &Arc<Mutex<
                 let new = *processes("holder", stage.platform.data_dir()).first().filter(|pid| **pid != holder)?;
                 (hub_listeners(new) == listening).then_some(())
             });
+            // Through the tasks' own addresses, which come and go with them.
+            wait_for("all is served through the new hub", || {
+                let served = |path| stage.request("GET", path, None, "").is_some_and(|(status, _)| status == 200);
+                PATHS.iter().all(|(_, path)| served(path)).then_some(())
+            });
             println!("  hub as before after {} ms", start.elapsed().as_millis());
         }
         Fault::ServeAsked => {

@@ -121,11 +121,18 @@ pub fn differences(stage: &Stage) -> Vec<String> {
     found
 }
 
-/// Addresses with a TCP listener in the hub's network namespace, in the kernel's notation.
+/// Addresses of the hub's own and of load balancers (198.19.0.0/17) with a TCP listener in the hub's network namespace, in
+/// the kernel's notation; those above are tasks' own.
 pub fn hub_listeners(holder: i32) -> BTreeSet<String> {
     let table = std::fs::read_to_string(format!("/proc/{holder}/net/tcp")).unwrap_or_default();
     let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row.get(3) == Some(&"0A")).map(|row| row[1].to_owned()).collect()
+    let stays = |at: &str| {
+        // Hexadecimal, the last byte of the address first.
+        let third = at.get(2..4).and_then(|byte| u8::from_str_radix(byte, 16).ok());
+        at.get(4..8) == Some("13C6") && third.is_some_and(|third| third < 128)
+    };
+    let listening = rows.filter(|row| row.get(3) == Some(&"0A"));
+    listening.map(|row| row[1].to_owned()).filter(|at| stays(at)).collect()
 }
 
 pub fn try_kill(pid: i32) {
