@@ -51,8 +51,9 @@ impl Watcher {
             blind: AtomicBool::new(false),
             news: Mutex::new(News { any: true, ..News::default() }),
         });
+        let shims = Shims::new(&shared.changes)?;
         let weak = Arc::downgrade(&shared);
-        std::thread::Builder::new().name("tasks".to_owned()).stack_size(128 << 10).spawn(move || run(&weak))?;
+        std::thread::Builder::new().name("tasks".to_owned()).stack_size(128 << 10).spawn(move || run(&weak, shims))?;
         Ok(Self { shared })
     }
 
@@ -161,12 +162,8 @@ impl Shims {
     }
 }
 
-fn run(weak: &Weak<Shared>) {
+fn run(weak: &Weak<Shared>, mut shims: Shims) {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
-    let Some(mut shims) = weak.upgrade().and_then(|shared| Shims::new(&shared.changes).ok()) else {
-        tracing::error!("the ends of tasks are not followed: no epoll instance");
-        return;
-    };
     let (mut seen, mut all) = (BTreeSet::<String>::new(), true);
     loop {
         let Some(shared) = weak.upgrade() else { return };
@@ -180,8 +177,8 @@ fn run(weak: &Weak<Shared>) {
         let pause = Timespec { tv_sec: 1, tv_nsec: 0 };
         let _ = epoll::wait(&shims.ends, spare_capacity(&mut events), Some(&pause));
         let events: Vec<u64> = events.iter().map(|event: &epoll::Event| ({ event.data }).u64()).collect();
-        all |= events.is_empty();
         let mut changed = shared.blind.load(Ordering::Relaxed);
+        all |= events.is_empty() || changed;
         let mut news = shared.news();
         news.any |= changed;
         if events.contains(&CHANGES) {

@@ -499,8 +499,8 @@ fn a_child_begins_in_the_group_of_version_two() {
         println!("skipped: permission to make control groups not found ({error})");
         return;
     }
-    let harness = std::process::Command::new(env!("CARGO_BIN_EXE_quarry-runtime-harness"));
-    let ran = { harness }.arg("begins-in").arg(root).arg(&name).status();
+    let mut harness = std::process::Command::new(env!("CARGO_BIN_EXE_quarry-runtime-harness"));
+    let ran = harness.arg("begins-in").arg(root).arg(&name).status();
     std::fs::remove_dir(root.join(&name)).unwrap();
     assert!(ran.unwrap().success());
 }

@@ -25,6 +25,19 @@ pub fn put(inline: &mut BTreeMap<String, String>, name: String, text: String, mo
     Ok(())
 }
 
+/// Refuses to delete what still has something: `first`, how its own kind says that it is in use, then its policies.
+pub fn deletable(first: Option<&str>, attached: &[String], inline: &BTreeMap<String, String>) -> Result<()> {
+    let policies = match (attached.is_empty(), inline.is_empty()) {
+        (false, _) => Some("must detach all policies first."),
+        (true, false) => Some("must delete policies first."),
+        (true, true) => None,
+    };
+    match first.or(policies) {
+        Some(obstacle) => Err(error::delete_conflict_exception(format!("Cannot delete entity, {obstacle}"))),
+        None => Ok(()),
+    }
+}
+
 /// Attaches a managed policy; one that is attached already changes nothing. `kind`: `Role`, `User` or `Group`.
 pub fn attach(ctx: &Ctx<'_>, attached: &mut Vec<String>, arn: String, kind: &str) -> Result<()> {
     policy::attachable(ctx, &arn, "Policy")?;

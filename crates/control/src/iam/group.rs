@@ -1,5 +1,6 @@
 //! Groups: users whom the same policies allow the same. Who is in a group is kept with the users.
 
+use super::attached;
 use super::entity::{self, name, page, path, required, unique_id};
 use super::user::{self, UserRecord};
 use crate::api::{Ctx, Result};
@@ -158,18 +159,9 @@ pub fn update(ctx: &mut Ctx<'_>, input: UpdateGroupRequest) -> Result<Empty> {
 
 pub fn delete(ctx: &mut Ctx<'_>, input: DeleteGroupRequest) -> Result<Empty> {
     let record = find(ctx, &required(input.group_name, "groupName")?)?;
-    let obstacle = if !members(ctx.tx, &record.key())?.is_empty() {
-        Some("Cannot delete entity, must remove users from group first.")
-    } else if !record.attached.is_empty() {
-        Some("Cannot delete entity, must detach all policies first.")
-    } else if !record.inline.is_empty() {
-        Some("Cannot delete entity, must delete policies first.")
-    } else {
-        None
-    };
-    if let Some(message) = obstacle {
-        return Err(error::delete_conflict_exception(message));
-    }
+    let members = members(ctx.tx, &record.key())?;
+    let in_use = (!members.is_empty()).then_some("must remove users from group first.");
+    attached::deletable(in_use, &record.attached, &record.inline)?;
     ctx.tx.delete::<GroupRecord>(&record.key())?;
     Ok(Empty {})
 }

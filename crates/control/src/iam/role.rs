@@ -1,5 +1,6 @@
 //! Roles: who may assume them, and what becomes of them.
 
+use super::attached;
 use super::document::{self, Use};
 use super::entity::{self, name, page, path, required, unique_id, validation};
 use super::instance_profile::ProfileRecord;
@@ -127,18 +128,9 @@ pub fn list(ctx: &mut Ctx<'_>, input: ListRolesRequest) -> Result<ListRolesRespo
 pub fn delete(ctx: &mut Ctx<'_>, input: DeleteRoleRequest) -> Result<Empty> {
     let record = find(ctx, &required(input.role_name, "roleName")?)?.modifiable()?;
     let profiles = ctx.tx.all::<ProfileRecord>()?;
-    let obstacle = if profiles.iter().any(|profile| profile.role.as_deref() == Some(record.name())) {
-        Some("Cannot delete entity, must remove roles from instance profile first.")
-    } else if !record.attached.is_empty() {
-        Some("Cannot delete entity, must detach all policies first.")
-    } else if !record.inline.is_empty() {
-        Some("Cannot delete entity, must delete policies first.")
-    } else {
-        None
-    };
-    if let Some(message) = obstacle {
-        return Err(error::delete_conflict_exception(message));
-    }
+    let in_profile = profiles.iter().any(|profile| profile.role.as_deref() == Some(record.name()));
+    let in_use = in_profile.then_some("must remove roles from instance profile first.");
+    attached::deletable(in_use, &record.attached, &record.inline)?;
     ctx.tx.delete::<RoleUse>(record.role.role_id.as_deref().unwrap_or_default())?;
     ctx.tx.delete::<RoleRecord>(&record.key())?;
     Ok(Empty {})

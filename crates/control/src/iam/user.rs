@@ -1,6 +1,7 @@
 //! Users: who works with the account by keys of his own. The account itself, whose key the installation made, is none.
 
 use super::access_key::{self, AccessKey};
+use super::attached;
 use super::entity::{self, name, page, path, required, unique_id, validation};
 use super::role::boundary;
 use crate::api::{Ctx, Result};
@@ -170,20 +171,12 @@ pub fn update(ctx: &mut Ctx<'_>, input: UpdateUserRequest) -> Result<Empty> {
 pub fn delete(ctx: &mut Ctx<'_>, input: DeleteUserRequest) -> Result<Empty> {
     let record = find(ctx, &required(input.user_name, "userName")?)?;
     let keys: Vec<AccessKey> = access_key::of(ctx.tx, record.name())?;
-    let obstacle = if !record.groups.is_empty() {
-        Some("Cannot delete entity, must remove users from group first.")
-    } else if !keys.is_empty() {
-        Some("Cannot delete entity, must delete access keys first.")
-    } else if !record.attached.is_empty() {
-        Some("Cannot delete entity, must detach all policies first.")
-    } else if !record.inline.is_empty() {
-        Some("Cannot delete entity, must delete policies first.")
-    } else {
-        None
+    let in_use = match (record.groups.is_empty(), keys.is_empty()) {
+        (false, _) => Some("must remove users from group first."),
+        (true, false) => Some("must delete access keys first."),
+        (true, true) => None,
     };
-    if let Some(message) = obstacle {
-        return Err(error::delete_conflict_exception(message));
-    }
+    attached::deletable(in_use, &record.attached, &record.inline)?;
     ctx.tx.delete::<UserRecord>(&record.key())?;
     Ok(Empty {})
 }
