@@ -228,7 +228,11 @@ impl Platform {
 impl Drop for Platform {
     fn drop(&mut self) {
         // Also ends what a killed serve left: tasks, proxy, hub.
-        let _ = self.quarry(&["stop"]);
+        match self.quarry(&["stop"]) {
+            Ok(stopped) if stopped.status.success() => {}
+            Ok(stopped) => eprintln!("quarry stop: {}", String::from_utf8_lossy(&stopped.stderr).trim()),
+            Err(error) => eprintln!("quarry stop: {error:#}"),
+        }
         if let Some(mut serve) = self.serve.take() {
             let _ = serve.kill();
             let _ = serve.wait();

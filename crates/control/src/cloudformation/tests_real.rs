@@ -4,10 +4,13 @@
 use super::reconcile::Reconciler;
 use super::records::StackStatus;
 use crate::autoscaling;
+use crate::ecs::container_instances;
+use crate::ecs::records::Task;
 use crate::testing::World;
 use quarry_aws::autoscaling::AutoScalingGroup;
 use quarry_aws::cloudformation::{CreateStackInput, DeleteStackInput, DescribeStacksInput, UpdateStackInput, op};
 use quarry_aws::ecs;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +77,41 @@ fn the_cluster_comes_up_with_its_instances_and_goes() {
         .call::<op::DeleteStack>(DeleteStackInput { stack_name: Some("demo-stack".into()), ..Default::default() })
         .unwrap();
     run_until(StackStatus::DeleteComplete);
+}
+
+#[test]
+fn a_cluster_waits_for_tasks_that_are_being_stopped() {
+    let world = world();
+    let template = "Resources: {Cluster: {Type: AWS::ECS::Cluster, Properties: {ClusterName: demo}}}";
+    let id = super::tests::create(&world, "demo-stack", template).unwrap();
+    let deleted = || {
+        super::tests::delete(&world, "demo-stack");
+        super::tests::pass(&world);
+        status(&world, &id)
+    };
+    super::tests::pass(&world);
+    let instance = container_instances::NewInstance {
+        ec2_instance_id: "i-0a".into(),
+        instance_type: "t3.small".into(),
+        availability_zone: "us-east-1a".into(),
+        cpu_units: 2048,
+        memory_mib: 2048,
+        group: None,
+    };
+    world.transact(|ctx| container_instances::register(ctx, "demo", &instance)).unwrap();
+    let definition =
+        json!({"family": "api", "containerDefinitions": [{"name": "api", "image": "api:v1", "memory": 64}]});
+    world.call::<ecs::op::RegisterTaskDefinition>(serde_json::from_value(definition).unwrap()).unwrap();
+    let run = json!({"cluster": "demo", "taskDefinition": "api"});
+    world.call::<ecs::op::RunTask>(serde_json::from_value(run).unwrap()).unwrap();
+    assert_eq!(deleted(), "DELETE_FAILED", "an instance is there");
+    world.transact(|ctx| container_instances::deregister(ctx, "i-0a")).unwrap();
+    assert_eq!(deleted(), "DELETE_IN_PROGRESS", "its task stops:\n{}", story(&world, &id));
+    let task = world.platform.store.read(|tx| tx.all::<Task>()).unwrap().remove(0);
+    world.platform.store.write(|tx| tx.delete::<Task>(&task.id)).unwrap();
+    world.door.advance(Duration::from_secs(1));
+    super::tests::pass(&world);
+    assert_eq!(status(&world, &id), "DELETE_COMPLETE");
 }
 
 /// A group of two that joins its cluster by what `cfn-init` reads.

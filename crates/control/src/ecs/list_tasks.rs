@@ -1,11 +1,14 @@
 //! ListTasks.
 
-use super::find;
-use super::page::page;
 use super::records::{StoppedTask, Task};
+use super::{find, page};
 use crate::api::{Ctx, Result};
 use quarry_aws::ecs::{ListTasksRequest, ListTasksResponse, error};
 use quarry_domain::arn::short_name;
+use std::sync::Arc;
+
+/// How many tasks are read at once, until a page is full.
+const AT_ONCE: usize = 128;
 
 pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksResponse> {
     let cluster = find::cluster(ctx, input.cluster.as_deref())?;
@@ -25,37 +28,57 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
                 .ok_or_else(|| error::service_not_found_exception("Service not found."))?,
         ),
     };
-    let live = match &service {
-        Some(service) => ctx.tx.owned::<Task>(&service.arn)?,
-        None => ctx.tx.children_of::<Task>(&cluster.arn)?,
-    };
-    let stopped = if wanted { Vec::new() } else { ctx.tx.children_of::<StoppedTask>(&cluster.arn)? };
-    let mut tasks: Vec<&Task> = live.iter().map(|task| &**task).collect();
-    tasks.extend(stopped.iter().map(|stopped| &stopped.0));
-    tasks.retain(|task| task.wanted == wanted);
-    if let Some(service) = &service {
-        tasks.retain(|task| task.service.as_ref().is_some_and(|(arn, _)| *arn == service.arn));
-    }
-    if let Some(instance) = &input.container_instance {
-        let id = short_name(instance);
-        tasks.retain(|task| task.container_instance_arn.as_deref().map(short_name) == Some(id));
-    }
-    if let Some(family) = &input.family {
-        let of = |task: &&Task| short_name(&task.task_definition_arn).split(':').next() == Some(family.as_str());
-        tasks.retain(of);
-    }
-    if let Some(started_by) = &input.started_by {
-        tasks.retain(|task| task.started_by.as_ref() == Some(started_by));
-    }
     match input.launch_type.as_deref() {
-        None => {}
-        Some(wanted @ ("EC2" | "FARGATE")) => tasks.retain(|task| task.launch_type.as_str() == wanted),
-        Some("EXTERNAL" | "MANAGED_INSTANCES") => tasks.clear(),
+        None | Some("EC2" | "FARGATE" | "EXTERNAL" | "MANAGED_INSTANCES") => {}
         Some(other) => return Err(error::invalid_parameter_exception(format!("Invalid launchType '{other}'."))),
     }
+    let size = page::size(input.max_results, 100)?;
+    let prefix = ctx.platform.place().arn("ecs", format_args!("task/{}/", cluster.name));
+    let after = match input.next_token.as_deref().filter(|token| !token.is_empty()) {
+        None => "",
+        Some(token) => token.strip_prefix(&prefix).ok_or_else(page::invalid_token)?,
+    };
+    let instance = input.container_instance.as_deref().map(short_name);
+    let is_asked = |task: &Task| {
+        task.wanted == wanted
+            && task.id.as_str() > after
+            && service.as_ref().is_none_or(|of| task.service.as_ref().is_some_and(|(arn, _)| *arn == of.arn))
+            && instance.is_none_or(|id| task.container_instance_arn.as_deref().map(short_name) == Some(id))
+            && input.family.as_deref().is_none_or(|family| family_of(task) == Some(family))
+            && input.started_by.as_ref().is_none_or(|by| task.started_by.as_ref() == Some(by))
+            && input.launch_type.as_ref().is_none_or(|launch_type| task.launch_type.as_str() == launch_type)
+    };
+    let asked = |tasks: Vec<Arc<Task>>| -> Vec<String> {
+        tasks.iter().filter(|task| is_asked(task)).map(|task| task.id.clone()).collect()
+    };
+    let mut ids = match &service {
+        Some(service) => asked(ctx.tx.owned(&service.arn)?),
+        None if wanted => {
+            let (mut ids, mut last) = (Vec::new(), after.to_owned());
+            while ids.len() <= size {
+                let some = ctx.tx.children_after::<Task>(&cluster.arn, &last, AT_ONCE)?;
+                let Some(task) = some.last() else { break };
+                last.clone_from(&task.id);
+                ids.extend(asked(some));
+            }
+            ids
+        }
+        None => asked(ctx.tx.children_of(&cluster.arn)?),
+    };
+    if !wanted {
+        let stopped = ctx.tx.children_of::<StoppedTask>(&cluster.arn)?;
+        let tasks = stopped.iter().map(|stopped| &stopped.0);
+        ids.extend(tasks.filter(|task| is_asked(task)).map(|task| task.id.clone()));
+    }
     // In one order, whether they still run or have stopped: pages leave nothing out while tasks stop.
-    let mut arns: Vec<String> = tasks.into_iter().map(|task| task.arn.clone()).collect();
-    arns.sort();
-    let (arns, next_token) = page(arns, String::clone, input.next_token.as_deref(), input.max_results, 100)?;
+    ids.sort();
+    let more = ids.len() > size;
+    ids.truncate(size);
+    let arns: Vec<String> = ids.into_iter().map(|id| prefix.clone() + &id).collect();
+    let next_token = arns.last().filter(|_| more).cloned();
     Ok(ListTasksResponse { task_arns: Some(arns), next_token })
+}
+
+fn family_of(task: &Task) -> Option<&str> {
+    short_name(&task.task_definition_arn).split(':').next()
 }

@@ -5,6 +5,7 @@ mod attributes;
 pub mod blue_green;
 mod capacity;
 pub mod container_instances;
+mod counts;
 mod create_capacity_provider;
 mod create_cluster;
 mod create_service;

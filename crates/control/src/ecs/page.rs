@@ -3,6 +3,7 @@
 use crate::api::Result;
 use crate::page::{self, Page};
 use quarry_aws::ecs::error;
+use quarry_wire::ServiceError;
 
 /// The page after `token` and the next token. `most`: the largest and usual `maxResults`.
 pub fn page<T>(
@@ -12,10 +13,18 @@ pub fn page<T>(
     max_results: Option<i32>,
     most: i32,
 ) -> Result<Page<T>> {
-    let size = max_results.unwrap_or(most);
-    if !(1..=most).contains(&size) {
-        return Err(error::invalid_parameter_exception(format!("maxResults must be between 1 and {most}.")));
+    let size = size(max_results, most)?;
+    page::after(items, key, token.filter(|token| !token.is_empty()), size).ok_or_else(invalid_token)
+}
+
+/// How many a page has at most.
+pub fn size(max_results: Option<i32>, most: i32) -> Result<usize> {
+    match max_results.unwrap_or(most) {
+        size if (1..=most).contains(&size) => Ok(size as usize),
+        _ => Err(error::invalid_parameter_exception(format!("maxResults must be between 1 and {most}."))),
     }
-    page::after(items, key, token.filter(|token| !token.is_empty()), size as usize)
-        .ok_or_else(|| error::invalid_parameter_exception("Invalid token in the request."))
+}
+
+pub fn invalid_token() -> ServiceError {
+    error::invalid_parameter_exception("Invalid token in the request.")
 }

@@ -8,7 +8,7 @@ use super::records::{
     Cluster, ContainerInstance, Deployment, Interface, LastStatus, LaunchType, Service, ServiceEvents, ServiceStatus,
     Task, TaskDefinition,
 };
-use super::{deployments, tags};
+use super::{counts, deployments, tags};
 use crate::api::{Ctx, Result};
 use crate::store::{StoreError, Tx};
 use quarry_aws::ecs as aws;
@@ -32,33 +32,18 @@ pub fn failure(arn: &str, reason: &str) -> aws::Failure {
 /// `include`: the parts that are shown only when asked for.
 pub fn cluster(tx: &Tx<'_>, cluster: &Cluster, include: &[String]) -> Result<aws::Cluster, StoreError> {
     let asked = |part: &str| include.iter().any(|asked| asked == part);
-    let tasks = tx.children_of::<Task>(&cluster.arn)?;
-    let services = tx.children_of::<Service>(&cluster.arn)?;
-    let running = |launch_type: LaunchType| {
-        tasks.iter().filter(|task| task.launch_type == launch_type && task.status == LastStatus::Running).count() as i32
-    };
-    let pending = |launch_type: LaunchType| {
-        tasks.iter().filter(|task| task.launch_type == launch_type && task.status.is_pending()).count() as i32
-    };
-    let of = |launch_type: LaunchType, status: ServiceStatus| {
-        let is = |service: &&Arc<Service>| {
-            // A deleted one has no deployment any more.
-            let launch_type_of = service.primary().map_or(LaunchType::Ec2, |primary| primary.launch.launch_type);
-            service.status == status && launch_type_of == launch_type
-        };
-        services.iter().filter(is).count() as i32
-    };
-    let all = |count: &dyn Fn(LaunchType) -> i32| count(LaunchType::Ec2) + count(LaunchType::Fargate);
+    let ec2 = counts::of(tx, cluster, LaunchType::Ec2)?;
+    let fargate = counts::of(tx, cluster, LaunchType::Fargate)?;
     let statistics = || {
         let numbers = [
-            ("runningEC2TasksCount", running(LaunchType::Ec2)),
-            ("runningFargateTasksCount", running(LaunchType::Fargate)),
-            ("pendingEC2TasksCount", pending(LaunchType::Ec2)),
-            ("pendingFargateTasksCount", pending(LaunchType::Fargate)),
-            ("activeEC2ServiceCount", of(LaunchType::Ec2, ServiceStatus::Active)),
-            ("activeFargateServiceCount", of(LaunchType::Fargate, ServiceStatus::Active)),
-            ("drainingEC2ServiceCount", of(LaunchType::Ec2, ServiceStatus::Draining)),
-            ("drainingFargateServiceCount", of(LaunchType::Fargate, ServiceStatus::Draining)),
+            ("runningEC2TasksCount", ec2.running_tasks),
+            ("runningFargateTasksCount", fargate.running_tasks),
+            ("pendingEC2TasksCount", ec2.pending_tasks),
+            ("pendingFargateTasksCount", fargate.pending_tasks),
+            ("activeEC2ServiceCount", ec2.active_services),
+            ("activeFargateServiceCount", fargate.active_services),
+            ("drainingEC2ServiceCount", ec2.draining_services),
+            ("drainingFargateServiceCount", fargate.draining_services),
         ];
         let pair = |(name, n): (&str, i32)| aws::KeyValuePair { name: text(name), value: text(n.to_string()) };
         numbers.map(pair).into()
@@ -67,10 +52,10 @@ pub fn cluster(tx: &Tx<'_>, cluster: &Cluster, include: &[String]) -> Result<aws
         cluster_arn: text(&cluster.arn),
         cluster_name: text(&cluster.name),
         status: text(if cluster.active { "ACTIVE" } else { "INACTIVE" }),
-        registered_container_instances_count: Some(tx.children::<ContainerInstance>(&cluster.arn)?.len() as i32),
-        running_tasks_count: Some(all(&running)),
-        pending_tasks_count: Some(all(&pending)),
-        active_services_count: Some(all(&|launch_type| of(launch_type, ServiceStatus::Active))),
+        registered_container_instances_count: Some(tx.children_of::<ContainerInstance>(&cluster.arn)?.len() as i32),
+        running_tasks_count: Some(ec2.running_tasks + fargate.running_tasks),
+        pending_tasks_count: Some(ec2.pending_tasks + fargate.pending_tasks),
+        active_services_count: Some(ec2.active_services + fargate.active_services),
         statistics: Some(if asked("STATISTICS") { statistics() } else { Vec::new() }),
         tags: Some(if asked("TAGS") { tags::show(&cluster.tags) } else { Vec::new() }),
         settings: Some(if asked("SETTINGS") { cluster.settings.clone() } else { Vec::new() }),

@@ -70,8 +70,9 @@ pub struct Store {
 pub struct Tx<'a> {
     connection: &'a Connection,
     cache: &'a Cache,
-    /// Of the writer.
-    tallies: Option<&'a Tallies>,
+    tallies: &'a Tallies,
+    /// It holds the store, so that nobody else writes.
+    is_writer: bool,
     dirty: Cell<bool>,
     changes: RefCell<Vec<Change>>,
     /// A record of IAM was written.
@@ -102,6 +103,9 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX item_by_parent ON item (kind, parent, seq, version);
     CREATE INDEX item_by_owner ON item (kind, owner, seq, version) WHERE owner <> '';
     CREATE TABLE kind (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
+",
+    "
+    CREATE INDEX item_by_parent_and_key ON item (kind, parent, key);
 ",
 ];
 
@@ -166,7 +170,7 @@ impl Store {
         let mut connection = idle.map_or_else(|| connect_reader(&self.path), Ok)?;
         let read = {
             let transaction = connection.transaction().map_err(StoreError::from)?;
-            let tx = Tx::new(&transaction, &self.cache, None);
+            let tx = Tx::new(&transaction, self, false);
             begin(&tx).map_err(E::from).and_then(|begun| f(&tx, begun))
         };
         let mut idle = lock(&self.readers);
@@ -188,12 +192,13 @@ impl Store {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
         let unwinding = Unwinding(&self.tallies);
+        let before = self.cache.number();
         let (value, dirty, policies, only_routes, changes) = {
-            let tx = Tx::new(&transaction, &self.cache, Some(&self.tallies));
+            let tx = Tx::new(&transaction, self, true);
             let value = f(&tx);
             (value, tx.dirty.get(), tx.policies.get(), tx.only_routes.get(), tx.changes.into_inner())
         };
-        self.tallies.ended(&changes);
+        self.tallies.ending(before, &changes);
         std::mem::forget(unwinding);
         let value = value?;
         transaction.commit().map_err(StoreError::from)?;
@@ -216,7 +221,7 @@ impl Store {
     pub fn tally<A: Tally, R>(&self, look: impl FnOnce(&A) -> R) -> Result<R, StoreError> {
         let mut connection = lock(&self.writer);
         let transaction = connection.transaction()?;
-        Tx::new(&transaction, &self.cache, Some(&self.tallies)).tally(look)
+        Tx::new(&transaction, self, true).tally(look)
     }
 
     /// Ends every wait for a change.
@@ -236,11 +241,12 @@ impl Drop for Unwinding<'_> {
 }
 
 impl<'a> Tx<'a> {
-    fn new(connection: &'a Connection, cache: &'a Cache, tallies: Option<&'a Tallies>) -> Self {
+    fn new(connection: &'a Connection, store: &'a Store, is_writer: bool) -> Self {
         Self {
             connection,
-            cache,
-            tallies,
+            cache: &store.cache,
+            tallies: &store.tallies,
+            is_writer,
             dirty: Cell::new(false),
             changes: RefCell::default(),
             policies: Cell::new(false),
@@ -330,6 +336,16 @@ impl<'a> Tx<'a> {
         self.decoded(&self.rows(statement, T::KIND, parent)?)
     }
 
+    /// At most `most` of a kind under one parent whose keys come after `after`, in the order of their keys.
+    pub fn children_after<T: Item>(&self, parent: &str, after: &str, most: usize) -> Result<Vec<Arc<T>>, StoreError> {
+        let statement =
+            "SELECT seq, version FROM item WHERE kind = ?1 AND parent = ?2 AND key > ?3 ORDER BY key LIMIT ?4";
+        let mut statement = self.connection.prepare_cached(statement)?;
+        let rows =
+            statement.query_map(params![T::KIND, parent, after, most as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        self.decoded(&rows.collect::<Result<Vec<_>, _>>()?)
+    }
+
     /// Those of a kind with this [owner](Item::owner), which is not empty, oldest first.
     pub fn owned<T: Item>(&self, owner: &str) -> Result<Vec<Arc<T>>, StoreError> {
         let statement = "SELECT seq, version FROM item WHERE kind = ?1 AND owner = ?2 AND owner <> '' ORDER BY seq";
@@ -356,22 +372,12 @@ impl<'a> Tx<'a> {
         Ok(made)
     }
 
-    /// Looks at what is counted over all records of a kind. In a writing transaction it costs what was written since; one
-    /// that only reads counts all of them whenever one was written.
+    /// Looks at what is counted over all records of a kind. It costs what was written since the last look.
     pub fn tally<A: Tally, R>(&self, look: impl FnOnce(&A) -> R) -> Result<R, StoreError> {
-        let Some(tallies) = self.tallies else {
-            let total = self.derived(std::any::type_name::<A>(), &[A::Of::KIND], || {
-                let mut total = A::default();
-                self.shared::<A::Of>()?.iter().for_each(|item| total.add(item));
-                Ok::<_, StoreError>(total)
-            })?;
-            return Ok(look(&total));
-        };
-        let mut counted = tallies.take::<A>();
-        counted.follow(self, &self.changes.borrow())?;
-        let found = look(&counted.total);
-        tallies.put(counted);
-        Ok(found)
+        match self.is_writer {
+            true => self.tallies.in_write(self, &self.changes.borrow(), look),
+            false => self.tallies.in_read(self, look),
+        }
     }
 
     /// A number for each of the kinds that rises with every commit that wrote one of it.

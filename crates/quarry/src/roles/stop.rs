@@ -75,12 +75,15 @@ pub fn end_everything(data_dir: &Path, runtime: &Runtime) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    for task in runtime.observe()? {
-        runtime.remove(&task.id)?;
-    }
+    // What cannot be removed keeps nothing else alive.
+    let tasks = runtime.observe()?;
+    let removed: Vec<_> = tasks
+        .iter()
+        .map(|task| runtime.remove(&task.id).with_context(|| format!("cannot remove what task {} left", task.id)))
+        .collect();
     stop_proxy(data_dir)?;
     runtime.stop_hub()?;
-    Ok(())
+    removed.into_iter().collect()
 }
 
 fn stop_proxy(data_dir: &Path) -> Result<()> {

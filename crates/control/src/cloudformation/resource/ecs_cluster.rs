@@ -100,6 +100,18 @@ impl ResourceType for Cluster {
     }
 
     fn delete(&self, ctx: &mut Ctx<'_>, made: &Made, _properties: &Map<String, Value>) -> Result<Progress> {
-        deleted(call::<op::DeleteCluster>(ctx, json!({"cluster": made.physical_id})))
+        let cluster = json!({"cluster": made.physical_id});
+        match call::<op::DeleteCluster>(ctx, cluster.clone()) {
+            // Those of instances that are terminated stop by themselves.
+            Err(error) if error.code == "ClusterContainsTasksException" => {
+                let wanted = call::<op::ListTasks>(ctx, cluster)?;
+                if wanted["taskArns"].as_array().is_some_and(|arns| !arns.is_empty()) {
+                    Err(error)
+                } else {
+                    Ok(Progress::Waiting)
+                }
+            }
+            other => deleted(other),
+        }
     }
 }

@@ -7,7 +7,9 @@ use quarry_aws::ecs::{self as aws, op};
 use quarry_aws::logs;
 use quarry_domain::snapshot::Endpoint;
 use quarry_domain::task::{ContainerHealth, Signal, TaskPhase, TaskRuntime};
+use quarry_wire::ServiceError;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[test]
@@ -252,6 +254,37 @@ fn run_task_and_stop_task() {
     assert_eq!(stopped[1].stop_code.as_deref(), Some("UserInitiated"));
     assert_eq!(stopped[1].stopped_reason.as_deref(), Some("enough"));
     assert!(stage.tasks("RUNNING").is_empty());
+}
+
+#[test]
+fn tasks_are_listed_by_pages_that_leave_nothing_out_while_tasks_stop() {
+    let mut stage = Stage::new();
+    let definition = stage.define("api:v1");
+    let mut started = BTreeSet::new();
+    for (count, by) in [(5, "here"), (2, "there")] {
+        let run = json!({"cluster": "demo", "taskDefinition": definition, "count": count, "startedBy": by});
+        let output = stage.world.call::<op::RunTask>(serde_json::from_value(run).unwrap()).unwrap();
+        started.extend(output.tasks.unwrap().into_iter().map(|task| (task.task_arn.unwrap(), by)));
+    }
+    let list = |stage: &Stage, input: serde_json::Value| {
+        let mut request: aws::ListTasksRequest = serde_json::from_value(input).unwrap();
+        request.cluster = Some("demo".into());
+        let output = stage.world.call::<op::ListTasks>(request)?;
+        Ok::<_, ServiceError>((output.task_arns.unwrap(), output.next_token))
+    };
+    let all: Vec<String> = started.iter().map(|(arn, _)| arn.clone()).collect();
+    assert_eq!(list(&stage, json!({})).unwrap(), (all.clone(), None));
+    let there = started.iter().filter(|(_, by)| *by == "there").map(|(arn, _)| arn.clone()).collect();
+    assert_eq!(list(&stage, json!({"startedBy": "there", "maxResults": 2})).unwrap(), (there, None));
+    let (first, token) = list(&stage, json!({"maxResults": 3})).unwrap();
+    assert_eq!((&first[..], token.as_deref()), (&all[..3], Some(all[2].as_str())));
+    let stop = json!({"cluster": "demo", "task": all[2]});
+    stage.world.call::<op::StopTask>(serde_json::from_value(stop).unwrap()).unwrap();
+    stage.settle();
+    assert_eq!(list(&stage, json!({"nextToken": token})).unwrap(), (all[3..].to_vec(), None));
+    assert_eq!(list(&stage, json!({"desiredStatus": "STOPPED"})).unwrap(), (vec![all[2].clone()], None));
+    let refused = list(&stage, json!({"nextToken": "arn:aws:ecs:us-east-1:1:task/other/0"})).unwrap_err();
+    assert_eq!(refused.message, "Invalid token in the request.");
 }
 
 #[test]
