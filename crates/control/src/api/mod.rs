@@ -8,7 +8,7 @@ use crate::audit::{self, Event, Origin, Parameters};
 use crate::authorization::{self, Acting, Circumstances};
 use crate::platform::Platform;
 use crate::store::{StoreError, Tx};
-use quarry_wire::{Operation, OperationModel, ServiceError, Structure};
+use quarry_wire::{Operation, OperationModel, ServiceError, ServiceModel, Structure};
 use std::any::Any;
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -111,9 +111,12 @@ impl Operations {
         &mut self,
         function: impl Fn(&mut Ctx<'_>, O::Input) -> Result<O::Output> + Send + Sync + 'static,
     ) {
-        let handler = Typed::<O, _> { function, operation: PhantomData };
-        let replaced = self.by_name.insert((O::service().id, O::NAME), Arc::new(handler));
-        debug_assert!(replaced.is_none(), "{} is served twice", O::NAME);
+        self.insert(O::service().id, O::NAME, Arc::new(Typed::<O, _> { function, operation: PhantomData }));
+    }
+
+    fn insert(&mut self, service: &'static str, name: &'static str, handler: Arc<dyn Handler>) {
+        let replaced = self.by_name.insert((service, name), handler);
+        debug_assert!(replaced.is_none(), "{name} is served twice");
     }
 
     pub fn find(&self, service: &'static str, name: &'static str) -> Option<&Arc<dyn Handler>> {
@@ -129,31 +132,60 @@ impl Operations {
 impl Ctx<'_> {
     /// Calls another operation inside the same transaction, as CloudFormation does.
     pub fn invoke<O: Operation>(&mut self, input: O::Input) -> Result<O::Output> {
-        let operations = self.operations;
-        let handler = operations
-            .find(O::service().id, O::NAME)
-            .ok_or_else(|| ServiceError::new("InternalFailure", format!("{} is not served here", O::NAME), 500))?;
-        let via = self.via.take();
-        let noted = via.filter(|_| !reads_only(O::NAME)).map(|via| (via, Parameters::of(&input)));
-        let called = self.evaluated::<O>(via, &input).and_then(|()| handler.call(self, Box::new(input)));
-        self.via = via;
-        if let Some((via, parameters)) = noted {
-            self.note::<O>(via, parameters, &called);
-        }
-        let output = called?;
+        let output = self.invoke_by_name(O::service(), O::NAME, |_| Ok(Box::new(input)))?;
         Ok(*output.into_any().downcast::<O::Output>().expect("the output is of the operation's own type"))
     }
 
+    /// The same without types.
+    pub fn invoke_by_name(
+        &mut self,
+        service: &'static ServiceModel,
+        operation: &'static str,
+        input: impl FnOnce(&dyn Handler) -> Result<Box<dyn AnyShape>>,
+    ) -> Result<Box<dyn AnyShape>> {
+        let handler = self
+            .operations
+            .find(service.id, operation)
+            .ok_or_else(|| ServiceError::new("InternalFailure", format!("{operation} is not served here"), 500))?;
+        let input = input(&**handler)?;
+        self.called(service, &**handler, input)
+    }
+
+    fn called(
+        &mut self,
+        service: &'static ServiceModel,
+        handler: &dyn Handler,
+        input: Box<dyn AnyShape>,
+    ) -> Result<Box<dyn AnyShape>> {
+        let operation = handler.model().name;
+        let via = self.via.take();
+        let noted = via.filter(|_| !reads_only(operation)).map(|via| (via, Parameters::of(input.seen())));
+        let evaluated = self.evaluated(via, service, operation, input.seen());
+        let called = evaluated.and_then(|()| handler.call(self, input));
+        self.via = via;
+        if let Some((via, parameters)) = noted {
+            self.note(via, service, operation, parameters, &called);
+        }
+        called
+    }
+
     /// Writes down what a service did on the caller's behalf, or was refused.
-    fn note<O: Operation>(&self, via: &'static str, parameters: Parameters, called: &Result<Box<dyn AnyShape>>) {
+    fn note(
+        &self,
+        via: &'static str,
+        service: &'static ServiceModel,
+        operation: &'static str,
+        parameters: Parameters,
+        called: &Result<Box<dyn AnyShape>>,
+    ) {
         let role_arn = |acting: &Acting| {
             let permissions = authorization::permissions(self.platform, self.tx, acting).ok()?;
             permissions.role_arn().map(str::to_owned)
         };
         let request_id = self.platform.door.uuid();
         let event = Event {
-            service: Some(O::service()),
-            operation: O::NAME,
+            service: Some(service),
+            operation,
             caller: Some(&self.caller),
             role_arn: self.caller.acting.as_ref().and_then(role_arn),
             parameters,
@@ -167,13 +199,18 @@ impl Ctx<'_> {
     }
 
     /// What only looks is not evaluated: which state a service reads on its way is its own business. Values are.
-    fn evaluated<O: Operation>(&self, via: Option<&'static str>, input: &O::Input) -> Result<()> {
+    fn evaluated(
+        &self,
+        via: Option<&'static str>,
+        service: &'static ServiceModel,
+        operation: &'static str,
+        input: &dyn Structure,
+    ) -> Result<()> {
         let (Some(via), Some(acting)) = (via, &self.caller.acting) else { return Ok(()) };
-        let service = O::service();
-        if reads_only(O::NAME) && !["secretsmanager", "ssm"].contains(&service.id) {
+        if reads_only(operation) && !["secretsmanager", "ssm"].contains(&service.id) {
             return Ok(());
         }
-        let call = authorization::Call { service, operation: O::NAME, protocol: service.protocol, input };
+        let call = authorization::Call { service, operation, protocol: service.protocol, input };
         let circumstances = Circumstances { via: Some(via), ..Default::default() };
         authorization::check(self.platform, self.tx, acting, &call, circumstances)
     }

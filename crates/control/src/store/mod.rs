@@ -259,20 +259,20 @@ impl<'a> Tx<'a> {
         self.policies.get()
     }
 
-    fn wrote<T: Item>(&self, version: i64, key: String, parent: String, owner: String) -> Result<(), StoreError> {
+    fn wrote(&self, version: i64, change: Change) -> Result<(), StoreError> {
         self.dirty.set(true);
-        if T::KIND.starts_with("iam.") {
+        if change.kind.starts_with("iam.") {
             self.policies.set(true);
         }
-        if !self.has_written(T::KIND) {
+        if !self.has_written(change.kind) {
             self.connection
                 .prepare_cached(
                     "INSERT INTO kind (name, version) VALUES (?1, ?2)
                      ON CONFLICT (name) DO UPDATE SET version = excluded.version",
                 )?
-                .execute(params![T::KIND, version])?;
+                .execute(params![change.kind, version])?;
         }
-        self.changes.borrow_mut().push(Change { kind: T::KIND, key, parent, owner });
+        self.changes.borrow_mut().push(change);
         Ok(())
     }
 
@@ -312,12 +312,8 @@ impl<'a> Tx<'a> {
 
     /// [`get`](Self::get) without a copy.
     pub fn find<T: Item>(&self, key: &str) -> Result<Option<Arc<T>>, StoreError> {
-        let row: Option<(i64, i64)> = self
-            .connection
-            .prepare_cached("SELECT seq, version FROM item WHERE kind = ?1 AND key = ?2")?
-            .query_row(params![T::KIND, key], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        Ok(self.decoded(row.as_slice())?.pop())
+        let rows = self.rows("SELECT seq, version FROM item WHERE kind = ?1 AND key = ?2", T::KIND, key)?;
+        Ok(self.decoded(&rows)?.pop())
     }
 
     /// [`all`](Self::all) without a copy.
@@ -394,6 +390,11 @@ impl<'a> Tx<'a> {
         rows.map(|row| Ok(row?)).collect()
     }
 
+    fn body(&self, row: i64) -> Result<String, StoreError> {
+        let mut statement = self.connection.prepare_cached("SELECT body FROM item WHERE seq = ?1")?;
+        Ok(statement.query_row(params![row], |row| row.get(0))?)
+    }
+
     fn decoded<T: Item>(&self, rows: &[(i64, i64)]) -> Result<Vec<Arc<T>>, StoreError> {
         let known = self.cache.find::<T>(rows);
         let mut items = Vec::with_capacity(rows.len());
@@ -401,8 +402,7 @@ impl<'a> Tx<'a> {
             items.push(match known {
                 Some(known) => known,
                 None => {
-                    let mut statement = self.connection.prepare_cached("SELECT body FROM item WHERE seq = ?1")?;
-                    let body: String = statement.query_row(params![row], |row| row.get(0))?;
+                    let body = self.body(*row)?;
                     let item = Arc::new(decode::<T>(&body)?);
                     self.cache.keep(*row, *version, body.len(), &item);
                     item
@@ -415,16 +415,26 @@ impl<'a> Tx<'a> {
     /// Stores the item, replacing the one with the same key. An unchanged item costs no write.
     pub fn put<T: Item>(&self, item: &T) -> Result<(), StoreError> {
         let body = serde_json::to_string(item).map_err(|source| StoreError::Damaged { kind: T::KIND, source })?;
-        let (key, parent, owner) = (item.key(), item.parent(), item.owner());
+        let change = Change { kind: T::KIND, key: item.key(), parent: item.parent(), owner: item.owner() };
+        if let Some((row, version)) = self.put_row(&change, &body)? {
+            self.cache.keep(row, version, body.len(), &Arc::new(item.clone()));
+            self.wrote(version, change)?;
+        }
+        Ok(())
+    }
+
+    /// The row and its version; `None` where it was there already.
+    fn put_row(&self, change: &Change, body: &str) -> Result<Option<(i64, i64)>, StoreError> {
+        let Change { kind, key, parent, owner } = change;
         // Asked first: an INSERT takes a number of the sequence, and so is a write, even where it turns out to conflict.
         let same: Option<(i64, bool)> = self
             .connection
             .prepare_cached("SELECT seq, body = ?3 AND parent = ?4 FROM item WHERE kind = ?1 AND key = ?2")?
-            .query_row(params![T::KIND, key, body, parent], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(params![kind, key, body, parent], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let version = self.cache.number();
         let row = match same {
-            Some((_, true)) => return Ok(()),
+            Some((_, true)) => return Ok(None),
             Some((row, false)) => {
                 self.connection
                     .prepare_cached("UPDATE item SET body = ?2, parent = ?3, owner = ?4, version = ?5 WHERE seq = ?1")?
@@ -436,22 +446,25 @@ impl<'a> Tx<'a> {
                 .prepare_cached(
                     "INSERT INTO item (kind, key, body, parent, owner, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
-                .insert(params![T::KIND, key, body, parent, owner, version])?,
+                .insert(params![kind, key, body, parent, owner, version])?,
         };
-        self.cache.keep(row, version, body.len(), &Arc::new(item.clone()));
-        self.wrote::<T>(version, key, parent, owner)
+        Ok(Some((row, version)))
     }
 
     /// Returns whether there was one.
     pub fn delete<T: Item>(&self, key: &str) -> Result<bool, StoreError> {
+        self.delete_row(T::KIND, key)
+    }
+
+    fn delete_row(&self, kind: &'static str, key: &str) -> Result<bool, StoreError> {
         let gone: Option<(i64, String, String)> = self
             .connection
             .prepare_cached("DELETE FROM item WHERE kind = ?1 AND key = ?2 RETURNING seq, parent, owner")?
-            .query_row(params![T::KIND, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .query_row(params![kind, key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((row, parent, owner)) = gone else { return Ok(false) };
         self.cache.forget(row);
-        self.wrote::<T>(self.cache.number(), key.to_owned(), parent, owner)?;
+        self.wrote(self.cache.number(), Change { kind, key: key.to_owned(), parent, owner })?;
         Ok(true)
     }
 

@@ -2,18 +2,29 @@
 //! CloudFormation does (`"80"` for 80, `"true"` for true, 5 for `"5"`), and reads its output.
 
 use crate::api::{Ctx, Result};
-use quarry_wire::{Kind, Operation, ServiceError, Slot, Structure, Timestamp, Type};
+use quarry_wire::{Kind, Operation, ServiceError, ServiceModel, Slot, Structure, Timestamp, Type};
 use serde_json::{Map, Value};
 
 /// Calls an operation with members from a map; letters may be of either case. Gives the
 /// output with the model's member names.
 pub fn call<O: Operation>(ctx: &mut Ctx<'_>, members: Value) -> Result<Value> {
-    let mut input = O::Input::default();
-    if let Value::Object(members) = &members {
-        fill(&mut input, members)?;
-    }
-    let output = ctx.invoke::<O>(input)?;
-    Ok(quarry_wire::json::to_value(&output))
+    call_by_name(ctx, O::service(), O::NAME, &members)
+}
+
+fn call_by_name(
+    ctx: &mut Ctx<'_>,
+    service: &'static ServiceModel,
+    operation: &'static str,
+    members: &Value,
+) -> Result<Value> {
+    let output = ctx.invoke_by_name(service, operation, |handler| {
+        let mut input = handler.input();
+        if let Value::Object(members) = members {
+            fill(input.structure(), members)?;
+        }
+        Ok(input)
+    })?;
+    Ok(quarry_wire::json::to_value(output.seen()))
 }
 
 /// The text at a JSON pointer of an output.
