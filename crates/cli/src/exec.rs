@@ -1,8 +1,10 @@
 //! `quarry exec`: a command in a container of a running task, by ECS's ExecuteCommand.
 
+use crate::ecs;
+use crate::table::short;
 use anyhow::{Context, Result, bail};
-use quarry_aws::ecs::op::{DescribeTasks, ExecuteCommand, ListClusters, ListTasks};
-use quarry_aws::ecs::{DescribeTasksRequest, ExecuteCommandRequest, ListTasksRequest, Task};
+use quarry_aws::ecs::op::ExecuteCommand;
+use quarry_aws::ecs::{ExecuteCommandRequest, ListTasksRequest, Task};
 use quarry_client::Client;
 use quarry_client::session::{Said, Session};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
@@ -122,29 +124,16 @@ impl Drop for Raw {
 pub async fn find(aws: &Client, request: &Request) -> Result<Task> {
     let clusters = match &request.cluster {
         Some(cluster) => vec![cluster.clone()],
-        None => {
-            let pages = aws.paginate::<ListClusters>(Default::default()).await?;
-            pages.into_iter().flat_map(|page| page.cluster_arns.unwrap_or_default()).collect()
-        }
+        None => ecs::clusters(aws).await?,
     };
     let mut running = Vec::new();
-    for cluster in &clusters {
-        let pages = aws
-            .paginate::<ListTasks>(ListTasksRequest { cluster: Some(cluster.clone()), ..Default::default() })
-            .await?;
-        let arns: Vec<String> = pages.into_iter().flat_map(|page| page.task_arns.unwrap_or_default()).collect();
-        for arns in arns.chunks(100) {
-            let input = DescribeTasksRequest {
-                cluster: Some(cluster.clone()),
-                tasks: Some(arns.to_vec()),
-                ..Default::default()
-            };
-            running.extend(aws.call::<DescribeTasks>(input).await?.tasks.unwrap_or_default());
-        }
+    for cluster in clusters {
+        let input = ListTasksRequest { cluster: Some(cluster), ..Default::default() };
+        running.extend(ecs::tasks(aws, input).await?);
     }
     let is = |task: &Task| {
         let arn = task.task_arn.as_deref().unwrap_or_default();
-        arn == request.of || arn.rsplit('/').next() == Some(&request.of)
+        arn == request.of || short(arn) == request.of
     };
     if let Some(at) = running.iter().position(is) {
         return Ok(running.swap_remove(at));
@@ -160,7 +149,29 @@ pub async fn find(aws: &Client, request: &Request) -> Result<Task> {
     }
 }
 
-/// As one word of a shell.
-fn quoted(word: &str) -> String {
+/// A word as a shell reads it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_words_in_a_shell() {
+        for (word, line) in [
+            ("arn:aws:ecs:us-east-1:0:task/a", "arn:aws:ecs:us-east-1:0:task/a"),
+            ("/bin/ls /data", "'/bin/ls /data'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+            ("$HOME", "'$HOME'"),
+        ] {
+            assert_eq!(quoted(word), line);
+        }
+    }
 }

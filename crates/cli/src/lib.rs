@@ -4,6 +4,7 @@
 mod connection;
 mod copilot;
 mod cut;
+mod ecs;
 mod exec;
 mod logs;
 mod ls;
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// List what runs: load balancers with the URLs that work, services, tasks, container instances.
+    #[command(after_help = "Examples:\n  quarry ls\n  quarry ls --json")]
     Ls {
         #[command(flatten)]
         target: Target,
@@ -30,6 +32,7 @@ pub enum Command {
         json: bool,
     },
     /// List the tasks that run, with their containers.
+    #[command(after_help = "Examples:\n  quarry ps\n  quarry ps --all")]
     Ps {
         #[command(flatten)]
         target: Target,
@@ -40,6 +43,7 @@ pub enum Command {
         json: bool,
     },
     /// Show what the services use, again and again until interrupted.
+    #[command(after_help = "Examples:\n  quarry top --interval 5\n  quarry top --once --json")]
     Top {
         #[command(flatten)]
         target: Target,
@@ -53,6 +57,7 @@ pub enum Command {
         json: bool,
     },
     /// Show the logs of a service's tasks (those with the awslogs driver), oldest first.
+    #[command(after_help = "Examples:\n  quarry logs posts --follow\n  quarry logs posts --filter '{ $.status >= 500 }'")]
     Logs {
         /// The service's name.
         service: String,
@@ -74,11 +79,13 @@ pub enum Command {
     },
     /// Run a command in a container of a running task, which must have been started with
     /// enableExecuteCommand; on a terminal if this is one. Ends with the command's exit code.
+    #[command(after_help = "Examples:\n  quarry exec posts\n  quarry exec posts --container app -- /bin/ls /data")]
     Exec {
         /// A task's id or ARN, or a service's name for one of its tasks.
         of: String,
         #[command(flatten)]
         target: Target,
+        /// The cluster of the task or service; all are looked through if it is not given.
         #[arg(long)]
         cluster: Option<String>,
         /// The container, where the task has several.

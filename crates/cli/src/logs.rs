@@ -1,15 +1,21 @@
 //! `quarry logs`: what a service's containers wrote, from CloudWatch Logs.
 
+use crate::ecs;
 use crate::table::short;
 use anyhow::{Context, Result, bail};
-use quarry_aws::ecs::op::{DescribeServices, DescribeTaskDefinition, ListClusters};
+use quarry_aws::ecs::op::{DescribeServices, DescribeTaskDefinition};
 use quarry_aws::ecs::{DescribeServicesRequest, DescribeTaskDefinitionRequest, Service};
 use quarry_aws::logs::op::FilterLogEvents;
 use quarry_aws::logs::{FilterLogEventsRequest, FilteredLogEvent};
 use quarry_client::Client;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
+
+/// How often new lines are asked for.
+const PAUSE: Duration = Duration::from_millis(500);
+/// A line may come so much later than others of its time, in milliseconds.
+const LATE: i64 = 5_000;
 
 pub struct Request {
     pub service: String,
@@ -30,31 +36,34 @@ struct Source {
 pub async fn run(aws: &Client, request: &Request) -> Result<()> {
     let service = find(aws, request).await?;
     let sources = sources(aws, &service).await?;
-    let mut shown = BTreeSet::new();
+    // Ids and times of the lines that were shown and may come again.
+    let mut shown: BTreeMap<String, i64> = BTreeMap::new();
     let mut since = None;
     loop {
+        let mut found = Vec::new();
         for source in &sources {
-            for event in events(aws, source, request.filter.as_ref(), since).await? {
-                since = since.max(event.timestamp);
-                if shown.insert(event.event_id.clone()) {
-                    print(&event, request.json)?;
-                }
+            found.extend(events(aws, source, request.filter.as_ref(), since).await?);
+        }
+        found.sort_by_key(|event| event.timestamp);
+        for event in found {
+            let at = event.timestamp.unwrap_or_default();
+            if shown.insert(event.event_id.clone().unwrap_or_default(), at).is_none() {
+                print(&event, request.json)?;
             }
         }
         if !request.follow {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        since = shown.values().max().map(|newest| (newest - LATE).max(0));
+        shown.retain(|_, at| Some(*at) >= since);
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
 async fn find(aws: &Client, request: &Request) -> Result<Service> {
     let clusters = match &request.cluster {
         Some(cluster) => vec![cluster.clone()],
-        None => {
-            let pages = aws.paginate::<ListClusters>(Default::default()).await?;
-            pages.into_iter().flat_map(|p| p.cluster_arns.unwrap_or_default()).collect()
-        }
+        None => ecs::clusters(aws).await?,
     };
     let mut found = Vec::new();
     for cluster in &clusters {

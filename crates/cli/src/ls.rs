@@ -1,23 +1,20 @@
 //! `quarry ls`: what runs, and the URLs that work.
 
 use crate::connection::Connection;
+use crate::ecs;
 use crate::table::{short, table};
 use anyhow::Result;
-use quarry_aws::ecs::op::{
-    DescribeContainerInstances, DescribeServices, DescribeTasks, ListClusters, ListContainerInstances, ListServices,
-    ListTasks,
-};
+use quarry_aws::ecs::op::{DescribeContainerInstances, DescribeServices, ListContainerInstances, ListServices};
 use quarry_aws::ecs::{
-    DescribeContainerInstancesRequest, DescribeServicesRequest, DescribeTasksRequest, ListContainerInstancesRequest,
-    ListServicesRequest, ListTasksRequest,
+    DescribeContainerInstancesRequest, DescribeServicesRequest, ListContainerInstancesRequest, ListServicesRequest,
+    ListTasksRequest,
 };
 use quarry_client::status::ListenerView;
 use quarry_client::{Client, status};
 use serde::Serialize;
 
-/// ECS describes at most this many services, or tasks, at once; services ten, tasks a hundred.
+/// ECS describes at most this many services at once.
 const SERVICES_AT_ONCE: usize = 10;
-const TASKS_AT_ONCE: usize = 100;
 
 #[derive(Serialize)]
 struct Listing {
@@ -84,12 +81,10 @@ async fn gather(connection: &Connection) -> Result<Listing> {
         tasks: Vec::new(),
         container_instances: Vec::new(),
     };
-    for page in aws.paginate::<ListClusters>(Default::default()).await? {
-        for cluster in page.cluster_arns.unwrap_or_default() {
-            services(&aws, &cluster, &mut listing.services).await?;
-            tasks(&aws, &cluster, &mut listing.tasks).await?;
-            instances(&aws, &cluster, &mut listing.container_instances).await?;
-        }
+    for cluster in ecs::clusters(&aws).await? {
+        services(&aws, &cluster, &mut listing.services).await?;
+        tasks(&aws, &cluster, &mut listing.tasks).await?;
+        instances(&aws, &cluster, &mut listing.container_instances).await?;
     }
     Ok(listing)
 }
@@ -132,20 +127,13 @@ pub async fn services(aws: &Client, cluster: &str, rows: &mut Vec<ServiceRow>) -
 
 async fn tasks(aws: &Client, cluster: &str, rows: &mut Vec<TaskRow>) -> Result<()> {
     let input = ListTasksRequest { cluster: Some(cluster.into()), ..Default::default() };
-    let pages = aws.paginate::<ListTasks>(input).await?;
-    let arns: Vec<_> = pages.into_iter().flat_map(|p| p.task_arns.unwrap_or_default()).collect();
-    for chunk in arns.chunks(TASKS_AT_ONCE) {
-        let input =
-            DescribeTasksRequest { cluster: Some(cluster.into()), tasks: Some(chunk.to_vec()), ..Default::default() };
-        let described = aws.call::<DescribeTasks>(input).await?;
-        rows.extend(described.tasks.unwrap_or_default().into_iter().map(|t| TaskRow {
-            cluster: short(cluster).into(),
-            id: short(&t.task_arn.unwrap_or_default()).into(),
-            group: t.group.unwrap_or_default(),
-            status: t.last_status.unwrap_or_default(),
-            container_instance: short(&t.container_instance_arn.unwrap_or_default()).into(),
-        }));
-    }
+    rows.extend(ecs::tasks(aws, input).await?.into_iter().map(|t| TaskRow {
+        cluster: short(cluster).into(),
+        id: short(&t.task_arn.unwrap_or_default()).into(),
+        group: t.group.unwrap_or_default(),
+        status: t.last_status.unwrap_or_default(),
+        container_instance: short(&t.container_instance_arn.unwrap_or_default()).into(),
+    }));
     Ok(())
 }
 
@@ -153,7 +141,7 @@ async fn instances(aws: &Client, cluster: &str, rows: &mut Vec<InstanceRow>) -> 
     let input = ListContainerInstancesRequest { cluster: Some(cluster.into()), ..Default::default() };
     let pages = aws.paginate::<ListContainerInstances>(input).await?;
     let arns: Vec<_> = pages.into_iter().flat_map(|p| p.container_instance_arns.unwrap_or_default()).collect();
-    for chunk in arns.chunks(TASKS_AT_ONCE) {
+    for chunk in arns.chunks(ecs::AT_ONCE) {
         let input = DescribeContainerInstancesRequest {
             cluster: Some(cluster.into()),
             container_instances: Some(chunk.to_vec()),

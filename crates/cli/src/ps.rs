@@ -1,16 +1,13 @@
 //! `quarry ps`: the tasks that run, with their containers.
 
 use crate::connection::Connection;
+use crate::ecs;
 use crate::table::{short, table};
 use anyhow::Result;
-use quarry_aws::ecs::op::{DescribeTasks, ListClusters, ListTasks};
-use quarry_aws::ecs::{DescribeTasksRequest, ListTasksRequest, Task};
+use quarry_aws::ecs::{ListTasksRequest, Task};
 use quarry_client::Client;
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// ECS describes at most this many tasks at once.
-const AT_ONCE: usize = 100;
 
 /// `all`: also those that have stopped and are still known.
 pub async fn run(connection: &Connection, all: bool, as_json: bool) -> Result<()> {
@@ -32,24 +29,13 @@ pub async fn run(connection: &Connection, all: bool, as_json: bool) -> Result<()
 
 async fn gather(aws: &Client, status: &str) -> Result<Vec<Task>> {
     let mut found = Vec::new();
-    for page in aws.paginate::<ListClusters>(Default::default()).await? {
-        for cluster in page.cluster_arns.unwrap_or_default() {
-            let input = ListTasksRequest {
-                cluster: Some(cluster.clone()),
-                desired_status: Some(status.into()),
-                ..Default::default()
-            };
-            let pages = aws.paginate::<ListTasks>(input).await?;
-            let arns: Vec<_> = pages.into_iter().flat_map(|page| page.task_arns.unwrap_or_default()).collect();
-            for chunk in arns.chunks(AT_ONCE) {
-                let input = DescribeTasksRequest {
-                    cluster: Some(cluster.clone()),
-                    tasks: Some(chunk.to_vec()),
-                    ..Default::default()
-                };
-                found.extend(aws.call::<DescribeTasks>(input).await?.tasks.unwrap_or_default());
-            }
-        }
+    for cluster in ecs::clusters(aws).await? {
+        let input = ListTasksRequest {
+            cluster: Some(cluster),
+            desired_status: Some(status.into()),
+            ..Default::default()
+        };
+        found.extend(ecs::tasks(aws, input).await?);
     }
     Ok(found)
 }

@@ -1,12 +1,12 @@
 //! `quarry top`: what the services use, by CloudWatch's metrics, again and again.
 
 use crate::connection::Connection;
+use crate::ecs;
 use crate::ls::{ServiceRow, services};
 use crate::table::table;
 use anyhow::Result;
 use quarry_aws::cloudwatch::op::GetMetricData;
 use quarry_aws::cloudwatch::{Dimension, GetMetricDataInput, Metric, MetricDataQuery, MetricStat};
-use quarry_aws::ecs::op::ListClusters;
 use quarry_client::Client;
 use quarry_wire::Timestamp;
 use serde::Serialize;
@@ -58,10 +58,8 @@ pub async fn run(connection: &Connection, interval: Duration, once: bool, json: 
 
 async fn gather(aws: &Client) -> Result<Vec<Row>> {
     let mut found = Vec::new();
-    for page in aws.paginate::<ListClusters>(Default::default()).await? {
-        for cluster in page.cluster_arns.unwrap_or_default() {
-            services(aws, &cluster, &mut found).await?;
-        }
+    for cluster in ecs::clusters(aws).await? {
+        services(aws, &cluster, &mut found).await?;
     }
     let mut rows: Vec<_> = found.into_iter().map(|service| Row { service, cpu: None, memory: None }).collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();

@@ -1,7 +1,7 @@
 //! Server-sent events: a page again each time it has changed, lines of logs as they are written.
 
 use crate::api::Data;
-use crate::form::{Form, segments};
+use crate::form::Form;
 use crate::pages::{self, Ctx, logs};
 use crate::session::Session;
 use serde_json::{Value, json};
@@ -81,9 +81,7 @@ impl Follower {
             let began = Instant::now();
             let query = Form::parse(self.reader.parts().1);
             let ctx = self.reader.ctx(&query);
-            let segments = segments(ctx.path);
-            let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-            let shown = pages::page(&ctx, &segments).await.ok()?.body.into_string();
+            let shown = pages::page(&ctx).await.ok()?.body.into_string();
             self.wait = LOOK.max(began.elapsed() * PART);
             let version = crate::server::version(&shown);
             if version != self.version {

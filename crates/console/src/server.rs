@@ -3,7 +3,7 @@
 use crate::actions;
 use crate::api::{Api, Trouble};
 use crate::follow::{Follower, Reader, Tail};
-use crate::form::{Form, segments};
+use crate::form::Form;
 use crate::html::{self, Frame, Page};
 use crate::origin;
 use crate::pages::{self, Ctx};
@@ -285,16 +285,13 @@ where
 
 const SESSION_SECONDS: u32 = 12 * 3600;
 
-async fn make(session: &Session, path: &str, query: &Form) -> Result<Page, Trouble> {
-    let segments = segments(path);
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let ctx = Ctx { api: &session.api, token: &session.token, query, path };
-    pages::page(&ctx, &segments).await
-}
+/// By these a service's refusal says that something is not there.
+const ABSENT: [&str; 4] = ["NotFound", "does not exist", "NoSuchEntity", "Unable to describe task definition"];
 
 async fn show(session: &Session, path: &str, raw: Option<&str>, query: &Form) -> Response<Body> {
     let whole = raw.map_or_else(|| path.to_owned(), |raw| format!("{path}?{raw}"));
-    match make(session, path, query).await {
+    let ctx = Ctx { api: &session.api, token: &session.token, query, path };
+    match pages::page(&ctx).await {
         Ok(page) => {
             let version = version(&page.body.0);
             framed(StatusCode::OK, session, &page, &whole, Some(&version))
@@ -302,7 +299,7 @@ async fn show(session: &Session, path: &str, raw: Option<&str>, query: &Form) ->
         Err(trouble) => {
             let missing = match &trouble {
                 Trouble::Missing(_) => true,
-                Trouble::Refused(why) => why.contains("NotFound") || why.contains("does not exist"),
+                Trouble::Refused(why) => ABSENT.iter().any(|words| why.contains(words)),
             };
             let (status, title) = match missing {
                 true => (StatusCode::NOT_FOUND, "Not found"),

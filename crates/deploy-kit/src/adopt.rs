@@ -129,18 +129,19 @@ impl Making<'_> {
     }
 
     fn http(&mut self, name: &str) -> Out {
-        let (mut paths, mut sources) = (Vec::<String>::new(), Vec::new());
-        for rule in &self.found.rules {
+        // Paths, and from where each may be asked for; empty is from everywhere.
+        let mut rules: Vec<(String, Vec<String>)> = Vec::new();
+        let found = self.found;
+        for rule in &found.rules {
+            let of = format!("rule {}", rule.priority.as_deref().unwrap_or_default());
+            let (mut paths, mut sources, mut has_path) = (Vec::new(), Vec::new(), false);
             for condition in rule.conditions.iter().flatten() {
                 if let Some(patterns) = &condition.path_pattern_config {
+                    has_path = true;
                     for pattern in patterns.values.iter().flatten() {
                         match path(pattern) {
-                            Some(path) if paths.contains(&path) => {}
                             Some(path) => paths.push(path),
-                            None => self.left.push((
-                                format!("rule {}: {pattern}", rule.priority.as_deref().unwrap_or_default()),
-                                "a manifest has a path and all below it".into(),
-                            )),
+                            None => self.leave(format!("{of}: {pattern}"), "a manifest has a path and all below it"),
                         }
                     }
                 } else if let Some(blocks) = &condition.source_ip_config {
@@ -151,23 +152,48 @@ impl Making<'_> {
                         "host-header" => "name hosts under http.alias, with a certificate in the environment",
                         _ => "a manifest's rules have paths, names and source addresses",
                     };
-                    self.left
-                        .push((format!("rule {}: {field}", rule.priority.as_deref().unwrap_or_default()), why.into()));
+                    self.leave(format!("{of}: {field}"), why);
+                }
+            }
+            if !has_path && !sources.is_empty() {
+                paths.push("/".into());
+            }
+            for path in paths {
+                match rules.iter().find(|(other, _)| *other == path) {
+                    None => rules.push((path, sources.clone())),
+                    Some((_, others)) if *others == sources => {}
+                    Some(_) => self.leave(
+                        format!("{of}: source-ip"),
+                        format!("another rule for {path} has other addresses, and a manifest's paths are in one rule each"),
+                    ),
                 }
             }
         }
-        if self.found.is_default && !paths.contains(&"/".to_owned()) {
-            paths.push("/".into());
+        if found.is_default {
+            match rules.iter().find(|(path, _)| path == "/") {
+                None => rules.push(("/".into(), Vec::new())),
+                Some((_, sources)) if sources.is_empty() => {}
+                Some(_) => self.leave(
+                    "the listener's default action",
+                    "it leads here from everywhere, and a rule for all paths from some addresses does, too",
+                ),
+            }
         }
-        if paths.is_empty() {
+        if rules.is_empty() {
             self.leave("loadBalancers", format!("no rule with a path leads to it: it gets /{name}"));
-            paths.push(name.to_owned());
+            rules.push((name.to_owned(), Vec::new()));
         }
-        let mut http = map! {"path" => &paths[0]};
-        if !sources.is_empty() {
-            http.set("allowed_source_ips", sources.iter().collect::<Out>());
-        }
-        let group = self.found.group.clone().unwrap_or_default();
+        let mut all = rules.iter().map(|(path, sources)| {
+            let mut rule = map! {"path" => path};
+            if !sources.is_empty() {
+                rule.set("allowed_source_ips", sources.iter().collect::<Out>());
+            }
+            self.set_group(&mut rule);
+            rule
+        });
+        let mut http = all.next().unwrap_or_else(|| map! {});
+        let more: Vec<Out> = all.collect();
+        let group = found.group.clone().unwrap_or_default();
         let seconds = |n: i32| format!("{n}s");
         let mut check = map! {};
         check.set_some("path", group.health_check_path);
@@ -177,24 +203,26 @@ impl Making<'_> {
         check.set_some("unhealthy_threshold", group.unhealthy_threshold_count.and_then(|n| u64::try_from(n).ok()));
         check.set_some("interval", group.health_check_interval_seconds.map(seconds));
         check.set_some("timeout", group.health_check_timeout_seconds.map(seconds));
-        let grace = self.found.service.health_check_grace_period_seconds;
-        check.set_some("grace_period", grace.map(seconds));
+        check.set_some("grace_period", found.service.health_check_grace_period_seconds.map(seconds));
         if !check.is_empty() {
             http.set("healthcheck", check);
         }
-        if self.found.attributes.get("stickiness.enabled").is_some_and(|value| value == "true") {
-            http.set("stickiness", true);
-        }
-        let delay = self.found.attributes.get("deregistration_delay.timeout_seconds");
-        http.set_some("deregistration_delay", delay.map(|seconds| format!("{seconds}s")));
-        if group.protocol_version.as_deref() == Some("HTTP2") {
-            http.set("version", "http2");
-        }
-        if paths.len() > 1 {
-            let more = paths[1..].iter().map(|path| map! {"path" => path});
-            http.set("additional_rules", more.collect::<Out>());
+        if !more.is_empty() {
+            http.set("additional_rules", more.into_iter().collect::<Out>());
         }
         http
+    }
+
+    /// What the target group says, of which each rule of a manifest has one of its own.
+    fn set_group(&self, rule: &mut Out) {
+        if self.found.attributes.get("stickiness.enabled").is_some_and(|value| value == "true") {
+            rule.set("stickiness", true);
+        }
+        let delay = self.found.attributes.get("deregistration_delay.timeout_seconds");
+        rule.set_some("deregistration_delay", delay.map(|seconds| format!("{seconds}s")));
+        if self.found.group.as_ref().is_some_and(|group| group.protocol_version.as_deref() == Some("HTTP2")) {
+            rule.set("version", "http2");
+        }
     }
 
     /// What stands under `image` for the main container, and at the top of a sidecar.
@@ -417,7 +445,7 @@ fn path(pattern: &str) -> Option<String> {
 mod tests {
     use super::*;
     use quarry_aws::ecs::{KeyValuePair, LoadBalancer, MountPoint, PortMapping, Secret, Ulimit, Volume as EcsVolume};
-    use quarry_aws::elbv2::{PathPatternConditionConfig, RuleCondition};
+    use quarry_aws::elbv2::{PathPatternConditionConfig, RuleCondition, SourceIpConditionConfig};
 
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
@@ -455,11 +483,15 @@ mod tests {
             essential: Some(false),
             ..Default::default()
         };
-        let condition = RuleCondition {
+        let paths = |patterns: &[&str]| RuleCondition {
             path_pattern_config: Some(PathPatternConditionConfig {
-                values: Some(vec!["/api/posts".into(), "/api/posts/*".into(), "/old/*".into()]),
+                values: Some(patterns.iter().map(|pattern| (*pattern).to_owned()).collect()),
                 ..Default::default()
             }),
+            ..Default::default()
+        };
+        let inside = RuleCondition {
+            source_ip_config: Some(SourceIpConditionConfig { values: Some(vec!["10.0.0.0/8".into()]) }),
             ..Default::default()
         };
         let found = Found {
@@ -484,14 +516,19 @@ mod tests {
             },
             group: Some(TargetGroup { health_check_path: some("/up"), ..Default::default() }),
             attributes: BTreeMap::from([("deregistration_delay.timeout_seconds".into(), "5".into())]),
-            rules: vec![Rule { conditions: Some(vec![condition]), ..Default::default() }],
+            rules: vec![
+                Rule { conditions: Some(vec![paths(&["/api/posts", "/api/posts/*"])]), ..Default::default() },
+                Rule { conditions: Some(vec![paths(&["/old/*"]), inside]), ..Default::default() },
+            ],
             is_default: false,
         };
         let adopted = adopt("posts", &found).unwrap_or_else(|problems| panic!("{problems}"));
         let read = Manifest::read("m.yml", &adopted.manifest, &Reading::default()).unwrap();
         let http = read.http.as_ref().unwrap();
         let paths: Vec<_> = http.rules.iter().map(|rule| rule.path.as_str()).collect();
-        assert_eq!((paths, http.rules[0].deregistration_delay), (vec!["api/posts", "old"], 5));
+        assert_eq!((paths, http.rules[1].deregistration_delay), (vec!["api/posts", "old"], 5));
+        let sources: Vec<_> = http.rules.iter().map(|rule| rule.allowed_source_ips.as_slice()).collect();
+        assert_eq!(sources, [&[][..], &["10.0.0.0/8".to_owned()]], "each rule has its own");
         assert_eq!((read.cpu, read.memory, read.overrides.len()), (256, 1024, 3));
         assert_eq!(read.main.variables["A"], crate::manifest::Value::Text("${B} it's".into()));
         assert_eq!((read.sidecars[0].name.as_str(), read.sidecars[0].essential), ("proxy", false));

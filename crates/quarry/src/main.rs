@@ -14,6 +14,7 @@ use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use quarry_control::endpoint::Auth;
 use quarry_domain::outside::AllowOutside;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -159,8 +160,14 @@ fn main() -> ExitCode {
     if let Some(code) = quarry_runtime::dispatch() {
         return ExitCode::from(code as u8);
     }
-    match run(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    // These go on without a reader: they have something to take away again.
+    if !matches!(arguments.command, Command::Tour(_) | Command::Serve { .. } | Command::Proxy { .. }) {
+        end_with_the_reader();
+    }
+    match run(arguments) {
         Ok(code) => code,
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::from(BROKEN_PIPE),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -205,7 +212,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             coverage::run(&data.path()?, form)?;
         }
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "quarry", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "quarry", &mut script);
+            std::io::stdout().write_all(&script)?;
         }
         Command::Client(command) => return quarry_cli::run(command, local),
         Command::Proxy { data, workers, replace: true, .. } => {
@@ -218,6 +227,25 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// As a shell shows that SIGPIPE ended a program.
+const BROKEN_PIPE: u8 = 128 + 13;
+
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+/// Whoever reads what is printed may stop, as `head` does: then the program ends, without a word. (`println!` panics.)
+fn end_with_the_reader() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>();
+        if said.is_some_and(|said| said.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(BROKEN_PIPE.into());
+        }
+        tell(panic);
+    }));
 }
 
 /// The Quarry of a data directory, or the default one's, for the commands over the public API.

@@ -173,3 +173,17 @@ fn shells_learn_to_complete() {
         assert!(ok && script.contains("svc") && script.contains("dockerfile"), "{shell}: {said}");
     }
 }
+
+#[test]
+fn commands_end_with_their_reader() {
+    let platform = Platform::start(env!("CARGO_BIN_EXE_quarry")).unwrap();
+    for arguments in [&["env"][..], &["ls"], &["ps"], &["ls", "--json"], &["cut", "ls", "--json"], &["completion", "bash"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quarry"));
+        command.args(arguments).stdout(writer).env_remove("AWS_ENDPOINT_URL");
+        let output = command.env("QUARRY_DATA_DIR", platform.data_dir()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.as_ref()), (Some(141), ""), "{arguments:?}");
+    }
+}

@@ -75,8 +75,26 @@ fn only_whoever_has_a_link_or_a_key_sees_it() {
     assert!(made.starts_with("HTTP/1.1 303") && made.contains("location: /repositories/forged"), "{made}");
     let again = ask(&console, "POST", "/do/create-repository", &cookie, &format!("{form}&token={token}"));
     assert!(again.starts_with("HTTP/1.1 409") && again.contains("RepositoryAlreadyExistsException"), "{again}");
-    assert!(get("/no/such/page", &cookie).starts_with("HTTP/1.1 404"));
-    assert!(get("/clusters/none", &cookie).starts_with("HTTP/1.1 404"));
+    for missing in [
+        "/no/such/page",
+        "/clusters/none",
+        "/clusters/none/tasks",
+        "/clusters/none/services/none",
+        "/task-definitions/none/1",
+        "/load-balancers/none",
+        "/load-balancers/none/requests",
+        "/target-groups/none",
+        "/repositories/none",
+        "/stacks/none",
+        "/namespaces/ns-none",
+        "/roles/none",
+        "/alarms/none",
+        "/traces/1-00000000-000000000000000000000000",
+        "/cuts/none",
+    ] {
+        let shown = get(missing, &cookie);
+        assert!(shown.starts_with("HTTP/1.1 404") && shown.contains("<title>Not found"), "{missing}: {shown}");
+    }
 
     // By an access key; and out again.
     let env = platform.env().unwrap();

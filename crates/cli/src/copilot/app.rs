@@ -20,13 +20,15 @@ pub enum AppCommand {
         common: Common,
     },
     /// List the applications.
+    #[command(after_help = "Example:\n  quarry app ls --json")]
     Ls {
         #[command(flatten)]
         common: Common,
     },
     /// Show an application: its environments and services.
+    #[command(after_help = "Example:\n  quarry app show --name api")]
     Show {
-        /// Its name.
+        /// Its name; that of this directory's if it is not given.
         #[arg(long, short)]
         name: Option<String>,
         #[command(flatten)]
@@ -35,6 +37,7 @@ pub enum AppCommand {
     /// Delete an application with all its services and environments.
     #[command(after_help = "Example:\n  quarry app delete --name api --yes")]
     Delete {
+        /// Its name; that of this directory's if it is not given.
         #[arg(long, short)]
         name: Option<String>,
         #[command(flatten)]

@@ -32,23 +32,28 @@ pub enum EnvCommand {
         at: At,
     },
     /// List the environments of an application.
+    #[command(after_help = "Example:\n  quarry env ls --app api")]
     Ls {
+        /// The application; this directory's if it is not given.
         #[arg(long, short)]
         app: Option<String>,
         #[command(flatten)]
         common: Common,
     },
     /// Show an environment: its services and its load balancer.
+    #[command(after_help = "Example:\n  quarry env show --name test")]
     Show {
         #[command(flatten)]
         at: At,
     },
     /// Delete an environment that has no services any more.
+    #[command(after_help = "Example:\n  quarry env delete --name test")]
     Delete {
         #[command(flatten)]
         at: At,
     },
     /// Print the CloudFormation template of an environment.
+    #[command(after_help = "Example:\n  quarry env package --name test > environment.yml")]
     Package {
         #[command(flatten)]
         at: At,
@@ -61,6 +66,7 @@ pub struct At {
     /// The application; this directory's if it is not given.
     #[arg(long, short)]
     app: Option<String>,
+    /// Its name; the only one if it is not given. `init` and `package` need one.
     #[arg(long, short)]
     name: Option<String>,
     #[command(flatten)]
@@ -118,7 +124,7 @@ pub async fn run(command: EnvCommand, local: Local<'_>) -> Result<()> {
             let app = workspace.app(at.app.as_deref())?;
             let (session, record) = session.environment(&app, at.name.as_deref()).await?;
             session.agree(&format!("Deploy the environment {} there?", record.name))?;
-            deploy(&session, &workspace, &record, Needs::default()).await?;
+            deploy(&session, &workspace, &record).await?;
             if at.common.json {
                 println!("{}", json!({"deployed": record.name}));
             }
@@ -163,8 +169,8 @@ impl AccountArguments {
     }
 }
 
-/// What a service asks of its environment: who comes, who goes.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a service asks of its environment.
+#[derive(Clone, Copy, Debug)]
 pub struct Needs<'a> {
     pub service: &'a str,
     pub load_balancer: bool,
@@ -203,37 +209,21 @@ pub async fn init(session: &Session, workspace: &mut Workspace, app: &str, name:
     // Bad manifests are refused before anything is written down.
     workspace.environment(name, app)?;
     state.put_environment(&record).await?;
-    deploy(session, workspace, &record, Needs::default()).await
+    deploy(session, workspace, &record).await
 }
 
-/// Deploys an environment by its manifest; services that need something of it are added.
-pub async fn deploy(
-    session: &Session,
-    workspace: &Workspace,
-    record: &EnvironmentRecord,
-    needs: Needs<'_>,
-) -> Result<()> {
+/// Deploys an environment by its manifest; what its services need of it stays.
+async fn deploy(session: &Session, workspace: &Workspace, record: &EnvironmentRecord) -> Result<()> {
     let environment = workspace.environment(&record.name, &record.app)?;
     let cloud = Cloud { aws: &session.aws, say: session.say };
     let name = environment_stack(&record.app, &record.name);
     let stack = cloud.stack(&name).await?;
-    let list = |parameter_name: &str, wanted: bool| {
-        let now = stack.as_ref().and_then(|stack| parameter(stack, parameter_name)).unwrap_or_default();
-        let mut names: Vec<_> = now.split(',').filter(|name| !name.is_empty()).collect();
-        if !needs.service.is_empty() {
-            names.retain(|name| *name != needs.service);
-            if wanted {
-                names.push(needs.service);
-            }
-        }
-        names.sort_unstable();
-        names.join(",")
-    };
+    let now = |name: &str| stack.as_ref().and_then(|stack| parameter(stack, name)).unwrap_or_default();
     let parameters = BTreeMap::from([
         ("AppName".to_owned(), record.app.clone()),
         ("EnvironmentName".to_owned(), record.name.clone()),
-        ("ALBWorkloads".to_owned(), list("ALBWorkloads", needs.load_balancer)),
-        ("NATWorkloads".to_owned(), list("NATWorkloads", needs.nat)),
+        ("ALBWorkloads".to_owned(), now("ALBWorkloads")),
+        ("NATWorkloads".to_owned(), now("NATWorkloads")),
     ]);
     let wanted = Wanted {
         name: &name,

@@ -38,7 +38,7 @@ pub struct Common {
     /// Answer every question with yes.
     #[arg(long, short = 'y')]
     yes: bool,
-    /// Print the outcome alone.
+    /// Print nothing of what is done on the way, nor what to do next.
     #[arg(long, short)]
     quiet: bool,
 }

@@ -20,8 +20,7 @@ use quarry_aws::logs::op::FilterLogEvents;
 use quarry_deploy_kit::manifest::{Build, Platform};
 use quarry_deploy_kit::template;
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,6 +30,7 @@ pub enum TaskCommand {
     /// Run tasks once: build the image if need be, and start them.
     Run(Box<RunArguments>),
     /// Delete a group of tasks with its images and logs.
+    #[command(after_help = "Example:\n  quarry task delete --name migrate --yes")]
     Delete {
         /// The group.
         #[arg(long, short)]
@@ -60,6 +60,7 @@ pub struct RunArguments {
     /// The environment; without one the tasks run in the cluster `default` and the default VPC.
     #[arg(long, short)]
     env: Option<String>,
+    /// The Dockerfile to build; `./Dockerfile` if neither it nor an image is given.
     #[arg(long, short, conflicts_with = "image")]
     dockerfile: Option<PathBuf>,
     /// An image that is there, instead of a Dockerfile.
@@ -80,8 +81,10 @@ pub struct RunArguments {
     /// How many tasks.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10))]
     count: i32,
+    /// CPU units: 1,024 are one virtual CPU.
     #[arg(long, default_value_t = 256)]
     cpu: u64,
+    /// MiB.
     #[arg(long, default_value_t = 512)]
     memory: u64,
     /// Show what the tasks write until all have ended, and end with the first exit code that is not 0.
@@ -302,6 +305,6 @@ fn report(session: &Session, name: &str, tasks: &[Task]) -> Result<()> {
         let code = code(task).map(|code| code.to_string()).unwrap_or_default();
         [short(&text(&task.task_arn)).to_owned(), text(&task.last_status), code, text(&task.stopped_reason)]
     });
-    session.say.line(table(["TASK", "STATUS", "EXIT CODE", "REASON"], rows).to_string());
+    println!("{}", table(["TASK", "STATUS", "EXIT CODE", "REASON"], rows));
     Ok(())
 }

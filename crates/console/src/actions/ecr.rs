@@ -9,7 +9,8 @@ pub fn create_repository(form: &Form) -> Planned {
     let name = form.needed("name", "The name")?;
     let call = Call::of::<CreateRepository>(json!({"repositoryName": name}));
     let then = format!("/repositories/{}", encoded(name));
-    Ok(Plan::new(format!("Create the repository {name}"), call, format!("{name} is made."), then))
+    let plan = Plan::new(format!("Create the repository {name}"), call, format!("{name} is made."), then);
+    Ok(plan.back_to("/repositories"))
 }
 
 pub fn delete_repository(form: &Form) -> Planned {

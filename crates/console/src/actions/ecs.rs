@@ -45,7 +45,7 @@ pub fn create_service(form: &Form) -> Planned {
     let then = service_page(cluster, service);
     let title = format!("Create the service {service}");
     let plan = Plan::new(title, Call::of::<CreateService>(input), format!("{service} is being started."), then);
-    Ok(plan)
+    Ok(plan.back_to(format!("{}/create-service", cluster_page(cluster))))
 }
 
 /// Only what differs from what is there is sent.

@@ -66,7 +66,8 @@ pub fn create_target_group(form: &Form) -> Planned {
     });
     let then = format!("/target-groups/{}", encoded(name));
     let title = format!("Create the target group {name}");
-    Ok(Plan::new(title, Call::of::<CreateTargetGroup>(input), format!("{name} is made."), then))
+    let plan = Plan::new(title, Call::of::<CreateTargetGroup>(input), format!("{name} is made."), then);
+    Ok(plan.back_to("/target-groups"))
 }
 
 pub fn delete_target_group(form: &Form) -> Planned {

@@ -19,18 +19,20 @@ use serde_json::Value;
 /// What is wrong with a form, in a sentence.
 pub type Planned = Result<Plan, String>;
 
-/// Calls to make, in their order.
+/// A call to make.
 pub struct Plan {
     title: String,
     /// What cannot be undone.
     warning: Option<String>,
     /// More to know before it is confirmed.
     notes: Option<Markup>,
-    calls: Vec<Call>,
+    call: Call,
     /// What is said when all went well.
     done: String,
     /// The page to go to then.
     pub then: String,
+    /// The page to go to where it is not confirmed, if `then` is not there without it.
+    back: Option<String>,
 }
 
 /// One call, and the line that makes the same.
@@ -47,9 +49,10 @@ impl Plan {
             title: title.into(),
             warning: None,
             notes: None,
-            calls: vec![call],
+            call,
             done: done.into(),
             then: then.into(),
+            back: None,
         }
     }
 
@@ -65,14 +68,18 @@ impl Plan {
         self
     }
 
-    /// Makes the calls: what to say, or the plan again with why it stopped.
+    #[must_use]
+    pub fn back_to(mut self, page: impl Into<String>) -> Self {
+        self.back = Some(page.into());
+        self
+    }
+
+    /// Makes the call: what to say, or the plan again with why it was refused.
     pub async fn run(self, api: &Api) -> Result<String, (Self, Trouble)> {
-        for call in &self.calls {
-            if let Err(refused) = (call.run)(api.clone()).await {
-                return Err((self, refused));
-            }
+        match (self.call.run)(api.clone()).await {
+            Ok(()) => Ok(self.done),
+            Err(refused) => Err((self, refused)),
         }
-        Ok(self.done)
     }
 }
 
@@ -124,7 +131,6 @@ pub async fn plan(name: &str, api: &Api, form: &Form) -> Option<Planned> {
 
 /// The page that shows a plan and asks for the confirmation.
 pub fn review(name: &str, token: &str, form: &Form, plan: &Plan, refused: Option<&Trouble>) -> Page {
-    let lines: Vec<&str> = plan.calls.iter().map(|call| call.line.as_str()).collect();
     let kept = form.pairs().iter().filter(|(name, _)| name != "token" && name != "confirmed");
     let body = html! {
         @if let Some(refused) = refused { p.bad role="alert" { (refused) } }
@@ -132,13 +138,13 @@ pub fn review(name: &str, token: &str, form: &Form, plan: &Plan, refused: Option
         @if let Some(notes) = &plan.notes { (notes) }
         (html::section("call", "The call", html! {
             p.none { "The same from a shell:" }
-            (html::copied("Command", &lines.join("\n")))
+            (html::copied("Command", &plan.call.line))
             form.action method="post" action={ "/do/" (name) } {
                 input type="hidden" name="token" value=(token);
                 input type="hidden" name="confirmed" value="yes";
                 @for (name, value) in kept { input type="hidden" name=(name) value=(value); }
                 button.main type="submit" { "Confirm" }
-                a href=(plan.then) { "Cancel" }
+                a href=(plan.back.as_ref().unwrap_or(&plan.then)) { "Cancel" }
             }
         }))
     };

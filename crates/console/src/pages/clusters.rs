@@ -59,7 +59,7 @@ pub async fn one(ctx: &Ctx<'_>, name: &str) -> Told<Page> {
             a href={ (own) "/create-service" } { "Create a service" }
         } }))
         (live("instances", "Container instances", part(&instances, |all| instances_table(all))))
-        (live("usage", "CPU and memory", part(&used, usage_chart)))
+        (live("usage", "CPU and memory", part(&used, |used| usage_chart(used))))
         (section("delete", "Delete", html::action("delete-cluster", ctx.token, &[("cluster", name)], "Delete this cluster", html! {})))
     };
     Ok(Page::new(name, body).under("Clusters", "/clusters"))
@@ -103,9 +103,8 @@ pub async fn usage(api: &Api, cluster: &str, service: Option<&str>) -> Told<Vec<
     metrics::last(api, &[of("CPUUtilization"), of("MemoryUtilization")], MINUTES).await
 }
 
-#[allow(clippy::ptr_arg)]
-pub fn usage_chart(used: &Vec<metrics::Series>) -> Markup {
-    match used.as_slice() {
+pub fn usage_chart(used: &[metrics::Series]) -> Markup {
+    match used {
         [cpu, memory] => chart("Utilization in the last hour", "%", &[("CPU", cpu), ("memory", memory)]),
         _ => html! {},
     }

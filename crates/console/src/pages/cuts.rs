@@ -4,7 +4,6 @@ use super::{Ctx, overview};
 use crate::api::{Data, Told, short};
 use crate::html::{self, Page, live, section, table, text};
 use maud::{Markup, html};
-use quarry_client::cuts::CutError;
 use quarry_wire::Timestamp;
 use serde_json::Value;
 
@@ -67,7 +66,7 @@ fn owner(cut: &Value) -> &str {
 }
 
 pub async fn one(ctx: &Ctx<'_>, id: &str) -> Told<Page> {
-    let report = ctx.api.cuts().report(id).await.map_err(|error: CutError| error)?;
+    let report = ctx.api.cuts().report(id).await?;
     let cut = report.at("cut");
     let body = html! {
         (live("cut", "Cut", summary(cut)))

@@ -21,7 +21,7 @@ mod tasks;
 mod traces;
 
 use crate::api::{Api, Told, Trouble};
-use crate::form::Form;
+use crate::form::{Form, segments};
 use crate::html::Page;
 use futures_util::future::BoxFuture;
 
@@ -35,9 +35,11 @@ pub struct Ctx<'a> {
     pub path: &'a str,
 }
 
-/// The page at this path.
-pub async fn page(ctx: &Ctx<'_>, segments: &[&str]) -> Told<Page> {
-    let page: BoxFuture<'_, Told<Page>> = match segments {
+/// The page at the context's path.
+pub async fn page(ctx: &Ctx<'_>) -> Told<Page> {
+    let segments = segments(ctx.path);
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let page: BoxFuture<'_, Told<Page>> = match segments[..] {
         [] => Box::pin(overview::page(ctx)),
         ["clusters"] => Box::pin(clusters::list(ctx)),
         ["clusters", cluster] => Box::pin(clusters::one(ctx, cluster)),

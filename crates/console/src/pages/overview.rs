@@ -8,7 +8,7 @@ use crate::form::encoded;
 use crate::html::{self, Figure, Page, live, part, table, text};
 use crate::metrics::{self, Query, dimension};
 use crate::words;
-use futures_util::future::{join, join_all, join3, try_join, try_join_all};
+use futures_util::future::{join, join3, try_join, try_join_all};
 use maud::{Markup, html};
 use quarry_aws::cloudformation::op::DescribeStacks;
 use quarry_aws::cloudwatch::op::DescribeAlarms;
@@ -174,7 +174,7 @@ async fn rules(api: &Api, balancer: &Value) -> Told<(String, Vec<(String, Rule)>
     let names: Vec<String> = listeners.iter().map(|l| format!("{} {}", l.text("Protocol"), l.whole("Port"))).collect();
     let of = listeners.iter().map(|l| api.all::<DescribeRules>(json!({"ListenerArn": l.text("ListenerArn")}), "Rules"));
     let mut all = Vec::new();
-    for rule in join_all(of).await.into_iter().collect::<Told<Vec<_>>>()?.into_iter().flat_map(words::in_order) {
+    for rule in try_join_all(of).await?.into_iter().flat_map(words::in_order) {
         let conditions = words::conditions(&rule);
         let actions = rule.list("Actions");
         let groups: Vec<_> = actions.iter().flat_map(words::groups).collect();

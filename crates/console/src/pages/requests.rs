@@ -59,7 +59,7 @@ pub async fn page(ctx: &Ctx<'_>, name: &str) -> Told<Page> {
 
 /// The path of a load balancer's page of requests.
 pub fn path(balancer: &str) -> String {
-    format!("/load-balancers/{}/requests", encoded(balancer))
+    format!("{}/requests", load_balancers::path(balancer))
 }
 
 fn chosen(mut all: Vec<Request>, ctx: &Ctx<'_>) -> Vec<Request> {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// Events shown unless more are asked for.
 const EVENTS: usize = 20;
 /// Tasks shown here; their own page has all.
-const TASKS: i64 = 20;
+const TASKS: usize = 20;
 /// Scaling activities shown.
 const ACTIVITIES: usize = 10;
 /// Revisions offered for an update.
@@ -35,7 +35,7 @@ pub async fn one(ctx: &Ctx<'_>, cluster: &str, name: &str) -> Told<Page> {
     let family = short(service.text("taskDefinition")).split(':').next().unwrap_or_default();
     let revisions = json!({"familyPrefix": family, "sort": "DESC", "maxResults": REVISIONS});
     let (tasks, scaling, more) = join3(
-        tasks::some(ctx.api, cluster, json!({"serviceName": name, "maxResults": TASKS})),
+        tasks::some(ctx.api, cluster, json!({"serviceName": name}), TASKS),
         scaling(ctx.api, cluster, name),
         join(clusters::usage(ctx.api, cluster, Some(name)), ctx.api.ask::<ListTaskDefinitions>(revisions)),
     )
@@ -60,7 +60,7 @@ pub async fn one(ctx: &Ctx<'_>, cluster: &str, name: &str) -> Told<Page> {
             (event_list(&events[..shown.min(events.len())]))
             @if events.len() > shown { p { a href="?events=all#events" { "All events" } } }
         }))
-        (live("usage", "CPU and memory", part(&used, clusters::usage_chart)))
+        (live("usage", "CPU and memory", part(&used, |used| clusters::usage_chart(used))))
         (live("scaling", "Scaling", part(&scaling, scaling_part)))
         (section("delete", "Delete", html::action(
             "delete-service", ctx.token, &[("cluster", cluster), ("service", name)], "Delete this service",

@@ -17,24 +17,8 @@ const CHOICES: [usize; 3] = [50, 200, 1000];
 const LISTED: usize = 100;
 const STATES: [&str; 2] = ["RUNNING", "STOPPED"];
 
-/// The tasks of one page of a listing, and the token of the next one.
-pub async fn some(api: &Api, cluster: &str, mut wanted: Value) -> Told<(Vec<Value>, String)> {
-    wanted["cluster"] = json!(cluster);
-    let listed = api.ask::<ListTasks>(wanted).await?;
-    let next = listed.text("nextToken").to_owned();
-    let arns = listed.list("taskArns");
-    if arns.is_empty() {
-        return Ok((Vec::new(), next));
-    }
-    debug_assert!(arns.len() <= clusters::AT_ONCE);
-    let described = api.ask::<DescribeTasks>(json!({"cluster": cluster, "tasks": arns})).await?;
-    let mut tasks = described.list("tasks").to_vec();
-    tasks.sort_by_key(newest_first);
-    Ok((tasks, next))
-}
-
 /// As many tasks as are wanted, from as many listings as that takes, and the token of what follows.
-async fn many(api: &Api, cluster: &str, mut wanted: Value, count: usize) -> Told<(Vec<Value>, String)> {
+pub async fn some(api: &Api, cluster: &str, mut wanted: Value, count: usize) -> Told<(Vec<Value>, String)> {
     let mut arns: Vec<Value> = Vec::new();
     wanted["cluster"] = json!(cluster);
     let next = loop {
@@ -69,7 +53,7 @@ pub async fn list(ctx: &Ctx<'_>, cluster: &str) -> Told<Page> {
             wanted[member] = json!(value);
         }
     }
-    let (tasks, next) = many(ctx.api, cluster, wanted, count).await?;
+    let (tasks, next) = some(ctx.api, cluster, wanted, count).await?;
     let of = ctx.query.given("service").map(|service| format!(" of {service}")).unwrap_or_default();
     let body = html! {
         p { @for (i, one) in STATES.iter().enumerate() {

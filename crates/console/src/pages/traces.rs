@@ -3,6 +3,7 @@
 use super::Ctx;
 use crate::api::{Data, Told, Trouble};
 use crate::chart::number;
+use crate::diagram::fitted;
 use crate::html::{self, Page, live, part, section, table, text};
 use crate::metrics;
 use crate::service_map;
@@ -19,6 +20,8 @@ const MINUTES: i64 = 15;
 const CHOICES: [i64; 4] = [5, 15, 60, 360];
 /// Spans that are drawn of one trace.
 const SPANS: usize = 400;
+/// Characters of a name that fit beside the bars.
+const FITS: usize = 28;
 /// The waterfall: width of names and of bars, height of a row.
 const NAMES: f64 = 210.0;
 const BARS: f64 = 520.0;
@@ -226,17 +229,13 @@ fn waterfall(spans: &[Span]) -> Markup {
                 @for (i, span) in spans.iter().enumerate() {
                     @let y = SCALE + i as f64 * ROW;
                     @let bar = ((span.end - span.start) / whole * BARS).max(2.0);
-                    text x=(4.0 + span.depth.min(12) as f64 * 12.0) y=(y + 15.0) { (fitted(&span.name)) }
+                    text x=(4.0 + span.depth.min(12) as f64 * 12.0) y=(y + 15.0) { (fitted(&span.name, FITS)) }
                     rect class=(if span.outcome == "OK" { "bar" } else { "bar bad" }) x=(x(span.start)) y=(y + 5.0) width=(bar) height=(ROW - 10.0) rx="3" {}
                     text.small x=(x(span.start) + bar + 5.0) y=(y + 15.0) { (number(span.milliseconds())) " ms" }
                 }
             }
         }
     }
-}
-
-fn fitted(name: &str) -> String {
-    if name.chars().count() <= 28 { name.to_owned() } else { name.chars().take(27).chain(['…']).collect() }
 }
 
 #[cfg(test)]

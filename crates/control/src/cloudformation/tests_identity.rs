@@ -174,4 +174,10 @@ fn what_cannot_be_is_refused() {
     assert_eq!(deploy(&stage, "CreateStack", &encoded), "ROLLBACK_COMPLETE");
     let events = done(&stage, "cloudformation", "DescribeStackEvents", json!({"StackName": "people"}));
     assert!(events.contains("Fn::Base64 cannot encode an attribute that is a secret"), "{events}");
+    delete(&stage);
+    let mut of_nobody = people();
+    of_nobody["Resources"]["Own"]["Properties"]["Users"] = json!([]);
+    assert_eq!(deploy(&stage, "CreateStack", &of_nobody), "ROLLBACK_COMPLETE");
+    let events = done(&stage, "cloudformation", "DescribeStackEvents", json!({"StackName": "people"}));
+    assert!(events.contains("At least one of [Groups,Roles,Users] must be non-empty."), "{events}");
 }

@@ -1,17 +1,18 @@
 //! A request's trace: from the load balancer through two of the board's services to their databases.
 
-use crate::stage::{Stage, block_on};
+use crate::stage::{EXE, Stage, block_on};
 use quarry_aws::xray::op::{BatchGetTraces, GetServiceGraph, GetTraceGraph, GetTraceSummaries};
 use quarry_aws::xray::{
     BatchGetTracesRequest, GetServiceGraphRequest, GetTraceGraphRequest, GetTraceSummariesRequest, Service,
 };
 use quarry_client::Client;
-use quarry_testkit::wait_for;
+use quarry_testkit::{PATIENCE, wait_for};
 use quarry_wire::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A write that the client wants recorded; its status.
@@ -139,5 +140,54 @@ pub fn lead_from_the_balancer_to_the_databases(stage: &Stage) {
     let graph = edges(&block_on(aws.call::<GetServiceGraph>(input)).unwrap().services.unwrap());
     let (calls, errors, ..) = graph[&("demo".to_owned(), "posts".to_owned())];
     assert!(calls >= 2 && errors >= 1, "{graph:?}");
+    logs_name_it(stage, &trace(1), &trace(2));
     println!("traces were whole after {:?}", begun.elapsed());
+}
+
+/// The lines that posts wrote about the two traces are found by them, also as they are written.
+fn logs_name_it(stage: &Stage, written: &str, refused: &str) {
+    let lines = |pattern: &str| -> Vec<Value> {
+        let arguments = ["logs", "posts", "--cluster", &stage.cluster, "--json", "--filter", pattern];
+        let output = stage.platform.quarry(&arguments).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let message = |line: &str| -> Value {
+            let event: Value = serde_json::from_str(line).unwrap();
+            serde_json::from_str(event["message"].as_str().unwrap()).unwrap()
+        };
+        String::from_utf8(output.stdout).unwrap().lines().map(message).collect()
+    };
+    for (pattern, trace, status) in [
+        (format!("\"Root={written}\""), written, 201),
+        (format!("{{ $.status = 422 && $.trace = \"*{refused}*\" }}"), refused, 422),
+    ] {
+        let found = wait_for("the line of the trace", || Some(lines(&pattern)).filter(|lines| !lines.is_empty()));
+        let [line] = found.as_slice() else { panic!("{pattern}: {found:?}") };
+        assert_eq!((&line["method"], &line["status"]), (&json!("POST"), &json!(status)));
+        assert!(line["trace"].as_str().unwrap().contains(&format!("Root={trace};")), "{line}");
+    }
+    assert_eq!(lines(&format!("\"{written}\" -POST")), Vec::<Value>::new());
+    let output = stage.platform.quarry(&["logs", "posts", "--cluster", &stage.cluster, "--filter", "{ $.status = }"]);
+    let said = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(said.contains("InvalidParameterException"), "{said}");
+
+    let next = refused.replace("000000000002", "000000000003");
+    let arguments = ["logs", "posts", "--cluster", &stage.cluster, "--follow", "--filter"];
+    let mut following = Command::new(EXE)
+        .args(arguments)
+        .arg(format!("\"{next}\""))
+        .arg("--data-dir")
+        .arg(stage.platform.data_dir())
+        .env_remove("AWS_ENDPOINT_URL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let shown = BufReader::new(following.stdout.take().unwrap()).lines();
+    let (to, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || shown.map_while(Result::ok).for_each(|line| drop(to.send(line))));
+    assert_eq!(post(stage, &next, &json!({"thread": 1, "user": 1, "text": "followed"})), 201);
+    let line = lines.recv_timeout(PATIENCE).expect("the line as it is written");
+    assert!(line.contains(&next) && line.contains("\"status\":201"), "{line}");
+    following.kill().unwrap();
+    following.wait().unwrap();
 }

@@ -32,7 +32,9 @@ pub enum SvcCommand {
     /// Build, push and deploy a service.
     Deploy(DeployArguments),
     /// List the services of an application.
+    #[command(after_help = "Example:\n  quarry svc ls --app api")]
     Ls {
+        /// The application; this directory's if it is not given.
         #[arg(long, short)]
         app: Option<String>,
         /// Only those that have a manifest in this workspace.
@@ -42,8 +44,10 @@ pub enum SvcCommand {
         common: Common,
     },
     /// Show a service: where it is deployed, at which URLs, with which variables.
+    #[command(after_help = "Example:\n  quarry svc show --name posts")]
     Show(Of),
     /// Show how a service does: tasks, deployments, targets, its last events.
+    #[command(after_help = "Example:\n  quarry svc status --name posts --env test")]
     Status(Of),
     /// Show what a service's containers wrote.
     #[command(after_help = "Example:\n  quarry svc logs --name posts --env test --follow")]
@@ -74,12 +78,15 @@ pub enum SvcCommand {
         task_id: Option<String>,
     },
     /// Let no task of a service run until it is resumed.
+    #[command(after_help = "Example:\n  quarry svc pause --name posts --env test --yes")]
     Pause(Of),
     /// Let a paused service run again.
+    #[command(after_help = "Example:\n  quarry svc resume --name posts --env test")]
     Resume(Of),
     /// Print the CloudFormation template that a service is deployed by.
     Package(package::PackageArguments),
     /// Delete a service, with its images if it is not deployed anywhere else.
+    #[command(after_help = "Example:\n  quarry svc delete --name posts --env test --yes")]
     Delete(Of),
 }
 

@@ -15,8 +15,10 @@ pub struct PackageArguments {
     /// The application; this directory's if it is not given.
     #[arg(long, short)]
     app: Option<String>,
+    /// The service.
     #[arg(long, short)]
     name: String,
+    /// The environment.
     #[arg(long, short)]
     env: String,
     /// Write `<name>-<env>.stack.yml` into this directory instead of printing it.

@@ -2,6 +2,7 @@
 //! session-manager-plugin (AWS's documentation, "Monitor Amazon ECS containers with ECS Exec").
 
 use crate::copilot::session::Session;
+use crate::exec::quoted;
 use crate::table::short;
 use anyhow::{Error, anyhow};
 use quarry_aws::ecs::Task;
@@ -17,7 +18,7 @@ const INSTALL_PLUGIN: &str =
 /// Becomes the aws CLI that runs the command, whose exit code is the program's then; why it could not.
 pub fn exec(session: &Session, task: &Task, container: &str, command: &str) -> Error {
     let words = words(session, task, container, command);
-    let line = words.iter().map(|word| shown(word)).collect::<Vec<_>>().join(" ");
+    let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     for (program, page) in [("aws", INSTALL_AWS), (PLUGIN, INSTALL_PLUGIN)] {
         if !is_there(program) {
             return anyhow!(
@@ -54,31 +55,4 @@ fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let can_run = |metadata: std::fs::Metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
     std::env::split_paths(&path).any(|dir| std::fs::metadata(dir.join(program)).is_ok_and(can_run))
-}
-
-/// A word as a shell reads it.
-fn shown(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_stay_words_in_a_shell() {
-        for (word, line) in [
-            ("arn:aws:ecs:us-east-1:0:task/a", "arn:aws:ecs:us-east-1:0:task/a"),
-            ("/bin/ls /data", "'/bin/ls /data'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-            ("$HOME", "'$HOME'"),
-        ] {
-            assert_eq!(shown(word), line);
-        }
-    }
 }

@@ -6,12 +6,11 @@ use crate::copilot::cloud::{Cloud, output, service_stack};
 use crate::copilot::session::Session;
 use crate::copilot::workspace::Workspace;
 use crate::copilot::{Common, Local};
+use crate::ecs;
 use crate::table::{short, table};
 use anyhow::{Context as _, Result};
-use quarry_aws::ecs::op::{DescribeServices, DescribeTaskDefinition, DescribeTasks, ListTasks};
-use quarry_aws::ecs::{
-    DescribeServicesRequest, DescribeTaskDefinitionRequest, DescribeTasksRequest, ListTasksRequest, Service, Task,
-};
+use quarry_aws::ecs::op::{DescribeServices, DescribeTaskDefinition};
+use quarry_aws::ecs::{DescribeServicesRequest, DescribeTaskDefinitionRequest, ListTasksRequest, Service};
 use quarry_aws::elbv2::DescribeTargetHealthInput;
 use quarry_aws::elbv2::op::DescribeTargetHealth;
 use serde_json::{Value, json};
@@ -110,7 +109,7 @@ async fn definition(session: &Session, deployed: &Deployed) -> Result<Value> {
     Ok(json!({"cpu": definition.cpu, "memory": definition.memory, "containers": containers}))
 }
 
-pub async fn service(session: &Session, deployed: &Deployed) -> Result<Service> {
+async fn service(session: &Session, deployed: &Deployed) -> Result<Service> {
     let input = DescribeServicesRequest {
         cluster: Some(deployed.cluster.clone()),
         services: Some(vec![deployed.service.clone()]),
@@ -120,30 +119,15 @@ pub async fn service(session: &Session, deployed: &Deployed) -> Result<Service> 
     found.into_iter().next().with_context(|| format!("{} is gone", deployed.service))
 }
 
-async fn tasks(session: &Session, deployed: &Deployed) -> Result<Vec<Task>> {
-    let input = ListTasksRequest {
+pub async fn status(of: &Of, local: Local<'_>) -> Result<()> {
+    let (session, deployed) = of.deployed(local).await?;
+    let service = service(&session, &deployed).await?;
+    let listed = ListTasksRequest {
         cluster: Some(deployed.cluster.clone()),
         service_name: Some(deployed.service.clone()),
         ..Default::default()
     };
-    let pages = session.aws.paginate::<ListTasks>(input).await?;
-    let arns: Vec<_> = pages.into_iter().flat_map(|page| page.task_arns.unwrap_or_default()).collect();
-    let mut tasks = Vec::new();
-    for chunk in arns.chunks(100) {
-        let input = DescribeTasksRequest {
-            cluster: Some(deployed.cluster.clone()),
-            tasks: Some(chunk.to_vec()),
-            ..Default::default()
-        };
-        tasks.extend(session.aws.call::<DescribeTasks>(input).await?.tasks.unwrap_or_default());
-    }
-    Ok(tasks)
-}
-
-pub async fn status(of: &Of, local: Local<'_>) -> Result<()> {
-    let (session, deployed) = of.deployed(local).await?;
-    let service = service(&session, &deployed).await?;
-    let tasks = tasks(&session, &deployed).await?;
+    let tasks = ecs::tasks(&session.aws, listed).await?;
     let mut targets = Vec::new();
     for group in service.load_balancers.iter().flatten().filter_map(|balancer| balancer.target_group_arn.clone()) {
         let input = DescribeTargetHealthInput { target_group_arn: Some(group), ..Default::default() };

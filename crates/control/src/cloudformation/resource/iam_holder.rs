@@ -167,3 +167,9 @@ impl Holder {
         Ok(true)
     }
 }
+
+/// The property `PermissionsBoundary`, of a role or user as IAM describes it.
+pub fn boundary(described: &Value) -> Option<(String, Value)> {
+    let arn = described.pointer("/PermissionsBoundary/PermissionsBoundaryArn")?;
+    Some(("PermissionsBoundary".to_owned(), arn.clone()))
+}

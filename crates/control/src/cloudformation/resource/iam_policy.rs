@@ -1,6 +1,6 @@
 //! IAM policies: inline ones of groups, roles and users, and managed ones.
 
-use super::call::{call, text};
+use super::call::{call, refused, text};
 use super::change::{Change, retag};
 use super::iam_holder::{HOLDERS, Holder};
 use super::{Made, Progress, ResourceType, Wanted, deleted, document, is_absent, members};
@@ -265,6 +265,9 @@ fn make_room(ctx: &mut Ctx<'_>, arn: &str) -> Result<()> {
 }
 
 fn put(ctx: &mut Ctx<'_>, properties: &Map<String, Value>) -> Result<()> {
+    if HOLDERS.iter().all(|holder| holder.listed(properties).is_empty()) {
+        return Err(refused("At least one of [Groups,Roles,Users] must be non-empty."));
+    }
     let policy = Value::Object(properties.clone());
     for holder in HOLDERS {
         for name in holder.listed(properties) {

@@ -3,6 +3,7 @@
 use super::call::{call, text};
 use super::change::{Change, retag};
 use super::iam_holder::Holder::Role as Roles;
+use super::iam_holder::boundary;
 use super::{Made, Progress, ResourceType, Wanted, deleted, document, members};
 use crate::api::{Ctx, Result};
 use quarry_aws::iam::op;
@@ -99,11 +100,7 @@ impl ResourceType for Role {
         let output = call::<op::GetRole>(ctx, name.clone())?;
         let role = &output["Role"];
         let mut seen = members(role, &["Description", "MaxSessionDuration", "Path", "RoleName", "Tags"]);
-        seen.extend(
-            members(&role["PermissionsBoundary"], &["PermissionsBoundaryArn"])
-                .remove("PermissionsBoundaryArn")
-                .map(|arn| ("PermissionsBoundary".to_owned(), arn)),
-        );
+        seen.extend(boundary(role));
         seen.insert("ManagedPolicyArns".into(), Roles.attached(ctx, &name["RoleName"])?.into());
         Ok(seen)
     }

@@ -3,6 +3,7 @@
 use super::call::{call, refused, text};
 use super::change::{Change, retag};
 use super::iam_holder::Holder::User as Users;
+use super::iam_holder::boundary;
 use super::{Made, Progress, ResourceType, Wanted, absent, deleted, members};
 use crate::api::{Ctx, Result};
 use crate::cloudformation::dynamic;
@@ -82,11 +83,7 @@ impl ResourceType for User {
         let output = call::<op::GetUser>(ctx, Users.named(&name, json!({})))?;
         let user = &output["User"];
         let mut seen = members(user, &["Path", "Tags", "UserName"]);
-        seen.extend(
-            members(&user["PermissionsBoundary"], &["PermissionsBoundaryArn"])
-                .remove("PermissionsBoundaryArn")
-                .map(|arn| ("PermissionsBoundary".to_owned(), arn)),
-        );
+        seen.extend(boundary(user));
         seen.insert("ManagedPolicyArns".into(), Users.attached(ctx, &name)?.into());
         // Groups that others put him into are not the template's.
         let declared = properties.get("Groups").and_then(Value::as_array).cloned().unwrap_or_default();
