@@ -57,7 +57,9 @@ pub enum Command {
         json: bool,
     },
     /// Show the logs of a service's tasks (those with the awslogs driver), oldest first.
-    #[command(after_help = "Examples:\n  quarry logs posts --follow\n  quarry logs posts --filter '{ $.status >= 500 }'")]
+    #[command(
+        after_help = "Examples:\n  quarry logs posts --follow\n  quarry logs posts --filter '{ $.status >= 500 }'"
+    )]
     Logs {
         /// The service's name.
         service: String,

@@ -30,11 +30,8 @@ pub async fn run(connection: &Connection, all: bool, as_json: bool) -> Result<()
 async fn gather(aws: &Client, status: &str) -> Result<Vec<Task>> {
     let mut found = Vec::new();
     for cluster in ecs::clusters(aws).await? {
-        let input = ListTasksRequest {
-            cluster: Some(cluster),
-            desired_status: Some(status.into()),
-            ..Default::default()
-        };
+        let input =
+            ListTasksRequest { cluster: Some(cluster), desired_status: Some(status.into()), ..Default::default() };
         found.extend(ecs::tasks(aws, input).await?);
     }
     Ok(found)

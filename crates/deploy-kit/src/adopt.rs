@@ -164,7 +164,9 @@ impl Making<'_> {
                     Some((_, others)) if *others == sources => {}
                     Some(_) => self.leave(
                         format!("{of}: source-ip"),
-                        format!("another rule for {path} has other addresses, and a manifest's paths are in one rule each"),
+                        format!(
+                            "another rule for {path} has other addresses, and a manifest's paths are in one rule each"
+                        ),
                     ),
                 }
             }

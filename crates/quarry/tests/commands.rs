@@ -177,7 +177,9 @@ fn shells_learn_to_complete() {
 #[test]
 fn commands_end_with_their_reader() {
     let platform = Platform::start(env!("CARGO_BIN_EXE_quarry")).unwrap();
-    for arguments in [&["env"][..], &["ls"], &["ps"], &["ls", "--json"], &["cut", "ls", "--json"], &["completion", "bash"]] {
+    for arguments in
+        [&["env"][..], &["ls"], &["ps"], &["ls", "--json"], &["cut", "ls", "--json"], &["completion", "bash"]]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = Command::new(env!("CARGO_BIN_EXE_quarry"));

@@ -149,7 +149,10 @@ impl Session {
                 let mut all = self.state().environments(app).await?;
                 if all.len() > 1 {
                     let names: Vec<_> = all.into_iter().map(|e| e.name).collect();
-                    bail!("which environment of {app}? Name it with --env (after `quarry env`: --name): {}", listed(&names));
+                    bail!(
+                        "which environment of {app}? Name it with --env (after `quarry env`: --name): {}",
+                        listed(&names)
+                    );
                 }
                 match all.pop() {
                     Some(only) => only,

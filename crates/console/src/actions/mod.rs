@@ -45,15 +45,7 @@ type Run = Box<dyn Fn(Api) -> BoxFuture<'static, Told<()>> + Send + Sync>;
 
 impl Plan {
     pub fn new(title: impl Into<String>, call: Call, done: impl Into<String>, then: impl Into<String>) -> Self {
-        Self {
-            title: title.into(),
-            warning: None,
-            notes: None,
-            call,
-            done: done.into(),
-            then: then.into(),
-            back: None,
-        }
+        Self { title: title.into(), warning: None, notes: None, call, done: done.into(), then: then.into(), back: None }
     }
 
     #[must_use]

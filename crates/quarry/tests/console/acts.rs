@@ -1,7 +1,6 @@
 //! Everything that is done in the console: asked for, shown as a line of a shell, confirmed; its effect as the APIs tell it.
 
-use crate::get;
-use crate::person::Person;
+use crate::person::{Person, ask};
 use crate::site::Site;
 use quarry_aws::ecs::op as ecs;
 use quarry_aws::elbv2::op as elbv2;
@@ -157,13 +156,16 @@ fn requests(person: &Person<'_>, front: SocketAddr) {
             "{line}"
         );
     });
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let recorded = format!("X-Amzn-Trace-Id: Root=1-{now:08x}-36d228ad5d99923122bbe354;Sampled=1\r\n");
+    for path in ["/api/users?asked=here", "/api/nobody"] {
+        ask(&front.to_string(), "GET", path, &recorded, "");
+    }
     let traced = "#requests a[href^='/traces/']";
     wait_for("a request with a trace", || {
-        get(front, "/api/users?asked=here");
-        get(front, "/api/nobody");
+        person.goes_to("/load-balancers/demo/requests?order=slowest&find=asked%3Dhere");
         (!person.browser.texts(traced).is_empty()).then_some(())
     });
-    person.goes_to("/load-balancers/demo/requests?order=slowest&find=asked%3Dhere");
     person.looks("requests", &["GET /api/users?asked=here", "users", "Trace"]);
     assert!(!person.sees("#requests").contains("/api/nobody"));
     person.clicks(traced);
@@ -220,7 +222,10 @@ fn service(site: &Site, person: &Person<'_>) {
         Some(task.task_arn?.rsplit('/').next()?.to_owned())
     };
     let task = wait_for("the new service runs", running);
-    wait_for("its page shows that", || person.sees("#tasks").contains("RUNNING").then_some(()));
+    wait_for("its page shows that", || {
+        person.goes_to("/clusters/demo/services/extra");
+        person.sees("#tasks").contains("RUNNING").then_some(())
+    });
 
     person.goes_to(&format!("/clusters/demo/tasks/{task}"));
     person.types("#stop input[name=reason]", "looked at");
@@ -284,14 +289,13 @@ fn cuts(person: &Person<'_>) {
         }
         person.asks("cut-run");
     };
-    let state = |name: &str, expected: &str| {
-        wait_for(name, || person.sees("#cut").contains(expected).then_some(()));
+    let comes_to = |name: &str, expected: &str, decision: &str| {
+        wait_for(name, || {
+            person.again();
+            (person.sees("#cut").contains(expected) && person.sees("#decide").contains(decision)).then_some(())
+        });
     };
     let decides = |action: &str, word: &str| {
-        wait_for(action, || {
-            let form = format!("form[action='/do/{action}'] button");
-            (!person.browser.texts(&form).is_empty()).then_some(())
-        });
         person.asks(action);
         person.confirms_what(|line| assert!(line.starts_with(&format!("quarry cut {word} cut-")), "{line}"));
     };
@@ -301,18 +305,19 @@ fn cuts(person: &Person<'_>) {
     person.looks("cut-plan", &["States to come", "SHADOW"]);
     person.confirms(line);
     person.clicks("#all table a");
-    state("the cut waits", "Reached");
+    // The first time as the page follows it.
+    wait_for("the cut waits", || person.sees("#cut").contains("Reached").then_some(()));
     wait_for("there is something to decide", || person.sees("#decide").contains("Go on").then_some(()));
     person.looks("cut", &["shop", "users", "Journal", "reads compared", "Go on", "Abort"]);
     decides("cut-resume", "resume");
-    state("the new service owns the path", "WATCH");
-    wait_for("there is a way back", || person.sees("#decide").contains("Roll back").then_some(()));
+    comes_to("the new service owns the path", "WATCH", "Roll back");
     person.looks("cut-watch", &["Finish", "Roll back"]);
     decides("cut-rollback", "rollback");
-    state("the old service owns it again", "RolledBack");
+    comes_to("the old service owns it again", "RolledBack", "Go on");
     decides("cut-resume", "resume");
+    comes_to("the new service owns it for good", "WATCH", "Finish");
     decides("cut-finish", "finish");
-    state("the cut has ended", "FINISHED");
+    comes_to("the cut has ended", "FINISHED", "");
 
     // What cannot be is not offered; the way back is another cut.
     begin("demo/shop", "demo/users");
@@ -321,9 +326,9 @@ fn cuts(person: &Person<'_>) {
     begin("demo/users", "demo/shop");
     person.confirms("quarry cut run env --from demo/users --to demo/shop --path '/env/*' --no-data --until shadow");
     person.clicks("#all table a");
-    state("the other cut waits", "Reached");
+    comes_to("the other cut waits", "Reached", "Abort");
     decides("cut-abort", "abort");
-    state("it was given up", "ABORTED");
+    comes_to("it was given up", "ABORTED", "");
 }
 
 fn registry(site: &Site, person: &Person<'_>) {

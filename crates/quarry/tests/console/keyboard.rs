@@ -48,6 +48,7 @@ impl Person<'_> {
 
     /// Presses Tab until the focus is at an element.
     fn tabs_to(&self, selector: &str) {
+        self.first_paint();
         let is_there = format!("return document.activeElement.matches({})", json!(selector));
         for _ in 0..MANY {
             if self.browser.script(&is_there) == json!(true) {
@@ -60,6 +61,7 @@ impl Person<'_> {
 
     /// Skips to the content by the page's first link.
     fn skips(&self) {
+        self.first_paint();
         self.browser.types([TAB]);
         assert_eq!(self.focus("textContent"), "Skip to the content");
         let shown = self.browser.script("return document.activeElement.getBoundingClientRect().left >= 0");
