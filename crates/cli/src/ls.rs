@@ -164,7 +164,7 @@ fn print(listing: &Listing) {
         let shown: Vec<_> = b.urls.iter().chain(&b.error).map(String::as_str).collect();
         [b.name.clone(), b.port.to_string(), shown.join("  ")]
     });
-    section("load balancers", &table(["NAME", "PORT", "URLS"], rows).to_string(), listing.load_balancers.is_empty());
+    section("load balancers", &table(["NAME", "PORT", "URLS"], rows), listing.load_balancers.is_empty());
     let rows = listing.services.iter().map(|s| {
         [
             s.cluster.clone(),
@@ -176,25 +176,25 @@ fn print(listing: &Listing) {
         ]
     });
     let heading = ["CLUSTER", "NAME", "STATUS", "RUNNING", "PENDING", "TASK DEFINITION"];
-    section("services", &table(heading, rows).to_string(), listing.services.is_empty());
+    section("services", &table(heading, rows), listing.services.is_empty());
     let rows = listing
         .tasks
         .iter()
         .map(|t| [t.cluster.clone(), t.id.clone(), t.group.clone(), t.status.clone(), t.container_instance.clone()]);
     let heading = ["CLUSTER", "ID", "GROUP", "STATUS", "CONTAINER INSTANCE"];
-    section("tasks", &table(heading, rows).to_string(), listing.tasks.is_empty());
+    section("tasks", &table(heading, rows), listing.tasks.is_empty());
     let rows = listing.container_instances.iter().map(|i| {
         [i.cluster.clone(), i.id.clone(), i.ec2_instance.clone(), i.status.clone(), i.running_tasks.to_string()]
     });
     let heading = ["CLUSTER", "ID", "EC2 INSTANCE", "STATUS", "TASKS"];
-    section("container instances", &table(heading, rows).to_string(), listing.container_instances.is_empty());
+    section("container instances", &table(heading, rows), listing.container_instances.is_empty());
 }
 
 fn section(title: &str, table: &str, empty: bool) {
     println!("{title}{}", if empty { ": none" } else { "" });
     if !empty {
         for line in table.lines() {
-            println!("  {}", line.trim_end());
+            println!("  {line}");
         }
     }
     println!();

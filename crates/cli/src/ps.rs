@@ -23,7 +23,7 @@ pub async fn run(connection: &Connection, all: bool, as_json: bool) -> Result<()
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let rows = tasks.into_iter().map(|task| row(task, now));
     let heading = ["TASK", "CLUSTER", "OF", "STATUS", "HEALTH", "SINCE", "CONTAINERS"];
-    table(heading, rows).to_string().lines().for_each(|line| println!("{}", line.trim_end()));
+    println!("{}", table(heading, rows));
     Ok(())
 }
 

@@ -43,9 +43,7 @@ pub async fn run(connection: &Connection, interval: Duration, once: bool, json: 
         } else {
             let shown = rows.into_iter().map(shown);
             let heading = ["CLUSTER", "SERVICE", "TASKS", "CPU %", "MEMORY %"];
-            for line in table(heading, shown).to_string().lines() {
-                writeln!(out, "{}", line.trim_end())?;
-            }
+            writeln!(out, "{}", table(heading, shown))?;
         }
         out.flush()?;
         drop(out);
