@@ -162,7 +162,7 @@ def quarry_processes(data_dir):
         with contextlib.suppress(OSError):
             words = open(f"/proc/{pid}/cmdline", "rb").read().decode(errors="replace").split("\0")
             if len(words) > 2 and any(w == data_dir or w.startswith(data_dir + "/") for w in words[2:]):
-                if words[1] in ("serve", "proxy", "holder", "shim"):
+                if words[1] in ("serve", "proxy", "holder", "nursery", "shim"):
                     roles.setdefault(words[1], []).append(pid)
     return roles
 

@@ -44,7 +44,7 @@ struct Process {
     belongs: bool,
 }
 
-/// The shims, the holder, what is in the data directory's control groups or copies of images, and
+/// The nursery, the shims, the holder, what is in the data directory's control groups or copies of images, and
 /// all that descends from these.
 fn processes(layout: &Layout, group: &str) -> Vec<Process> {
     let mut all = Vec::new();
@@ -75,12 +75,12 @@ fn processes(layout: &Layout, group: &str) -> Vec<Process> {
     all
 }
 
-/// `<anything> shim|holder|probe <data dir or below>`.
+/// `<anything> nursery|shim|holder|probe <data dir or below>`.
 fn belongs(command: &[u8], data: &Path) -> bool {
     let args: Vec<&[u8]> = command.split(|b| *b == 0).collect();
     let role = args.get(1).copied().unwrap_or_default();
     let place = args.get(2).copied().unwrap_or_default();
-    [&b"shim"[..], b"holder", b"probe"].contains(&role)
+    [&b"nursery"[..], b"shim", b"holder", b"probe"].contains(&role)
         && Path::new(std::ffi::OsStr::from_bytes(place)).starts_with(data)
 }
 

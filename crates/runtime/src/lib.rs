@@ -3,8 +3,9 @@
 //! network on which tasks meet the rest. See [`Runtime`].
 //!
 //! One binary plays all parts: it must call, first thing in `main` and before any thread exists,
-//! [`shim_main`] for `shim <task dir>`, [`holder_main`] for `holder <data dir>` and [`probe_main`]
-//! for `probe <data dir>` ([`dispatch`] does it), and end with the returned code.
+//! [`nursery_main`] for `nursery <data dir>`, [`holder_main`] for `holder <data dir>` and [`probe_main`]
+//! for `probe <data dir>` ([`dispatch`] does it), and end with the returned code. The shims are the nursery's
+//! children; their command line reads `shim <task dir>`.
 
 mod broker;
 mod cgroup;
@@ -14,6 +15,7 @@ mod image;
 mod layout;
 mod leftovers;
 mod netlink;
+mod nursery;
 mod probe;
 mod record;
 mod runtime;
@@ -29,9 +31,9 @@ pub use cgroup::begins_in;
 pub use holder::{HUB_ADDRESS, holder_main};
 pub use image::{LayerStore, UnpackError, UnpackLimits};
 pub use leftovers::leftovers;
+pub use nursery::nursery_main;
 pub use probe::{FORCE, forced, probe, probe_main};
 pub use runtime::{OpenError, Runtime, RuntimeConfig};
-pub use shim::shim_main;
 
 use std::path::Path;
 
@@ -42,7 +44,7 @@ pub fn dispatch() -> Option<i32> {
     let (role, path) = (args.next()?, args.next()?);
     let path = Path::new(&path);
     match role.to_str()? {
-        "shim" => Some(shim_main(path)),
+        "nursery" => Some(nursery_main(path)),
         "holder" => Some(holder_main(path)),
         "probe" => Some(probe_main(path)),
         _ => None,

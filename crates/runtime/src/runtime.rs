@@ -8,6 +8,7 @@ use crate::exec;
 use crate::holder::{self, HUB_ADDRESS, Keeper};
 use crate::image::{LayerStore, UnpackLimits};
 use crate::layout::{Layout, is_plain_name, private_dir};
+use crate::nursery::{Nursery, Refusal};
 use crate::probe;
 use crate::record::{self, FIRST_ID, ID_RANGES, IDS_PER_TASK, Plan, Record};
 use crate::stats;
@@ -23,23 +24,25 @@ use quarry_domain::task::{
     TaskRuntime, TaskSpec, Usage,
 };
 use rustix::fd::AsFd;
+use rustix::fs::{IFlags, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+/// How long the descriptors of a process that died may stay open.
+const GONE: Duration = Duration::from_millis(200);
 
 /// How a runtime is opened.
 #[derive(Clone, Debug)]
 pub struct RuntimeConfig {
     pub data_dir: PathBuf,
-    /// The binary that plays shim, holder and probe. `/proc/self/exe` is the running program
+    /// The binary that plays nursery, holder and probe. `/proc/self/exe` is the running program
     /// itself, also after its file was replaced by a newer one.
     pub exe: PathBuf,
     /// Use this isolation or fail; otherwise [`FORCE`](crate::FORCE) decides, otherwise the
@@ -83,6 +86,7 @@ pub struct Runtime {
     /// Indices of the id ranges in use. Held while a task is launched.
     ranges: Mutex<BTreeSet<u32>>,
     keeper: Mutex<Option<Keeper>>,
+    nursery: Nursery,
     /// Held while a task is launched: from the moment its layers are looked at until its plan names them.
     launching: RwLock<()>,
 }
@@ -95,6 +99,7 @@ impl Runtime {
         for directory in [layout.data().to_owned(), layout.tasks(), layout.volumes(), layout.data().join("log")] {
             private_dir(&directory).map_err(in_data)?;
         }
+        spread(&layout.tasks());
         let force = match config.isolation {
             Some(isolation) => Some(isolation),
             None => probe::forced().map_err(OpenError::Isolation)?,
@@ -116,12 +121,14 @@ impl Runtime {
             }
             watcher.add(&id);
         }
+        let nursery = Nursery::new(&layout, &config.exe);
         Ok(Arc::new(Self {
             config,
             layout,
             report,
             layers,
             watcher,
+            nursery,
             hierarchies: Hierarchies::detect(),
             ranges: Mutex::new(ranges),
             keeper: Mutex::default(),
@@ -150,8 +157,9 @@ impl Runtime {
         Ok(Some(Hub { broker: self.layout.hub_socket(), address: self.config.hub_address }))
     }
 
-    /// Ends the holder, and with it the hub network. That none lives is no error.
+    /// Ends the nursery of shims, and the holder, and with it the hub network. That none lives is no error.
     pub fn stop_hub(&self) -> io::Result<()> {
+        self.nursery.end();
         // Released before the end, or it would be taken for a death.
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         holder::stop(&self.layout)
@@ -182,16 +190,28 @@ impl Runtime {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
     }
 
-    /// Starts the shim with the task's lock and the secrets of its containers in its hands.
+    /// Has a shim made, with the task's lock and the secrets of its containers in its hands.
     fn start_shim(&self, directory: &Path, lock: File, spec: &TaskSpec) -> io::Result<()> {
-        let secrets = crate::shim::secrets::hand_over(spec)?;
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.layout.log("shim.log"))?;
-        let mut command = Command::new(&self.config.exe);
-        command.arg0("quarry").arg("shim").arg(directory).env_clear();
-        command.stdin(Stdio::from(lock)).stdout(secrets).stderr(log);
-        // The child forks once more and ends at once; what stays is nobody's child.
-        let status = command.spawn()?.wait()?;
-        if status.success() { Ok(()) } else { Err(io::Error::other(format!("the shim ended with {status}"))) }
+        let secrets = crate::shim::secrets::hand_over(spec)?;
+        match self.nursery.shim(&spec.id, [lock.as_fd(), secrets.as_fd(), log.as_fd()]) {
+            Ok(()) => return Ok(()),
+            Err(Refusal::Failed(e)) => return Err(e),
+            Err(Refusal::Silent(e)) => {
+                tracing::warn!(error = %e, "the nursery of shims is gone; another one is started")
+            }
+        }
+        // Only a shim that was made, or will be, has the lock now.
+        drop(lock);
+        let Some(lock) = Self::take_lock(directory, Instant::now() + GONE)? else { return Ok(()) };
+        if directory.join("state.json").exists() || directory.join("exit.json").exists() {
+            return Ok(());
+        }
+        let secrets = crate::shim::secrets::hand_over(spec)?;
+        match self.nursery.shim(&spec.id, [lock.as_fd(), secrets.as_fd(), log.as_fd()]) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Failed(e) | Refusal::Silent(e)) => Err(e),
+        }
     }
 
     fn observe_dir(&self, id: &str) -> io::Result<Option<ObservedTask>> {
@@ -533,6 +553,20 @@ impl TaskRuntime for Runtime {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
         Ok(path)
     }
+}
+
+/// Has the file system put each directory made in this one into another part of the disk, where it knows of that
+/// (ext2 to ext4). For a minute or more ext4 gives no file the place of one that was deleted, and looks at each of these places
+/// first: where many tasks have ended in one part, a start costs some milliseconds more.
+fn spread(directory: &Path) {
+    let mark = || -> rustix::io::Result<()> {
+        let directory =
+            rustix::fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = rustix::fs::ioctl_getflags(&directory)?;
+        rustix::fs::ioctl_setflags(&directory, flags | IFlags::TOPDIR)
+    };
+    // Only a hint.
+    let _ = mark();
 }
 
 /// For a shim that does not answer. Its process id is its own while it holds the lock.

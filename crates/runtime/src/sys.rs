@@ -1,8 +1,8 @@
 //! The few system calls that no safe wrapper offers. Everything `unsafe` of the runtime is here,
 //! each block with the reason why it is sound.
 //!
-//! The functions that fork may be called from a single-threaded process only (the shim, the holder
-//! and the probe, all freshly executed): there the child may run any Rust code. They check it.
+//! The functions that fork may be called from a single-threaded process only (the nursery with its shims, the
+//! holder, the probe, none of which ever makes a thread): there the child may run any Rust code. They check it.
 #![allow(unsafe_code)]
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -79,6 +79,44 @@ pub fn fork_into(group: Option<BorrowedFd>, flags: libc::c_int) -> io::Result<Fo
     // that the child lacks.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &args as *const CloneArgs, size_of::<CloneArgs>()) })?;
     Ok(if pid == 0 { Forked::Child } else { Forked::Parent(pid as i32) })
+}
+
+/// Where the kernel reads this process's command line from, which may be replaced. The words that were there when the
+/// process was executed must not be used any more.
+pub struct CommandLine {
+    start: usize,
+    length: usize,
+}
+
+impl CommandLine {
+    /// That of the calling process; a fork's child has its own at the same place.
+    pub fn find() -> io::Result<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        // The program's name in parentheses may hold anything; the fields after it begin with the third.
+        let after = stat.rsplit(')').next().unwrap_or_default();
+        let field = |n: usize| after.split_whitespace().nth(n - 3).and_then(|f| f.parse::<usize>().ok());
+        match (field(48), field(49)) {
+            (Some(start), Some(end)) if start != 0 && end > start => Ok(Self { start, length: end - start }),
+            _ => Err(io::Error::other("the kernel does not tell where the command line is")),
+        }
+    }
+
+    /// Replaces it by these words, as far as there is room.
+    pub fn set(&self, words: &[&[u8]]) {
+        let mut line = Vec::with_capacity(self.length);
+        for word in words {
+            line.extend_from_slice(word);
+            line.push(0);
+        }
+        // Ends in a zero in any case: the rest of the place is the environment's.
+        line.resize(self.length - 1, 0);
+        line.push(0);
+        let place = std::ptr::with_exposed_provenance_mut::<u8>(self.start);
+        // SAFETY: the kernel put the program's arguments there, on the stack's far end: memory of this process that may
+        // be written, as long as `length` says, and that no Rust reference is to: the standard library reads it
+        // through pointers, and finds strings that end within it now as before.
+        unsafe { std::ptr::copy_nonoverlapping(line.as_ptr(), place, self.length) };
+    }
 }
 
 fn single_threaded() -> bool {
@@ -220,6 +258,16 @@ pub fn drop_from_bounding_set(capability: u32) -> io::Result<bool> {
         check(libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) as libc::c_long)?;
     }
     Ok(true)
+}
+
+/// Has a filter decide on every system call of the calling thread and of whatever it executes, for good. Needs
+/// `no_new_privs`.
+pub fn filter_calls(program: &[libc::sock_filter]) -> io::Result<()> {
+    let length = program.len().try_into().map_err(io::Error::other)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the kernel copies as many instructions as there are, writes none, and checks them.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &program) })?;
+    Ok(())
 }
 
 /// The version of Landlock's interface that the kernel has in force, if any.

@@ -46,6 +46,11 @@ fn the_daemon_dies(isolation: Isolation) {
         child.wait().unwrap();
     }
     assert!(place.ask("stays", 3000).unwrap().starts_with("hello"));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !process_of(&place, "nursery").is_empty() {
+        assert!(std::time::Instant::now() < end, "a nursery outlives its daemon");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
     // Nobody watches now.
     std::fs::write(volume.join("go"), "").unwrap();
     place.wait("ends", "its end", |t| t.phase == TaskPhase::Exited);
@@ -146,15 +151,66 @@ fn the_holder_dies() {
 
 /// The process id of the holder, empty while there is none.
 fn holder_of(place: &Place) -> String {
+    process_of(place, "holder")
+}
+
+/// The process id of one that plays this role for the place, empty while there is none.
+fn process_of(place: &Place, role: &str) -> String {
     let data = place.data();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         let words: Vec<&str> = command.split('\0').collect();
-        if words.get(1) == Some(&"holder") && words.get(2).is_some_and(|d| std::path::Path::new(d) == data) {
+        if words.get(1) == Some(&role) && words.get(2).is_some_and(|d| std::path::Path::new(d) == data) {
             return entry.file_name().into_string().unwrap();
         }
     }
     String::new()
+}
+
+fn signal(signal: &str, pid: &str) {
+    assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+}
+
+/// Shims are no children of the nursery that made them and do not need it; the next task has another.
+#[test]
+fn the_nursery_dies() {
+    for isolation in [Isolation::UserNamespaces, Isolation::Rootless, Isolation::None] {
+        let Some(place) = Place::open(isolation) else { continue };
+        let port = if isolation == Isolation::None { "port" } else { "3000" };
+        assert_eq!(process_of(&place, "nursery"), "", "there is none before it is needed");
+        place.launch(&place.task("before", &["serve", port]));
+        place.wait("before", "running", |t| t.phase == TaskPhase::Running);
+        let first = process_of(&place, "nursery");
+        let state = std::fs::read(place.data().join("tasks/before/state.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        let shim = std::path::PathBuf::from(format!("/proc/{}", state["shim"]));
+        let line = std::fs::read_to_string(shim.join("cmdline")).unwrap();
+        let words: Vec<&str> = line.split('\0').filter(|word| !word.is_empty()).collect();
+        assert_eq!(words, ["quarry", "shim", place.data().join("tasks/before").to_str().unwrap()]);
+        let parent = |of: &std::path::Path| {
+            let stat = std::fs::read_to_string(of.join("stat")).unwrap();
+            stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().to_owned()
+        };
+        assert_eq!(parent(&shim), parent(format!("/proc/{first}").as_ref()));
+
+        signal("-KILL", &first);
+        place.launch(&place.task("after", &["serve", port]));
+        for id in ["before", "after"] {
+            assert!(place.ask(id, 3000).unwrap().starts_with("hello"));
+        }
+        let second = process_of(&place, "nursery");
+        assert_ne!(second, first);
+
+        // With a request before it, perhaps.
+        signal("-STOP", &second);
+        std::thread::scope(|scope| {
+            scope.spawn(|| place.launch(&place.task("meanwhile", &["serve", port])));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            signal("-KILL", &second);
+        });
+        assert!(place.ask("meanwhile", 3000).unwrap().starts_with("hello"));
+        assert_eq!(place.runtime.observe().unwrap().len(), 3);
+    }
 }
 
 /// Many at once: ranges, groups and names do not collide.

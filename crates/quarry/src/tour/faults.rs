@@ -164,6 +164,8 @@ fn memory(quarry: &Quarry) -> Result<Memory> {
             Some("serve") => memory.serve_kib += kib,
             Some("proxy") => memory.proxy_kib += kib,
             Some("holder") => memory.holder_kib += kib,
+            // What the shims share, and whose share it is, is counted once.
+            Some("nursery") => memory.shims_kib += kib,
             Some("shim") => {
                 memory.shims_kib += kib;
                 memory.shims += 1;

@@ -201,7 +201,7 @@ pub fn control_groups(shims: &BTreeMap<String, Vec<i32>>) -> Option<BTreeSet<Str
 
 pub fn assert_nothing_left(data: &Path) {
     assert_eq!(quarry_runtime::leftovers(data), Vec::<String>::new());
-    for role in ["serve", "proxy", "holder", "shim"] {
+    for role in ["serve", "proxy", "holder", "nursery", "shim"] {
         assert_eq!(processes(role, data), Vec::<i32>::new(), "{role} is left");
     }
 }

@@ -1,4 +1,4 @@
-//! A binary with the runtime's parts and nothing else: what this crate's tests run as shim,
+//! A binary with the runtime's parts and nothing else: what this crate's tests run as nursery,
 //! holder and probe. `quarry` plays the same parts through the same function.
 //!
 //! `drive <data dir> <spec.json>` launches a task and then waits to be killed: the "daemon" that
@@ -20,7 +20,7 @@ fn main() {
         }
         _ => {
             eprintln!(
-                "usage: quarry-runtime-harness shim|holder|probe <dir> | drive <data dir> <spec.json> | begins-in <root> <name>"
+                "usage: quarry-runtime-harness nursery|holder|probe <dir> | drive <data dir> <spec.json> | begins-in <root> <name>"
             );
             std::process::exit(2);
         }

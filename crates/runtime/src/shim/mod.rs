@@ -1,4 +1,4 @@
-//! The shim: one small parent per task. It is executed afresh and never has a second thread, so
+//! The shim: one small parent per task. It is a child of the nursery and never has a second thread, so
 //! that it may fork and run Rust in the child. It starts the task's containers, holds their exit
 //! codes and logs, and hands out sockets made inside the task's network, while its own parent
 //! comes and goes. When the shim dies, the kernel kills the task with it.
@@ -14,6 +14,7 @@ macro_rules! complain {
 mod check;
 mod container;
 mod exec;
+mod filter;
 mod init;
 mod inside;
 mod limits;
@@ -40,7 +41,7 @@ use exec::{Place, SESSIONS_MAX, Session, Streams};
 use inside::Failure;
 use quarry_domain::isolation::Isolation;
 use quarry_domain::link::BrokerRequest;
-use quarry_domain::task::{Capability, ContainerSpec, ContainerState, Limits, SecretEnv};
+use quarry_domain::task::{Capability, ContainerState, Limits, SecretEnv};
 use rootfs::Files;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -53,29 +54,46 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Runs the shim of the task in `task_dir`. Standard input must be the task's lock file, locked;
-/// standard output a file that holds the containers' secrets (see [`secrets`]).
-/// To be called first thing in `main`, before any thread exists. The caller ends with the code.
-pub fn shim_main(task_dir: &Path) -> i32 {
-    match detach() {
-        Ok(Some(lock)) => match secrets::take().and_then(|secrets| Shim::load(task_dir, secrets)) {
-            Ok(mut shim) => {
-                shim.run();
-                drop(lock);
-                0
-            }
-            Err(e) => {
-                complain!("shim {}: {e}", task_dir.display());
-                report_stillbirth(task_dir, &e);
-                1
-            }
-        },
-        Ok(None) => 0,
+/// What all shims of a nursery share.
+pub struct Inherited {
+    filters: Filters,
+    hierarchies: Hierarchies,
+}
+
+impl Inherited {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { filters: Filters::new()?, hierarchies: Hierarchies::detect() })
+    }
+}
+
+/// Runs the shim of the task in `task_dir`, in the nursery's child. `descriptors`: the task's lock file, locked; a file
+/// that holds the containers' secrets (see [`secrets`]); the log for what the shim has to say. The caller ends with the code.
+pub fn shim_main(task_dir: &Path, descriptors: Vec<OwnedFd>, inherited: Inherited) -> i32 {
+    let Ok([lock, secrets, log]) = <[OwnedFd; 3]>::try_from(descriptors) else {
+        complain!("shim {}: it needs three descriptors", task_dir.display());
+        return 1;
+    };
+    let begun = || -> io::Result<Shim> {
+        rustix::stdio::dup2_stdout(&log)?;
+        rustix::stdio::dup2_stderr(&log)?;
+        drop(log);
+        rustix::process::setsid()?;
+        Shim::load(task_dir, secrets::take(secrets)?, inherited)
+    };
+    let code = match begun() {
+        Ok(mut shim) => {
+            shim.run();
+            0
+        }
         Err(e) => {
             complain!("shim {}: {e}", task_dir.display());
+            report_stillbirth(task_dir, &e);
             1
         }
-    }
+    };
+    // Last: whoever finds it free reads what was written before.
+    drop(lock);
+    code
 }
 
 /// A shim that cannot even begin leaves its reason as the task's end.
@@ -121,17 +139,17 @@ struct Shim {
     /// The hub's network namespace, kept for a new holder.
     hub: Option<OwnedFd>,
     broker: Broker,
+    inherited: Inherited,
 }
 
 /// Where containers are started.
 struct Stage {
     /// Absent for plain processes.
     sandbox: Option<Sandbox>,
-    filters: Filters,
 }
 
 impl Shim {
-    fn load(directory: &Path, secrets: Vec<SecretEnv>) -> io::Result<Self> {
+    fn load(directory: &Path, secrets: Vec<SecretEnv>, inherited: Inherited) -> io::Result<Self> {
         let mut plan: Plan = record::read(&directory.join("spec.json"))?
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "spec.json is missing"))?;
         for (container, secrets) in plan.spec.containers.iter_mut().zip(secrets) {
@@ -139,7 +157,7 @@ impl Shim {
         }
         let record = Record::new(&plan);
         let broker = Broker::listen(&directory.join("s"))?;
-        let group = plan.cgroup.as_ref().map(|relative| Hierarchies::detect().group(relative));
+        let group = plan.cgroup.as_ref().map(|relative| inherited.hierarchies.group(relative));
         let count = plan.spec.containers.len();
         let running = (0..count).map(|_| None).collect();
         // Without it nobody could tell this task's state: then rather no task.
@@ -157,6 +175,7 @@ impl Shim {
             group,
             hub: None,
             broker,
+            inherited,
         })
     }
 
@@ -200,7 +219,7 @@ impl Shim {
             if !controls.is_empty() {
                 return Err(io::Error::other("system controls need namespaces, which this machine does not allow"));
             }
-            return Ok(Stage { sandbox: None, filters: Filters::new(false)? });
+            return Ok(Stage { sandbox: None });
         }
         let holder = match (self.plan.isolation, self.plan.spec.address) {
             (Isolation::UserNamespaces, None) => None,
@@ -220,9 +239,7 @@ impl Shim {
         }
         limits::set_controls(&sandbox, &controls)?;
         self.hub = hub.map(|(namespace, _)| namespace);
-        let traces = |c: &ContainerSpec| c.options.capabilities.contains(&Capability::SysPtrace);
-        let filters = Filters::new(self.plan.spec.containers.iter().any(traces))?;
-        Ok(Stage { sandbox: Some(sandbox), filters })
+        Ok(Stage { sandbox: Some(sandbox) })
     }
 
     /// Starts every container whose dependencies have come to pass, and gives up those whose never will.
@@ -239,8 +256,8 @@ impl Shim {
                         moved = true;
                         self.started[index] = Some(Instant::now());
                         let started = match &stage.sandbox {
-                            Some(sandbox) => self.start_container(index, sandbox, &stage.filters),
-                            None => self.start_plain_container(index, &stage.filters),
+                            Some(sandbox) => self.start_container(index, sandbox),
+                            None => self.start_plain_container(index),
                         };
                         self.note_start(index, started);
                     }
@@ -281,12 +298,12 @@ impl Shim {
         Ok(holder)
     }
 
-    fn start_container(&self, index: usize, sandbox: &Sandbox, filters: &Filters) -> Result<Running, Failure> {
+    fn start_container(&self, index: usize, sandbox: &Sandbox) -> Result<Running, Failure> {
         let spec = &self.plan.spec.containers[index];
         let around = Surroundings {
             sandbox,
             id_base: self.plan.id_base,
-            filters,
+            filters: &self.inherited.filters,
             files: self.files(index),
             layers: &self.plan.layers[index],
             writable: self.directory.join(format!("fs-{index}")),
@@ -297,13 +314,13 @@ impl Shim {
         container::start(spec, around)
     }
 
-    fn start_plain_container(&self, index: usize, filters: &Filters) -> Result<Running, Failure> {
+    fn start_plain_container(&self, index: usize) -> Result<Running, Failure> {
         let root = self.directory.join(format!("root-{index}"));
         plain::merge(&self.plan.layers[index], &root).map_err(|e| context("copying the image's layers", e))?;
         let group = self.container_group(index)?;
         let spec = &self.plan.spec.containers[index];
         let output = plain::Output::Log(self.log(index, None)?);
-        plain::start(spec, &root, &self.record.host_ports, output, group, filters)
+        plain::start(spec, &root, &self.record.host_ports, output, group, &self.inherited.filters)
     }
 
     fn note_start(&mut self, index: usize, started: Result<Running, Failure>) {
@@ -327,7 +344,7 @@ impl Shim {
 
     fn container_group(&self, index: usize) -> io::Result<Option<Group>> {
         let Some(relative) = &self.plan.cgroup else { return Ok(None) };
-        let group = Hierarchies::detect().group(&relative.join(index.to_string()));
+        let group = self.inherited.hierarchies.group(&relative.join(index.to_string()));
         let limits = self.plan.spec.containers[index].limits;
         let limits = Limits { pids: limits.pids.or(Some(cgroup::DEFAULT_PIDS)), ..limits };
         group.create().and_then(|()| group.limit(&limits)).map_err(|e| context("control group", e))?;
@@ -388,6 +405,7 @@ impl Shim {
         let isolated = self.plan.isolation != Isolation::None;
         let rootless = self.plan.isolation == Isolation::Rootless;
         let hub = &self.hub;
+        let filters = &self.inherited.filters;
         let (stage, plan, directory, ports) = (&self.stage, &self.plan, &self.directory, &self.record.host_ports);
         let (open, mut begun) = (self.sessions.len(), Vec::new());
         self.broker.serve(&ready[..clients], |request| match request {
@@ -414,12 +432,12 @@ impl Shim {
                 let spec = &plan.spec.containers[index];
                 let started = Session::start(terminal, |streams| match &stage.sandbox {
                     Some(sandbox) => {
-                        let (hostname, filters) = (&plan.spec.hostname, &stage.filters);
+                        let hostname = &plan.spec.hostname;
                         exec::run(&Place { container: running, spec, hostname, sandbox, filters }, &command, streams)
                     }
                     None => {
                         let root = directory.join(format!("root-{index}"));
-                        plain::run(spec, &root, ports, &command, &stage.filters, streams)
+                        plain::run(spec, &root, ports, &command, filters, streams)
                     }
                 });
                 match started {
@@ -461,18 +479,18 @@ impl Shim {
     /// Goes on with the health checks; `ended`: of these containers a command has ended.
     fn check(&mut self, ended: &[usize]) {
         let Some(stage) = &self.stage else { return };
-        let hostname = &self.plan.spec.hostname;
+        let (hostname, filters) = (&self.plan.spec.hostname, &self.inherited.filters);
         for (index, check) in self.checks.iter_mut().enumerate() {
             let (Some(check), Some(running)) = (check, &self.running[index]) else { continue };
             let spec = &self.plan.spec.containers[index];
             check.step(ended.contains(&index), |command| match &stage.sandbox {
                 Some(sandbox) => {
-                    let place = Place { container: running, spec, hostname, sandbox, filters: &stage.filters };
+                    let place = Place { container: running, spec, hostname, sandbox, filters };
                     exec::run(&place, command, Streams::Null)
                 }
                 None => {
                     let root = self.directory.join(format!("root-{index}"));
-                    plain::run(spec, &root, &self.record.host_ports, command, &stage.filters, Streams::Null)
+                    plain::run(spec, &root, &self.record.host_ports, command, filters, Streams::Null)
                 }
             });
             self.record.containers[index].health = check.health();

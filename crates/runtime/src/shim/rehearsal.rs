@@ -31,7 +31,7 @@ pub fn rehearse(isolation: Isolation, directory: &Path) -> io::Result<()> {
     Netlink::open()?
         .make_veth("eth0", "peer0", sandbox.net.as_fd())
         .map_err(|e| context("making a pair of virtual network devices (veth)", e))?;
-    let filters = Filters::new(false)?;
+    let filters = Filters::new()?;
     let log = OpenOptions::new().append(true).create(true).open(directory.join("log"))?;
     let spec = ContainerSpec {
         name: "probe".to_owned(),

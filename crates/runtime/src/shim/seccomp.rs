@@ -2,115 +2,78 @@
 //! refused with EPERM. Nothing on it makes namespaces, mounts, loads code into the kernel, reads
 //! other processes or uses the keyring.
 
+use super::filter::{Program, Verdict, compile};
+use crate::sys;
 use quarry_domain::task::{Capability, ContainerSpec};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-};
 use std::collections::BTreeMap;
 use std::io;
 
-/// The filters: the list, and `clone3` → ENOSYS. The arguments of `clone3` are behind a pointer, so
-/// a filter cannot see its flags; C libraries fall back to `clone`, whose flags it sees.
+/// The filters: the list, and the same for those that may do more.
 pub struct Filters {
-    list: BpfProgram,
+    list: Program,
     /// For containers that may trace their own processes.
-    tracing: Option<BpfProgram>,
-    clone3: BpfProgram,
+    tracing: Program,
 }
 
 impl Filters {
-    /// `tracing`: some container may trace its own processes.
-    pub fn new(tracing: bool) -> io::Result<Self> {
-        Self::build(tracing).map_err(|e| io::Error::other(format!("seccomp: {e}")))
-    }
-
-    fn build(tracing: bool) -> Result<Self, seccompiler::Error> {
-        let arch: TargetArch = std::env::consts::ARCH.try_into()?;
-        let errno = |code: i32| SeccompAction::Errno(code as u32);
-        let list = |more: &[i64]| -> Result<BpfProgram, seccompiler::Error> {
-            let mut rules = rules()?;
-            rules.extend(more.iter().map(|call| (*call, Vec::new())));
-            let list = SeccompFilter::new(rules, errno(libc::EPERM), SeccompAction::Allow, arch)?;
-            Ok(list.try_into()?)
-        };
-        let tracing = tracing.then(|| list(TRACING)).transpose()?;
-        let clone3 = [(libc::SYS_clone3, vec![])].into_iter().collect();
-        let clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, errno(libc::ENOSYS), arch)?;
-        Ok(Self { list: list(&[])?, tracing, clone3: clone3.try_into()? })
+    pub fn new() -> io::Result<Self> {
+        let mut verdicts = verdicts();
+        let compiled = |verdicts: &BTreeMap<i64, Verdict>| compile(verdicts, &Verdict::Refuse(libc::EPERM));
+        let list = compiled(&verdicts)?;
+        verdicts.extend(TRACING.iter().map(|call| (*call, Verdict::Allow)));
+        Ok(Self { list, tracing: compiled(&verdicts)? })
     }
 
     /// Puts a container's in force for the calling thread and whatever it executes.
     pub fn apply(&self, spec: &ContainerSpec) -> io::Result<()> {
-        let apply = |filter| seccompiler::apply_filter(filter).map_err(|e| io::Error::other(format!("seccomp: {e}")));
-        apply(&self.clone3)?;
         let traces = spec.options.capabilities.contains(&Capability::SysPtrace);
-        apply(self.tracing.as_ref().filter(|_| traces).unwrap_or(&self.list))
+        let program = if traces { &self.tracing } else { &self.list };
+        sys::filter_calls(program).map_err(|e| io::Error::new(e.kind(), format!("seccomp: {e}")))
     }
 }
 
 /// What SYS_PTRACE is good for: it reaches the container's own processes only.
 const TRACING: &[i64] = &[libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_kcmp];
 
-fn condition(arg: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::Error> {
-    Ok(SeccompCondition::new(arg, SeccompCmpArgLen::Qword, op, value)?)
-}
+fn verdicts() -> BTreeMap<i64, Verdict> {
+    let mut verdicts: BTreeMap<i64, Verdict> =
+        COMMON.iter().chain(ARCHITECTURE).map(|call| (*call, Verdict::Allow)).collect();
+    let only = |argument: u8, mask: u32, values: &[u32], but: bool| Verdict::Only {
+        argument,
+        mask,
+        values: values.to_vec(),
+        but,
+        otherwise: libc::EPERM,
+    };
 
-fn low_half(arg: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::Error> {
-    Ok(SeccompCondition::new(arg, SeccompCmpArgLen::Dword, op, value)?)
-}
-
-fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, seccompiler::Error> {
-    Ok(SeccompRule::new(conditions)?)
-}
-
-fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::Error> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        COMMON.iter().chain(ARCHITECTURE).map(|call| (*call, Vec::new())).collect();
-
+    // The arguments of `clone3` are behind a pointer, so a filter cannot see its flags; C libraries fall back to
+    // `clone`, whose flags it sees.
+    verdicts.insert(libc::SYS_clone3, Verdict::Refuse(libc::ENOSYS));
     let namespaces = libc::CLONE_NEWNS
         | libc::CLONE_NEWUSER
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP
-        | 0x80; // CLONE_NEWTIME
-    // The low byte of clone's flags is the exit signal; CLONE_NEWTIME cannot be asked for there.
-    let namespaces = (namespaces & !0xff) as u32 as u64;
-    rules.insert(libc::SYS_clone, vec![rule(vec![condition(0, SeccompCmpOp::MaskedEq(namespaces), 0)?])?]);
+        | libc::CLONE_NEWCGROUP;
+    // CLONE_NEWTIME cannot be asked for there: the low byte of clone's flags is the exit signal.
+    verdicts.insert(libc::SYS_clone, only(0, namespaces as u32, &[0], false));
 
     // Terminal input injection.
-    rules.insert(
-        libc::SYS_ioctl,
-        vec![rule(vec![
-            low_half(1, SeccompCmpOp::Ne, libc::TIOCSTI)?,
-            low_half(1, SeccompCmpOp::Ne, libc::TIOCLINUX)?,
-        ])?],
-    );
+    verdicts.insert(libc::SYS_ioctl, only(1, u32::MAX, &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32], true));
 
-    let mut families = Vec::new();
-    for family in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
-        families.push(rule(vec![low_half(0, SeccompCmpOp::Eq, family as u64)?])?);
-    }
-    rules.insert(libc::SYS_socket, families);
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK].map(|family| family as u32);
+    verdicts.insert(libc::SYS_socket, only(0, u32::MAX, &families, false));
 
-    let mut personalities = Vec::new();
-    for persona in [0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff] {
-        personalities.push(rule(vec![low_half(0, SeccompCmpOp::Eq, persona)?])?);
-    }
-    rules.insert(libc::SYS_personality, personalities);
+    let personalities = [0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
+    verdicts.insert(libc::SYS_personality, only(0, u32::MAX, &personalities, false));
 
     // Pipes, sockets and plain files, no devices.
-    let kinds = |arg: u8| -> Result<Vec<SeccompRule>, seccompiler::Error> {
-        [0, libc::S_IFREG, libc::S_IFIFO, libc::S_IFSOCK]
-            .into_iter()
-            .map(|kind| rule(vec![low_half(arg, SeccompCmpOp::MaskedEq(libc::S_IFMT.into()), kind.into())?]))
-            .collect()
-    };
-    rules.insert(libc::SYS_mknodat, kinds(2)?);
+    let kinds = [0, libc::S_IFREG, libc::S_IFIFO, libc::S_IFSOCK];
+    verdicts.insert(libc::SYS_mknodat, only(2, libc::S_IFMT, &kinds, false));
     #[cfg(target_arch = "x86_64")]
-    rules.insert(libc::SYS_mknod, kinds(1)?);
-    Ok(rules)
+    verdicts.insert(libc::SYS_mknod, only(1, libc::S_IFMT, &kinds, false));
+    verdicts
 }
 
 /// Calls every architecture has.
@@ -197,12 +160,29 @@ const ARCHITECTURE: &[i64] = &[];
 
 #[cfg(test)]
 mod tests {
+    use super::super::filter::tests::decide;
     use super::*;
 
+    const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+
     #[test]
-    fn the_list_compiles_and_leaves_out_what_it_must() {
-        Filters::new(true).unwrap();
-        let rules = rules().unwrap();
+    fn the_filter_is_the_list() {
+        let filters = Filters::new().unwrap();
+        let listed: Vec<i64> = COMMON.iter().chain(ARCHITECTURE).copied().collect();
+        let by_argument =
+            [libc::SYS_clone, libc::SYS_ioctl, libc::SYS_socket, libc::SYS_personality, libc::SYS_mknodat];
+        for number in 0..1_000 {
+            if by_argument.contains(&number)
+                || number == libc::SYS_clone3
+                || cfg!(target_arch = "x86_64") && number == 133
+            {
+                continue;
+            }
+            let expected = if listed.contains(&number) { libc::SECCOMP_RET_ALLOW } else { REFUSED };
+            assert_eq!(decide(&filters.list, number as u32, [0; 6]), expected, "{number}");
+            let expected = if TRACING.contains(&number) { libc::SECCOMP_RET_ALLOW } else { expected };
+            assert_eq!(decide(&filters.tracing, number as u32, [0; 6]), expected, "{number}");
+        }
         for call in [
             libc::SYS_mount,
             libc::SYS_unshare,
@@ -217,8 +197,33 @@ mod tests {
             libc::SYS_userfaultfd,
             libc::SYS_perf_event_open,
         ] {
-            assert!(!rules.contains_key(&call), "{call}");
+            assert_eq!(decide(&filters.list, call as u32, [0; 6]), REFUSED, "{call}");
         }
-        assert!(!rules[&libc::SYS_clone].is_empty());
+    }
+
+    #[test]
+    fn arguments_decide() {
+        let filters = Filters::new().unwrap();
+        let first = |call: i64, value: u64| decide(&filters.list, call as u32, [value, 0, 0, 0, 0, 0]);
+        let second = |call: i64, value: u64| decide(&filters.list, call as u32, [0, value, 0, 0, 0, 0]);
+        let third = |call: i64, value: u64| decide(&filters.list, call as u32, [0, 0, value, 0, 0, 0]);
+        let allowed = libc::SECCOMP_RET_ALLOW;
+        let threads = (libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND) as u64;
+        assert_eq!(first(libc::SYS_clone, threads | libc::SIGCHLD as u64), allowed);
+        for flag in [libc::CLONE_NEWUSER, libc::CLONE_NEWNS, libc::CLONE_NEWNET, libc::CLONE_NEWPID] {
+            assert_eq!(first(libc::SYS_clone, threads | flag as u64), REFUSED);
+        }
+        assert_eq!(first(libc::SYS_clone3, 0), libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+        assert_eq!(second(libc::SYS_ioctl, libc::TIOCGWINSZ), allowed);
+        assert_eq!(second(libc::SYS_ioctl, libc::TIOCSTI), REFUSED);
+        // The kernel looks at the lower half, too.
+        assert_eq!(second(libc::SYS_ioctl, libc::TIOCSTI | 1 << 32), REFUSED);
+        assert_eq!(first(libc::SYS_socket, libc::AF_INET as u64), allowed);
+        assert_eq!(first(libc::SYS_socket, libc::AF_PACKET as u64), REFUSED);
+        assert_eq!(first(libc::SYS_personality, 0xffff_ffff), allowed);
+        assert_eq!(first(libc::SYS_personality, 0x0040_0000), REFUSED);
+        assert_eq!(third(libc::SYS_mknodat, u64::from(libc::S_IFIFO | 0o644)), allowed);
+        assert_eq!(third(libc::SYS_mknodat, u64::from(libc::S_IFCHR | 0o644)), REFUSED);
+        assert_eq!(third(libc::SYS_mknodat, u64::from(libc::S_IFBLK | 0o644)), REFUSED);
     }
 }

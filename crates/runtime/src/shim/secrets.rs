@@ -1,13 +1,13 @@
-//! How secret values reach a shim: in a file that has no name and is only in memory, as its standard
-//! output. Nothing of them is on disk; once the containers were started nobody needs them any more,
+//! How secret values reach a shim: in a file that has no name and is only in memory. Nothing of them is on disk; once the containers were started nobody needs them any more,
 //! also not after an adoption.
 
 use quarry_domain::task::{SecretEnv, TaskSpec};
+use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
-/// Makes the file for the shim's standard output: per container, in order, its variables.
+/// Makes the file for the shim: per container, in order, its variables.
 pub fn hand_over(spec: &TaskSpec) -> io::Result<File> {
     let all: Vec<&[String]> = spec.containers.iter().map(|container| container.secrets.0.as_slice()).collect();
     let mut file = File::from(memfd_create("secrets", MemfdFlags::CLOEXEC)?);
@@ -16,11 +16,10 @@ pub fn hand_over(spec: &TaskSpec) -> io::Result<File> {
     Ok(file)
 }
 
-/// In the shim: reads what was handed over, and lets go of it. Output goes where errors go from now on.
-pub fn take() -> io::Result<Vec<SecretEnv>> {
+/// In the shim: reads what was handed over, and lets go of it.
+pub fn take(file: OwnedFd) -> io::Result<Vec<SecretEnv>> {
     let mut bytes = Vec::new();
-    File::from(rustix::stdio::stdout().try_clone_to_owned()?).read_to_end(&mut bytes)?;
-    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    File::from(file).read_to_end(&mut bytes)?;
     let all: Vec<Vec<String>> = serde_json::from_slice(&bytes)?;
     Ok(all.into_iter().map(SecretEnv).collect())
 }
