@@ -162,7 +162,8 @@ proptest! {
         let _ = xml::Node::parse(&format!("<a>{text}</a>"));
         let _ = form::Params::parse(&text);
         let (service, model) = operation("elbv2", "DescribeRules");
-        let _ = client::answer::<quarry_aws::elbv2::DescribeRulesOutput>(service.protocol, model, (pick % 600) as u16, &headers(&[]), &bytes);
+        let _ = client::read(service.protocol, model, (model.new_output)().as_mut(), &bytes);
+        let _ = client::error(service.protocol, (pick % 600) as u16, &headers(&[]), &bytes);
     }
 
     #[test]

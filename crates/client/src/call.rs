@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use quarry_wire::client::{self as codec, AnswerError};
-use quarry_wire::{Operation, ServiceError, Structure as _, Timestamp, View, sigv4};
+use quarry_wire::client as codec;
+use quarry_wire::{Operation, OperationModel, ServiceError, ServiceModel, Structure, Timestamp, View, sigv4};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::credentials::Credentials;
@@ -75,12 +75,25 @@ impl Client {
     /// connections, answers of 500 and above and throttling are tried again.
     pub async fn call<O: Operation>(&self, mut input: O::Input) -> Result<O::Output, CallError> {
         codec::fill_tokens(&mut input, &mut token);
-        let request = codec::request(O::service().protocol, O::service(), O::model(), &input);
+        let (service, operation) = (O::service(), O::model());
+        let answer = self.exchange(service, codec::request(service.protocol, service, operation, &input)).await?;
+        let mut output = O::Output::default();
+        codec::read(service.protocol, operation, &mut output, &answer.body).map_err(|error| {
+            CallError::Transport(TransportError {
+                message: format!("the answer to {} cannot be read", O::NAME),
+                unsent: false,
+                source: Some(error.into()),
+            })
+        })?;
+        Ok(output)
+    }
+
+    /// The answer, which is no error.
+    async fn exchange(&self, service: &ServiceModel, request: codec::Request) -> Result<Answer, CallError> {
         let body = Bytes::from(request.body);
         let mut attempt = 1;
         loop {
-            let result = self.once::<O>(&request.path, &request.headers, body.clone()).await;
-            match result {
+            match self.once(service, &request.path, &request.headers, body.clone()).await {
                 Err(error) if attempt < ATTEMPTS && error.is_passing() => {
                     tokio::time::sleep(wait(attempt)).await;
                     attempt += 1;
@@ -95,7 +108,7 @@ impl Client {
         let mut pages = Vec::new();
         while pages.len() < MAX_PAGES {
             let page = self.call::<O>(input.clone()).await?;
-            let next = next_tokens::<O>(&page, &input);
+            let next = next_tokens(O::model(), &page, &input);
             pages.push(page);
             let Some(tokens) = next else { return Ok(pages) };
             for (name, token) in tokens {
@@ -109,17 +122,17 @@ impl Client {
         }))
     }
 
-    async fn once<O: Operation>(
+    async fn once(
         &self,
+        service: &ServiceModel,
         path: &str,
         request_headers: &[(&'static str, String)],
         body: Bytes,
-    ) -> Result<O::Output, CallError> {
+    ) -> Result<Answer, CallError> {
         let mut headers = HeaderMap::new();
         for (name, value) in request_headers {
             put(&mut headers, name, value)?;
         }
-        let service = O::service();
         let answer = match &self.to {
             To::One(endpoint) => {
                 let place = (endpoint, self.region.as_str(), service.signing_name);
@@ -131,17 +144,11 @@ impl Client {
                 self.sign_and_send(place, Method::POST, path, "", headers, body).await?
             }
         };
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
         let status = answer.status.as_u16();
-        codec::answer(service.protocol, O::model(), status, &answer.headers, &answer.body).map_err(
-            |error| match error {
-                AnswerError::Service(error) => CallError::Service(error),
-                AnswerError::Malformed(error) => CallError::Transport(TransportError {
-                    message: format!("the answer to {} cannot be read", O::NAME),
-                    unsent: false,
-                    source: Some(error.into()),
-                }),
-            },
-        )
+        Err(CallError::Service(codec::error(service.protocol, status, &answer.headers, &answer.body)))
     }
 }
 
@@ -213,8 +220,12 @@ impl CallError {
 }
 
 /// The tokens of the next page by their input members; `None` after the last page.
-fn next_tokens<O: Operation>(page: &O::Output, input: &O::Input) -> Option<Vec<(&'static str, String)>> {
-    let paginator = O::model().paginator?;
+fn next_tokens(
+    operation: &OperationModel,
+    page: &dyn Structure,
+    input: &dyn Structure,
+) -> Option<Vec<(&'static str, String)>> {
+    let paginator = operation.paginator?;
     let more = page.schema().position(paginator.more_results).map(|i| page.member(i).view());
     if matches!(more, Some(View::Boolean(false) | View::Absent)) {
         return None;

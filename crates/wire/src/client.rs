@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::{DecodeError, ServiceError};
 use crate::schema::{OperationModel, Protocol, ServiceModel};
-use crate::shape::{Shape, Structure, View};
+use crate::shape::{Structure, View};
 use crate::{cbor, eventstream, form, json, server, xml};
 
 /// A request to be sent by POST.
@@ -14,17 +14,6 @@ pub struct Request {
     pub path: String,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-}
-
-/// What an answer can be besides an output.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum AnswerError {
-    /// The service refused.
-    #[error(transparent)]
-    Service(#[from] ServiceError),
-    /// It is not an answer of this protocol.
-    #[error("the answer cannot be read: {0}")]
-    Malformed(#[from] DecodeError),
 }
 
 /// The request that calls an operation with this input, in one of the service's protocols.
@@ -70,22 +59,6 @@ pub fn request(
             }
         }
     }
-}
-
-/// The output, or the error, in an answer.
-pub fn answer<T: Shape>(
-    protocol: Protocol,
-    operation: &OperationModel,
-    status: u16,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<T, AnswerError> {
-    if !(200..300).contains(&status) {
-        return Err(AnswerError::Service(error(protocol, status, headers, body)));
-    }
-    let mut output = T::default();
-    read(protocol, operation, &mut output, body)?;
-    Ok(output)
 }
 
 /// Fills an output from the body of an answer that went well.
@@ -149,7 +122,8 @@ fn utf8(body: &[u8]) -> Result<&str, DecodeError> {
     std::str::from_utf8(body).map_err(|_| DecodeError::new("not UTF-8"))
 }
 
-fn error(protocol: Protocol, status: u16, headers: &HeaderMap, body: &[u8]) -> ServiceError {
+/// The error in an answer whose status says that it is one.
+pub fn error(protocol: Protocol, status: u16, headers: &HeaderMap, body: &[u8]) -> ServiceError {
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let read = match protocol {
         Protocol::Json | Protocol::RestJson => {
