@@ -425,7 +425,7 @@ impl TaskRuntime for Runtime {
             }
         };
         if let Some(group) = plan.as_ref().and_then(|p| p.cgroup.as_ref()) {
-            Hierarchies::detect().group(group).remove()?;
+            self.hierarchies.group(group).remove()?;
         }
         let doomed = self.layout.tasks().join(format!(".{id}"));
         crate::tree::remove(&doomed)?;

@@ -159,6 +159,9 @@ impl<'v, 'a> Stops<'v, 'a> {
 
     /// As many as should go, the protected ones last; those are spared.
     fn unprotected(&mut self, tasks: &[&'a SeenTask], count: usize) -> Vec<&'a SeenTask> {
+        if count == 0 {
+            return Vec::new();
+        }
         let (protected, free): (Vec<_>, Vec<_>) = worst_first(tasks).into_iter().partition(|task| task.protected);
         let lacking = count.saturating_sub(free.len());
         self.spared.extend(protected.into_iter().take(lacking).map(|task| task.id.clone()));

@@ -1,5 +1,5 @@
-//! How secret values reach a shim: in a file that has no name and is only in memory. Nothing of them is on disk; once the containers were started nobody needs them any more,
-//! also not after an adoption.
+//! How secret values reach a shim: in a file that has no name and is only in memory. Nothing of them is on disk; once the
+//! containers were started nobody needs them any more, also not after an adoption.
 
 use quarry_domain::task::{SecretEnv, TaskSpec};
 use rustix::fd::OwnedFd;

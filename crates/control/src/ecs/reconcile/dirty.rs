@@ -30,6 +30,9 @@ const SLICE_EVERY: Duration = Duration::from_secs(5);
 /// So many at least.
 const SLICE: usize = 50;
 
+/// How often those are asked about of which nobody tells that they do not even start.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+
 pub(super) struct Dirty {
     feed: Arc<Feed>,
     /// Tasks to look at.
@@ -38,6 +41,8 @@ pub(super) struct Dirty {
     pub seen: HashMap<TaskId, ObservedTask>,
     /// Nothing else is to be seen but what the runtime tells of.
     seen_all: bool,
+    /// When all that start were last asked about (monotonic).
+    asked: Option<Duration>,
     /// Services to look at in this round, by ARN.
     pub services: BTreeSet<String>,
     /// Services that are not as wanted: each pass looks at them.
@@ -67,6 +72,7 @@ impl Dirty {
             tasks: BTreeSet::new(),
             seen: HashMap::new(),
             seen_all: false,
+            asked: None,
             services: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             daemons: BTreeSet::new(),
@@ -181,7 +187,11 @@ impl Dirty {
         }
         let mut changed = changed.unwrap_or_default();
         // Of one that does not even start nobody tells.
-        changed.extend(self.tasks.iter().filter(|id| self.starts(id)).cloned());
+        let now = platform.door.clock.monotonic();
+        if self.asked.is_none_or(|at| now >= at + ASK_EVERY) {
+            self.asked = Some(now);
+            changed.extend(self.tasks.iter().filter(|id| self.starts(id)).cloned());
+        }
         for id in changed {
             match platform.runtime.observe_one(&id) {
                 Some(task) => drop(self.seen.insert(id.clone(), task)),

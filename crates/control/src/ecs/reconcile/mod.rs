@@ -38,6 +38,11 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Added to the clock, so that what was long ago when this process began has a time, too.
 const EPOCH: Duration = Duration::from_secs(1 << 32);
 
+/// A pass costs about so much for each task that is on its way: it rests for as long, at most [`LONGEST_REST`], so that
+/// what many tasks do meanwhile is looked at together. One task alone waits for nothing.
+const REST: Duration = Duration::from_micros(100);
+const LONGEST_REST: Duration = Duration::from_millis(20);
+
 /// Rounds of one pass in which one decision may lead to the next.
 const ROUNDS: u32 = 8;
 
@@ -63,6 +68,8 @@ pub fn run(platform: Arc<Platform>, operations: Arc<Operations>) {
         let mut level = kick.level();
         loop {
             let due = reconciler.pass();
+            let others = u32::try_from(reconciler.dirty.tasks.len()).unwrap_or(u32::MAX).saturating_sub(1);
+            std::thread::sleep(REST.saturating_mul(others).min(LONGEST_REST));
             if kick.wait(&mut level, due.unwrap_or(IDLE).min(IDLE)) == Woken::Stop {
                 break;
             }
