@@ -17,24 +17,24 @@ pub struct Query {
     pub name: String,
     pub dimensions: Vec<(String, String)>,
     /// `Sum`, `Average`, `p99` …
-    pub statistic: &'static str,
+    pub statistic: String,
 }
 
 /// Points in the order of time: Unix seconds and value.
 pub type Series = Vec<(i64, f64)>;
 
 impl Query {
-    pub fn new(namespace: &str, name: &str, dimensions: &[(&str, &str)], statistic: &'static str) -> Self {
+    pub fn new(namespace: &str, name: &str, dimensions: &[(&str, &str)], statistic: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             dimensions: dimensions.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
-            statistic,
+            statistic: statistic.to_owned(),
         }
     }
 
     /// Of a load balancer, and of a target group of it.
-    pub fn balancer(name: &str, balancer: &str, group: Option<&str>, statistic: &'static str) -> Self {
+    pub fn balancer(name: &str, balancer: &str, group: Option<&str>, statistic: &str) -> Self {
         let group = group.map(|group| ("TargetGroup", group));
         let dimensions: Vec<_> = group.into_iter().chain([("LoadBalancer", balancer)]).collect();
         Self::new("AWS/ApplicationELB", name, &dimensions, statistic)

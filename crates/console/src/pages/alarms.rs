@@ -47,13 +47,8 @@ pub async fn one(ctx: &Ctx<'_>, name: &str) -> Told<Page> {
     let alarm = found.list("MetricAlarms").first().ok_or_else(|| Trouble::Missing(format!("alarm {name}")))?;
     let dimensions: Vec<(&str, &str)> =
         alarm.list("Dimensions").iter().map(|d| (d.text("Name"), d.text("Value"))).collect();
-    let statistic = match alarm.text("Statistic") {
-        "Sum" => "Sum",
-        "Minimum" => "Minimum",
-        "Maximum" => "Maximum",
-        "SampleCount" => "SampleCount",
-        _ => "Average",
-    };
+    let statistics = ["Statistic", "ExtendedStatistic"].map(|member| alarm.text(member));
+    let statistic = statistics.into_iter().find(|one| !one.is_empty()).unwrap_or("Average");
     let query = Query::new(alarm.text("Namespace"), alarm.text("MetricName"), &dimensions, statistic);
     let asked = if alarm.text("MetricName").is_empty() { Vec::new() } else { vec![query] };
     let (series, history) = join(

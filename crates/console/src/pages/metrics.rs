@@ -92,8 +92,7 @@ pub async fn one(ctx: &Ctx<'_>) -> Told<Page> {
     Ok(Page::new(name, body).under("Metrics", "/metrics"))
 }
 
-#[allow(clippy::ptr_arg)]
-fn drawn(all: &Vec<metrics::Series>, name: &str, statistic: &str, period: i64) -> Markup {
+fn drawn(all: &[metrics::Series], name: &str, statistic: &str, period: i64) -> Markup {
     html! { @for series in all { (chart(name, &format!("{statistic} of {period} s"), &[(statistic, series)])) } }
 }
 

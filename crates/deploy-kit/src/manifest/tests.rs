@@ -15,11 +15,14 @@ fn with(more: &str) -> String {
 
 #[test]
 fn what_svc_init_writes_is_read_back() {
-    for kind in Kind::ALL {
+    for (kind, dir) in Kind::ALL
+        .into_iter()
+        .flat_map(|kind| ["3-microservices/services/posts", "my app: it's #1"].map(|dir| (kind, dir)))
+    {
         let new = NewService {
             name: "posts".into(),
             kind,
-            image: NewImage::Dockerfile("3-microservices/services/posts/Dockerfile".into()),
+            image: NewImage::Dockerfile(format!("{dir}/Dockerfile")),
             port: Some(3000),
             platform: Platform::X86,
             path: "posts".into(),
@@ -27,7 +30,7 @@ fn what_svc_init_writes_is_read_back() {
         let service = read(&new_service(&new)).unwrap();
         assert_eq!((service.kind, service.main.port, service.exec), (kind, Some(3000), true));
         let Image::Build(build) = &service.main.image else { panic!("{service:?}") };
-        assert_eq!(build.context, "3-microservices/services/posts");
+        assert_eq!(build.context, dir);
         assert_eq!(service.http.is_some(), kind == Kind::LoadBalanced);
         assert_eq!(service.network.connect, Some(Connect { alias: None }));
     }

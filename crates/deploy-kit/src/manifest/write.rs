@@ -1,6 +1,7 @@
 //! The manifests that `svc init` and `env init` write.
 
 use super::{Kind, Platform};
+use crate::template::yaml::scalar;
 use std::fmt::Write as _;
 
 /// What a new service's manifest says.
@@ -46,10 +47,14 @@ pub fn new_service(new: &NewService) -> String {
     out.push_str("# The image and where it listens.\nimage:\n");
     match &new.image {
         NewImage::Dockerfile(path) => {
-            let _ = writeln!(out, "  # The Dockerfile, from here; its directory is the context.\n  build: {path}");
+            let _ = writeln!(
+                out,
+                "  # The Dockerfile, from here; its directory is the context.\n  build: {}",
+                scalar(path)
+            );
         }
         NewImage::Location(location) => {
-            let _ = writeln!(out, "  location: {location}");
+            let _ = writeln!(out, "  location: {}", scalar(location));
         }
     }
     if let Some(port) = new.port {

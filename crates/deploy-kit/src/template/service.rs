@@ -58,7 +58,7 @@ pub fn service(service: &Service, deployed: &Deployed) -> Result<String, Misplac
         }
     }
     for (id, metric, value) in alarms(service) {
-        resources.set(id, alarm(&making, metric, value));
+        resources.set(id, alarm(metric, value));
     }
     resources.explain("The tasks.", "Service", ecs_service(&making, waits_for));
     if let Count::Scaled(scaling) = &service.count {
@@ -156,7 +156,7 @@ fn alarm_name(metric: &str) -> Out {
     sub(&format!("${{AppName}}-${{EnvName}}-${{WorkloadName}}-{metric}"))
 }
 
-fn alarm(_making: &Making<'_>, metric: &str, percent: u64) -> Out {
+fn alarm(metric: &str, percent: u64) -> Out {
     map! {"Type" => "AWS::CloudWatch::Alarm", "Properties" => map! {
         "AlarmName" => alarm_name(metric),
         "AlarmDescription" => "Rolls a deployment back",

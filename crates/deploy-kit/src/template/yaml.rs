@@ -219,7 +219,7 @@ impl Out {
 }
 
 /// A text as it must be written so that every reader of YAML reads this text.
-fn scalar(text: &str) -> String {
+pub(crate) fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
     let word = text.to_ascii_lowercase();
     let means_else = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&word.as_str());
