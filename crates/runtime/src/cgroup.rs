@@ -19,6 +19,10 @@ pub const DEFAULT_PIDS: u32 = 4096;
 /// `cpuacct` counts processor time in version 1; version 2 has it in every group.
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "pids"];
 
+/// How long the kernel may take to end all that was killed in a group: a fork bomb's processes need seconds on a busy
+/// machine.
+const LONGEST_END: Duration = Duration::from_secs(20);
+
 /// The hierarchies that are mounted and of use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchies {
@@ -280,15 +284,16 @@ impl Group {
     /// Kills what is left in the group and below, and removes it; then the groups above it as far
     /// as they are empty.
     pub fn remove(&self) -> io::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + LONGEST_END;
         for root in self.hierarchies.roots() {
             let directory = root.join(&self.relative);
-            loop {
-                match remove_tree(&directory) {
-                    Ok(()) => break,
-                    Err(e) if Instant::now() > deadline => return Err(e),
-                    Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            let mut wait = Duration::from_millis(1);
+            while let Err(error) = remove_tree(&directory) {
+                if Instant::now() > deadline {
+                    return Err(error);
                 }
+                std::thread::sleep(wait);
+                wait = (wait * 2).min(Duration::from_millis(50));
             }
             let mut above = self.relative.parent();
             while let Some(parent) = above.filter(|p| !p.as_os_str().is_empty()) {
