@@ -3,7 +3,7 @@
 use crate::pattern::{is_pattern, matches};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,22 @@ pub(crate) enum SourceError {
     Bad(String),
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
+}
+
+/// How files begin that ADD unpacks: gzip, bzip2, xz, zstd. A tar stream says so at [`TAR`].
+const PACKED: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+const TAR: (usize, &[u8]) = (257, b"ustar");
+
+impl Node {
+    /// Whether it is a file that ADD would unpack, by what is in it (Docker's Dockerfile reference, "ADD").
+    pub(crate) fn is_archive(&self) -> Result<bool, SourceError> {
+        let Self::File { source, .. } = self else { return Ok(false) };
+        let failed = |error| SourceError::Io { path: source.clone(), error };
+        let mut head = Vec::new();
+        let mut begin = fs::File::open(source).map_err(failed)?.take((TAR.0 + TAR.1.len()) as u64);
+        begin.read_to_end(&mut head).map_err(failed)?;
+        Ok(PACKED.iter().any(|magic| head.starts_with(magic)) || head.get(TAR.0..) == Some(TAR.1))
+    }
 }
 
 impl Context {

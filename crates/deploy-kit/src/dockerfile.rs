@@ -1,6 +1,7 @@
 //! Dockerfiles, as far as an image from scratch needs them.
 //!
-//! Served: `FROM scratch`, `ARG`, `COPY` (`--chown` with numbers, `--chmod`, `--link`), `ENV`, `EXPOSE`, `WORKDIR`,
+//! Served: `FROM scratch`, `ARG`, `COPY` (`--chown` with numbers, `--chmod`, `--link`), `ADD` of files that
+//! are no archives, `ENV`, `EXPOSE`, `WORKDIR`,
 //! `USER`, `ENTRYPOINT` and `CMD` in exec form, `LABEL`, `VOLUME`, `STOPSIGNAL`. Anything else is an error that says
 //! where it stands and what to do instead. The rules are those of Docker's Dockerfile reference.
 
@@ -37,6 +38,8 @@ pub enum Instruction {
         target: String,
         owner: (u32, u32),
         mode: Option<u32>,
+        /// It is an ADD, which would unpack an archive.
+        unpacks: bool,
     },
     Env(Vec<(String, String)>),
     /// `<port>/<protocol>`.

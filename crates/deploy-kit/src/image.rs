@@ -185,7 +185,10 @@ impl Builder<'_> {
         let layers = self.layers.len();
         let config = &mut self.image.config;
         match &step.instruction {
-            Instruction::Copy { sources, target, owner, mode } => self.copy(sources, target, *owner, *mode)?,
+            Instruction::Copy { sources, target, owner, mode, unpacks } => {
+                let found = self.found(sources, *unpacks)?;
+                self.copy(found, target, *owner, *mode)?;
+            }
             Instruction::Env(pairs) => {
                 for (name, value) in pairs {
                     let prefix = format!("{name}=");
@@ -215,19 +218,31 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// What the sources name; an archive that would be unpacked is refused.
+    fn found(&self, sources: &[String], unpacks: bool) -> Result<Vec<(String, Node)>, SourceError> {
+        let mut found = Vec::new();
+        for source in sources {
+            found.extend(self.context.find(source)?);
+        }
+        for (path, node) in found.iter().filter(|_| unpacks) {
+            if node.is_archive()? {
+                let message =
+                    format!("{path} is an archive, which ADD unpacks: unpack it before, and COPY what is in it");
+                return Err(SourceError::Bad(message));
+            }
+        }
+        Ok(found)
+    }
+
     fn copy(
         &mut self,
-        sources: &[String],
+        found: Vec<(String, Node)>,
         target: &str,
         owner: (u32, u32),
         mode: Option<u32>,
     ) -> Result<(), SourceError> {
         let into_dir = target.ends_with('/') || target == "." || target.ends_with("/.");
         let target = absolute(&self.image.config.working_dir, target)?;
-        let mut found = Vec::new();
-        for source in sources {
-            found.extend(self.context.find(source)?);
-        }
         if found.len() > 1 && !into_dir {
             return Err(SourceError::Bad(format!(
                 "the pattern names {} files, so its target is a directory: write /{target}/",
@@ -268,19 +283,13 @@ impl Builder<'_> {
         let json = |error: serde_json::Error| BuildError::Io { path: PathBuf::new(), source: error.into() };
         let config = serde_json::to_vec(&self.image).map_err(json)?;
         let config_digest = sha256(&config);
-        let layer = |layer: &'_ Layer| -> (usize, &'static str) { (layer.bytes.len(), layer.media_type) };
+        let layers = self.layers.iter();
+        let layers = layers.map(|l| Descriptor { media_type: l.media_type, digest: &l.digest, size: l.bytes.len() });
         let manifest = Manifest {
             schema_version: 2,
             media_type: MANIFEST_TYPE,
             config: Descriptor { media_type: CONFIG_TYPE, digest: &config_digest, size: config.len() },
-            layers: self
-                .layers
-                .iter()
-                .map(|l| {
-                    let (size, media_type) = layer(l);
-                    Descriptor { media_type, digest: &l.digest, size }
-                })
-                .collect(),
+            layers: layers.collect(),
         };
         let manifest = serde_json::to_vec(&manifest).map_err(json)?;
         Ok(BuiltImage { config_digest, digest: sha256(&manifest), manifest, config, layers: self.layers })

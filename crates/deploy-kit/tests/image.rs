@@ -156,6 +156,9 @@ fn targets() {
     // A name longer than a tar header holds.
     let long = format!("/{}/{}", "n".repeat(90), "m".repeat(90));
     assert_eq!(paths(&format!("COPY a.txt {long}"))[1], format!("{} 644 0:0", &long[1..]));
+    // ADD of what is no archive is COPY.
+    assert_eq!(paths("ADD --chmod=600 a.txt b.txt /t/"), ["t/ 755 0:0", "t/a.txt 600 0:0", "t/b.txt 600 0:0"]);
+    assert_eq!(paths("ADD d /e"), paths("COPY d /e"));
     // Nothing added, no layer.
     assert!(made("FROM scratch\nCMD [\"/x\"]", &context).unwrap().layers.is_empty());
 }
@@ -164,7 +167,14 @@ fn targets() {
 fn bad_input() {
     let dir = tempfile::tempdir().unwrap();
     let context = context(dir.path(), &["a.txt", "b.txt", "d/x"]).with_file("gone", "/nonexistent/file", 0o755);
+    fs::write(dir.path().join("packed"), b"\x1f\x8b\x08").unwrap();
+    let mut tar = tar::Builder::new(fs::File::create(dir.path().join("streamed")).unwrap());
+    tar.append_data(&mut tar::Header::new_ustar(), "x", &b""[..]).unwrap();
+    tar.finish().unwrap();
+    assert!(made("FROM scratch\nCOPY packed streamed /x/", &context).is_ok());
     for (text, says) in [
+        ("FROM scratch\nADD packed /x", "Dockerfile:2: packed is an archive, which ADD unpacks"),
+        ("FROM scratch\nADD a.txt streamed /x/", "Dockerfile:2: streamed is an archive, which ADD unpacks"),
         ("FROM scratch\nCOPY none /x", "Dockerfile:2: none is not in the context"),
         ("FROM scratch\n\nCOPY ../x /x", "Dockerfile:3: ../x is outside the context"),
         ("FROM scratch\nCOPY *.md /x/", "Dockerfile:2: nothing in the context matches *.md"),

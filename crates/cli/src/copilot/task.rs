@@ -228,7 +228,7 @@ async fn prepare(session: &Session, workspace: &Workspace, name: &str, arguments
         target: None,
         cache_from: Vec::new(),
     };
-    let platform = if cfg!(target_arch = "aarch64") { Platform::Arm } else { Platform::X86 };
+    let platform = Platform::here();
     let order = image::Order { root: &workspace.root, build: &build, platform, repository: &repository, tag: "latest" };
     image::provide(session, &order).await
 }

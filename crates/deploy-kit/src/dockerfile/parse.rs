@@ -48,7 +48,7 @@ impl Reader<'_> {
             return Err(format!("{} has no arguments", raw.keyword));
         }
         Ok(Some(match raw.keyword.as_str() {
-            "COPY" => copy(rest, variables)?,
+            keyword @ ("COPY" | "ADD") => copy(keyword, rest, variables)?,
             "ENV" => {
                 let pairs = pairs(rest, variables, "ENV")?;
                 self.env.extend(pairs.iter().map(|(name, _)| name.clone()));
@@ -68,7 +68,6 @@ impl Reader<'_> {
                     "RUN is not supported, as the image starts empty: run it before, and COPY what came of it".into()
                 );
             }
-            "ADD" => return Err("ADD is not supported: unpack or fetch it before, and use COPY".into()),
             "HEALTHCHECK" => {
                 return Err("HEALTHCHECK is not supported, and Amazon ECS does not look at it: put healthCheck into the task definition".into());
             }
@@ -129,7 +128,10 @@ impl Reader<'_> {
     }
 }
 
-fn copy(rest: &str, variables: &Variables) -> Result<Instruction, String> {
+/// What ADD unpacks, by the name; the builder looks at what is in the files, too.
+const ARCHIVES: [&str; 8] = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst"];
+
+fn copy(keyword: &str, rest: &str, variables: &Variables) -> Result<Instruction, String> {
     let mut rest = rest;
     let (mut owner, mut mode) = ((0, 0), None);
     while rest.starts_with("--") {
@@ -145,24 +147,35 @@ fn copy(rest: &str, variables: &Variables) -> Result<Instruction, String> {
                         format!("--chmod={value}: write permission bits in octal, as in --chmod=755")
                     })?);
             }
-            Some(("--from", _)) => return Err(format!("COPY {flag} is not supported: {TWO_STAGES}")),
+            Some(("--from", _)) if keyword == "COPY" => {
+                return Err(format!("COPY {flag} is not supported: {TWO_STAGES}"));
+            }
             // What it speeds up is not there; the result is the same.
             None if flag == "--link" => {}
-            _ => return Err(format!("COPY {flag} is not supported")),
+            _ => return Err(format!("{keyword} {flag} is not supported")),
         }
     }
     if rest.contains("<<") {
         return Err("a here-document is not supported: put it into a file of the context".to_owned());
     }
-    let mut paths = if rest.starts_with('[') { json("COPY", rest)? } else { words(rest, variables)? };
+    let mut paths = if rest.starts_with('[') { json(keyword, rest)? } else { words(rest, variables)? };
     let target = paths.pop().unwrap_or_default();
     if paths.is_empty() {
-        return Err("COPY needs a source and a target".to_owned());
+        return Err(format!("{keyword} needs a source and a target"));
     }
     if paths.len() > 1 && !target.ends_with('/') {
-        return Err(format!("COPY has several sources, so its target is a directory: write {target}/"));
+        return Err(format!("{keyword} has several sources, so its target is a directory: write {target}/"));
     }
-    Ok(Instruction::Copy { sources: paths, target, owner, mode })
+    let unpacks = keyword == "ADD";
+    for source in paths.iter().filter(|_| unpacks) {
+        if source.contains("://") || source.starts_with("git@") {
+            return Err(format!("ADD {source} is not supported: fetch it before, and COPY it"));
+        }
+        if ARCHIVES.iter().any(|end| source.ends_with(end)) {
+            return Err(format!("ADD {source} is not supported: unpack it before, and COPY what is in it"));
+        }
+    }
+    Ok(Instruction::Copy { sources: paths, target, owner, mode, unpacks })
 }
 
 fn exec_form(keyword: &str, rest: &str) -> Result<Vec<String>, String> {
@@ -250,6 +263,7 @@ ENV PORT=3000 GREETING="hello world"
 ENV OLD some words
 COPY --chown=10:20 --chmod=0755 --link bin/$NAME /bin/${NAME}
 COPY ["with blank", "/a b/"]
+ADD --chown=1 db.json /data/
 EXPOSE $PORT 53/UDP
 WORKDIR /srv
 USER 1000:1000
@@ -273,8 +287,22 @@ CMD []
                     target: "/bin/api".into(),
                     owner: (10, 20),
                     mode: Some(0o755),
+                    unpacks: false,
                 },
-                Instruction::Copy { sources: list(&["with blank"]), target: "/a b/".into(), owner: (0, 0), mode: None },
+                Instruction::Copy {
+                    sources: list(&["with blank"]),
+                    target: "/a b/".into(),
+                    owner: (0, 0),
+                    mode: None,
+                    unpacks: false,
+                },
+                Instruction::Copy {
+                    sources: list(&["db.json"]),
+                    target: "/data/".into(),
+                    owner: (1, 1),
+                    mode: None,
+                    unpacks: true,
+                },
                 Instruction::Expose(list(&["3000/tcp", "53/udp"])),
                 Instruction::Workdir("/srv".into()),
                 Instruction::User("1000:1000".into()),
@@ -314,7 +342,10 @@ CMD []
             ("FROM --platform=linux/arm64 scratch", ":1: --platform=linux/arm64 is not supported"),
             ("FROM scratch\nFROM scratch", ":2: one FROM is supported"),
             ("FROM scratch\n\nRUN make", ":3: RUN is not supported"),
-            ("FROM scratch\nADD x /", ":2: ADD is not supported"),
+            ("FROM scratch\nADD https://a.example/x /", "fetch it before"),
+            ("FROM scratch\nADD a.json x.tar.gz /", ":2: ADD x.tar.gz is not supported: unpack it before"),
+            ("FROM scratch\nADD --checksum=sha256:0 x /", ":2: ADD --checksum=sha256:0 is not supported"),
+            ("FROM scratch\nADD x", ":2: ADD needs a source and a target"),
             ("FROM scratch\nHEALTHCHECK CMD x", "task definition"),
             ("FROM scratch\nSHELL [\"sh\"]", ":2: SHELL is not supported"),
             ("FROM scratch\nONBUILD COPY a b", ":2: ONBUILD is not supported"),

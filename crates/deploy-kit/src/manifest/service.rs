@@ -98,6 +98,11 @@ impl Kind {
 }
 
 impl Platform {
+    /// This machine's.
+    pub fn here() -> Self {
+        if cfg!(target_arch = "aarch64") { Self::Arm } else { Self::X86 }
+    }
+
     /// As images name it.
     pub fn image(self) -> &'static str {
         match self {

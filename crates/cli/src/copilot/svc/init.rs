@@ -128,7 +128,7 @@ fn describe(workspace: &Workspace, name: &str, arguments: &InitArguments) -> Res
     let others = workspace.services()?;
     let first = !others.iter().any(|(_, kind)| kind == Kind::LoadBalanced.name());
     let path = if first { "/".to_owned() } else { name.to_owned() };
-    let platform = if cfg!(target_arch = "aarch64") { Platform::Arm } else { Platform::X86 };
+    let platform = Platform::here();
     Ok(NewService { name: name.to_owned(), kind, image, port, platform, path })
 }
 
