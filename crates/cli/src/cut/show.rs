@@ -62,7 +62,8 @@ pub fn entry(entry: &Entry) -> String {
     let seconds = entry.at_ms.rem_euclid(86_400_000) / 1000;
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let millis = entry.at_ms.rem_euclid(1000);
-    format!("{hours:02}:{minutes:02}:{rest:02}.{millis:03}Z  {:<9} {}", entry.state, entry.message)
+    let line = format!("{hours:02}:{minutes:02}:{rest:02}.{millis:03}Z  {:<9} {}", entry.state, entry.message);
+    line.trim_end().to_owned()
 }
 
 /// What moves between journal entries, on one line.

@@ -138,11 +138,14 @@ pub fn median(figures: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// What was not measured, as where the tour stops before the cuts, is left out.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use crate::tour::screen::shown;
         writeln!(f, "Report")?;
-        writeln!(f, "  {:<10} {:>10} {:>8} {:>10} {:>10}", "requests", "sent", "failed", "p50", "p99")?;
+        if !self.requests.is_empty() {
+            writeln!(f, "  {:<10} {:>10} {:>8} {:>10} {:>10}", "requests", "sent", "failed", "p50", "p99")?;
+        }
         for (label, r) in &self.requests {
             writeln!(f, "  {label:<10} {:>10} {:>8} {:>7.2} ms {:>7.2} ms", r.sent, r.failed, r.p50_ms, r.p99_ms)?;
         }
@@ -171,7 +174,9 @@ impl fmt::Display for Report {
                 cut.reads_compared
             )?;
         }
-        writeln!(f, "  failures outside the killed service: {}", self.failures_elsewhere)?;
+        if !self.requests.is_empty() {
+            writeln!(f, "  failures outside the killed service: {}", self.failures_elsewhere)?;
+        }
         if let Some(killed) = &self.killed {
             writeln!(
                 f,
@@ -182,7 +187,9 @@ impl fmt::Display for Report {
                 shown(killed.replaced_after)
             )?;
         }
-        writeln!(f, "  answers of monolith and services compared: {} equal", self.answers_compared)?;
+        if self.answers_compared > 0 {
+            writeln!(f, "  answers of monolith and services compared: {} equal", self.answers_compared)?;
+        }
         writeln!(f, "  isolation: {}", self.isolation)?;
         let t = &self.times;
         writeln!(f, "  times")?;
@@ -206,19 +213,23 @@ impl fmt::Display for Report {
             ("task start → healthy", &self.task_starts_ms),
             ("the same with its image unpacked first", &self.first_task_starts_ms),
         ] {
-            writeln!(f, "    {name:<36} {:>6.1} ms  (median of {})", median(figures), figures.len())?;
+            if !figures.is_empty() {
+                writeln!(f, "    {name:<36} {:>6.1} ms  (median of {})", median(figures), figures.len())?;
+            }
         }
         let m = &self.memory;
-        writeln!(
-            f,
-            "  memory: {:.1} MiB in all (serve {:.1}, proxy {:.1}, holder {:.1}, {} shims {:.1})",
-            mib(m.total_kib()),
-            mib(m.serve_kib),
-            mib(m.proxy_kib),
-            mib(m.holder_kib),
-            m.shims,
-            mib(m.shims_kib)
-        )?;
+        if m.total_kib() > 0 {
+            writeln!(
+                f,
+                "  memory: {:.1} MiB in all (serve {:.1}, proxy {:.1}, holder {:.1}, {} shims {:.1})",
+                mib(m.total_kib()),
+                mib(m.serve_kib),
+                mib(m.proxy_kib),
+                mib(m.holder_kib),
+                m.shims,
+                mib(m.shims_kib)
+            )?;
+        }
         match &self.leftovers {
             None => writeln!(f, "  left running, as asked"),
             Some(left) if left.is_empty() => writeln!(f, "  left over: nothing"),
@@ -234,6 +245,12 @@ fn mib(kib: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_measured_is_not_told() {
+        let report = Report { isolation: "none".into(), ..Report::default() };
+        assert_eq!(report.to_string(), "Report\n  isolation: none\n  times\n  left running, as asked\n");
+    }
 
     #[test]
     fn the_median_is_the_middle_one() {
