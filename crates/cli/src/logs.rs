@@ -14,8 +14,8 @@ use std::time::Duration;
 
 /// How often new lines are asked for.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A line may come so much later than others of its time, in milliseconds.
-const LATE: i64 = 5_000;
+/// A line may come so much later than others of its time, in milliseconds: on AWS they come in batches of 5 s.
+const LATE: i64 = 10_000;
 
 pub struct Request {
     pub service: String,

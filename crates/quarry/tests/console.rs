@@ -79,6 +79,7 @@ fn only_whoever_has_a_link_or_a_key_sees_it() {
         "/no/such/page",
         "/clusters/none",
         "/clusters/none/tasks",
+        "/clusters/none/create-service",
         "/clusters/none/services/none",
         "/task-definitions/none/1",
         "/load-balancers/none",

@@ -38,9 +38,14 @@ async fn describe(api: &Api, names: Value) -> Told<Vec<Value>> {
     Ok(api.ask::<DescribeClusters>(json!({"clusters": names})).await?.list("clusters").to_vec())
 }
 
-pub async fn one(ctx: &Ctx<'_>, name: &str) -> Told<Page> {
+/// A cluster that is there.
+pub async fn named(api: &Api, name: &str) -> Told<Value> {
     let missing = || Trouble::Missing(format!("cluster {name}"));
-    let cluster = describe(ctx.api, json!([name])).await?.into_iter().next().ok_or_else(missing)?;
+    describe(api, json!([name])).await?.into_iter().next().ok_or_else(missing)
+}
+
+pub async fn one(ctx: &Ctx<'_>, name: &str) -> Told<Page> {
+    let cluster = named(ctx.api, name).await?;
     let (services, instances, used) =
         join3(overview::services_of(ctx.api, name), instances(ctx.api, name), usage(ctx.api, name, None)).await;
     let own = format!("/clusters/{}", encoded(name));

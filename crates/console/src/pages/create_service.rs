@@ -1,10 +1,10 @@
 //! The form that makes a service.
 
-use super::Ctx;
+use super::{Ctx, clusters};
 use crate::api::{Data, Told, short};
 use crate::form::encoded;
 use crate::html::{self, Page, section};
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 use maud::html;
 use quarry_aws::ecs::op::ListTaskDefinitions;
 use quarry_aws::elbv2::op::DescribeTargetGroups;
@@ -14,7 +14,8 @@ use serde_json::json;
 const REVISIONS: i64 = 100;
 
 pub async fn page(ctx: &Ctx<'_>, cluster: &str) -> Told<Page> {
-    let (definitions, groups) = try_join(
+    let (_, definitions, groups) = try_join3(
+        clusters::named(ctx.api, cluster),
         ctx.api.ask::<ListTaskDefinitions>(json!({"sort": "DESC", "maxResults": REVISIONS})),
         ctx.api.all::<DescribeTargetGroups>(json!({}), "TargetGroups"),
     )
