@@ -39,8 +39,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use watch::*;
 
-/// Within this time after a fault everything is as wanted again.
-const CONVERGES: Duration = Duration::from_secs(20);
+/// Within this time after a fault everything is as wanted again: a program that had only just begun when it was asked to
+/// end heeds no signal as the first process of its namespace, and is killed after its `stopTimeout` of 30 s.
+const CONVERGES: Duration = Duration::from_secs(45);
 
 /// splitmix64: the same faults in the same order for the same seed.
 struct Dice(u64);
