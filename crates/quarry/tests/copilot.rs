@@ -10,8 +10,8 @@ mod project;
 mod stage;
 
 use project::{Project, left_over, template};
-use quarry_testkit::Platform;
 use quarry_testkit::tls::Relay;
+use quarry_testkit::{Platform, wait_for};
 use serde_json::Value;
 
 /// The tutorial's second and third module: the monolith, then posts, threads and users out of it.
@@ -126,6 +126,11 @@ fn a_manifest_is_carried_out_and_what_is_not_is_refused() {
     assert!(project.get(&url, "/front/ask/mailer:3000").unwrap().contains("mailer /asked"));
     project.scales("front", 1, 3);
 
+    // The helper's first line is older than the main container's.
+    wait_for("the lines of both containers", || {
+        let said = run("svc logs --name front --env test");
+        ["listening on 3000", "listening on 3100"].iter().all(|line| said.contains(line)).then_some(())
+    });
     let template = run("svc package --name front --env test");
     assert!(template.contains("AWS::ApplicationAutoScaling::ScalingPolicy"), "{template}");
     let said = run(
