@@ -34,7 +34,9 @@ impl Project {
             std::fs::write(at.join("Dockerfile"), dockerfile).unwrap();
         }
         std::fs::remove_file(program).unwrap();
-        Self { dir, platform: Platform::start(EXE).unwrap(), shell: Vec::new() }
+        // Alarms that may roll a deployment back are watched for three minutes after it.
+        let platform = Platform::start_as(EXE, None, &["--scaling-speed", "60"]).unwrap();
+        Self { dir, platform, shell: Vec::new() }
     }
 
     pub fn root(&self) -> PathBuf {
