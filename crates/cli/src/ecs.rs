@@ -8,8 +8,11 @@ use quarry_client::Client;
 /// ECS describes at most this many tasks, or container instances, at once.
 pub const AT_ONCE: usize = 100;
 
-/// The ARNs of all clusters.
-pub async fn clusters(aws: &Client) -> Result<Vec<String>> {
+/// The one that is named, or the ARNs of all clusters.
+pub async fn clusters(aws: &Client, named: Option<&str>) -> Result<Vec<String>> {
+    if let Some(named) = named {
+        return Ok(vec![named.to_owned()]);
+    }
     let pages = aws.paginate::<ListClusters>(Default::default()).await?;
     Ok(pages.into_iter().flat_map(|page| page.cluster_arns.unwrap_or_default()).collect())
 }

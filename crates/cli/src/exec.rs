@@ -122,10 +122,7 @@ impl Drop for Raw {
 
 /// The task that is meant, or the first of the service that takes commands.
 pub async fn find(aws: &Client, request: &Request) -> Result<Task> {
-    let clusters = match &request.cluster {
-        Some(cluster) => vec![cluster.clone()],
-        None => ecs::clusters(aws).await?,
-    };
+    let clusters = ecs::clusters(aws, request.cluster.as_deref()).await?;
     let mut running = Vec::new();
     for cluster in clusters {
         let input = ListTasksRequest { cluster: Some(cluster), ..Default::default() };

@@ -61,10 +61,7 @@ pub async fn run(aws: &Client, request: &Request) -> Result<()> {
 }
 
 async fn find(aws: &Client, request: &Request) -> Result<Service> {
-    let clusters = match &request.cluster {
-        Some(cluster) => vec![cluster.clone()],
-        None => ecs::clusters(aws).await?,
-    };
+    let clusters = ecs::clusters(aws, request.cluster.as_deref()).await?;
     let mut found = Vec::new();
     for cluster in &clusters {
         let input = DescribeServicesRequest {

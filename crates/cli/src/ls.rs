@@ -81,7 +81,7 @@ async fn gather(connection: &Connection) -> Result<Listing> {
         tasks: Vec::new(),
         container_instances: Vec::new(),
     };
-    for cluster in ecs::clusters(&aws).await? {
+    for cluster in ecs::clusters(&aws, None).await? {
         services(&aws, &cluster, &mut listing.services).await?;
         tasks(&aws, &cluster, &mut listing.tasks).await?;
         instances(&aws, &cluster, &mut listing.container_instances).await?;

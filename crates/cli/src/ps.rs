@@ -29,7 +29,7 @@ pub async fn run(connection: &Connection, all: bool, as_json: bool) -> Result<()
 
 async fn gather(aws: &Client, status: &str) -> Result<Vec<Task>> {
     let mut found = Vec::new();
-    for cluster in ecs::clusters(aws).await? {
+    for cluster in ecs::clusters(aws, None).await? {
         let input =
             ListTasksRequest { cluster: Some(cluster), desired_status: Some(status.into()), ..Default::default() };
         found.extend(ecs::tasks(aws, input).await?);

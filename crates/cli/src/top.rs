@@ -56,7 +56,7 @@ pub async fn run(connection: &Connection, interval: Duration, once: bool, json: 
 
 async fn gather(aws: &Client) -> Result<Vec<Row>> {
     let mut found = Vec::new();
-    for cluster in ecs::clusters(aws).await? {
+    for cluster in ecs::clusters(aws, None).await? {
         services(aws, &cluster, &mut found).await?;
     }
     let mut rows: Vec<_> = found.into_iter().map(|service| Row { service, cpu: None, memory: None }).collect();

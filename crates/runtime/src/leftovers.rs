@@ -52,8 +52,7 @@ fn processes(layout: &Layout, group: &str) -> Vec<Process> {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
         let place = entry.path();
         let stat = fs::read_to_string(place.join("stat")).unwrap_or_default();
-        // The command in parentheses may hold anything; after it come the state and the parent.
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let mut fields = crate::proc::fields(&stat);
         let zombie = fields.next() == Some("Z");
         let parent = fields.next().and_then(|p| p.parse().ok()).unwrap_or(0);
         let command = fs::read(place.join("cmdline")).unwrap_or_default();

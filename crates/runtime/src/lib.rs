@@ -17,6 +17,7 @@ mod leftovers;
 mod netlink;
 mod nursery;
 mod probe;
+mod proc;
 mod record;
 mod runtime;
 mod shim;

@@ -92,9 +92,7 @@ impl CommandLine {
     /// That of the calling process; a fork's child has its own at the same place.
     pub fn find() -> io::Result<Self> {
         let stat = std::fs::read_to_string("/proc/self/stat")?;
-        // The program's name in parentheses may hold anything; the fields after it begin with the third.
-        let after = stat.rsplit(')').next().unwrap_or_default();
-        let field = |n: usize| after.split_whitespace().nth(n - 3).and_then(|f| f.parse::<usize>().ok());
+        let field = |n: usize| crate::proc::fields(&stat).nth(n - 3).and_then(|f| f.parse::<usize>().ok());
         match (field(48), field(49)) {
             (Some(start), Some(end)) if start != 0 && end > start => Ok(Self { start, length: end - start }),
             _ => Err(io::Error::other("the kernel does not tell where the command line is")),

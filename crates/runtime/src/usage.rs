@@ -50,9 +50,7 @@ fn by_processes(pids: &[u32]) -> Option<Usage> {
 
 /// Of a process and of its children that ended, from `/proc/<pid>/stat`.
 fn cpu_ns(stat: &str) -> Option<u64> {
-    // The name in brackets may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let fields: Vec<&str> = crate::proc::fields(stat).collect();
     let ticks: Option<Vec<u64>> = fields.get(11..15)?.iter().map(|field| field.parse().ok()).collect();
     Some(ticks?.iter().sum::<u64>() * (1_000_000_000 / TICKS))
 }

@@ -44,7 +44,7 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
             && task.id.as_str() > after
             && service.as_ref().is_none_or(|of| task.service.as_ref().is_some_and(|(arn, _)| *arn == of.arn))
             && instance.is_none_or(|id| task.container_instance_arn.as_deref().map(short_name) == Some(id))
-            && input.family.as_deref().is_none_or(|family| family_of(task) == Some(family))
+            && input.family.as_deref().is_none_or(|family| task.family() == family)
             && input.started_by.as_ref().is_none_or(|by| task.started_by.as_ref() == Some(by))
             && input.launch_type.as_ref().is_none_or(|launch_type| task.launch_type.as_str() == launch_type)
     };
@@ -77,8 +77,4 @@ pub fn handle(ctx: &mut Ctx<'_>, input: ListTasksRequest) -> Result<ListTasksRes
     let arns: Vec<String> = ids.into_iter().map(|id| prefix.clone() + &id).collect();
     let next_token = arns.last().filter(|_| more).cloned();
     Ok(ListTasksResponse { task_arns: Some(arns), next_token })
-}
-
-fn family_of(task: &Task) -> Option<&str> {
-    short_name(&task.task_definition_arn).split(':').next()
 }

@@ -3,6 +3,7 @@
 use super::capacity::Launch;
 use crate::store::Item;
 use quarry_aws::ecs as aws;
+use quarry_domain::arn::short_name;
 use quarry_domain::placement::Demand;
 use quarry_domain::service::{Rollout, Throttle};
 use quarry_domain::task::{ContainerHealth, TaskEntry, TaskId};
@@ -470,6 +471,11 @@ impl LastStatus {
 }
 
 impl Task {
+    /// Of its task definition.
+    pub fn family(&self) -> &str {
+        short_name(&self.task_definition_arn).split(':').next().unwrap_or_default()
+    }
+
     /// Whether scaling, deployments and draining spare it.
     pub fn is_protected(&self, now_ms: i64) -> bool {
         self.protected_until_ms.is_some_and(|until| until > now_ms)

@@ -146,7 +146,6 @@ pub fn tell(ctx: &Ctx<'_>, task: &mut Task, healthy: bool) -> Result<bool> {
 
 /// What ECS says of a task in Cloud Map.
 fn attributes(ctx: &Ctx<'_>, task: &Task, service: Option<&Service>) -> BTreeMap<String, String> {
-    let family = short_name(&task.task_definition_arn).split(':').next().unwrap_or_default();
     let port = task.registry.as_ref().and_then(|registry| registry.port);
     let pairs = [
         ("AWS_INSTANCE_IPV4", task.private_address.map(|address| address.to_string())),
@@ -156,7 +155,7 @@ fn attributes(ctx: &Ctx<'_>, task: &Task, service: Option<&Service>) -> BTreeMap
         ("EC2_INSTANCE_ID", task.ec2_instance_id.clone()),
         ("ECS_CLUSTER_NAME", Some(short_name(&task.cluster_arn).to_owned())),
         ("ECS_SERVICE_NAME", service.map(|service| service.name.clone())),
-        ("ECS_TASK_DEFINITION_FAMILY", Some(family.to_owned())),
+        ("ECS_TASK_DEFINITION_FAMILY", Some(task.family().to_owned())),
     ];
     pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

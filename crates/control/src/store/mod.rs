@@ -12,7 +12,7 @@ pub mod tally;
 use crate::wake::Wake;
 use cache::Cache;
 use feed::{Change, Feed, Feeds};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, TransactionBehavior, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::{Cell, RefCell};
@@ -312,7 +312,7 @@ impl<'a> Tx<'a> {
 
     /// [`get`](Self::get) without a copy.
     pub fn find<T: Item>(&self, key: &str) -> Result<Option<Arc<T>>, StoreError> {
-        let rows = self.rows("SELECT seq, version FROM item WHERE kind = ?1 AND key = ?2", T::KIND, key)?;
+        let rows = self.rows("SELECT seq, version FROM item WHERE kind = ?1 AND key = ?2", params![T::KIND, key])?;
         Ok(self.decoded(&rows)?.pop())
     }
 
@@ -320,7 +320,7 @@ impl<'a> Tx<'a> {
     pub fn shared<T: Item>(&self) -> Result<Arc<Vec<Arc<T>>>, StoreError> {
         self.derived(T::KIND, &[T::KIND], || {
             let statement = "SELECT seq, version FROM item INDEXED BY item_by_parent WHERE kind = ?1 AND ?2 = ''";
-            let mut rows = self.rows(statement, T::KIND, "")?;
+            let mut rows = self.rows(statement, params![T::KIND, ""])?;
             rows.sort_unstable();
             self.decoded(&rows)
         })
@@ -329,23 +329,20 @@ impl<'a> Tx<'a> {
     /// [`children`](Self::children) without copies.
     pub fn children_of<T: Item>(&self, parent: &str) -> Result<Vec<Arc<T>>, StoreError> {
         let statement = "SELECT seq, version FROM item WHERE kind = ?1 AND parent = ?2 ORDER BY seq";
-        self.decoded(&self.rows(statement, T::KIND, parent)?)
+        self.decoded(&self.rows(statement, params![T::KIND, parent])?)
     }
 
     /// At most `most` of a kind under one parent whose keys come after `after`, in the order of their keys.
     pub fn children_after<T: Item>(&self, parent: &str, after: &str, most: usize) -> Result<Vec<Arc<T>>, StoreError> {
         let statement =
             "SELECT seq, version FROM item WHERE kind = ?1 AND parent = ?2 AND key > ?3 ORDER BY key LIMIT ?4";
-        let mut statement = self.connection.prepare_cached(statement)?;
-        let rows =
-            statement.query_map(params![T::KIND, parent, after, most as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        self.decoded(&rows.collect::<Result<Vec<_>, _>>()?)
+        self.decoded(&self.rows(statement, params![T::KIND, parent, after, most as i64])?)
     }
 
     /// Those of a kind with this [owner](Item::owner), which is not empty, oldest first.
     pub fn owned<T: Item>(&self, owner: &str) -> Result<Vec<Arc<T>>, StoreError> {
         let statement = "SELECT seq, version FROM item WHERE kind = ?1 AND owner = ?2 AND owner <> '' ORDER BY seq";
-        self.decoded(&self.rows(statement, T::KIND, owner)?)
+        self.decoded(&self.rows(statement, params![T::KIND, owner])?)
     }
 
     /// What `make` makes of all records of these kinds and of nothing else: made again only after one has changed.
@@ -384,9 +381,9 @@ impl<'a> Tx<'a> {
     }
 
     /// Row and version of each.
-    fn rows(&self, statement: &str, kind: &str, of: &str) -> Result<Vec<(i64, i64)>, StoreError> {
+    fn rows(&self, statement: &str, parameters: &[&dyn ToSql]) -> Result<Vec<(i64, i64)>, StoreError> {
         let mut statement = self.connection.prepare_cached(statement)?;
-        let rows = statement.query_map(params![kind, of], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = statement.query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.map(|row| Ok(row?)).collect()
     }
 
