@@ -6,14 +6,15 @@
 
 mod export;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{
     FutureExt, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
@@ -32,7 +33,7 @@ pub struct Telemetry(SdkTracerProvider);
 struct State {
     tracer: SdkTracer,
     /// What the service's database is called in traces.
-    database: String,
+    database: Arc<str>,
     /// The share is ours to decide, not a sampler's of the environment.
     decides: bool,
 }
@@ -42,6 +43,9 @@ static STATE: OnceLock<State> = OnceLock::new();
 
 /// Requests of a trace that nobody has decided about: this share is recorded.
 const SHARE: f64 = 0.05;
+
+/// Stands for methods that the conventions do not name.
+const OTHER: &str = "_OTHER";
 
 thread_local! {
     /// The id of the trace that the next span without a parent belongs to.
@@ -95,11 +99,12 @@ impl Telemetry {
             .with_batch_exporter(exporter);
         let decides = std::env::var_os("OTEL_TRACES_SAMPLER").is_none();
         if decides {
-            // What comes to it without a decision is in the share.
-            provider = provider.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
+            // What comes to it is what `begin` lets through.
+            provider = provider.with_sampler(Sampler::AlwaysOn);
         }
         let provider = provider.build();
-        let _ = STATE.set(State { tracer: provider.tracer("board"), database: format!("{service}.db"), decides });
+        let _ =
+            STATE.set(State { tracer: provider.tracer("board"), database: format!("{service}.db").into(), decides });
         Telemetry(provider)
     }
 
@@ -133,7 +138,7 @@ pub async fn serve(request: Request, next: Next) -> Response {
 /// The request's span, in a context; `None` where who asks does not record it.
 fn begin(state: &State, request: &Request) -> Option<Context> {
     let (headers, none) = (request.headers(), Context::new());
-    let given = headers.get(TRACE_HEADER).and_then(|value| Given::parse(value.to_str().ok()?));
+    let given = headers.get(TRACE_HEADER).and_then(|value| Given::parse(value.as_bytes()));
     let parent = match given {
         Some(Given { sampled: Some(false), .. }) => return None,
         Some(Given { trace, parent: Some(parent), sampled: Some(true) }) => {
@@ -146,26 +151,50 @@ fn begin(state: &State, request: &Request) -> Option<Context> {
         }
         None => {
             let told = TraceContextPropagator::new().extract_with_context(&none, &Fields(headers));
-            if !told.has_active_span() {
+            let (is_valid, is_sampled) = {
+                let span = told.span();
+                (span.span_context().is_valid(), span.span_context().is_sampled())
+            };
+            if !is_valid {
                 undecided(state, RandomIdGenerator::default().new_trace_id())?;
+            } else if !is_sampled && state.decides {
+                // No span, but the next service is told so.
+                return Some(told);
             }
             told
         }
     };
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let attributes = [
-        KeyValue::new("http.request.method", request.method().to_string()),
+    let method = method(request.method());
+    let mut attributes = Vec::with_capacity(6);
+    attributes.extend([
+        KeyValue::new("http.request.method", method),
         KeyValue::new("url.scheme", "http"),
         KeyValue::new("server.address", host.to_owned()),
         KeyValue::new("url.path", request.uri().path().to_owned()),
         KeyValue::new("http.route", route.to_owned()),
-    ];
-    let name = format!("{} {route}", request.method());
+    ]);
+    let name = if method == OTHER { "HTTP" } else { method };
+    let name = [name, " ", route].concat();
     let builder = state.tracer.span_builder(name).with_kind(SpanKind::Server).with_attributes(attributes);
     let span = state.tracer.build_with_context(builder, &parent);
     NEXT.set(None);
     Some(Context::new().with_span(span))
+}
+
+/// As OpenTelemetry's conventions for HTTP spans have it.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => OTHER,
+    }
 }
 
 /// A trace that nobody has decided about: `None` where it is not recorded. Decided by its id, so that all services decide
@@ -179,7 +208,7 @@ fn undecided(state: &State, trace: TraceId) -> Option<()> {
 /// Does something as a span of the request in hand, if that is recorded.
 async fn within<T>(
     kind: SpanKind,
-    name: impl FnOnce() -> String,
+    name: impl FnOnce() -> Cow<'static, str>,
     attributes: impl FnOnce(&State) -> Vec<KeyValue>,
     work: impl Future<Output = T>,
     ended: impl FnOnce(&T, &Context),
@@ -201,7 +230,10 @@ pub async fn statement<T, E: std::fmt::Display>(
     sql: &str,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let name = || sql.split_whitespace().next().unwrap_or("statement").to_owned();
+    let name = || match sql.split_ascii_whitespace().next() {
+        Some("SELECT") => "SELECT".into(),
+        word => word.unwrap_or("statement").to_owned().into(),
+    };
     let attributes = |state: &State| {
         vec![
             KeyValue::new("db.system.name", system),
@@ -233,7 +265,7 @@ pub async fn question<T, E: std::fmt::Display>(
     };
     within(
         SpanKind::Client,
-        || "GET".to_owned(),
+        || "GET".into(),
         attributes,
         work,
         |result, context| match result {
@@ -271,25 +303,30 @@ impl fmt::Display for Recorded {
 }
 
 impl Given {
-    fn parse(value: &str) -> Option<Given> {
+    fn parse(value: &[u8]) -> Option<Given> {
         let (mut trace, mut parent, mut sampled) = (None, None, None);
-        for (name, value) in value.split(';').filter_map(|field| field.trim().split_once('=')) {
-            match name {
-                "Root" => {
-                    let (time, random) = value.strip_prefix("1-")?.split_once('-')?;
-                    let is_id = time.len() == 8 && random.len() == 24;
-                    let is_id = is_id && time.bytes().chain(random.bytes()).all(|b| b.is_ascii_hexdigit());
-                    let number = |digits: &str| u128::from_str_radix(digits, 16).ok();
-                    trace = number(time).zip(number(random)).filter(|_| is_id);
-                }
-                "Parent" => parent = SpanId::from_hex(value).ok().filter(|id| *id != SpanId::INVALID),
-                "Sampled" => sampled = ["0", "1"].iter().position(|v| *v == value).map(|v| v == 1),
-                _ => {}
+        for field in value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
+            if let Some(root) = field.strip_prefix(b"Root=") {
+                let (time, random) = root.strip_prefix(b"1-")?.split_at_checked(8)?;
+                let (high, low) = random.strip_prefix(b"-")?.split_at_checked(8)?;
+                let high = u128::from(hex::<8>(time)?) << 32 | u128::from(hex::<8>(high)?);
+                trace = Some(TraceId::from(high << 64 | u128::from(hex::<16>(low)?)));
+            } else if let Some(span) = field.strip_prefix(b"Parent=") {
+                parent = hex::<16>(span).map(SpanId::from).filter(|id| *id != SpanId::INVALID);
+            } else if let Some(decision) = field.strip_prefix(b"Sampled=") {
+                sampled = [b"0", b"1"].iter().position(|known| *known == decision).map(|known| known == 1);
             }
         }
-        let trace = trace.map(|(time, random)| TraceId::from(time << 96 | random));
         Some(Given { trace: trace.filter(|id| *id != TraceId::INVALID)?, parent, sampled })
     }
+}
+
+/// A number of `N` hexadecimal digits, 16 at most.
+fn hex<const N: usize>(digits: &[u8]) -> Option<u64> {
+    let digits: &[u8; N] = digits.try_into().ok()?;
+    // Without branches: which digits an id has, no processor foresees.
+    let value = |digit: &u8| u64::from((digit & 15) + 9 * (digit >> 6));
+    digits.iter().all(u8::is_ascii_hexdigit).then(|| digits.iter().fold(0, |number, digit| number << 4 | value(digit)))
 }
 
 impl IdGenerator for Ids {
@@ -322,9 +359,9 @@ mod tests {
     #[test]
     fn what_was_told_is_told_on() {
         let text = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
-        let given = Given::parse(text).unwrap();
+        let given = Given::parse(text.as_bytes()).unwrap();
         assert_eq!(told(given.trace, given.parent.unwrap(), given.sampled.unwrap()), text);
-        let open = Given::parse("Self=1-a-b;Root=1-5759e988-bd862e3fe1be46a994272793").unwrap();
+        let open = Given::parse(b"Self=1-a-b; Root=1-5759e988-BD862e3fe1be46a994272793;Parent=x").unwrap();
         assert_eq!((open.parent, open.sampled), (None, None));
         for bad in [
             "",
@@ -334,7 +371,7 @@ mod tests {
             "Root=1-5759e988-bd",
             "Root=1-00000000-000000000000000000000000",
         ] {
-            assert_eq!(Given::parse(bad), None, "{bad}");
+            assert_eq!(Given::parse(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use rustix::process::Signal;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::json;
 
 use crate::API;
@@ -60,6 +61,13 @@ fn used(pid: u32) -> u64 {
     threads.map(time).sum()
 }
 
+/// From here on this thread, and what it starts; where the machine has such a core.
+fn on_core(which: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(which);
+    let _ = sched_setaffinity(None, &cores);
+}
+
 fn has(body: &[u8], text: &str) -> bool {
     body.windows(text.len()).any(|window| window == text.as_bytes())
 }
@@ -105,13 +113,15 @@ async fn requests_that_are_recorded_are_sent_as_spans() {
 }
 
 /// Three processes get the same requests in turn, one of which records. Each of `BLOCKS` has processes of its own, as where
-/// the kernel puts one makes as much of a difference, and more than one batch of spans. The median counts: the machine may
-/// be busy. Meant for a release build.
+/// in memory one comes to lie makes as much of a difference, and more than one batch of spans. All three have one core and
+/// this process has another: on which of two the kernel wakes a thread makes more of one. The median counts: the machine
+/// may be busy. Meant for a release build.
 #[tokio::test]
 async fn recording_costs_little() {
     let blocks: usize = std::env::var("BLOCKS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     // A few requests show that it works at all.
     let rounds = if blocks == 0 { 10 } else { 100 };
+    on_core(0);
     let (endpoint, bodies) = collector();
     let (mut costs, mut differences, mut each) = (Vec::new(), Vec::new(), Vec::new());
     for block in 0..blocks.max(1) {
@@ -147,11 +157,13 @@ async fn used_by_three(endpoint: &str, bodies: &Receiver<Vec<u8>>, rounds: usize
             ("IMPORT", sample.to_str().unwrap()),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", if which == 2 { endpoint } else { "" }),
         ];
-        Process::start(API, &settings)
+        on_core(1);
+        let process = Process::start(API, &settings);
+        on_core(0);
+        process
     };
     // None of them always comes first.
-    let mut processes = [0, 1, 2].map(|n| (n + block) % 3).map(|which| (which, start(which)));
-    processes.sort_by_key(|(which, _)| *which);
+    let processes = [0, 1, 2].map(|n| (n + block) % 3).map(|which| (which, start(which)));
     let mut connections = Vec::new();
     for (_, process) in &processes {
         connections.push(Connection::open(process.address).await.unwrap());
@@ -169,7 +181,8 @@ async fn used_by_three(endpoint: &str, bodies: &Receiver<Vec<u8>>, rounds: usize
     let (mut number, mut total) = (block as u64 * 1_000_000, [0; 3]);
     for round in 0..rounds {
         for which in [0, 1, 2].map(|n| (n + round) % 3) {
-            let id = processes[which].1.child.id();
+            let (role, process) = &processes[which];
+            let id = process.child.id();
             let before = used(id);
             for n in 0..50 {
                 number += 1;
@@ -185,11 +198,12 @@ async fn used_by_three(endpoint: &str, bodies: &Receiver<Vec<u8>>, rounds: usize
                 };
                 assert!(reply.unwrap().status.is_success());
             }
-            total[which] += used(id) - before;
+            total[*role] += used(id) - before;
         }
     }
-    let [_, _, (_, mut traced)] = processes;
-    traced.signal(Signal::TERM);
-    assert_eq!(traced.ended().code(), Some(0));
+    for (_, mut process) in processes {
+        process.signal(Signal::TERM);
+        assert_eq!(process.ended().code(), Some(0));
+    }
     total
 }
