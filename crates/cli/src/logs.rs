@@ -33,29 +33,43 @@ struct Source {
     prefix: String,
 }
 
+/// What was shown of a log that is asked for again and again: ids and times of the lines that may come once more.
+#[derive(Default)]
+pub struct Shown(BTreeMap<String, i64>);
+
+impl Shown {
+    /// From when on there may be new lines, in milliseconds since 1970; `None` from the first on.
+    pub fn since(&mut self) -> Option<i64> {
+        let since = self.0.values().max().map(|newest| (newest - LATE).max(0));
+        self.0.retain(|_, at| Some(*at) >= since);
+        since
+    }
+
+    /// Whether a line has not been shown; from now on it has.
+    pub fn is_new(&mut self, event: &FilteredLogEvent) -> bool {
+        let at = event.timestamp.unwrap_or_default();
+        self.0.insert(event.event_id.clone().unwrap_or_default(), at).is_none()
+    }
+}
+
 pub async fn run(aws: &Client, request: &Request) -> Result<()> {
     let service = find(aws, request).await?;
     let sources = sources(aws, &service).await?;
-    // Ids and times of the lines that were shown and may come again.
-    let mut shown: BTreeMap<String, i64> = BTreeMap::new();
-    let mut since = None;
+    let mut shown = Shown::default();
     loop {
-        let mut found = Vec::new();
+        let (mut found, since) = (Vec::new(), shown.since());
         for source in &sources {
             found.extend(events(aws, source, request.filter.as_ref(), since).await?);
         }
         found.sort_by_key(|event| event.timestamp);
         for event in found {
-            let at = event.timestamp.unwrap_or_default();
-            if shown.insert(event.event_id.clone().unwrap_or_default(), at).is_none() {
+            if shown.is_new(&event) {
                 print(&event, request.json)?;
             }
         }
         if !request.follow {
             return Ok(());
         }
-        since = shown.values().max().map(|newest| (newest - LATE).max(0));
-        shown.retain(|_, at| Some(*at) >= since);
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -129,4 +143,23 @@ fn print(event: &FilteredLogEvent, json: bool) -> Result<()> {
         writeln!(out, "{}  {}", short(stream), event.message.as_deref().unwrap_or_default())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_comes_late_is_shown_and_none_is_twice() {
+        let line =
+            |id: &str, at| FilteredLogEvent { event_id: Some(id.into()), timestamp: Some(at), ..Default::default() };
+        let mut shown = Shown::default();
+        assert_eq!(shown.since(), None);
+        assert!(shown.is_new(&line("old", 0)) && shown.is_new(&line("first", 100_000)));
+        let since = shown.since().unwrap();
+        assert!(since > 0 && since <= 100_000 - 5_000, "the lines of a batch of AWS's come within it");
+        assert!(shown.is_new(&line("late", since)) && !shown.is_new(&line("first", 100_000)));
+        assert!(!shown.is_new(&line("late", since)));
+        assert_eq!(shown.0.len(), 2, "what is not asked for again is forgotten");
+    }
 }

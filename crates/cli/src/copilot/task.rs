@@ -5,6 +5,7 @@ use super::session::Session;
 use super::state::EnvironmentRecord;
 use super::workspace::Workspace;
 use super::{Common, Local, app, image};
+use crate::logs::Shown;
 use crate::table::{short, table};
 use anyhow::{Context as _, Result, bail};
 use quarry_aws::ec2::op::{DescribeSecurityGroups, DescribeSubnets};
@@ -20,7 +21,7 @@ use quarry_aws::logs::op::FilterLogEvents;
 use quarry_deploy_kit::manifest::{Build, Platform};
 use quarry_deploy_kit::template;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -264,7 +265,7 @@ async fn describe(session: &Session, cluster: &str, arns: &[String]) -> Result<V
 /// Prints what the tasks write until all have stopped.
 async fn follow(session: &Session, cluster: &str, name: &str, arns: &[String]) -> Result<Vec<Task>> {
     let ids: Vec<_> = arns.iter().map(|arn| short(arn)).collect();
-    let mut shown = BTreeSet::new();
+    let mut shown = Shown::default();
     loop {
         let tasks = describe(session, cluster, arns).await?;
         // Asked for before the logs: what a stopped task wrote is all there.
@@ -272,12 +273,13 @@ async fn follow(session: &Session, cluster: &str, name: &str, arns: &[String]) -
         let input = FilterLogEventsRequest {
             log_group_name: Some(format!("/copilot/{name}")),
             log_stream_name_prefix: Some("copilot-task/".into()),
+            start_time: shown.since(),
             ..Default::default()
         };
         for page in session.aws.paginate::<FilterLogEvents>(input).await? {
             for event in page.events.unwrap_or_default() {
-                let stream = event.log_stream_name.unwrap_or_default();
-                if ids.contains(&short(&stream)) && shown.insert(event.event_id) {
+                let stream = event.log_stream_name.as_deref().unwrap_or_default();
+                if ids.contains(&short(stream)) && shown.is_new(&event) {
                     session.say.line(event.message.unwrap_or_default());
                 }
             }
